@@ -9,11 +9,12 @@ from functools import partial
 from typing import Any
 
 from reconciler.core.entries import ClusterEntry
-from reconciler.core.memory import ClusterMemory
+from reconciler.core.memory import ClusterMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.core.wave_state import WaveState
 from reconciler.diagnostic import Diagnostic, Severity
 
 
@@ -44,6 +45,11 @@ class GuardContext:
         uncounted_nodes: nodes that the product expects to leave, so that they do not count for limits.
         remarks: warnings that are not part of the plan, so that its id is the same on every host.
         can_select_node: whether a run may be restricted to one node of the cluster, for remedies.
+        superseded: offers that are not wanted any more, because the desired content has changed since.
+        refused: stalled nodes that definitely refused their content.
+        polling: nodes that poll.
+        wave_state: of the open wave, if its nodes poll; None otherwise.
+        digests: node -> short keyed fingerprint of its content; see `RolloutProgress`.
     """
 
     plan: ClusterPlan
@@ -72,6 +78,11 @@ class GuardContext:
     uncounted_nodes: frozenset[str] = frozenset()
     can_select_node: bool = True
     remarks: tuple[Diagnostic, ...] = ()
+    superseded: tuple[PendingCall, ...] = ()
+    refused: frozenset[str] = frozenset()
+    polling: frozenset[str] = frozenset()
+    wave_state: WaveState | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partial_apply_hint(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -117,6 +119,7 @@ class RolloutProgress:
         passed: nodes of the waves that have passed.
         runs: the runs that sent something to the open wave, the oldest first.
         performed: when the effect of the whole open wave was visible, as a timestamp; empty before that.
+        digests: node -> short keyed fingerprint of its content; empty if the product gives none.
     """
 
     content: str
@@ -126,15 +129,51 @@ class RolloutProgress:
     passed: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     performed: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> frozenset[str]:
         """The nodes of the open wave; a step's id is `cluster/node/action`."""
-        return frozenset(name.split("/")[1] for name in self.wave if name.count("/") > 1)
+        return frozenset(filter(None, map(_get_node, self.wave)))
 
     def plain(self) -> str:
         """The fact's text."""
         return json.dumps(asdict(self), sort_keys=True)
+
+
+def continue_rollout(
+    progress: RolloutProgress, content: str, digests: Mapping[str, str], members: AbstractSet[str]
+) -> RolloutProgress | None:
+    """The rollout with the members that the cluster has now; None if the content is another one.
+
+    It is the same rollout as long as no node that stays is to get other content: nodes that join come in its
+    further waves, and nodes that leave drop out of its counts.
+
+    Args:
+        progress: as stored.
+        content: fingerprint of the cluster's desired content now.
+        digests: node -> fingerprint of its content now.
+        members: all nodes of the cluster now.
+    """
+    if progress.content == content:
+        return progress
+    stays = progress.digests.keys() & digests.keys()
+    if not stays or any(progress.digests[node] != digests[node] for node in stays):
+        return None
+    joined, left = digests.keys() - progress.digests.keys(), progress.digests.keys() - digests.keys()
+    return replace(
+        progress,
+        content=content,
+        # At least one: percentages of the waves are of this number.
+        total=max(1, progress.total + len(joined) - len(left)),
+        wave=tuple(name for name in progress.wave if _get_node(name) in members),
+        passed=tuple(node for node in progress.passed if node in members),
+        digests=dict(digests),
+    )
+
+
+def _get_node(step: str) -> str:
+    return step.split("/")[1] if step.count("/") > 1 else ""
 
 
 def rename_progress(progress: RolloutProgress, former: str, name: str) -> RolloutProgress:

@@ -12,9 +12,12 @@ from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import GuardContext, GuardResult, apply_overrides, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory
-from reconciler.core.plan import Plan, compute_plan_id
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Plan, Step, compute_plan_id
 from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.rollout_rules import Rollout, continue_rollout
+from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
 from reconciler.core.waves import assign_waves
 from reconciler.desired.fleet import Fleet, add_desired_state
 from reconciler.desired.overrides import find_expired_overrides
@@ -37,7 +40,13 @@ from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.planning.stamped_nodes import ClusterReading, compare_stamps
-from reconciler.planning.withheld_steps import WAITING, fingerprint_content, withhold_steps
+from reconciler.planning.withheld_steps import (
+    OVERDUE,
+    WAITING,
+    WithheldSteps,
+    fingerprint_content,
+    withhold_steps,
+)
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.listener import SILENT, PassListener
@@ -50,6 +59,9 @@ Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
 
 _SUGGESTIONS = 3
+
+_DIGEST = 16
+"""Digits of a node's fingerprint in the progress of a rollout."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,6 +133,7 @@ class _Target:
     recalled: Facts
     node: str = ""
     content: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
     prior: PriorRevisions = field(default_factory=PriorRevisions)
 
 
@@ -248,7 +261,14 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
         prior = replace(prior, references=prior.references | cluster_memory.references)
         desired = driver.add_history(one.state, facts, prior)
         content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or fleet.revision.id)
-        targets.append(_Target(one.cluster_input, driver, desired, facts, content=content, prior=prior))
+        # Short: the store has one for each node of an open rollout, and only equality counts.
+        digests = {
+            node: fingerprint_with_key(memory.key, print_)[:_DIGEST]
+            for node, print_ in driver.contents(desired).items()
+        }
+        targets.append(
+            _Target(one.cluster_input, driver, desired, facts, content=content, digests=digests, prior=prior)
+        )
     return targets
 
 
@@ -292,7 +312,12 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     )
     stamped = await compare_stamps(reading, memory, context.content_history)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
-    rollout = change_rules.rollout
+    rollout, members = change_rules.rollout, frozenset(node.name for node in entry.members())
+    progress = cluster_memory.progress if rollout else None
+    # A rollout of other content ends here. A run of one node is no part of a rollout of its cluster.
+    if progress:
+        is_part = not target.node
+        progress = continue_rollout(progress, target.content, target.digests, members) if is_part else None
     kept = withhold_steps(
         stamped.plan,
         stamped.desired,
@@ -302,14 +327,24 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         content=target.content,
         in_waves=rollout is not None,
         only=target.node,
+        members=members,
+        open_wave=progress.nodes if progress else frozenset(),
     )
+    polling = frozenset(driver.list_polling_nodes(target.desired))
+    wave_state = None
+    if rollout and progress and progress.wave and polling:
+        kept, wave_state = _postpone_overdue(kept, progress.nodes & members, observed, rollout)
     planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
-    progress = cluster_memory.progress if rollout else None
-    # A rollout of other content ends here. A run of one node is no part of a rollout of its cluster.
-    if progress and (progress.content != target.content or target.node):
-        progress = None
     plan = assign_waves(planned, entry, rollout, progress)
-    if progress and progress.wave:
+    if progress and wave_state and not wave_state.can_close:
+        waits = Diagnostic(
+            Severity.NOTE,
+            WAVE_WAITS,
+            f"{entry.name}: wave {progress.number} waits: {wave_state.describe()}",
+            target=entry.name,
+        )
+        plan = replace(plan, findings=(*plan.findings, waits))
+    elif progress and progress.wave:
         interrupted = Diagnostic(
             Severity.NOTE,
             "wave-unfinished",
@@ -334,7 +369,14 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         uncounted_nodes=driver.list_uncounted_nodes(kept.desired, observed),
         can_select_node=driver.capabilities.single_node,
         progress=progress,
-        is_waiting=any(finding.code in WAITING for finding in kept.plan.findings),
+        is_waiting=not wave_state.can_close
+        if wave_state
+        else any(finding.code in WAITING for finding in kept.plan.findings),
+        superseded=kept.superseded,
+        refused=kept.refused,
+        polling=polling,
+        wave_state=wave_state,
+        digests=target.digests,
         revision=fleet.revision,
         now=memory.at,
         node_facts=target.recalled,
@@ -347,6 +389,49 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         if change_control.may_need_approval(plan, policy)
         else "",
     )
+
+
+def _postpone_overdue(
+    kept: WithheldSteps, wave: frozenset[str], observed: Observed[Any], rollout: Rollout
+) -> tuple[WithheldSteps, WaveState]:
+    """What may be sent while a wave of polled nodes is open, and the state of the wave.
+
+    No later wave starts before it can close, and overdue nodes get no new offer while others are waited for.
+    """
+    state = assess_wave(
+        wave,
+        observed,
+        pending=kept.pending,
+        planned={step.node for step in kept.plan.steps},
+        retried=kept.retried,
+        withheld=kept.withheld_nodes,
+        allowed=rollout.max_unknown,
+    )
+    steps, unknown, cluster = kept.plan.steps, frozenset(state.unknown), kept.plan.cluster
+    late: dict[str, Step] = {}
+    # Offered again at once, they would hold the wave for another time until they are overdue.
+    if state.waiting or state.unsent or state.can_close:
+        late = {step.node: step for step in reversed(steps) if step.node in unknown}
+    later = {} if state.can_close else {step.node: step for step in reversed(steps) if step.node not in wave}
+    if not late and not later:
+        return kept, state
+    findings = [
+        Diagnostic(
+            Severity.WARNING,
+            OVERDUE,
+            f"{node} was offered its content and did not show it in time; it is offered again after the wave",
+            "look at the node: it polls, and neither loads the content nor reports why not",
+            target=f"{cluster}/{node}",
+        )
+        for node in sorted(late)
+    ]
+    plan = replace(
+        kept.plan,
+        steps=tuple(step for step in steps if step.node not in late and step.node not in later),
+        findings=(*kept.plan.findings, *findings),
+    )
+    withheld = {**kept.withheld_nodes, **{node: step.reason for node, step in {**late, **later}.items()}}
+    return replace(kept, plan=plan, withheld_nodes=withheld), state
 
 
 def _recall_cluster(memory: FleetMemory, cluster: str) -> ClusterMemory:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from reconciler.core import attempts
@@ -29,7 +32,13 @@ LATER: Final = "retry-later"
 IN_FLIGHT: Final = "call-in-flight"
 """Code of the finding that a call may still take effect."""
 
-WAITING: Final = frozenset({LATER, IN_FLIGHT})
+OFFERED: Final = "offer-open"
+"""Code of the finding that a node may still take what it is offered."""
+
+OVERDUE: Final = "offer-overdue"
+"""Code of the finding that a node did not show in time what it was offered."""
+
+WAITING: Final = frozenset({LATER, IN_FLIGHT, OFFERED})
 """Codes of the findings that end by themselves."""
 
 _PLACES: Final = 3
@@ -48,6 +57,10 @@ class WithheldSteps:
         stalled: nodes that nothing more is sent to, each with the reason.
         content: fingerprint of the cluster's desired content, without the stamp of the revision.
         withheld_nodes: nodes that differ and that nothing is sent to now, each with how it differs.
+        pending: nodes with an open offer or call -> when it is over.
+        superseded: offers that are not wanted any more, because the desired content has changed since.
+        retried: nodes that were sent the same content before, and did not show it.
+        refused: stalled nodes that definitely refused it.
     """
 
     desired: Any
@@ -57,6 +70,10 @@ class WithheldSteps:
     stalled: Mapping[str, str] = field(default_factory=dict)
     content: str = ""
     withheld_nodes: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, datetime] = field(default_factory=dict)
+    superseded: tuple[PendingCall, ...] = ()
+    retried: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
 
 
 def fingerprint_content(driver: Driver[Any, Any], desired: Any) -> str:
@@ -75,6 +92,8 @@ def withhold_steps(
     content: str,
     in_waves: bool,
     only: str = "",
+    members: AbstractSet[str] = frozenset(),
+    open_wave: AbstractSet[str] = frozenset(),
 ) -> WithheldSteps:
     """The part of a plan that may be sent now.
 
@@ -91,11 +110,26 @@ def withhold_steps(
         in_waves: whether the plan is applied in waves. Then a call in flight, or a node that failed in this
             rollout, holds the whole cluster: no wave may start without the node that is to prove it.
         only: the one node that the plan is about; empty for all.
+        members: all nodes of the cluster.
+        open_wave: nodes of the wave that has not passed its gates yet. Those that were not sent anything are
+            not held by offers to others of them: a run that was killed has begun the wave.
     """
-    withholding = _Withholding(plan, desired, observed, driver, memory, content, in_waves, only)
+    polling = frozenset(driver.list_polling_nodes(desired))
+    withholding = _Withholding(
+        plan, desired, observed, driver, memory, content, in_waves, only, members, polling, open_wave
+    )
     withholding.check_steps()
     given = WithheldSteps(
-        desired, plan, withholding.attempts, withholding.noted, withholding.stalled, content
+        desired,
+        plan,
+        withholding.attempts,
+        withholding.noted,
+        withholding.stalled,
+        content,
+        pending=withholding.pending,
+        superseded=tuple(withholding.superseded),
+        retried=frozenset(withholding.retried),
+        refused=frozenset(withholding.refused),
     )
     if not withholding.findings:
         return given
@@ -104,6 +138,8 @@ def withhold_steps(
         kept = replace(plan, steps=())
     elif driver.capabilities.single_node:
         nodes = {step.node for step in plan.steps if step.id in withholding.blocked}
+        if withholding.waits:
+            nodes |= {step.node for step in plan.steps if step.node not in open_wave}
         desired = driver.exclude_nodes(desired, frozenset({*nodes, *withholding.in_flight}))
         kept = driver.plan(desired, observed)
     else:
@@ -131,13 +167,21 @@ class _Withholding:
     content: str
     in_waves: bool
     only: str
+    members: AbstractSet[str]
+    polling: AbstractSet[str]
+    open_wave: AbstractSet[str]
     attempts: dict[str, dict[str, str]] = field(default_factory=dict)
     noted: dict[str, dict[str, str]] = field(default_factory=dict)
     findings: dict[str, Diagnostic] = field(default_factory=dict)
     stalled: dict[str, str] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     in_flight: set[str] = field(default_factory=set)
+    pending: dict[str, datetime] = field(default_factory=dict)
+    superseded: list[PendingCall] = field(default_factory=list)
+    retried: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     whole: bool = False
+    waits: bool = False
 
     def check_steps(self) -> None:
         """Check every step, and fill in the results."""
@@ -149,8 +193,8 @@ class _Withholding:
             as_desired = {
                 node for node in self.observed.present() if node in contents and node not in differing
             }
-        self._block_calls_in_flight(as_desired)
         facts = self.memory.facts.get(self.plan.cluster, {})
+        self._block_calls_in_flight(as_desired, contents, facts)
         # A node that shows its content starts the count again: old attempts say nothing about its next drift.
         for node in sorted(as_desired & facts.keys()):
             spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT)}
@@ -160,23 +204,61 @@ class _Withholding:
             if step.id not in self.blocked and not step.is_manual:
                 self._check_attempts(step, contents, facts.get(step.node, {}))
 
-    def _block_calls_in_flight(self, as_desired: set[str]) -> None:
+    def _block_calls_in_flight(
+        self,
+        as_desired: set[str],
+        contents: Mapping[str, str],
+        facts: Mapping[str, Mapping[str, str]],
+    ) -> None:
         """Block the node of a call in flight; the whole cluster if its nodes depend on each other."""
+        steps: dict[str, list[Step]] = defaultdict(list)
+        for step in self.plan.steps:
+            steps[step.node].append(step)
         for call in self.memory.pending_calls:
-            is_ours = call.cluster == self.plan.cluster and self.only in {"", call.node}
-            if is_ours and call.node not in as_desired:
-                self.in_flight.add(call.node)
+            if call.cluster != self.plan.cluster or self.only not in {"", call.node}:
+                continue
+            own = steps.get(call.node, [])
+            if call.is_offer and (
+                (self.members and call.node not in self.members)
+                or call.node in as_desired
+                or (own and not any(self._was_sent(step, contents, facts) for step in own))
+            ):
+                # The node takes the newest offer at its next poll: a newer one needs not wait for an older.
+                self.superseded.append(call)
+                continue
+            if call.node in as_desired:
+                continue
+            self.in_flight.add(call.node)
+            self.pending[call.node] = max(call.until, self.pending.get(call.node, call.until))
+            self.blocked |= {step.id for step in own}
+            if call.is_offer:
+                self.findings[call.node] = _report_offer(call)
+                self.waits |= self.in_waves
+                self.whole |= self.in_waves and not self.open_wave
+                self.whole |= not self.driver.capabilities.single_node
+            else:
                 self.findings[call.node] = _report_in_flight(call)
-                self.blocked |= {step.id for step in self.plan.steps if step.node == call.node}
                 self.whole |= self.in_waves or not self.driver.capabilities.single_node
+
+    def _was_sent(
+        self, step: Step, contents: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]
+    ) -> bool:
+        """Whether the newest attempt at a step's node was to give it the same content."""
+        return self._load_attempt(step, contents, facts.get(step.node, {})).count > 0
+
+    def _load_attempt(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> Attempt:
+        return attempts.load_attempt(
+            facts.get(attempts.make_attempt_key(step.action), ""),
+            fingerprint_with_key(self.memory.key, self.driver.fingerprint_purpose(step, contents)),
+        )
 
     def _check_attempts(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Decide about one step by its earlier attempts."""
         key, cluster = attempts.make_attempt_key(step.action), self.plan.cluster
-        before = attempts.load_attempt(
-            facts.get(key, ""),
-            fingerprint_with_key(self.memory.key, self.driver.fingerprint_purpose(step, contents)),
-        )
+        before = self._load_attempt(step, contents, facts)
+        if before.count:
+            self.retried.add(step.node)
+        polls = step.node in self.polling
         readings = self.driver.fingerprint_differences(step, self.observed)
         # With the host's key: otherwise whoever has a copy of the store could find a short value by guessing.
         shown = {
@@ -192,13 +274,20 @@ class _Withholding:
         self.blocked.add(step.id)
         if decision is AttemptDecision.LATER:
             self.findings[step.node] = _report_later(cluster, step, attempt, self.driver.find_remedy(step))
-            self.whole |= self.in_waves
+            # A wave of polled nodes tolerates some that are unknown, and so does what comes after it.
+            self.whole |= self.in_waves and not polls
             return
         if attempt is not before:
             self.noted.setdefault(step.node, {})[key] = attempt.plain()
         self.stalled[step.node] = _explain_attempt(attempt)
         self.findings[step.node] = _report_stalled(cluster, step, attempt, self.driver.find_remedy(step))
-        self.whole |= self.in_waves and attempt.rollout == self.content
+        if attempt.refused:
+            self.refused.add(step.node)
+        self.whole |= (
+            self.in_waves
+            and attempt.rollout == self.content
+            and (not polls or (attempt.refused and step.node in self.open_wave))
+        )
 
 
 def _drop_blocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
@@ -221,6 +310,16 @@ def _report_in_flight(call: PendingCall) -> Diagnostic:
         f"its effect was not read yet; nothing is sent before {format_second(call.until)} UTC",
         "run again then, or as soon as the node shows the effect; `timeouts.in_flight` in the fleet file "
         "sets this time",
+        target=f"{call.cluster}/{call.node}",
+    )
+
+
+def _report_offer(call: PendingCall) -> Diagnostic:
+    return Diagnostic(
+        Severity.NOTE,
+        OFFERED,
+        f"{call.node} is offered its content by run {call.run}, and does not show it yet; overdue after "
+        f"{format_second(call.until)} UTC",
         target=f"{call.cluster}/{call.node}",
     )
 

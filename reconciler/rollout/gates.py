@@ -23,6 +23,10 @@ from reconciler.rollout.metric_comparison import (
 from reconciler.rollout.polling import wait_until_done
 from reconciler.rollout.report_listener import ReportSubscription
 from reconciler.rollout.step_executor import ExecutionContext
+from reconciler.text.one_line import join_some
+
+_NAMED = 3
+"""Nodes that a reason names: enough to start with."""
 
 Rest = Callable[[float, asyncio.Event], Awaitable[None]]
 """Waits for a number of seconds, or until the event is set."""
@@ -45,12 +49,14 @@ class FinishedWave:
         performed: the steps that this run performed.
         earlier: the steps that an earlier run performed, as far as they are known.
         soak: seconds to wait before the gates are evaluated.
+        tolerated: how many of its nodes that poll need not be heard.
     """
 
     nodes: tuple[str, ...]
     performed: tuple[Step, ...]
     earlier: tuple[Step, ...] = ()
     soak: float = 0.0
+    tolerated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +100,14 @@ class GateKeeper:
         steps = (*wave.earlier, *wave.performed)
         followed = {name for step in steps for name in step.after}
         last = tuple(step for step in steps if step.id not in followed)
-        if self.rollout.gates.read_back and (reverted := await self._find_reverted_nodes(last)):
-            return GateResult(GateStatus.BAD, reverted)
+        if self.rollout.gates.read_back:
+            reverted, unheard = await self._find_reverted_nodes(last)
+            if reverted:
+                return GateResult(GateStatus.BAD, _join_reasons(reverted))
+            if len(unheard) > wave.tolerated:
+                words = f"{len(unheard)} of its nodes are not heard any more ({join_some(unheard, _NAMED)})"
+                return GateResult(GateStatus.PENDING, words)
+            last = tuple(step for step in last if step.node not in unheard)
         if self.subscription is not None:
             # A feedback about a step of an earlier run was sent to that run, and is not sent again.
             silent = frozenset(step.node for step in wave.earlier)
@@ -111,20 +123,28 @@ class GateKeeper:
         unclear = [one for one in compared if one.status is GateStatus.UNCLEAR]
         return next(iter([*bad, *unclear]), GOOD)
 
-    async def _find_reverted_nodes(self, last: Sequence[Step]) -> str:
-        """Which nodes no longer show the effect of their last step, in words; empty if all do."""
-        context = self.context
+    async def _find_reverted_nodes(self, last: Sequence[Step]) -> tuple[list[str], list[str]]:
+        """Why which nodes do not show their last step's effect; and those that poll and are not heard."""
+        context, polling = self.context, self.guard_context.polling
+        # What a node that polls does not show now, it will not show within seconds either.
         verdicts = await gather_all(
-            wait_until_done(step, context.driver, context.transports, seconds=step.settle, stop=context.stop)
+            wait_until_done(
+                step,
+                context.driver,
+                context.transports,
+                seconds=0.0 if step.node in polling else step.settle,
+                stop=context.stop,
+            )
             for step in last
         )
-        wrong = [
-            f"{step.node}: {verdict.reason or 'it no longer shows the effect of its step'}"
-            for step, verdict in zip(last, verdicts, strict=True)
-            if verdict.status is not StepStatus.DONE
-        ]
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  (enough to start with)
-        return "; ".join(wrong[:3]) + more
+        wrong: list[str] = []
+        unheard: list[str] = []
+        for step, verdict in zip(last, verdicts, strict=True):
+            if verdict.status is StepStatus.UNKNOWN and step.node in polling:
+                unheard.append(step.node)
+            elif verdict.status is not StepStatus.DONE:
+                wrong.append(f"{step.node}: {verdict.reason or 'it no longer shows the effect of its step'}")
+        return wrong, unheard
 
     async def _read_metrics(self, nodes: Sequence[str]) -> Samples:
         driver = self.context.driver
@@ -133,3 +153,8 @@ class GateKeeper:
         return await driver.health(
             self.guard_context.desired, nodes, restrict_to_reading(self.context.transports, driver.reads)
         )
+
+
+def _join_reasons(reasons: Sequence[str]) -> str:
+    more = f" and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    return "; ".join(reasons[:_NAMED]) + more

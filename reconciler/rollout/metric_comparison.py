@@ -19,6 +19,8 @@ class GateStatus(StrEnum):
     GOOD = "good"
     BAD = "bad"
     UNCLEAR = "unclear"
+    PENDING = "pending"
+    """Nodes that poll were not heard, which proves nothing: a later run evaluates the gates again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler import __version__
+from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import apply_overrides, run_guards
 from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
 from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.core.wave_state import WAVE_WAITS, WaveState
 from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UnreadableArguments, UsageError
@@ -24,6 +26,9 @@ from reconciler.rollout.rollback import undo_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import STOPPED, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.text.one_line import join_some
+
+_NAMED = 3
 
 _RUNS = 10
 """Runs of an open wave that are remembered: each retry adds one, and the fact must not grow without limit."""
@@ -47,15 +52,22 @@ class WaveRunner:
     overrides: Sequence[Override]
     is_whole: bool = True
     _progress: RolloutProgress = field(init=False)
+    _wave_state: WaveState | None = field(init=False, default=None)
     _findings: list[Diagnostic] = field(init=False, default_factory=list)
 
     async def run(self) -> tuple[Diagnostic, ...]:
         """Perform the plan's waves; gives what stopped them, if anything did."""
         case = self.gate_keeper.guard_context
         self._progress = case.progress or RolloutProgress(
-            case.content, number=0, total=len({step.node for step in case.plan.steps})
+            case.content,
+            number=0,
+            total=len({step.node for step in case.plan.steps}),
+            digests=case.digests,
         )
-        failed = sorted(self._progress.nodes & case.stalled.keys())
+        self._wave_state = case.wave_state
+        stalled = case.stalled.keys()
+        # A polled node that shows no effect is unknown: only its own report of a failure rejects a revision.
+        failed = sorted(self._progress.nodes & (stalled & case.refused if case.polling else stalled))
         if failed:
             bad = GateResult(GateStatus.BAD, f"{failed[0]}: {case.stalled[failed[0]]}")
             await self._reject(self._progress.number, [], await self._list_earlier_steps(), bad)
@@ -173,16 +185,16 @@ class WaveRunner:
         outcomes = self.log.outcomes
         failed = [outcomes[step.id] for step in steps if outcomes[step.id].state is State.FAILED]
         done = [step for step in steps if outcomes[step.id].state in SUCCESSES]
-        unknown = [step for step in steps if outcomes[step.id].state in OPEN]
         if failed:
             result = GateResult(GateStatus.BAD, f"{failed[0].step.id}: {failed[0].reason}")
-        elif unknown and not self.gate_keeper.context.stop.is_set():
-            # Unknown is no failure: a later run settles the step by reading, and continues with this wave.
-            return self._report_incomplete(number, f": it is unknown whether {unknown[0].id} took effect")
+        elif why := self._find_wait(number, steps):
+            return why
         else:
             result = await self._evaluate_gates(number, done, earlier)
         if self.gate_keeper.context.stop.is_set() and result.status is not GateStatus.BAD:
             return STOPPED
+        if result.status is GateStatus.PENDING:
+            return self._report_waiting(number, result.reason)
         if result.status is not GateStatus.GOOD:
             return await self._reject(number, steps, earlier, result)
         if len(done) < len(steps):
@@ -190,8 +202,29 @@ class WaveRunner:
         nodes = sorted(self._progress.nodes)
         passed = tuple(dict.fromkeys((*self._progress.passed, *nodes)))
         self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="")
+        self._wave_state = None
         await self._store_progress(self._progress)
         return ""
+
+    def _find_wait(self, number: int, steps: Sequence[Step]) -> str:
+        """Why a wave of which nothing failed cannot be evaluated now; empty if it can."""
+        # A stopped run says that it was stopped, not that it waits.
+        if self.gate_keeper.context.stop.is_set():
+            return ""
+        ended = {step.id: self.log.outcomes[step.id].state for step in steps}
+        offered = [step.node for step in steps if ended[step.id] is State.OFFERED]
+        if offered:
+            names = join_some(sorted(offered), _NAMED)
+            return self._report_waiting(number, f"{len(offered)} of its nodes may take their offer ({names})")
+        if unknown := [id_ for id_, state in ended.items() if state in OPEN]:
+            # Unknown is no failure: a later run settles the step by reading, and continues with this wave.
+            return self._report_incomplete(number, f": it is unknown whether {unknown[0]} took effect")
+        state = self._wave_state
+        if state is None or state.can_close:
+            return ""
+        done = {step.node for step in steps if ended[step.id] in SUCCESSES}
+        left = {*state.waiting, *state.unsent, *state.unknown} - done
+        return self._report_waiting(number, state.describe()) if left else ""
 
     async def _evaluate_gates(self, number: int, done: Sequence[Step], earlier: Sequence[Step]) -> GateResult:
         """The gates' result for the nodes that show their effect; good if there are none."""
@@ -201,9 +234,11 @@ class WaveRunner:
             self.gate_keeper.context.clock,
         )
         again = {step.node for step in case.plan.steps}
-        changed = tuple(
-            dict.fromkeys([*sorted(self._progress.nodes - again), *(step.node for step in (*earlier, *done))])
-        )
+        state = self._wave_state
+        members = {node.name for node in case.entry.members()}
+        shown = (self._progress.nodes & members if case.polling else self._progress.nodes) - again
+        shown -= frozenset(state.unknown if state else ())
+        changed = tuple(dict.fromkeys([*sorted(shown), *(step.node for step in (*earlier, *done))]))
         if not changed:
             return GateResult(GateStatus.GOOD)
         soak = rollout.soak
@@ -215,7 +250,10 @@ class WaveRunner:
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
             soak = max(0.0, soak - (clock() - parse_timestamp(self._progress.performed)).total_seconds())
         self.log.listener.on_soaking(case.plan.cluster, number, soak)
-        wave = FinishedWave(changed, tuple(done), tuple(earlier), soak)
+        tolerated = (
+            state.allowed - len(state.unknown) if state else resolve_amount(rollout.max_unknown, len(changed))
+        )
+        wave = FinishedWave(changed, tuple(done), tuple(earlier), soak, max(0, tolerated))
         return await self.gate_keeper.evaluate(
             wave, frozenset((*self._progress.passed, *self._progress.nodes))
         )
@@ -246,6 +284,21 @@ class WaveRunner:
                 wave, earlier, self.gate_keeper.guard_context, self.gate_keeper.context, self.log
             )
         return f"the rollout stops: {why}"
+
+    def _report_waiting(self, number: int, what: str) -> str:
+        """Why no further wave is started now, although nothing has failed."""
+        cluster = self.gate_keeper.guard_context.plan.cluster
+        why = f"wave {number} waits: {what}"
+        self._findings.append(
+            Diagnostic(
+                Severity.NOTE,
+                WAVE_WAITS,
+                f"{cluster}: {why}",
+                "a later run continues with it",
+                target=cluster,
+            )
+        )
+        return why
 
     def _report_incomplete(self, number: int, because: str = "") -> str:
         cluster = self.gate_keeper.guard_context.plan.cluster

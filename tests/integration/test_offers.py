@@ -145,7 +145,7 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
     assert await site.settle() == ()
     seen = await site.look()
     assert seen.plan.is_empty
-    assert [finding.code for finding in seen.plan.findings()] == ["call-in-flight"]
+    assert [finding.code for finding in seen.plan.findings()] == ["offer-open"]
 
     site.later(10, "a")
     (settled,) = await site.settle()
