@@ -27,6 +27,7 @@ from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.ports.transport import Transports
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.transports.bundle import open_transports
+from reconciler.transports.mailbox import MailReader
 
 if TYPE_CHECKING:
     from reconciler.planning.model_check import CheckResult
@@ -156,7 +157,8 @@ class Reader:
             plan_result = await run_plan_pass(
                 fleet,
                 drivers=drivers,
-                transports=transports,
+                transports=replace(transports, mailbox=MailReader(store)),
+                nodes=store,
                 recalled=memory,
                 cluster=cluster,
                 only=only,

@@ -19,7 +19,6 @@ from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
-from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_file import restrict_plan
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.listener import SILENT, PassListener
@@ -27,6 +26,7 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.gates import Rest, sleep_real_time
+from reconciler.rollout.polled_nodes import EnrolledNodes, RunTransports
 from reconciler.rollout.recovery import StepRecovery, has_open_steps, settle_open_runs
 from reconciler.rollout.report_listener import ReportListener
 from reconciler.rollout.run_log import RefusalMemory
@@ -64,6 +64,7 @@ class _Process:
     Args:
         report_listener: receives the reports of nodes.
         refusals: those that are already in the history.
+        enrolled: nodes whose tokens it has made count.
         settled: clusters whose open steps were settled.
         is_swept: whether the open steps of clusters that left the fleet were settled.
         posting: held while waiting messages are delivered.
@@ -71,6 +72,7 @@ class _Process:
 
     report_listener: ReportListener = field(default_factory=ReportListener)
     refusals: RefusalMemory = field(default_factory=RefusalMemory)
+    enrolled: EnrolledNodes = field(default_factory=EnrolledNodes)
     settled: set[str] = field(default_factory=set)
     is_swept: bool = False
     posting: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -166,7 +168,7 @@ class Reconciler:
         identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter_fleet(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
-            masked = mask_transports(transports, fleet.secrets)
+            masked = RunTransports(transports, store, fleet.secrets, self.clock).for_reading()
             outcomes = await self._settle(fleet, cluster, masked, store)
         for outcome in outcomes:
             listener.on_step_settled(outcome)
@@ -249,6 +251,7 @@ class Reconciler:
                     self.rest,
                     report_listener=process.report_listener,
                     refusals=process.refusals,
+                    enrolled=process.enrolled,
                     is_rollback=self.reader.is_named,
                 ),
             )

@@ -134,6 +134,11 @@ class Arguments(ABC):
         return str(self._read("doubt", ""))
 
     @property
+    def is_offer(self) -> bool:
+        """Whether the step only records an offer, which its node takes when it next polls."""
+        return False
+
+    @property
     def runs_after_stop(self) -> bool:
         """Whether the step also runs if the run is stopped after the steps before it.
 

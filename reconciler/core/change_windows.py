@@ -135,6 +135,13 @@ def find_opening_time(windows: Iterable[Window], now: datetime) -> datetime | No
     return min((begin for begin in found if begin is not None), default=None)
 
 
+def find_next_hold(windows: Iterable[Window], freezes: Iterable[Freeze], now: datetime) -> datetime | None:
+    """When the open windows close or the next freeze begins, whichever comes first; None for neither."""
+    begins = [freeze.begin for freeze in freezes if freeze.begin > now]
+    closing = find_closing_time(windows, now)
+    return min([*begins, closing] if closing else begins, default=None)
+
+
 def find_active_freeze(freezes: Iterable[Freeze], now: datetime) -> Freeze | None:
     """The freeze in force at `now`, the one that ends last."""
     holding = [freeze for freeze in freezes if freeze.begin <= now < freeze.end]

@@ -25,12 +25,17 @@ from reconciler.planning.applied_facts import (
     list_removed_clusters,
     list_withdrawn_confirmations,
 )
-from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_pass import Drivers, PlanResult
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
+from reconciler.rollout.polled_nodes import (
+    EnrolledNodes,
+    RunTransports,
+    find_closing,
+    withdraw_superseded,
+)
 from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.report_listener import ReportListener, ReportSubscription
 from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
@@ -50,6 +55,7 @@ class RunContext:
         rest: waits while a wave soaks.
         report_listener: receives what nodes report by themselves; concurrent runs of one process share it.
         refusals: those that this process has journalled already.
+        enrolled: nodes whose tokens this process has made count.
         is_rollback: whether this is a rollback, so that the revision before it is not applied again.
     """
 
@@ -59,6 +65,7 @@ class RunContext:
     rest: Rest = sleep_real_time
     report_listener: ReportListener = field(default_factory=ReportListener)
     refusals: RefusalMemory = field(default_factory=RefusalMemory)
+    enrolled: EnrolledNodes = field(default_factory=EnrolledNodes)
     is_rollback: bool = False
 
 
@@ -96,10 +103,14 @@ async def run_apply_pass(
         StateError: the journal cannot be written; it has the intent of every call that was made.
     """
     run_context = run_context or RunContext()
-    transports = mask_transports(transports, plan_result.fleet.secrets)
     if plan_result.identity is not None:
         # The fleet is resolved again: another process may have written to the store since the plan was made.
         journal = await journal.enter_fleet(plan_result.identity)
+    own_transports = RunTransports(transports, journal, plan_result.fleet.secrets, run_context.clock)
+    transports = own_transports.for_reading()
+    # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
+    if not plan_result.is_refused:
+        await withdraw_superseded(plan_result, journal)
     released, refusals = plan_result.select_released(), run_context.refusals
     if plan_result.is_refused or (plan_result.violations and released.plan.is_empty):
         if refusals.is_new(plan_result):
@@ -113,9 +124,10 @@ async def run_apply_pass(
         await refusals.record(held, journal, run_context.trigger, run_context.actor)
         plan_result = released
     refusals.forget(plan_result)
+    await run_context.enrolled.enrol(plan_result.guard_contexts, journal)
     stop = stop or asyncio.Event()
     async with MessageSender(journal, transports.http, plan_result.fleet.feedback) as message_sender:
-        run = _Run(plan_result, drivers, transports, journal, message_sender, listener, stop, run_context)
+        run = _Run(plan_result, drivers, own_transports, journal, message_sender, listener, stop, run_context)
         idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()
         await _record_facts(plan_result, report, journal)
@@ -172,7 +184,7 @@ async def _record_facts(plan_result: PlanResult, report: RunReport, journal: Sto
 class _Run:
     plan_result: PlanResult
     drivers: Drivers
-    transports: Transports
+    transports: RunTransports
     store: Store
     message_sender: MessageSender
     listener: PassListener
@@ -190,7 +202,7 @@ class _Run:
             feedback, clock = self.plan_result.fleet.feedback, self.run_context.clock
             # Under the locks, and before the first call: after it, the effect of this run would be read as
             # that of the killed one.
-            recovery = StepRecovery(journal, self.drivers, self.transports, feedback, clock)
+            recovery = StepRecovery(journal, self.drivers, self.transports.for_reading(), feedback, clock)
             await run_unless_stopped(self.stop, recovery.settle(held.keys()))
             guard_contexts = [
                 guard_context for guard_context in guard_contexts if guard_context.plan.cluster in held
@@ -274,7 +286,14 @@ class _Run:
         plan, rollout = guard_context.plan, guard_context.change_rules.rollout
         driver, clock = self.drivers[plan.kind], self.run_context.clock
         context = ExecutionContext(
-            driver, self.transports, plan.payloads, log, self.stop, clock, self.plan_result.stale
+            driver,
+            self.transports.for_run(log.run, log.revision, find_closing(guard_context)),
+            plan.payloads,
+            log,
+            self.stop,
+            clock,
+            self.plan_result.stale,
+            self.transports.for_run,
         )
         async with lock:
             if holds := await self._find_new_holds(guard_context):

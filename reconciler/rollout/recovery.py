@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from reconciler import __version__
 from reconciler.core.arguments import NO_FEEDBACK
@@ -13,12 +14,13 @@ from reconciler.core.outcome import OPEN, Outcome, RunReport, State
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
-from reconciler.errors import ClusterBusy, UnreadableArguments
+from reconciler.errors import ClusterBusy, NodeUnreachable, UnreadableArguments
 from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports
+from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import wait_until_done
 from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redaction import SHAPES
@@ -127,7 +129,7 @@ class StepRecovery:
 
     async def _read_outcome(self, entry: JournalEntry, record: RunRecord) -> Outcome:
         """The outcome of a step by a reading now."""
-        state, reason, verdict = await self._read_state(entry, record)
+        state, reason, verdict, was_sent = await self._read_state(entry, record)
         is_refused = verdict is not None and verdict.is_final
         return Outcome(
             entry.step,
@@ -135,7 +137,7 @@ class StepRecovery:
             reason,
             entry.seconds,
             entry.waiting_for_restart,
-            sent=entry.intended is not None,
+            sent=entry.intended is not None and was_sent,
             refused=is_refused,
             killed=entry.state is None and not is_refused,
             feedback=verdict.feedback.redact(SHAPES.redact_text) if verdict else NO_FEEDBACK,
@@ -143,11 +145,11 @@ class StepRecovery:
 
     async def _read_state(
         self, entry: JournalEntry, record: RunRecord
-    ) -> tuple[State, str, StepVerdict | None]:
-        """The state of a step by a reading now, why, and the verdict of the reading if there was one."""
+    ) -> tuple[State, str, StepVerdict | None, bool]:
+        """The state of a step by a reading now, why, the verdict if it was read, and whether it was sent."""
         step = entry.step
         if entry.intended is None:
-            return State.SKIPPED, "the run was killed before this step", None
+            return State.SKIPPED, "the run was killed before this step", None, False
         driver = self.drivers.get(_get_kind(record, step))
         # Another version may mean something else by the same action, and so judge a wrong effect as this one.
         if driver is None or record.plan.program != __version__:
@@ -155,17 +157,46 @@ class StepRecovery:
                 f"the run was killed; version {record.plan.program} of this program planned the step, "
                 "and only that version can find out whether it took effect"
             )
-            return State.UNKNOWN, why, None
+            return State.UNKNOWN, why, None, True
         try:
             step = driver.load_step(step)
         except UnreadableArguments as error:
-            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect", None
+            return State.UNKNOWN, f"{error.message}; it is unknown whether it took effect", None, True
         # What was sent just before the kill still gets its time to become visible; an offer does not, because
         # the node takes it when it next asks.
         age = max(0.0, (self.clock() - entry.intended).total_seconds())
-        left = 0.0 if entry.state is State.OFFERED else max(0.0, min(step.settle, PATIENCE) - age)
+        is_offer = step.arguments.is_offer or entry.state is State.OFFERED
+        left = 0.0 if is_offer else max(0.0, min(step.settle, PATIENCE) - age)
         verdict = await wait_until_done(step, driver, self.transports, seconds=left)
-        return *self._settle(entry, verdict), verdict
+        if is_offer and verdict.status is not StepStatus.DONE and not verdict.is_final:
+            state, reason, was_sent = await self._read_offer(entry, record.summary.id, verdict)
+            return state, reason, verdict, was_sent
+        return *self._settle(entry, verdict), verdict, True
+
+    async def _read_offer(
+        self, entry: JournalEntry, run: str, verdict: StepVerdict
+    ) -> tuple[State, str, bool]:
+        """The state of a step whose offer shows no effect, why, and whether the node took it."""
+        now, why = self.clock(), f": {verdict.reason}" if verdict.reason else ""
+        try:
+            mail = await self.transports.mailbox.read_mail(entry.step.cluster, entry.step.node)
+        except NodeUnreachable as error:
+            return entry.state or State.UNKNOWN, f"its mailbox does not answer: {error.reason}", True
+        own = find_own_offer(mail, run, entry.step.id)
+        offer = own.offer if own else None
+        if offer is None and entry.state is None:
+            return State.FAILED, "the run was killed before the offer was recorded", False
+        is_taken = offer is None or offer.taken is not None
+        if entry.until is not None and now < entry.until:
+            taken = "the node took it, and does not show it yet" if is_taken else "the node has not taken it"
+            return State.OFFERED, f"{taken}{why}", True
+        if is_taken:
+            return State.UNKNOWN, f"overdue: the node took its offer, and does not show it{why}", True
+        # A poll finds every offer, unless changes are on hold: then the node had no chance to take this one.
+        polled = now - timedelta(seconds=mail.label.age) if mail.label else None
+        if offer is not None and polled is not None and polled > offer.opens:
+            return State.SKIPPED, "the offer was held back until it closed", False
+        return State.UNKNOWN, f"overdue: the node has not polled since the offer was made{why}", False
 
     def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:
         # No visible effect proves nothing as long as the call may still take effect. After that the step has

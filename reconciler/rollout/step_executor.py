@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from reconciler.core.outcome import OPEN, Outcome, State
-from reconciler.core.plan import Payload, Step, refuse_missing_secrets
+from reconciler.core.plan import Payload, Revision, Step, refuse_missing_secrets
 from reconciler.core.secret import find_secrets
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
@@ -39,6 +39,7 @@ class ExecutionContext:
         stop: once set, nothing more is sent.
         clock: dates each intent; the time in which a call may still take effect counts from there.
         stale: step -> why it must not be performed.
+        for_run: gives the transports of another run, such as that of an undo.
     """
 
     driver: Driver[Any, Any]
@@ -48,6 +49,7 @@ class ExecutionContext:
     stop: asyncio.Event
     clock: Clock = utc_now
     stale: Mapping[str, str] = field(default_factory=dict)
+    for_run: Callable[[str, Revision], Transports] | None = None
 
 
 async def run_step(step: Step, context: ExecutionContext) -> State:

@@ -1,153 +1,44 @@
 """Nodes that ask by themselves: a step is offered, outlives its pass, and a report settles it."""
 
-from dataclasses import dataclass, field
-from datetime import timedelta
-
 import pytest
-from support.driver import NOON, FakeDriver, FakeNode, Killed, World, cluster, fleet
-from support.offers import make_draft
+from support.driver import Killed
+from support.polled_nodes import FRESH, LASTS, Polled, PolledSite
 
-from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable, classify_by_age
+from reconciler.core.observation import Present, Stale, classify_by_age
 from reconciler.core.outcome import State
-from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.errors import MissingTransport
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.ports.driver import Capabilities, StepAnswer
-from reconciler.ports.transport import Mailbox, MailItem, NodeMail, TransportKind, Transports
-from reconciler.rollout.apply_pass import RunContext, run_apply_pass
-from reconciler.rollout.recovery import settle_open_runs
+from reconciler.ports.transport import Transports
 from reconciler.store.factory import open_store
-
-FRESH = 60
-"""Seconds up to which a report counts as what the node shows."""
-
-LASTS = 3600
-"""Seconds for which an offer lies ready."""
-
-WANTED = cluster("barn", {"a": FakeNode(name="a", value="new")}, settle=30.0, in_flight=LASTS)
-
-
-@dataclass
-class FakeMailbox(Mailbox):
-    """Offers and reports in memory, by a clock that the test sets; `is_pending` keeps every offer."""
-
-    now: object
-    offers: dict[str, str] = field(default_factory=dict)
-    reports: dict[str, tuple[str, object]] = field(default_factory=dict)
-    offered: list[tuple[str, str]] = field(default_factory=list)
-
-    async def offer(self, draft):
-        text = draft.parts[0].decode()
-        self.offers[draft.node] = text
-        self.offered.append((draft.node, text))
-        return f"it is ready for {draft.seconds:g} s"
-
-    async def read_mail(self, cluster, node):
-        if node not in self.reports:
-            return NodeMail()
-        text, at = self.reports[node]
-        age = (self.now() - at).total_seconds()
-        return NodeMail({"value": MailItem(text.encode(), age)}, heard=age)
-
-    def polls(self, node):
-        """The node asks, takes what lies ready, and reports what it has."""
-        self.reports[node] = (self.offers.pop(node, self.reports.get(node, ("old",))[0]), self.now())
-
-
-class Polled(FakeDriver):
-    """A product whose nodes cannot be called."""
-
-    capabilities = Capabilities(single_node=True, transports=frozenset({TransportKind.MAILBOX}))
-
-    def __init__(self, world):
-        super().__init__(world)
-        self.failures = {}
-
-    async def observe(self, desired, transports):
-        return Observed({node.name: await self._read(node.name, transports) for node in desired.entry.nodes})
-
-    async def observe_step(self, step, transports):
-        return Observed({step.node: await self._read(step.node, transports)})
-
-    async def _read(self, node, transports):
-        mail = await transports.mailbox.read_mail("barn", node)
-        if mail.heard is None:
-            return Unreachable("it never reported", Liveness.SILENT)
-        value = mail.items["value"]
-        return classify_by_age(value.body.decode(), value.age, FRESH)
-
-    def judge(self, step, seen):
-        if step.node in self.failures:
-            return StepVerdict(StepStatus.READY, self.failures[step.node], is_final=True)
-        return super().judge(step, seen)
-
-    async def act(self, step, transports, payloads):
-        body = str(payloads[step.payload].document).encode()
-        draft = make_draft(step.node, body, seconds=step.in_flight)
-        return StepAnswer(await transports.mailbox.offer(draft), is_pending=True)
-
-
-class Site:
-    """A store, a mailbox, and passes whose clock the test sets."""
-
-    def __init__(self, store):
-        self.store, self.time = store, NOON
-        self.mailbox = FakeMailbox(self.clock)
-        self.drivers = {"fake": Polled(World())}
-        self.transports = Transports(mailbox=self.mailbox)
-
-    def clock(self):
-        return self.time
-
-    def later(self, seconds, *polls):
-        self.time += timedelta(seconds=seconds)
-        for node in polls:
-            self.mailbox.polls(node)
-
-    async def settle(self):
-        return await settle_open_runs(self.store, self.drivers, self.transports, clock=self.clock)
-
-    async def look(self):
-        recalled = await self.store.read_memory()
-        return await run_plan_pass(
-            fleet(WANTED), drivers=self.drivers, transports=self.transports, recalled=recalled
-        )
-
-    async def apply(self):
-        return await run_apply_pass(
-            await self.look(),
-            drivers=self.drivers,
-            transports=self.transports,
-            journal=self.store,
-            run_context=RunContext(clock=self.clock),
-        )
 
 
 @pytest.fixture
-def site(tmp_path):
-    times = []
-    with open_store(tmp_path, clock=lambda: times[0].time) as store:
-        times.append(Site(store))
-        times[0].mailbox.polls("a")
-        yield times[0]
+async def site(tmp_path):
+    sites = []
+    with open_store(tmp_path, clock=lambda: sites[0].time) as store:
+        sites.append(PolledSite(store, names="a"))
+        await store.enrol("barn", "fake", ["a"])
+        await sites[0].poll("a")
+        yield sites[0]
 
 
 async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_report(site):
     report = await site.apply()
     (outcome,) = report.outcomes
     assert (outcome.state, outcome.sent) == (State.OFFERED, True)
-    assert outcome.reason == "it is ready for 3600 s; the node has not taken it yet"
+    assert outcome.reason.startswith("offer ")
+    assert outcome.reason.endswith("; the node has not taken it yet")
     assert outcome.seconds < 5, "it was waited for under the cluster's lock"
     assert (report.is_success, report.exit_status) == (False, 5)
     assert await site.store.is_open("barn")
 
-    site.later(50)
+    await site.later(50)
     assert await site.settle() == ()
     seen = await site.look()
     assert seen.plan.is_empty
     assert [finding.code for finding in seen.plan.findings()] == ["offer-open"]
 
-    site.later(10, "a")
+    await site.later(10, "a")
     (settled,) = await site.settle()
     assert (settled.state, settled.reason) == (
         State.DONE,
@@ -155,29 +46,57 @@ async def test_a_step_that_is_offered_outlives_its_pass_and_is_settled_by_a_repo
     )
     assert (await site.look()).plan.is_empty
     assert not await site.store.is_open("barn")
-    assert site.mailbox.offered == [("a", "new")]
 
 
-async def test_an_offer_that_was_not_taken_in_time_has_failed_and_is_made_again(site):
+async def test_an_overdue_offer_is_unknown_and_made_again_once_the_node_is_heard(site):
     await site.apply()
-    site.later(LASTS + 1)
-    site.mailbox.offers.clear()
-    site.mailbox.polls("a")
+    await site.later(LASTS + 1)
     (settled,) = await site.settle()
-    assert settled.state is State.FAILED
-    site.later(FRESH)
+    assert (settled.state, settled.sent) == (State.UNKNOWN, False)
+    assert settled.reason.startswith("overdue: the node has not polled since the offer was made")
+    assert (await site.look()).plan.is_empty
+    assert await site.later(1, "a") == [None], "an offer that closed is not delivered any more"
+    assert [one.state for one in (await site.apply()).outcomes] == [State.OFFERED]
+    await site.later(10, "a")
+    assert [one.state for one in await site.settle()] == [State.DONE]
+    assert site.values == {"a": "new"}
+
+
+async def test_an_offer_that_was_taken_and_shows_no_effect_is_overdue_and_counts_as_an_attempt(site):
+    for _ in range(3):
+        assert [one.state for one in (await site.apply()).outcomes] == [State.OFFERED]
+        await site.later(10)
+        assert await site.poll("a", loads=False) is not None
+        await site.later(LASTS, "a")
+        (settled,) = await site.settle()
+        assert settled.reason == ("overdue: the node took its offer, and does not show it: a still holds old")
+    seen = await site.look()
+    assert [finding.code for finding in seen.plan.findings()] == ["node-stalled"]
+
+
+async def test_an_offer_that_nobody_could_take_because_changes_were_held_counts_for_nothing(site):
     await site.apply()
-    assert site.mailbox.offered == [("a", "new")] * 2
+    site.is_held = True
+    for _ in range(6):
+        await site.later(LASTS / 5, "a")
+    (settled,) = await site.settle()
+    assert (settled.state, settled.reason) == (State.SKIPPED, "the offer was held back until it closed")
+    facts = (await site.store.read_memory()).facts.get("barn", {}).get("a", {})
+    assert not any(value for key, value in facts.items() if key.startswith("attempt/"))
+    assert site.values == {"a": "old"}
+    site.is_held = False
+    await site.apply()
+    await site.later(1, "a")
+    assert site.values == {"a": "new"}
 
 
 async def test_a_node_that_reports_its_failure_is_not_waited_for_and_the_content_is_not_sent_again(site):
     await site.apply()
-    site.drivers["fake"].failures["a"] = "it has no room"
+    site.nodes["a"].fails = "it has no room"
+    await site.later(10, "a")
     (settled,) = await site.settle()
     assert (settled.state, settled.refused) == (State.FAILED, True)
     assert settled.reason == "the node reported that it failed: it has no room"
-    site.mailbox.offers.clear()
-    site.later(30, "a")
     seen = await site.look()
     assert [finding.code for finding in seen.plan.findings()] == ["node-stalled"]
     assert seen.plan.is_empty
@@ -185,7 +104,7 @@ async def test_a_node_that_reports_its_failure_is_not_waited_for_and_the_content
 
 async def test_nothing_is_sent_where_the_last_report_is_old_and_the_offer_stays_open(site):
     await site.apply()
-    site.later(FRESH + 40)
+    await site.later(FRESH + 40)
     assert await site.settle() == ()
     assert await site.store.is_open("barn")
     answer = (await site.look()).guard_contexts[0].observed.nodes["a"]
@@ -194,28 +113,45 @@ async def test_nothing_is_sent_where_the_last_report_is_old_and_the_offer_stays_
 
 
 async def test_nothing_is_planned_on_an_old_report(site):
-    site.later(FRESH + 1)
-    seen = await site.look()
-    assert seen.plan.is_empty
-    assert site.mailbox.offered == []
+    await site.later(FRESH + 1)
+    assert (await site.look()).plan.is_empty
+    assert await site.offered() == {}
+
+
+class Dying(Polled):
+    """Its process is killed on one side of the offer."""
+
+    before = False
+
+    async def act(self, step, transports, payloads):
+        if not self.before:
+            await super().act(step, transports, payloads)
+        raise Killed
 
 
 async def test_a_run_that_is_killed_after_its_offer_does_not_offer_again(site):
-    class Dying(Polled):
-        async def act(self, step, transports, payloads):
-            await super().act(step, transports, payloads)
-            raise Killed
-
-    site.drivers = {"fake": Dying(World())}
+    site.driver = Dying()
     with pytest.raises(Killed):
         await site.apply()
-    site.drivers = {"fake": Polled(World())}
-    site.later(40)
-    assert [one.state for one in await site.settle()] == [State.UNKNOWN]
+    site.driver = Polled()
+    await site.later(40)
+    assert [one.state for one in await site.settle()] == [State.OFFERED]
     assert (await site.look()).plan.is_empty
-    site.later(10, "a")
+    await site.later(10, "a")
     assert [one.state for one in await site.settle()] == [State.DONE]
-    assert site.mailbox.offered == [("a", "new")]
+
+
+async def test_a_run_that_is_killed_before_its_offer_offers_at_once(site):
+    site.driver = Dying()
+    site.driver.before = True
+    with pytest.raises(Killed):
+        await site.apply()
+    site.driver = Polled()
+    await site.later(1)
+    (settled,) = await site.settle()
+    assert (settled.state, settled.sent) == (State.FAILED, False)
+    assert settled.reason == "the run was killed before the offer was recorded"
+    assert [one.state for one in (await site.apply()).outcomes] == [State.OFFERED]
 
 
 def test_the_age_of_a_reading_is_no_part_of_what_it_says():
@@ -225,6 +161,6 @@ def test_the_age_of_a_reading_is_no_part_of_what_it_says():
 
 
 async def test_without_a_mailbox_nothing_is_asked(site):
-    site.transports = Transports()
+    wanted = (await site.look()).fleet
     with pytest.raises(MissingTransport, match="barn: this program has no transport 'mailbox'"):
-        await site.look()
+        await run_plan_pass(wanted, drivers=site.drivers, transports=Transports())

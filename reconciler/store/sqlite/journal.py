@@ -131,7 +131,7 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
             facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
             facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.used_confirmations}})
-        _close_attempt(tx, outcome)
+        _close_attempt(tx, run, outcome)
         if (message := ending.outbox_message) is not None:
             tx.execute(
                 "INSERT INTO message (id, run, step, created, body, wanted)"
@@ -146,15 +146,26 @@ def _read_fleet(tx: Transaction, run: str) -> int:
     return int(row["fleet"]) if row else HOST
 
 
-def _close_attempt(tx: Transaction, outcome: Outcome) -> None:
+def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
     """Write how the last attempt of a step ended; success resets the counter."""
     step, key = outcome.step, attempts.make_attempt_key(outcome.step.action)
     if step.id.partition("/")[2] != f"{step.node}/{step.action}":
         return  # a rollback step: it says nothing about the attempts of the step itself
     known = facts.read_fact(tx, step.cluster, step.node, key)
-    if not known or outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
+    if not known:
         return
-    left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
+    if outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
+        # An offer that its node never took: the attempt was counted with its intent.
+        intended = tx.execute(
+            "SELECT 1 FROM step JOIN run ON run.number = step.run"
+            " WHERE run.id = ? AND step.id = ? AND step.intended IS NOT NULL",
+            (run, step.id),
+        ).fetchone()
+        if outcome.sent or outcome.state not in {State.UNKNOWN, State.SKIPPED} or not intended:
+            return
+        left = attempts.note_failure(known, outcome)
+    else:
+        left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
     facts.write_facts(tx, step.cluster, {step.node: {key: left}})
 
 

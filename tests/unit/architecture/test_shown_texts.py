@@ -33,8 +33,7 @@ def test_every_way_to_nodes_that_is_opened_masks_what_nodes_are_quoted_with():
     masked = functions_with("mask_transports(", lambda call: call.startswith("mask_transports("))
     assert masked == {
         "planning/plan_pass.py:run_plan_pass",
-        "rollout/apply_pass.py:run_apply_pass",
-        "api/reconciler.py:settle",
+        "rollout/polled_nodes.py:_with",
         "rollout/step_executor.py:run_step_masked",
         "adopt/importer.py:import_live_state",
     }
