@@ -205,6 +205,11 @@ def test_nodes_share_all_parts_but_the_first():
     assert len(one) == 3
 
 
+def test_downloads_at_a_time_hold_the_shared_parts_once():
+    one, other = (SERVER.answer_download(request(feeds.PACKAGE), OFFER, PARTS).body for _ in range(2))
+    assert [piece is same for piece, same in zip(one[2:-2], other[2:-2], strict=True)] == [True] * 2
+
+
 def test_an_offer_with_an_unknown_secret_is_not_written():
     with pytest.raises(SecretError, match="KEY"):
         offered_parts.write_package(replace(PAYLOAD, missing={"${env:KEY}": "not set"}), PackageCache())

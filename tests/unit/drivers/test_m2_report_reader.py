@@ -109,6 +109,12 @@ def test_the_other_reports_of_the_manual(kind, totals):
     assert json.loads(found.body) == documented(kind)
 
 
+def test_the_lists_semicolon_of_the_manual_is_refused_like_any_other_text():
+    text = (CASES / "nodelist.feedback.documented.json").read_bytes()
+    with pytest.raises(InvalidReport, match="not JSON"):
+        read(text.replace(b"]", b"];", 1))
+
+
 def test_a_failed_target_is_named_with_the_nodes_reason():
     found = read(documented("purge.feedback"))
     assert not found.succeeded

@@ -87,8 +87,8 @@ def read_package(parts: Sequence[bytes]) -> OfferedPackage:
     """
     if not parts:
         raise UnreadableParts("there are none")
-    setting, *resources = (_decode(part) for part in parts)
-    return OfferedPackage(PackageParts(setting, tuple(resources)))
+    setting, *resources = parts
+    return OfferedPackage(PackageParts(_decode(setting), tuple(map(_decode_shared, resources))))
 
 
 def read_purge(parts: Sequence[bytes]) -> tuple[str, ...]:
@@ -125,6 +125,12 @@ def _read_files(part: DeflatedPart) -> dict[str, bytes]:
         }
     except ValueError as error:
         raise UnreadableParts(f"one of them is damaged: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _decode_shared(part: bytes) -> DeflatedPart:
+    """The same object for the same bytes: many downloads at a time hold a large part once."""
+    return _decode(part)
 
 
 @lru_cache(maxsize=8)
