@@ -9,6 +9,7 @@ from datetime import timedelta
 from reconciler.core.change_windows import Freeze
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Observed, Present
+from reconciler.core.secret import reveal
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import machine
@@ -18,6 +19,7 @@ from reconciler.drivers.sora.history import ClusterPast
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.ports.simulator import NodeRequest
 from support.driver import NOON
+from support.m2_polled import POLL, tokens
 from support.m2_wire import REVISION, cluster_input, loaded, setting, world
 from support.sora_clusters import agreeing, entry, full, planned, seen
 
@@ -39,6 +41,19 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     observed = Observed({node: Present(answer) for node, answer in answers.items()})
     plan = DRIVER.plan(desired, observed)
     return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, **more)
+
+
+def polled(assigned, counting):
+    """A change of a node that polls: to URLs with one token, while another one counts."""
+    where = cluster_input(setting(meta__version="B"), nodes=("n1",), deliver="poll", poll=POLL)
+    now = DRIVER.assign_tokens(DRIVER.desire(where), tokens("n1", generation=counting))
+    wanted = DRIVER.assign_tokens(DRIVER.desire(where), tokens("n1", generation=assigned))
+    (target,), (own,) = wanted.targets, now.targets
+    desired = replace(wanted, targets=(replace(target, tokens=own.tokens),))
+    shown = loaded({**reveal(own.content.document), "functions": {"x": 1}}, base="")
+    observed = Observed({"n1": Present(shown)})
+    plan = DRIVER.plan(desired, observed)
+    return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, policy=FREE)
 
 
 def live(

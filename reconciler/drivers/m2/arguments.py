@@ -118,8 +118,37 @@ class LocalArguments(DeliveryArguments):
     api = "/setting/deploy/local"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OfferArguments(DeliveryArguments):
+    """A setting is offered to a node that polls.
+
+    Args:
+        payload: digest of the payload.
+        label: the stamp in the setting by which the node's polls show it; empty if it has none.
+        period: seconds between two polls.
+        fresh: seconds up to which the last call of the node may be old for what it sent to count.
+    """
+
+    api = "/setting/upload"
+
+    payload: str
+    label: str
+    period: int | float
+    fresh: int | float
+
+    @property
+    def payload_digest(self) -> str:
+        """See `core.arguments.Arguments`."""
+        return self.payload
+
+
 ACTIONS: Final[Mapping[str, type[DeliveryArguments]]] = MappingProxyType(
-    {"upload": UploadArguments, "checkout": CheckoutArguments, "local": LocalArguments}
+    {
+        "upload": UploadArguments,
+        "checkout": CheckoutArguments,
+        "local": LocalArguments,
+        "offer": OfferArguments,
+    }
 )
 """Action -> the type of its arguments."""
 

@@ -30,7 +30,7 @@ def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of the action, its content and its URL: another address is another machine."""
     own = read_delivery(step)
-    return plain_fingerprint([step.action, contents.get(step.node, own.after), own.bases[0]])
+    return plain_fingerprint([step.action, contents.get(step.node, own.after), next(iter(own.bases), "")])
 
 
 def fingerprint_readings(step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:

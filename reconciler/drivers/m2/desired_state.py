@@ -102,9 +102,11 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     assert isinstance(entry, M2Cluster)
     documents = {id(document): document for document in cluster_input.documents.values()}
     for document in documents.values():
-        yield from check_setting(document)
-        if entry.polling is not None:
-            yield from find_feeds_elsewhere(document, entry.polling)
+        if entry.polling is None or not isinstance(document.value, Mapping):
+            yield from check_setting(document)
+            continue
+        yield from find_feeds_elsewhere(document, entry.polling)
+        yield from check_setting(document, render_feeds(document.value, entry.polling))
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))

@@ -22,7 +22,7 @@ from reconciler.drivers.m2.content import make_content
 from reconciler.drivers.m2.schema import Content, M2Desired, SectionMask
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
-from reconciler.drivers.m2.unresolved_secrets import find_missing_secrets
+from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL, find_missing_secrets
 from reconciler.ports.node_store import NodeTokens
 from reconciler.text.json_pointer import make_pointer
 
@@ -34,9 +34,6 @@ SETTING: Final = "setting"
 PACKAGE: Final = ".tgz"
 PURGE: Final = "purge"
 REPORT: Final = "report"
-
-UNKNOWN_URL: Final = "tokens of nodes are known only on the host whose watch they poll"
-"""Why the URLs are unknown."""
 
 _POLLING: Final = ("apiPolling", "tgzPolling")
 _SIDES: Final[tuple[tuple[str, str, str, str], ...]] = (
@@ -125,6 +122,44 @@ def make_schedule(every: float) -> str:
         step = max(one for one in (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30) if one * _MINUTE <= seconds)
         return f"0 */{step} * * * *" if step > 1 else "0 * * * * *"
     return "0 0 * * * *"
+
+
+def carry_feeds(document: Mapping[str, Any], rendered: Any) -> Mapping[str, Any]:
+    """An earlier setting with the feeds of a later one.
+
+    Its own token may have ended since, or it may not poll at all: a node that goes back to it would not come
+    back for another one.
+
+    Args:
+        document: the earlier setting.
+        rendered: the later one, with the URLs of the node that gets the earlier one.
+    """
+    found = _put(document, (*SERVER, "enable"), True)
+    for feature, side, _, _ in _list_sides(rendered):
+        part: Path = (*SERVER, "features", feature)
+        url = get_value(rendered, (*part, side, "info", "url"))
+        clear = url if isinstance(url, Secret) else Secret(url)
+        found = _put(found, (*part, "enable"), True)
+        found = _put(found, (*part, side, "type"), get_value(rendered, (*part, side, "type")))
+        info: Path = (*part, side, "info")
+        given = {**get_object(rendered, *info), **get_object(found, *info), "url": clear}
+        found = _put(found, info, given)
+    return found
+
+
+def polls_here(content: Content, polling: Polling, tokens: NodeTokens | None) -> bool:
+    """Whether a node with this setting polls this server for settings, by a path of its own that counts."""
+    server = get_object(reveal(get_object(content.canonical, *SERVER)))
+    feature = get_object(server, "features", "setting")
+    url = get_value(feature, ("feed", "info", "url"))
+    if server.get("enable") is not True or feature.get("enable") is not True:
+        return False
+    if get_value(feature, ("feed", "type")) not in _POLLING or not is_same_server(url, polling):
+        return False
+    if tokens is None:
+        return True
+    known = {str(one.value) for one in (tokens.current, tokens.former) if one is not None}
+    return str(url).removeprefix(f"{polling.server}/").partition("/")[0] in known
 
 
 def make_url(polling: Polling, token: str, route: str) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.defect import REPORT
-from reconciler.core.observation import Stale, Unauthorized, Unidentified, Unreachable
+from reconciler.core.observation import Liveness, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.lock_out import extract_access, find_callers, has_same_access
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
-from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
+from reconciler.drivers.m2.unresolved_secrets import UNKNOWN, UNKNOWN_URL
 from reconciler.text.one_line import join_some
 
 ALLOW_REMEDY = "give this host's address a role with enableSetting in the node's allowList"
@@ -39,6 +39,10 @@ def report_unread(
     """A node that did not show its setting, so that nothing is planned for it."""
     if isinstance(answer, Unidentified):
         return _report_unidentified(desired, target, answer)
+    if desired.entry.polling is not None and not (isinstance(answer, Unreachable) and answer.defect):
+        found = _report_unproven(desired, target, answer)
+        if found is not None:
+            return found
     is_unauthorized = isinstance(answer, Unauthorized)
     remedy = ALLOW_REMEDY if is_unauthorized else "start the node, or correct its address in the fleet file"
     if isinstance(answer, Unreachable) and answer.defect:
@@ -50,6 +54,42 @@ def report_unread(
         remedy,
         target=f"{desired.entry.name}/{target.node}",
     )
+
+
+def _report_unproven(
+    desired: M2Desired, target: NodeTarget, answer: Unreachable | Unauthorized | Stale[LoadedSetting]
+) -> Diagnostic | None:
+    """A node that polls whose mail does not prove what it has loaded; None where its API was asked."""
+    polling = desired.entry.polling
+    assert polling is not None
+    place = f"{desired.entry.name}/{target.node}"
+    if isinstance(answer, Unreachable) and answer.liveness is Liveness.UNASKED and not target.bases:
+        return Diagnostic(
+            Severity.WARNING,
+            "node-not-enrolled",
+            f"{target.node} has never called {polling.server}; no change is planned there",
+            f"run `reconcile enroll {target.node}` and install the package on it, or give its `address` so "
+            "that it is enrolled by one upload",
+            target=place,
+        )
+    if isinstance(answer, Unreachable) and answer.liveness is Liveness.ALIVE:
+        return Diagnostic(
+            Severity.ERROR,
+            "setting-unproven",
+            f"{target.node}: {answer.reason}; no change is planned there",
+            "let it report its setting (`uploadSetting: true`) and restart it or apply its setting once, or "
+            "add its `address`, or `version: commit` to the cluster",
+            target=place,
+        )
+    if isinstance(answer, Stale) or not target.bases:
+        return Diagnostic(
+            Severity.ERROR,
+            "node-silent",
+            f"{target.node}: {getattr(answer, 'reason', '')}; no change is planned there",
+            f"check that it runs and reaches {polling.server}",
+            target=place,
+        )
+    return None
 
 
 def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unidentified) -> Diagnostic:
@@ -73,6 +113,18 @@ def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unident
         remedy,
         target=f"{desired.entry.name}/{target.node}",
     )
+
+
+def report_unknown_tokens(desired: M2Desired) -> Iterator[Diagnostic]:
+    """That the URLs of nodes that poll are not compared, because this host has no tokens."""
+    if desired.entry.polling is not None and any(target.tokens is None for target in desired.targets):
+        yield Diagnostic(
+            Severity.NOTE,
+            "secret-unavailable",
+            f"the URLs under {desired.entry.polling.server} are not compared: {UNKNOWN_URL}",
+            "nothing to do where changes are only checked",
+            target=desired.entry.name,
+        )
 
 
 def report_used_confirmations(desired: M2Desired) -> Iterator[Diagnostic]:

@@ -11,6 +11,7 @@ from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
 from reconciler.drivers.m2.lock_out import (
     extract_access,
@@ -30,6 +31,8 @@ _MAX_NAMED: Final = 3
 def refuse_lockout_of_everybody(context: GuardContext) -> Iterator[Diagnostic]:
     """After the change, some address still has a role that may deliver a setting."""
     for target in _list_changed_targets(context):
+        if not target.bases:
+            continue  # it polls, and nobody calls it
         # A node with a setting was read with this permission, so its way of reading the list is known to let
         # somebody in; of a node without one nothing is known, and every way has to.
         new = isinstance(context.observed.nodes.get(target.node), Absent)
@@ -55,6 +58,12 @@ def refuse_lockout_of_this_host(context: GuardContext) -> Iterator[Diagnostic]:
     desired: M2Desired = context.desired
     for target in _list_changed_targets(context):
         answer, named = context.observed.nodes.get(target.node), desired.entry.management
+        # A node that polls was not called for this plan, so that its view of this host is unknown.
+        is_called = isinstance(answer, Present) and bool(answer.value.base)
+        if desired.entry.polling and not named and not is_called:
+            continue
+        if not target.bases:
+            continue
         if not isinstance(answer, Present) and not (named and isinstance(answer, Absent)):
             continue
         loaded: LoadedSetting | None = answer.value if isinstance(answer, Present) else None
@@ -127,6 +136,25 @@ def refuse_feed_detachment(context: GuardContext) -> Iterator[Diagnostic]:
                 "feed-detached",
                 f"its {feature} feed comes from {old.label}; after the change it {then}",
                 "keep the feed, list the address of the new server under `management`, or set an override",
+            )
+
+
+@guard("lock-out")
+def refuse_lost_polling(context: GuardContext) -> Iterator[Diagnostic]:
+    """After the change, a node that polls still polls this server, by a path of its own that counts."""
+    desired: M2Desired = context.desired
+    polling = desired.entry.polling
+    if polling is None:
+        return
+    for target in _list_changed_targets(context):
+        if not polls_here(target.content, polling, target.tokens):
+            yield _refuse(
+                context,
+                target,
+                "lock-out",
+                f"with its new setting it would not poll {polling.server} by its own path, "
+                "so no other setting could reach it",
+                "keep the feed that `deliver: poll` writes, and its token",
             )
 
 
@@ -239,6 +267,7 @@ GUARDS: tuple[Guard, ...] = (
     refuse_lockout_of_this_host,
     refuse_unreachable_port,
     refuse_feed_detachment,
+    refuse_lost_polling,
     refuse_cluster_split,
     refuse_hosting_deletion,
 )

@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.core.observation import Absent, Observation, Present
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus, StepVerdict
-from reconciler.drivers.m2.arguments import DeliveryArguments, read_delivery
+from reconciler.drivers.m2.arguments import DeliveryArguments, OfferArguments, read_delivery
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 from reconciler.secrets.patterns import is_masked
@@ -21,6 +21,20 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
     its package leaves the step unknown, so that nothing is sent again.
     """
     own = read_delivery(step)
+    verdict = _judge_content(own, answer)
+    if (
+        isinstance(own, OfferArguments)
+        and isinstance(answer, Present)
+        and verdict.status is not StepStatus.DONE
+    ):
+        failed = answer.value.failed
+        # Tied to this content: a report about an earlier offer says nothing about this one.
+        if failed is not None and failed.fingerprint == own.after:
+            return StepVerdict(verdict.status, failed.reason, is_final=True)
+    return verdict
+
+
+def _judge_content(own: DeliveryArguments, answer: Observation[LoadedSetting]) -> StepVerdict:
     before = own.before
     if isinstance(answer, Absent):
         if before == "":
@@ -47,6 +61,8 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
 
 
 def _judge_ready(own: DeliveryArguments, base: str) -> StepVerdict:
+    if isinstance(own, OfferArguments):
+        return StepVerdict(StepStatus.READY)  # it is not called
     # The node answered at another of its URLs than the step sends to: another server may have taken that one.
     if base and base != own.bases[0]:
         return StepVerdict(StepStatus.CHANGED, f"the node now answers at {base} instead of {own.bases[0]}")

@@ -14,6 +14,7 @@ from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.arguments import ACTIONS, PART
 from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
@@ -56,6 +57,7 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
         findings=(
             *desired.notes,
             *found,
+            *findings.report_unknown_tokens(desired),
             *findings.report_used_confirmations(desired),
             *findings.report_same_version(desired, same_version),
         ),
@@ -130,6 +132,7 @@ def _make_step(
 ) -> Step:
     entry, before = desired.entry, loaded.content if loaded else None
     impact = assess_impact(before, target.content, changes)
+    action = _choose_action(desired, target, loaded, base)
     # Nothing but the fleet file says that a node is there: no answer showed it.
     uses_confirmation = loaded is None and target.trusted and not base
     if uses_confirmation:
@@ -138,6 +141,7 @@ def _make_step(
     # Where the node answered, where else it may answer, and where the step may move it.
     moved = find_new_address(base, before, target.content) if before and base else ""
     bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
+    polling = entry.polling
     version = None
     if before:
         masks = (desired.earlier, target.content.redaction_mask, before.redaction_mask)
@@ -149,16 +153,25 @@ def _make_step(
         "resources": dict(desired.shown_resources),
     }
     own: dict[str, Any] = {}
-    match entry.deliver:
-        case Deliver.UPLOAD:
+    match action:
+        case "offer":
+            assert polling is not None
+            label = get_value(target.content.canonical, ("meta", "version")) if entry.is_stamped else None
+            own = {
+                "payload": target.payload,
+                "label": label if isinstance(label, str) else "",
+                "period": polling.every,
+                "fresh": polling.fresh_seconds,
+            }
+        case "upload":
             path = ("env", "management", "api", "multipartName")
             name = get_value(before.canonical, path) if before else None
             own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
-        case Deliver.CHECKOUT:
+        case "checkout":
             own = {"method": entry.checkout_method}
-    arguments = ACTIONS[entry.deliver](
+    arguments = ACTIONS[action](
         bases=bases,
-        addresses=(urlsplit(bases[0]).hostname,),
+        addresses=(urlsplit(bases[0]).hostname,) if bases else (),
         before=before.fingerprint if before else "",
         after=target.content.fingerprint,
         restart=impact.restart,
@@ -173,10 +186,10 @@ def _make_step(
         **own,
     )
     return Step(
-        id=f"{entry.name}/{target.node}/{entry.deliver}",
+        id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
-        action=entry.deliver.value,
+        action=action,
         arguments=arguments,
         reason=_explain(desired, target, version, changes),
         effect=impact.effect,
@@ -185,11 +198,24 @@ def _make_step(
         needs="the node still shows the setting that was read for this plan"
         if loaded
         else "the node still has no setting loaded",
-        inverse=make_inverse(before, impact.lost, shown_before, version or ""),
+        inverse=make_inverse(
+            before, impact.lost, shown_before, version or "", "offer" if action == "offer" else "upload"
+        ),
         changes=changes,
         settle=entry.timeouts.settle,
-        in_flight=entry.timeouts.in_flight,
+        in_flight=polling.overdue_seconds if polling and action == "offer" else entry.timeouts.in_flight,
     )
+
+
+def _choose_action(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting | None, base: str) -> str:
+    """How a node gets its setting: one that polls is called only as long as it does not poll yet."""
+    polling = desired.entry.polling
+    if polling is None:
+        return desired.entry.deliver.value
+    # With a URL, its own API was read, because its mail shows nothing.
+    if base and (loaded is None or not polls_here(loaded.content, polling, target.tokens)):
+        return Deliver.UPLOAD.value
+    return "offer"
 
 
 def _explain(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:

@@ -14,7 +14,16 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.observation import NodeReport, Observation, Observed, Present, Unreachable
+from reconciler.core.observation import (
+    Absent,
+    Liveness,
+    NodeReport,
+    Observation,
+    Observed,
+    Present,
+    Unreachable,
+)
+from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
@@ -36,20 +45,24 @@ from reconciler.drivers.m2.arguments import (
     ACTIONS,
     CheckoutArguments,
     DeliveryArguments,
+    OfferArguments,
     UploadArguments,
     read_delivery,
 )
 from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.drivers.m2.central_server.offered_parts import write_package
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
+from reconciler.drivers.m2.mail_evidence import EvidenceReader, fingerprint_label_content
 from reconciler.drivers.m2.modelcheck import setups
 from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.package import PackageCache
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
 from reconciler.drivers.m2.schema import (
+    Content,
     ExpectedSetting,
     LoadedSetting,
     M2Cluster,
@@ -57,7 +70,8 @@ from reconciler.drivers.m2.schema import (
     M2Policy,
     NodeTarget,
 )
-from reconciler.drivers.m2.undo import undo_delivery, undo_partial_delivery
+from reconciler.drivers.m2.undo import undo_delivery, undo_offer, undo_partial_delivery
+from reconciler.errors import NodeUnreachable
 from reconciler.host.defect_capture import capture_defects
 from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
@@ -74,7 +88,14 @@ from reconciler.ports.driver import (
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import TransportKind, Transports
+from reconciler.ports.transport import (
+    Mailbox,
+    NodeMail,
+    OfferDraft,
+    OfferedContent,
+    TransportKind,
+    Transports,
+)
 from reconciler.secrets.redaction import RedactionMask
 
 MAX_PARALLEL_READS: Final = 128
@@ -137,10 +158,18 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
         contents, has_resources = ContentCache(MAX_SECTION_BYTES), bool(desired.resources)
+        polling, cluster = desired.entry.polling, desired.entry.name
 
-        def read(client: Client, target: NodeTarget) -> Awaitable[Observation[LoadedSetting]]:
+        async def read(client: Client, target: NodeTarget) -> Observation[LoadedSetting]:
             expected = desired.expected(target.content)
-            return client.read(contents, expected=expected, resources=has_resources, trusted=target.trusted)
+            reading = partial(
+                client.read, contents, expected=expected, resources=has_resources, trusted=target.trusted
+            )
+            if polling is None:
+                return await reading()
+            mail = EvidenceReader(polling.fresh_seconds, contents, resources=has_resources)
+            found = await _read_mail(mail, cluster, target.node, transports.mailbox, target.content)
+            return await _complete(found, client, reading)
 
         return Observed(await _ask_nodes(desired, desired.targets, transports, read))
 
@@ -180,16 +209,27 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
         expected = ExpectedSetting("" if own.returning else own.after)
-        reading = client.read(
-            ContentCache(), expected=expected, resources=bool(own.resources), trusted=bool(own.uses)
+        contents, resources = ContentCache(), bool(own.resources)
+        reading = partial(
+            client.read, contents, expected=expected, resources=resources, trusted=bool(own.uses)
         )
-        return Observed({step.node: await capture_defects(step.node, reading)})
+
+        async def read() -> Observation[LoadedSetting]:
+            if not isinstance(own, OfferArguments):
+                return await reading()
+            mail = EvidenceReader(own.fresh, contents, resources=resources)
+            found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
+            return await _complete(found, client, reading)
+
+        return Observed({step.node: await capture_defects(step.node, read())})
 
     def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
         return judge.judge(step, seen.nodes[step.node])
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         own = read_delivery(step)
+        if isinstance(own, OfferArguments):
+            return await self._offer(step, own, transports.mailbox, payloads[own.payload])
         client = _make_client(own, step.node, transports)
         match own:
             case UploadArguments():
@@ -202,11 +242,36 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         files = {FILES_FACT: fingerprint_clear(own.plain()["resources"])} if own.resources else {}
         return replace(answer, facts={BASE_FACT: client.bases[0], **files})
 
+    async def _offer(self, step: Step, own: OfferArguments, mailbox: Mailbox, payload: Payload) -> StepAnswer:
+        """Record an offer. Nothing of it is a fact about the node before it reports."""
+        parts = write_package(payload, self._packages)
+        reader = EvidenceReader(own.fresh, ContentCache(), resources=False)
+        # For going back after this pass, when nobody has the observation of the plan any more.
+        before = reader.find_parts(await mailbox.read_mail(step.cluster, step.node), own.before, payload)
+        former = write_package(before, self._packages) if isinstance(before, Payload) else before
+        draft = OfferDraft(
+            cluster=step.cluster,
+            node=step.node,
+            feed=OfferFeed.SETTING,
+            step=step.id,
+            parts=parts,
+            label=own.label,
+            content=fingerprint_label_content(own.after, own.resources),
+            period=own.period,
+            # It closes before it is overdue, so that a node that takes it last has the time to show it.
+            seconds=max(own.period, step.in_flight - own.fresh),
+            former=former,
+        )
+        return StepAnswer(await mailbox.offer(draft), is_pending=True)
+
     def undo(
         self, step: Step, observed: Observed[LoadedSetting], payloads: Mapping[str, Payload]
     ) -> Undo | None:
         answer = observed.nodes.get(step.node)
         return undo_delivery(step, answer.value, payloads) if isinstance(answer, Present) else None
+
+    def undo_offer(self, step: Step, offered: OfferedContent) -> Undo | None:
+        return undo_offer(step, offered)
 
     def undo_part(
         self,
@@ -309,6 +374,31 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def parse_report(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
         return reports.read_report(desired, message)
+
+
+async def _read_mail(
+    reader: EvidenceReader, cluster: str, node: str, mailbox: Mailbox, known: Content | None = None
+) -> Observation[LoadedSetting]:
+    """What the mail of a node proves; without a mailbox, as without a state, nothing was ever sent."""
+    if not mailbox.is_available:
+        return reader.read(NodeMail(), known)
+    try:
+        return reader.read(await mailbox.read_mail(cluster, node), known)
+    except NodeUnreachable as error:
+        return Unreachable(error.reason)
+
+
+async def _complete(
+    found: Observation[LoadedSetting],
+    client: Client,
+    read: Callable[[], Awaitable[Observation[LoadedSetting]]],
+) -> Observation[LoadedSetting]:
+    """What the mail proves, or else what the node's API shows, where the fleet file has its address."""
+    if isinstance(found, Present) or not client.bases:
+        return found
+    answer = await read()
+    never_called = isinstance(found, Unreachable) and found.liveness is Liveness.UNASKED
+    return answer if never_called or isinstance(answer, Present | Absent) else found
 
 
 def _make_client(own: DeliveryArguments, node: str, transports: Transports) -> Client:

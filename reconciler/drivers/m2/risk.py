@@ -93,7 +93,9 @@ def find_restart_fields(current: Content, asked: Content) -> tuple[str, ...]:
     return tuple(name for name, old, new in pairs if diff_values(old, new))
 
 
-def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, version: str) -> Inverse:
+def make_inverse(
+    before: Content | None, lost: tuple[str, ...], shown: str, version: str, action: str = "upload"
+) -> Inverse:
     """How a delivery is undone: by delivering the previous setting, where that restores everything.
 
     Args:
@@ -101,13 +103,14 @@ def make_inverse(before: Content | None, lost: tuple[str, ...], shown: str, vers
         lost: hostings whose cache cannot be restored.
         shown: fingerprint of the previous setting, as plans show it.
         version: `meta.version` of the previous setting, as plans show it.
+        action: of the step that delivers it.
     """
     if lost:
         return Inverse(f"point of no return: the cache of {', '.join(lost)} cannot be restored")
     if before is None:
         return Inverse("point of no return: a setting cannot be removed from a node")
     named = f"the setting of version `{version}`" if version else "the previous setting"
-    return Inverse(f"deliver {named} again", "upload", {"fingerprint": shown})
+    return Inverse(f"deliver {named} again", action, {"fingerprint": shown})
 
 
 def find_lost_hostings(before: Content, after: Content) -> tuple[str, ...]:

@@ -239,6 +239,19 @@ class ExpectedSetting:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedOffer:
+    """An offer that a node reported to have failed.
+
+    Args:
+        fingerprint: of the offered setting's meaning.
+        reason: as the node gave it, masked.
+    """
+
+    fingerprint: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedSetting:
     """What one node shows.
 
@@ -253,6 +266,7 @@ class LoadedSetting:
         held: path -> SHA-256 of the resources in its package; None where the package was not read.
         caller: the address from which this host called the node, as seen by this host.
         unread: why the package is unreadable; else empty.
+        failed: the newest offer, where the node reported that it failed; else None.
     """
 
     content: Content
@@ -264,6 +278,7 @@ class LoadedSetting:
     caller: str = field(default="", compare=False)
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)
+    failed: FailedOffer | None = field(default=None, compare=False)
 
     @classmethod
     def of(

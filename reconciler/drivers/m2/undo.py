@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
+from reconciler.core.json_reader import JsonError, read_json
 from reconciler.core.plan import Inverse, Payload, Step
 from reconciler.core.secret import Secret, find_secrets, mask
-from reconciler.drivers.m2.arguments import PART, UploadArguments, read_delivery
+from reconciler.drivers.m2.arguments import PART, OfferArguments, UploadArguments, read_delivery
+from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache
+from reconciler.drivers.m2.feed_rendering import carry_feeds
 from reconciler.drivers.m2.judge import has_files
+from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
 from reconciler.drivers.m2.schema import LoadedSetting
+from reconciler.drivers.m2.setting.check import LIMITS
 from reconciler.drivers.m2.setting.diagnostics import get_value
+from reconciler.ports.transport import OfferedContent
 from reconciler.secrets.redaction import hide_by_key
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
+
+_STAMP: Final = re.compile(r"[0-9a-f]{7,64}")
+"""The form of a commit's short id."""
 
 _PORT: Final = "/env/management/api/port"
 
@@ -46,6 +56,8 @@ def undo_delivery(
         return None
     document = _mark_secrets(before, carried, step)
     resources = carried.resources if carried and wanted else {}
+    if isinstance(given, OfferArguments):
+        return _offer_again(step, given, document, resources, carried.document if carried else None)
     digest = fingerprint(
         [compute_redacted_digest(document, plain["resources"], step.node), "undo", step.node]
     )
@@ -76,6 +88,58 @@ def undo_delivery(
         reason=f"restores {f'version {label}' if label else 'the previous setting'}",
         needs="the node still shows what was delivered",
         inverse=Inverse("deliver the new setting again", "upload"),
+        changes=(),
+    )
+    return undo, {digest: Payload(document, resources)}
+
+
+def undo_offer(step: Step, offered: OfferedContent) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The offer of what a node had before another offer; None where that is not known."""
+    given = read_delivery(step)
+    if not isinstance(given, OfferArguments) or not offered.former:
+        return None
+    try:
+        package, later = read_package(offered.former), read_package(offered.parts)
+        document, rendered = read_json(package.setting(), LIMITS), read_json(later.setting(), LIMITS)
+        resources = package.resources()
+    except (UnreadableParts, JsonError):
+        return None
+    return _offer_again(step, given, hide_by_key("", document), resources, rendered)
+
+
+def _offer_again(
+    step: Step, given: OfferArguments, document: Any, resources: Mapping[str, bytes], rendered: Any
+) -> tuple[Step, Mapping[str, Payload]] | None:
+    """The offer of an earlier setting, with the feeds of the later one."""
+    if not isinstance(document, Mapping) or not isinstance(rendered, Mapping):
+        return None
+    document, plain = carry_feeds(document, rendered), given.plain()
+    version = get_value(document, ("meta", "version"))
+    after = ContentCache().of(document).fingerprint
+    # Without any of its content, which has secrets that are not known as such after the pass.
+    digest = fingerprint(["undo", plain["before"], plain["after"], plain["resources"], step.node])
+    files = compute_digests(resources)
+    shown = mask(hide_by_key("version", version))
+    arguments = replace(
+        given,
+        before=given.after,
+        after=after,
+        resources=files,
+        setting_version=shown,
+        returning=True,
+        shown={"before": plain["after"], "after": plain["before"], "resources": files},
+        payload=digest,
+        # Only a stamp of this program stands for one content; a version of somebody's own may not.
+        label=version if given.label and isinstance(version, str) and _STAMP.fullmatch(version) else "",
+    )
+    label = "" if shown is None else make_one_line(str(shown), LONGEST_NAME)
+    undo = replace(
+        step,
+        action="offer",
+        arguments=arguments,
+        reason=f"restores {f'version {label}' if label else 'the previous setting'}",
+        needs="the node still shows what was delivered",
+        inverse=Inverse("offer the new setting again", "offer"),
         changes=(),
     )
     return undo, {digest: Payload(document, resources)}

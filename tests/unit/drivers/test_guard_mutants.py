@@ -33,6 +33,7 @@ from support.guard_cases import (
     locked_out,
     lost_by_half_a_registration,
     lost_by_one_more_failure,
+    polled,
     replaced,
     ring,
     unread,
@@ -236,6 +237,13 @@ SCENARIOS = [
         "refuse_feed_detachment",
         lambda: edge(fed("http://10.0.0.8:9000/"), fed("http://10.0.0.9:9000/")),
         lambda: edge(fed("http://10.0.0.9:9000/new"), fed("http://10.0.0.9:9000/")),
+    ),
+    Scenario(
+        "lock-out",
+        m2,
+        "refuse_lost_polling",
+        lambda: polled(1, counting=2),
+        lambda: polled(2, counting=2),
     ),
     Scenario(
         "uniformity",

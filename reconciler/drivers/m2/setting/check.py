@@ -48,12 +48,16 @@ _MAX_GUESSES: Final = 12
 """Number of unknown roles for which the nearest of all known names is suggested."""
 
 
-def check_setting(document: Document) -> list[Diagnostic]:
+def check_setting(document: Document, delivered: Any = None) -> list[Diagnostic]:
     """All problems of one file, errors and warnings, in the order of their positions.
 
     Secrets count as text; what would be wrong with their values cannot be known here.
+
+    Args:
+        document: the file.
+        delivered: its value with what this program adds; None where it adds nothing.
     """
-    value = mask(document.value)
+    value = mask(document.value if delivered is None else delivered)
     try:
         # A setting beyond the limits could be sent, but never be read back from a node.
         check_size(encode_canonical(strip_editor_key(value)), LIMITS)

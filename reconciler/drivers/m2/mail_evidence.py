@@ -1,0 +1,270 @@
+"""What the mail of a node that polls proves about the setting it has loaded; pure.
+
+In this order:
+
+1. The newest setting that the node reported, as long as its polls show that version since.
+2. The version that its polls show, where this program stamped it into one content only, at this node.
+
+Of both, the newer one counts. Nothing else is evidence: people own `meta.version`, and may use one value for
+many settings, or one value always. What is older than the node's period of freshness is out of date: nothing
+is planned on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.core.canonical import fingerprint
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
+from reconciler.core.plan import Payload
+from reconciler.drivers.m2.central_server.http_dates import parse_http_date
+from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
+from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
+from reconciler.drivers.m2.evidence import DocumentKind, classify_document
+from reconciler.drivers.m2.package import compute_digests, encode_setting
+from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
+from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
+from reconciler.ports.transport import NodeMail, OfferedContent
+from reconciler.text.numbers import normalise_whole
+from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
+
+_FEEDBACK: Final = "setting.feedback"
+
+_LIMITS: Final = JsonLimits(size=16 * 1024 * 1024, values=1_000_000)
+"""Of a report, which was within them when it arrived."""
+
+_CROSSING: Final = 5.0
+"""Seconds by which a poll may arrive after a report that the node sent later."""
+
+_BOOTUP: Final = "/_sys_/bootup"
+"""Event of a report at the start of the node: then nothing waits for a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceReader:
+    """Reads the mail of the nodes of one cluster.
+
+    Args:
+        fresh: seconds up to which the last call of a node may be old for what it sent to count.
+        contents: what other nodes showed.
+        resources: whether the files beside the setting matter.
+    """
+
+    fresh: float
+    contents: ContentCache
+    resources: bool
+
+    def read(self, mail: NodeMail, known: Content | None = None) -> Observation[LoadedSetting]:
+        """What a node has loaded, as far as its mail proves it.
+
+        Args:
+            mail: of the node.
+            known: its desired setting, which need not be read again where it is the same.
+        """
+        if mail.heard is None:
+            return Unreachable("it has never called", Liveness.UNASKED)
+        report = _read_report(mail)
+        try:
+            found = self._read_proof(mail, known)
+        except ContentTooLarge as error:
+            return Unreachable(str(error), Liveness.ALIVE)
+        if found is None:
+            return _make_unproven(mail, self.fresh)
+        content, age = found
+        loaded = LoadedSetting(
+            content,
+            waiting=_read_waiting(mail, report),
+            held=self._read_files(mail, content, report) if self.resources else None,
+            failed=self._read_failure(mail, report, known),
+        )
+        # An age below zero is that of a call before this host's clock was set back.
+        if -_CROSSING <= age <= self.fresh:
+            return Present(loaded, age)
+        reason = f"what shows its setting is {age:.0f} s old, and {self.fresh:.0f} s count as fresh"
+        return Stale(loaded, reason, age)
+
+    def _read_proof(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+        """The content that is proven, and the age of the proof."""
+        reported = self._read_reported(mail, known)
+        offered = self._read_labelled(mail, known)
+        if reported is None or offered is None:
+            return reported or offered
+        taken = min((one.taken_age for one in mail.offers if one.taken_age is not None), default=None)
+        # A report after the download is what the node has loaded by its own words, also where somebody edited
+        # it by hand and left the version as it was.
+        assert mail.content is not None
+        return reported if taken is None or mail.content.age <= taken else offered
+
+    def _read_reported(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+        if mail.content is None:
+            return None
+        content = self._read_content(mail.content.body, known)
+        if content is None:
+            return None
+        age, label = mail.content.age, mail.label
+        if label is None or label.age >= age - _CROSSING:
+            return content, age
+        # Without a word of the node about another setting, the polls show whether it still has this one.
+        changed = label.other_age is not None and label.other_age < age - _CROSSING
+        if changed or label.text != _format_version(content):
+            return None
+        return content, label.age
+
+    def _read_labelled(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+        label = mail.label
+        if label is None or not label.text:
+            return None
+        for one in mail.offers:
+            if one.taken_age is not None and one.is_label_unique and one.offer.label == label.text:
+                content = self._read_offered(one, known)
+                return (content, label.age) if content is not None else None
+        return None
+
+    def _read_offered(self, offered: OfferedContent, known: Content | None) -> Content | None:
+        """The setting in an offer; None where this host cannot read it."""
+        try:
+            return self._read_content(read_package(offered.parts).setting(), known)
+        except UnreadableParts:
+            return None
+
+    def _read_content(self, body: bytes, known: Content | None) -> Content | None:
+        """A setting; None where it is none."""
+        if known is not None and _is_same(body, known):
+            return known
+        try:
+            content = self.contents.read(body)
+        except ContentTooLarge:
+            raise
+        except ValueError:
+            return None
+        return None if classify_document(content.document) is DocumentKind.OTHER else content
+
+    def _read_files(
+        self, mail: NodeMail, content: Content, report: Mapping[str, Any]
+    ) -> Mapping[str, str] | None:
+        """Path -> SHA-256 of the files that came with this content; None where nothing proves them."""
+        # That an offer was taken proves nothing: a node remembers its date as soon as the feed is answered,
+        # and may fail to download or to load it. The label stands for the setting with its files, and so does
+        # a report that ties its success to the offer.
+        for one in mail.offers:
+            by_label = one.is_label_unique and mail.label is not None and mail.label.text == one.offer.label
+            by_report = _is_about(report, one) and _has_succeeded(report)
+            if one.taken_age is None or not (by_label or by_report):
+                continue
+            try:
+                package = read_package(one.parts)
+                offered = self._read_content(package.setting(), content)
+                if offered is not None and offered.fingerprint == content.fingerprint:
+                    return compute_digests(package.resources())
+            except UnreadableParts:
+                continue
+        return None
+
+    def _read_failure(
+        self, mail: NodeMail, report: Mapping[str, Any], known: Content | None
+    ) -> FailedOffer | None:
+        """The newest offer, where the node reported that it failed to load it."""
+        if not mail.offers or not _is_about(report, mail.offers[0]) or _has_succeeded(report):
+            return None
+        content = self._read_offered(mail.offers[0], known)
+        if content is None:
+            return None
+        status = _get_result(report).get("status")
+        reason = mail.redact(str(status or "it gave no reason"), LONGEST_SENTENCE)
+        return FailedOffer(content.fingerprint, f"the node reported: {reason}")
+
+    def find_parts(self, mail: NodeMail, before: str, payload: Payload) -> Payload | tuple[bytes, ...]:
+        """What the node has now, to offer it again later; the parts of its own offer where they are known.
+
+        Args:
+            mail: of the node.
+            before: fingerprint of the setting that it is known to have.
+            payload: what it is to get.
+        """
+        for one in mail.offers:
+            content = self._read_offered(one, None) if one.taken_age is not None else None
+            if content is not None and content.fingerprint == before:
+                return one.parts
+        found = self.read(mail)
+        # Of a setting that did not come from here, the files beside it are unknown.
+        if not isinstance(found, Present) or found.value.content.fingerprint != before or payload.resources:
+            return ()
+        return Payload(found.value.content.document)
+
+
+def fingerprint_label_content(content: str, resources: Mapping[str, str]) -> str:
+    """What a stamp stands for: the setting and the files that come with it."""
+    return fingerprint([content, dict(resources)])
+
+
+def _format_version(content: Content) -> str:
+    """The version of a setting as the header of a poll has it."""
+    version = get_value(content.document, ("meta", "version"))
+    if isinstance(version, int | float) and not isinstance(version, bool):
+        return str(normalise_whole(version))
+    return version if isinstance(version, str) else ""
+
+
+def _is_same(body: bytes, known: Content) -> bool:
+    return body == encode_setting(known.document)
+
+
+def _make_unproven(mail: NodeMail, fresh: float) -> Unreachable:
+    assert mail.heard is not None
+    if mail.heard > fresh:
+        return Unreachable(f"it has not called for {mail.heard:.0f} s, and what it has loaded is not known")
+    shown = ""
+    if mail.label is not None and mail.label.text:
+        version = mail.redact(mail.label.text, MOST_QUOTED)
+        shown = f": its version {version} is not a stamp for one content only"
+    reason = f"it calls, but what it has loaded is not known{shown}, and it has reported no such setting"
+    return Unreachable(reason, Liveness.ALIVE)
+
+
+def _read_report(mail: NodeMail) -> Mapping[str, Any]:
+    """The newest report about a setting, without the setting; empty where there is none."""
+    item = mail.items.get(_FEEDBACK)
+    if item is None:
+        return {}
+    try:
+        found = read_json(item.body, _LIMITS)
+    except JsonError:
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _get_result(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The last result in a report: a feed of this program has one package only."""
+    results = [get_object(item, "result") for _, item in get_items(report, "parameters")]
+    return next((one for one in reversed(results) if one), {})
+
+
+def _has_succeeded(report: Mapping[str, Any]) -> bool:
+    return str(_get_result(report).get("status", "")).casefold() == "ok"
+
+
+def _is_about(report: Mapping[str, Any], offered: OfferedContent) -> bool:
+    """Whether a report is about this very offer: by its `userdata`, or else by the date of the content."""
+    if not _get_result(report):
+        return False
+    named = get_value(report, ("userdata", "offer"))
+    if named is not None:
+        return bool(named == offered.offer.id)
+    date = parse_http_date(str(_get_result(report).get("lastModified") or ""))
+    return date is not None and date == offered.offer.last_modified
+
+
+def _read_waiting(mail: NodeMail, report: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Fields that wait for a restart, as the newest report names them; None where it says nothing of this."""
+    item = mail.items.get(_FEEDBACK)
+    if item is None or mail.content is None or abs(item.age - mail.content.age) > _CROSSING:
+        return None
+    if get_value(report, ("action", "event")) == _BOOTUP:
+        return ()
+    if not _has_succeeded(report):
+        return None
+    named = (get_object(one).get("field") for _, one in get_items(_get_result(report), "notupdated"))
+    return tuple(mail.redact(name, LONGEST_NAME) for name in named if isinstance(name, str))

@@ -1,0 +1,348 @@
+"""M2 nodes that poll: what is written into their settings, planned, offered, proven and judged."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from support.m2_polled import POLL, SERVER, PolledNodes, token, tokens
+from support.m2_wire import cluster_input, setting
+
+from reconciler.core.observation import Liveness, Present, Stale, Unreachable
+from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.secret import reveal
+from reconciler.core.step_status import StepStatus
+from reconciler.drivers.m2.central_server.offered_parts import read_package
+from reconciler.drivers.m2.product import DRIVER
+from reconciler.ports.transport import Transports
+
+ONE = ("edge-01",)
+
+
+class Site:
+    """A cluster of nodes that poll, and the calls of a pass."""
+
+    def __init__(self, nodes=ONE, **entry):
+        self.mailbox, self.nodes, self.entry = PolledNodes(), nodes, {"version": "commit", **entry}
+        self.transports = Transports(mailbox=self.mailbox)
+        self.tokens = tokens(*nodes)
+
+    def desired(self, document=None, short="c0ffee1"):
+        where = cluster_input(document, nodes=self.nodes, deliver="poll", poll=POLL, **self.entry)
+        raw = where.entry.model_copy(
+            update={"nodes": tuple(one.model_copy(update={"address": ""}) for one in where.entry.nodes)}
+        )
+        where = replace(where, entry=raw, revision=replace(where.revision, short=short))
+        desired = DRIVER.add_history(DRIVER.desire(where), {}, PriorRevisions())
+        return DRIVER.assign_tokens(desired, self.tokens)
+
+    async def plan(self, document=None, short="c0ffee1"):
+        desired = self.desired(document, short)
+        observed = await DRIVER.observe(desired, self.transports)
+        return DRIVER.plan(desired, observed)
+
+    async def act(self, plan):
+        for step in plan.steps:
+            answer = await DRIVER.act(step, self.transports, plan.payloads)
+            assert answer.is_pending
+            assert answer.facts == {}, "an offer that nobody took is no fact about a node"
+
+    async def judge(self, step):
+        return DRIVER.judge(step, await DRIVER.observe_step(step, self.transports))
+
+    def enrol(self, document=None, short="c0ffee1"):
+        """Every node has got its first setting by hand, and polls."""
+        for target in self.desired(document, short).targets:
+            self.mailbox.edit(target.node, reveal(target.content.document))
+            self.mailbox.later(1)
+            self.mailbox.poll(target.node)
+
+    async def seen(self, document=None, short="c0ffee1"):
+        return (await DRIVER.observe(self.desired(document, short), self.transports)).nodes
+
+
+def features(document):
+    return reveal(document)["env"]["management"]["server"]["features"]
+
+
+def test_each_node_gets_urls_of_its_own():
+    site = Site(("edge-01", "edge-02"))
+    first, second = site.desired().targets
+    base = f"{SERVER}/{token('edge-01')}"
+    assert features(first.content.document) == {
+        "setting": {
+            "enable": True,
+            "feed": {
+                "type": "apiPolling",
+                "info": {"url": f"{base}/setting", "schedule": "*/15 * * * * *", "timeout": 5},
+            },
+            "feedback": {"type": "api", "info": {"url": f"{base}/report", "timeout": 5}},
+        },
+        "heartbeat": {
+            "enable": True,
+            "feedback": {
+                "type": "apiPolling",
+                "info": {"url": f"{base}/report", "schedule": "*/15 * * * * *", "timeout": 5},
+            },
+        },
+        "purge": {
+            "enable": True,
+            "feed": {
+                "type": "apiPolling",
+                "info": {"url": f"{base}/purge", "schedule": "*/15 * * * * *", "timeout": 5},
+            },
+            "feedback": {"type": "api", "info": {"url": f"{base}/report", "timeout": 5}},
+        },
+    }
+    assert token("edge-02") in json.dumps(features(second.content.document))
+    assert token("edge-01") not in json.dumps(features(second.content.document))
+    assert first.payload != second.payload
+
+
+def test_what_the_file_says_of_schedules_types_and_features_stays():
+    server = {
+        "features": {
+            "setting": {"feed": {"type": "tgzPolling", "info": {"schedule": "0 * * * * *", "timeout": 9}}},
+            "heartbeat": {"enable": False},
+            "purge": {"workerCount": 4},
+            "nodelist": {
+                "enable": True,
+                "feed": {"type": ""},
+                "feedback": {"type": "setting;api;", "info": {"hosting": []}},
+            },
+        }
+    }
+    (target,) = Site().desired(setting(env__management__server=server)).targets
+    found, base = features(target.content.document), f"{SERVER}/{token('edge-01')}"
+    assert found["setting"]["feed"] == {
+        "type": "tgzPolling",
+        "info": {"url": f"{base}/setting.tgz", "schedule": "0 * * * * *", "timeout": 9},
+    }
+    assert found["heartbeat"] == {"enable": False}
+    assert found["purge"]["workerCount"] == 4
+    assert found["nodelist"]["feedback"]["info"]["url"] == f"{base}/report"
+
+
+def test_tokens_stand_nowhere_in_a_plan(capsys):
+    site = Site(("edge-01", "edge-02"))
+    site.enrol()
+
+
+async def test_a_plan_shows_no_token_and_has_one_digest_with_and_without_them():
+    site = Site(("edge-01", "edge-02"))
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    text = json.dumps(plan.plain())
+    assert len(plan.steps) == 2
+    assert token("edge-01") not in text
+    assert token("edge-01")[:20] not in text
+    site.tokens = {}
+    without = await site.plan(setting(functions={"x": 1}), short="decade2")
+    assert without.payloads[without.steps[0].payload].missing
+    assert [one.payload for one in without.steps] == [one.payload for one in plan.steps]
+    assert [one.plain() for one in without.steps] == [one.plain() for one in plan.steps]
+
+
+async def test_an_offer_is_settled_by_the_version_in_the_next_poll():
+    site = Site()
+    site.enrol()
+    wanted = setting(functions={"x": 1})
+    plan = await site.plan(wanted, short="decade2")
+    (step,) = plan.steps
+    assert (step.id, step.action) == ("edge/edge-01/offer", "offer")
+    assert step.in_flight == 20 * 15
+    assert step.arguments.label == "decade2"
+    assert (await site.judge(step)).status is StepStatus.READY
+    await site.act(plan)
+    assert (await site.judge(step)).status is StepStatus.READY
+    assert site.mailbox.poll("edge-01")
+    assert (await site.judge(step)).status is StepStatus.READY, "to be served is not to have loaded"
+    site.mailbox.load("edge-01", report=False)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    assert await site.judge(step) == (await site.judge(step))
+    assert (await site.judge(step)).status is StepStatus.DONE
+    again = await site.plan(wanted, short="decade2")
+    assert (again.steps, again.unchanged, again.findings) == ((), 1, ())
+
+
+async def test_a_new_commit_of_the_same_content_offers_nothing():
+    site = Site()
+    site.enrol()
+    assert (await site.plan(short="decade2")).steps == ()
+
+
+async def test_an_offer_is_settled_by_the_setting_in_a_report_where_there_is_no_stamp():
+    site = Site(version=None)
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}))
+    (step,) = plan.steps
+    assert step.arguments.label == "", "the version is somebody's own"
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    assert (await site.judge(step)).status is StepStatus.DONE
+
+
+@pytest.mark.parametrize("userdata", [True, False])
+async def test_a_node_that_reports_a_failure_is_not_waited_for(userdata):
+    site = Site()
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01", status="E0003 not loadable", upload=False, userdata=userdata)
+    verdict = await site.judge(step)
+    assert (verdict.status, verdict.is_final) == (StepStatus.READY, True)
+    assert verdict.reason == "the node reported: E0003 not loadable"
+    await site.act(plan)
+    assert not (await site.judge(step)).is_final, "the report was about the offer before"
+
+
+async def test_a_report_about_another_offer_is_no_failure_of_this_one():
+    site = Site()
+    site.enrol()
+    await site.act(await site.plan(setting(functions={"x": 1}), short="decade2"))
+    site.mailbox.poll("edge-01")
+    plan = await site.plan(setting(functions={"x": 2}), short="decade3")
+    site.mailbox.later(1)
+    await site.act(plan)
+    site.mailbox.load("edge-01", status="disk full", upload=False)
+    assert not (await site.judge(plan.steps[0])).is_final
+
+
+async def test_a_version_that_stood_for_two_contents_proves_nothing():
+    """Such as a secret that was rotated: the commit, and so the stamp, is the same."""
+    site = Site()
+    site.enrol()
+    for value in (1, 2):
+        await site.act(await site.plan(setting(functions={"x": value}), short="decade2"))
+        site.mailbox.later(15)
+        site.mailbox.poll("edge-01")
+        site.mailbox.load("edge-01", report=False)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    answer = (await site.seen())["edge-01"]
+    assert isinstance(answer, Unreachable)
+    assert answer.liveness is Liveness.ALIVE
+    assert "its version decade2 is not a stamp for one content only" in answer.reason
+    plan = await site.plan(setting(functions={"x": 2}), short="decade2")
+    assert plan.steps == ()
+    assert [finding.code for finding in plan.findings] == ["setting-unproven"]
+    site.mailbox.tell("edge-01")
+    assert isinstance((await site.seen())["edge-01"], Present)
+
+
+async def test_a_version_that_is_always_the_same_proves_nothing():
+    site = Site(version=None)
+    site.enrol(setting(meta__version=1))
+    site.mailbox.edit("edge-01", setting(meta__version=1, functions={"by": "hand"}), report=False)
+    site.mailbox.later(50)
+    site.mailbox.poll("edge-01")
+    # Nothing shows the change, so the last report counts: this is what `uploadSetting` is for.
+    answer = (await site.seen(setting(meta__version=1)))["edge-01"]
+    assert answer.value.content.document.get("functions") is None
+    site.mailbox.tell("edge-01")
+    answer = (await site.seen(setting(meta__version=1)))["edge-01"]
+    assert answer.value.content.document["functions"] == {"by": "hand"}
+
+
+async def test_an_edit_by_hand_that_keeps_the_stamp_is_seen_by_its_report():
+    site = Site()
+    site.enrol()
+    await site.act(await site.plan(setting(functions={"x": 1}), short="decade2"))
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    assert (await site.plan(setting(functions={"x": 1}), short="decade2")).steps == ()
+    edited = {**site.mailbox.node("edge-01").setting, "functions": {"x": "edited"}}
+    site.mailbox.edit("edge-01", edited)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    (step,) = (await site.plan(setting(functions={"x": 1}), short="decade2")).steps
+    assert [change.pointer for change in step.changes] == ["/functions/x"]
+
+
+async def test_a_silent_node_is_out_of_date_and_nothing_is_planned():
+    site = Site()
+    site.enrol()
+    site.mailbox.later(61)
+    answer = (await site.seen())["edge-01"]
+    assert isinstance(answer, Stale)
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    assert plan.steps == ()
+    assert [finding.code for finding in plan.findings] == ["node-silent"]
+
+
+async def test_a_node_that_never_called_is_to_be_enrolled():
+    plan = await Site().plan()
+    assert plan.steps == ()
+    (finding,) = plan.findings
+    assert finding.code == "node-not-enrolled"
+    assert "reconcile enroll edge-01" in finding.remedy
+
+
+async def test_a_clock_that_was_set_back_makes_nothing_fresh():
+    site = Site()
+    site.enrol()
+    site.mailbox.now -= 3600
+    assert isinstance((await site.seen())["edge-01"], Stale)
+
+
+async def test_a_new_token_is_offered_like_a_setting():
+    site = Site()
+    site.enrol()
+    site.tokens = tokens("edge-01", generation=2, former=1)
+    plan = await site.plan()
+    (step,) = plan.steps
+    assert {change.pointer.rpartition("/")[2] for change in step.changes} == {"url"}
+    assert token("edge-01", 2) not in json.dumps(plan.plain())
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    assert (await site.judge(step)).status is StepStatus.DONE
+
+
+async def test_going_back_is_an_offer_with_the_token_that_counts():
+    site = Site()
+    site.enrol(setting(functions={"x": 0}))
+    site.tokens = tokens("edge-01", generation=2, former=1)
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    mail = await site.mailbox.read_mail("edge", "edge-01")
+    undo, payloads = DRIVER.undo_offer(step, mail.offers[0])
+    assert (undo.action, undo.id) == ("offer", step.id)
+    assert token("edge-01") not in json.dumps(undo.plain())
+    assert (await site.judge(undo)).status is StepStatus.READY
+    await DRIVER.act(undo, site.transports, payloads)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    assert (await site.judge(undo)).status is StepStatus.DONE
+    now = site.mailbox.node("edge-01").setting
+    assert now["functions"] == {"x": 0}
+    assert features(now)["setting"]["feed"]["info"]["url"] == f"{SERVER}/{token('edge-01', 2)}/setting"
+
+
+async def test_files_that_change_alone_need_a_report_about_their_offer():
+    site = Site(version=None, resources={"a.pem": b"A"})
+    site.enrol()
+    plan = await site.plan(setting(meta__version="B"))
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    assert (await site.plan(setting(meta__version="B"))).steps == ()
+    site.entry["resources"] = {"a.pem": b"B"}
+    plan = await site.plan(setting(meta__version="B"))
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    assert (await site.judge(step)).status is not StepStatus.DONE
+    site.mailbox.load("edge-01")
+    assert (await site.judge(step)).status is StepStatus.DONE
+    assert read_package(site.mailbox.node("edge-01").offers[0][1]).resources() == {"a.pem": b"B"}
