@@ -11,9 +11,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from reconciler.core.endpoint import LAST_PORT, SocketAddress
 from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 
@@ -34,6 +43,7 @@ _COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 _PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
 _OWN: Final = "RECONCILE_"
 _CIDR: Final = r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?"
+_SOCKET: Final = r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Za-z._\-]{1,253})):([0-9]{1,5})"
 _LONGEST: Final = 4096
 
 
@@ -54,6 +64,15 @@ def _parse_network(text: Any) -> Any:
         pass
     raise PydanticCustomError(
         "network", "a network must be written with its first address, such as 192.0.2.0/24 or 2001:db8::/32"
+    )
+
+
+def _parse_socket_address(text: Any) -> Any:
+    if isinstance(text, str) and (found := re.fullmatch(_SOCKET, text)) and int(found[3]) <= LAST_PORT:
+        return SocketAddress(found[1] or found[2], int(found[3]))
+    raise PydanticCustomError(
+        "socket_address",
+        "an address to listen at must be written with its port, such as 0.0.0.0:8643 or [::]:8643",
     )
 
 
@@ -81,6 +100,13 @@ Cidr = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`, or a single address."""
+
+ListenAddress = Annotated[
+    SocketAddress,
+    BeforeValidator(_parse_socket_address),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_SOCKET}$"}),
+]
+"""Where a server listens: an address or a name of this host, and a port; port 0 is a free one."""
 
 SecretFolder = Annotated[
     Path | Literal["$CREDENTIALS_DIRECTORY"],
@@ -152,6 +178,57 @@ class HostCommand(StrictModel):
         return run
 
 
+class NodeServerRules(StrictModel):
+    """The server that nodes of `deliver: poll` call, part of `reconcile watch`."""
+
+    listen: ListenAddress = Field(
+        description="Where it listens, apart from the endpoints for operators.", examples=["0.0.0.0:8643"]
+    )
+    certificate: AbsolutePath | None = Field(
+        default=None,
+        description="Certificate with its chain, in PEM; together with `key`. A renewed file is read again. "
+        "Without both, the server speaks plain HTTP: the URL of a node contains its token, so that a proxy "
+        "in front must speak TLS.",
+        examples=["/etc/reconciler/nodes.pem"],
+    )
+    key: AbsolutePath | None = Field(
+        default=None,
+        description="Key of the certificate, in PEM, without a password.",
+        examples=["/etc/reconciler/nodes.key"],
+    )
+    allow: tuple[Cidr, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Networks of callers. Without an entry all may call.",
+        examples=[["192.0.2.0/24"]],
+    )
+    proxies: tuple[Cidr, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Proxies in front of it whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.",
+        examples=[["127.0.0.1/32"]],
+    )
+    rate: int = Field(
+        default=120,
+        ge=1,
+        le=100_000,
+        description="Polls and reports of one node per minute; further ones are answered with 429. Downloads "
+        "are never refused.",
+    )
+    downloads: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Downloads at the same time, at most two of one node; further ones wait for their turn.",
+    )
+
+    @model_validator(mode="after")
+    def _require_both(self) -> NodeServerRules:
+        if (self.certificate is None) != (self.key is None):
+            raise PydanticCustomError("half_tls", "`certificate` and `key` belong together")
+        return self
+
+
 class HistoryRules(StrictModel):
     """How many runs this host remembers."""
 
@@ -196,6 +273,11 @@ class HostConfig(StrictModel):
         max_length=1000,
         description="Proxies in front of the watch's HTTP endpoints whose `X-Forwarded-For` is trusted.",
         examples=[["127.0.0.1/32"]],
+    )
+    nodes: NodeServerRules | None = Field(
+        default=None,
+        description="The server for nodes that poll. Without this key no node can poll this host.",
+        examples=[{"listen": "0.0.0.0:8643"}],
     )
     signers: SigningRules | None = Field(
         default=None,

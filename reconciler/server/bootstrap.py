@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
@@ -17,13 +20,17 @@ from reconciler.host.actor import get_current_actor
 from reconciler.host.credentials import list_known_credentials
 from reconciler.host.host import Host
 from reconciler.planning.plan_pass import Drivers
+from reconciler.ports.central_server import CentralServer
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.server.cluster_loops import select_clusters
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
-from reconciler.server.logs import open_log
+from reconciler.server.logs import Log, open_log
+from reconciler.server.nodes.callers import CallerRules
+from reconciler.server.nodes.node_server import NodeServer, NodeServerOptions, NodeServerParts
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
-from reconciler.server.watch import Watch
+from reconciler.server.supervision import Report
+from reconciler.server.watch import NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
@@ -87,8 +94,42 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             is_stale=fleets.is_stale,
             perform=perform,
             store=store,
+            node_server=None if store is None else choose_node_server(options, drivers),
         )
         return aio.run_until_signal(watch.run())
+
+
+def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerStart | None:
+    """What makes the server for nodes that poll; None if this host has none."""
+    rules = options.host.config.nodes
+    if rules is None:
+        return None
+    node_options = NodeServerOptions(
+        rules.listen,
+        rules.certificate,
+        rules.key,
+        CallerRules(rules.allow, rules.proxies),
+        rules.rate,
+        rules.downloads,
+    )
+
+    def find_central_server(kind: str) -> CentralServer | None:
+        return drivers[kind].central_server() if kind in drivers else None
+
+    def start(
+        log: Log, is_held: Callable[[str, datetime], bool], report: Report, beat: Callable[[], None]
+    ) -> NodeServer:
+        parts = NodeServerParts(
+            partial(open_store, options.state, keep=options.keep),
+            find_central_server,
+            is_held,
+            log,
+            report,
+            beat,
+        )
+        return NodeServer(node_options, parts)
+
+    return start
 
 
 @dataclass(slots=True)

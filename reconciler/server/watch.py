@@ -8,9 +8,12 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from datetime import datetime
 from functools import partial
+from typing import TypeAlias
 
 from reconciler import __version__
+from reconciler.core.change_windows import find_active_freeze
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
@@ -25,9 +28,10 @@ from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
+from reconciler.server.nodes.node_server import NodeServer
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.source_loop import SourceLoop
-from reconciler.server.supervision import Supervision, is_set_within
+from reconciler.server.supervision import Report, Supervision, is_set_within
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
@@ -48,6 +52,12 @@ LAST_READ_SECONDS = 5.0
 """Seconds that the stopping watch waits for the store to list the steps that are left."""
 
 
+NodeServerStart: TypeAlias = Callable[
+    [Log, Callable[[str, datetime], bool], Report, Callable[[], None]], NodeServer
+]
+"""Makes the node server, given the log, the holds of the fleet file, and what it reports."""
+
+
 class Watch:
     """One watch, from start to end.
 
@@ -57,6 +67,7 @@ class Watch:
         is_stale: whether files with secrets have changed since the last fleet was loaded.
         perform: runs one pass over one cluster.
         store: journal and history; None for a dry run.
+        node_server: makes the server for nodes that poll; None without one.
     """
 
     def __init__(
@@ -70,7 +81,9 @@ class Watch:
         is_stale: Callable[[], bool],
         perform: PassRunner,
         store: Store | None,
+        node_server: NodeServerStart | None = None,
     ) -> None:
+        self._node_server = node_server
         self._options, self._log, self._source, self._store = options, log, source, store
         self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
@@ -106,11 +119,12 @@ class Watch:
             stack.enter_context(self._tasks.signals())
             stack.enter_context(_bridge_library_logs(self._log))
             where = await stack.enter_async_context(self._endpoints())
-            self._start(where)
+            nodes = stack.enter_context(self._serve_nodes())
+            self._start(where, nodes)
             await self._tasks.stop.wait()
             return await self._stop()
 
-    def _start(self, where: str) -> None:
+    def _start(self, where: str, nodes: str) -> None:
         options, spawn = self._options, self._tasks.spawn
         self._log.info(
             "watch started",
@@ -120,6 +134,7 @@ class Watch:
             state=str(options.state),
             dry_run=options.dry_run,
             listen=where,
+            nodes=nodes,
             interval=options.interval,
             poll=options.poll,
         )
@@ -214,6 +229,34 @@ class Watch:
                 if not before:
                     self._log.error("store failed", message=error.message, remedy=error.remedy)
             await is_set_within(self._tasks.stop, RETRY_SECONDS if self._watch_state.store else CHECK_SECONDS)
+
+    @contextmanager
+    def _serve_nodes(self) -> Iterator[str]:
+        """Serve nodes that poll while the context lasts; gives the address as text, or `off`."""
+        if self._node_server is None:
+            yield "off"
+            return
+        loop = asyncio.get_running_loop()
+
+        def report(name: str, error: BaseException, wait: float) -> None:
+            loop.call_soon_threadsafe(self._report_crash, name, error, wait)
+
+        def beat() -> None:
+            self._watch_state.heartbeats["nodes"] = time.monotonic() + PATIENCE
+
+        server = self._node_server(self._log, self._is_held, report, beat)
+        self._watch_state.node_server = server
+        with server.running() as where:
+            yield where
+        self._watch_state.heartbeats.pop("nodes", None)
+
+    def _is_held(self, cluster: str, now: datetime) -> bool:
+        """Whether the newest fleet suspends or freezes changes of a cluster."""
+        fleet = self._cluster_loops.fleet
+        rules = fleet.change_rules_by_cluster.get(cluster) if fleet is not None else None
+        if rules is None:
+            return False
+        return rules.suspend is not None or find_active_freeze(rules.freezes, now) is not None
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:

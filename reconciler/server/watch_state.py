@@ -9,6 +9,7 @@ from enum import StrEnum
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic
 from reconciler.server.log_writer import LogState
+from reconciler.server.nodes.node_server import NodeServer
 from reconciler.server.pass_result import PassSummary
 
 
@@ -88,6 +89,7 @@ class WatchState:
         store: why the store cannot be written; empty if it can.
         log: whether the log can be written, and how many lines were lost.
         stopping: whether the watch is stopping.
+        node_server: of nodes that poll; None without one.
     """
 
     source: WatchedSource = field(default_factory=WatchedSource)
@@ -97,6 +99,7 @@ class WatchState:
     store: str = ""
     log: LogState = field(default_factory=LogState)
     stopping: bool = False
+    node_server: NodeServer | None = None
 
     def note(self, name: str, **changes: object) -> None:
         """Change some fields of a cluster's status; does nothing if the cluster has left the fleet."""

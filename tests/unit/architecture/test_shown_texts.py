@@ -72,6 +72,7 @@ WRITERS = {
     *("feedback/receiver.py", "host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
     *("simulation/fault_control.py", "simulation/http_client.py", "simulation/node_server.py"),
     "fault_trials/fork_server.py",
+    "server/nodes/connection.py",
 }
 """Modules that write to somebody; for a new one, `integration/test_quoted_secrets.py` has to look, too."""
 

@@ -1,0 +1,41 @@
+"""Counts of the node server; plain numbers, because a poll must cost little."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class CallCounters:
+    """What was answered since the start.
+
+    Args:
+        polls: all of them.
+        unchanged: polls answered with 304.
+        unavailable: first polls answered with 503.
+        offers: offers delivered.
+        withheld: offers that a pass withdrew, or the store could not note, while the node polled.
+        downloads: contents delivered, also in parts.
+        reports: kind -> stored reports.
+        invalid: reports that match no schema.
+        refused: status -> refused requests.
+        dropped: reason -> connections ended early.
+        absurd: polls with an absurd date.
+        unreadable: contents that could not be read.
+        clashes: nodes that call with the token of another one.
+    """
+
+    polls: int = 0
+    unchanged: int = 0
+    unavailable: int = 0
+    offers: int = 0
+    withheld: int = 0
+    downloads: int = 0
+    reports: Counter[str] = field(default_factory=Counter)
+    invalid: int = 0
+    refused: Counter[int] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    absurd: int = 0
+    unreadable: int = 0
+    clashes: int = 0

@@ -1,0 +1,236 @@
+"""The node server: its thread with an event loop and a store connection of its own.
+
+A pass never delays a poll, and no flood of polls delays a pass by more than the time that both share one
+interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from reconciler.core.endpoint import SocketAddress
+from reconciler.errors import StateError, UsageError
+from reconciler.ports.central_server import CentralServer
+from reconciler.ports.store import Store
+from reconciler.server.logs import Log
+from reconciler.server.nodes.call_recorder import CallRecorder
+from reconciler.server.nodes.callers import CallerRules
+from reconciler.server.nodes.counters import CallCounters
+from reconciler.server.nodes.listener import NodeHttpListener, bind_node_socket
+from reconciler.server.nodes.node_table import NodeTable
+from reconciler.server.nodes.service import NodeService
+from reconciler.server.supervision import Report, is_set_within, supervise_loop
+
+REFRESH_SECONDS = 0.2
+"""Seconds between two readings of what passes have changed: an offer is visible that much later."""
+
+CERTIFICATE_SECONDS = 30.0
+"""Seconds between two looks whether the certificate was renewed."""
+
+STOP_SECONDS = 10.0
+"""Seconds that the stopping watch waits for the thread."""
+
+
+STARTING = "the node server is starting"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServerOptions:
+    """What the host configuration says of the node server.
+
+    Args:
+        listen: its address, with port 0 for a free one.
+        certificate: file of the certificate and its chain; None for plain HTTP.
+        key: file of its key.
+        rules: who may call.
+        rate: calls of one node per minute.
+        downloads: at the same time.
+    """
+
+    listen: SocketAddress
+    certificate: Path | None = None
+    key: Path | None = None
+    rules: CallerRules = field(default_factory=CallerRules)
+    rate: float = 120.0
+    downloads: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServerParts:
+    """What the node server gets from the watch.
+
+    Args:
+        open_store: opens the store; called in the thread of the server.
+        products: kind -> its central server; None for a product that has none.
+        is_held: whether the fleet file suspends or freezes changes of a cluster at a time.
+        report: called when a loop crashes, before it restarts.
+        beat: called regularly, while the server lives.
+    """
+
+    open_store: Callable[[], Store]
+    products: Callable[[str], CentralServer | None]
+    is_held: Callable[[str, datetime], bool]
+    log: Log
+    report: Report
+    beat: Callable[[], None] = lambda: None
+
+
+class NodeServer:
+    """The node server of one watch.
+
+    Attributes:
+        address: where it listens.
+        counters: what it has answered.
+        problem: why it cannot store or read; empty if it can.
+    """
+
+    def __init__(self, options: NodeServerOptions, parts: NodeServerParts) -> None:
+        self._options, self._parts = options, parts
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._tls = load_certificate(options)
+        self.counters = CallCounters()
+        self.table = NodeTable(parts.products, parts.is_held)
+        self.address = options.listen
+        self.problem = STARTING
+        self.connections = 0
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Serve nodes while the context lasts; gives the address as a URL.
+
+        Raises:
+            UsageError: the address or the certificate cannot be used.
+        """
+        with bind_node_socket(self._options.listen) as opened:
+            self.address = SocketAddress(*opened.getsockname()[:2])
+            started = threading.Event()
+            thread = threading.Thread(
+                target=lambda: asyncio.run(self._run(opened, started)), name="nodes", daemon=True
+            )
+            thread.start()
+            started.wait(STOP_SECONDS)
+            try:
+                yield f"{'https' if self._tls else 'http'}://{self.address}"
+            finally:
+                if self._loop is not None and self._stop is not None:
+                    self._loop.call_soon_threadsafe(self._stop.set)
+                thread.join(STOP_SECONDS)
+
+    async def _run(self, opened: Any, started: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        started.set()
+        await supervise_loop(lambda: self._serve(opened), "nodes", stop=self._stop, report=self._parts.report)
+
+    async def _serve(self, opened: Any) -> None:
+        assert self._stop is not None
+        options, parts, stop = self._options, self._parts, self._stop
+        with parts.open_store() as store:
+            recorder = CallRecorder(store.record_calls, self._note_failure)
+            service = NodeService(
+                self.table,
+                store,
+                recorder,
+                parts.log,
+                counters=self.counters,
+                rules=options.rules,
+                rate=options.rate,
+                downloads=options.downloads,
+            )
+            listener = NodeHttpListener(
+                service,
+                opened,
+                log=parts.log,
+                rules=options.rules,
+                counters=self.counters,
+                report=parts.report,
+                tls=self._tls,
+            )
+            ended = asyncio.Event()
+            recording = asyncio.ensure_future(
+                supervise_loop(lambda: recorder.run(ended), "node calls", stop=ended, report=parts.report)
+            )
+            try:
+                async with listener.serving():
+                    await self._refresh(store, listener, stop)
+            finally:
+                # Last: answers that were still running have their calls stored too.
+                ended.set()
+                recorder.wake()
+                await asyncio.wait({recording}, timeout=STOP_SECONDS / 2)
+
+    async def _refresh(self, store: Store, listener: NodeHttpListener, stop: asyncio.Event) -> None:
+        """Read what has changed in the store, again and again."""
+        renewed = time.monotonic()
+        while not stop.is_set():
+            self._parts.beat()
+            self.connections = listener.connections
+            try:
+                if not self.table.is_loaded:
+                    await self._load_contacts(store)
+                self.table.apply(await store.read_changes(self.table.position))
+                if self.problem == STARTING:
+                    self.problem = ""
+            except StateError as error:
+                self._note_failure(error)
+            if time.monotonic() - renewed > CERTIFICATE_SECONDS:
+                renewed = time.monotonic()
+                self._renew_certificate()
+            await is_set_within(stop, REFRESH_SECONDS)
+
+    async def _load_contacts(self, store: Store) -> None:
+        for fleet in await store.fleets():
+            for contact in await store.select_fleet(fleet.number).contacts():
+                self.table.add_contact(fleet.number, contact)
+
+    def _note_failure(self, error: StateError | None) -> None:
+        before, self.problem = self.problem, error.message if error else ""
+        if error and before != self.problem:
+            self._parts.log.error(
+                "calls of nodes cannot be stored", message=error.message, remedy=error.remedy
+            )
+        elif before not in {"", STARTING} and not error:
+            self._parts.log.info("calls of nodes are stored again")
+
+    def _renew_certificate(self) -> None:
+        """Use a renewed certificate for new connections."""
+        if self._tls is None:
+            return
+        try:
+            assert self._options.certificate is not None
+            self._tls.load_cert_chain(self._options.certificate, self._options.key)
+        except (OSError, ssl.SSLError) as error:
+            self._parts.log.warning(
+                "the certificate for nodes cannot be read again",
+                message=str(error),
+                remedy="the earlier one stays in use; check `nodes.certificate` and `nodes.key`",
+            )
+
+
+def load_certificate(options: NodeServerOptions) -> ssl.SSLContext | None:
+    """The TLS context of the node server; None for plain HTTP.
+
+    Raises:
+        UsageError: the certificate or its key cannot be used.
+    """
+    if options.certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # An encrypted key would ask for its password on the terminal.
+        context.load_cert_chain(options.certificate, options.key, password="")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        message = f"the certificate {options.certificate} for nodes cannot be used: {error}"
+        remedy = "check `nodes.certificate` and `nodes.key` of the host configuration"
+        raise UsageError(message, remedy=remedy) from error
+    return context

@@ -1,0 +1,209 @@
+"""What the node server knows of nodes, in memory: their tokens, offers, calls and holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from reconciler.core.offers import Offer, OfferFeed
+from reconciler.ports.central_server import CentralServer, NodeRoute, PollHeaders
+from reconciler.ports.node_store import FeedOffers, KnownToken, NodeChanges, NodeContact, NodePlace
+from reconciler.server.nodes.rate import CallBudget
+
+LONGEST_TOKEN = 128
+"""Characters of a token at most."""
+
+CLASH_SECONDS = 600.0
+"""Seconds without a clash after which it counts as solved."""
+
+
+@dataclass(slots=True, eq=False)
+class ServedNode:
+    """One node.
+
+    Args:
+        offers: its offers, as the store has them.
+        budget: calls that it may still make.
+        heard: kind of call -> time of the newest one.
+        label: the version that it said last.
+        hostname: what its newest report calls it; with the addresses of the same report.
+        former_hostname: the one before that was another one.
+        clash: what reports say of their sender that does not agree with the token; empty for nothing.
+        clashed: when that was seen last, in monotonic seconds.
+        asked: its newest `If-Modified-Since` by feed.
+        connections: open ones that called with its token, oldest first.
+        poll: headers of its newest poll and what they show, because most polls are the same.
+    """
+
+    place: NodePlace
+    kind: str = ""
+    product: CentralServer | None = None
+    routes: Mapping[str, NodeRoute] = field(default_factory=dict)
+    offers: FeedOffers = field(default_factory=dict)
+    budget: CallBudget = field(default_factory=lambda: CallBudget(float("inf"), 0.0))
+    heard: dict[str, datetime] = field(default_factory=dict)
+    label: str = ""
+    hostname: str = ""
+    former_hostname: str = ""
+    addresses: frozenset[str] = frozenset()
+    clash: str = ""
+    clashed: float = 0.0
+    asked: dict[OfferFeed, datetime | None] = field(default_factory=dict)
+    connections: dict[Any, None] = field(default_factory=dict)
+    poll: tuple[Mapping[str, str], PollHeaders] | None = None
+
+    @property
+    def cluster(self) -> str:
+        """Name of its cluster."""
+        return self.place[1]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.place[2]
+
+    def find_offer(self, text: str) -> Offer | None:
+        """One of its newest offers by id."""
+        for pair in self.offers.values():
+            for offer in pair:
+                if offer is not None and offer.id == text:
+                    return offer
+        return None
+
+    def set_taken(self, feed: OfferFeed, offer: Offer) -> None:
+        """Note that it took an offer, until the store is read again."""
+        self.offers = {**self.offers, feed: (offer, offer)}
+
+
+@dataclass(slots=True, eq=False)
+class ServedToken:
+    """A token and its node."""
+
+    known: KnownToken
+    node: ServedNode
+    ended: datetime | None
+    has_former: bool = False
+
+
+class NodeTable:
+    """All nodes of all fleets in the store.
+
+    Args:
+        products: kind -> its central server; None for a product that has none.
+        is_held: whether the fleet file suspends or freezes changes of a cluster at a time.
+    """
+
+    def __init__(
+        self,
+        products: Callable[[str], CentralServer | None],
+        is_held: Callable[[str, datetime], bool] = lambda _cluster, _now: False,
+    ) -> None:
+        self._products, self._is_held = products, is_held
+        self._tokens: dict[str, ServedToken] = {}
+        self._places: dict[NodePlace, ServedNode] = {}
+        self._senders: dict[tuple[int, str, str], ServedNode] = {}
+        self._suspended: frozenset[tuple[int, str]] = frozenset()
+        self.position = 0
+        self.is_loaded = False
+
+    def find(self, token: bytes) -> ServedToken | None:
+        """The token's entry; None if it is unknown."""
+        # The digest is looked up, not the token: how long this takes reveals nothing about known tokens.
+        if len(token) > LONGEST_TOKEN:
+            return None
+        return self._tokens.get(hashlib.sha256(token).hexdigest())
+
+    def is_held(self, node: ServedNode, now: datetime) -> bool:
+        """Whether its cluster is suspended or frozen, so that it takes no new offer."""
+        fleet, cluster, _ = node.place
+        suspended = self._suspended
+        if suspended and ((fleet, cluster) in suspended or (fleet, "") in suspended):
+            return True
+        return self._is_held(cluster, now)
+
+    def nodes(self) -> list[ServedNode]:
+        """The nodes with a token that counts, each once."""
+        return list({entry.node: None for entry in self._tokens.values() if entry.ended is None})
+
+    def apply(self, changes: NodeChanges) -> None:
+        """Take over what has changed in the store."""
+        if changes.tokens is not None:
+            current = {(token.fleet, token.cluster, token.node): 0 for token in changes.tokens}
+            for token in changes.tokens:
+                current[token.fleet, token.cluster, token.node] += token.ended is None
+            self._tokens = {
+                token.digest: ServedToken(
+                    token,
+                    self._enter(token),
+                    token.ended,
+                    current[token.fleet, token.cluster, token.node] > 1,
+                )
+                for token in changes.tokens
+            }
+        for place, offers in changes.offers.items():
+            self._place(place).offers = offers
+        self._suspended = changes.suspended
+        self.position = changes.position
+        self.is_loaded = True
+
+    def add_contact(self, fleet: int, contact: NodeContact) -> None:
+        """Take over what the store knew of a node's calls before the start."""
+        node = self._place((fleet, contact.cluster, contact.node))
+        node.heard.update(contact.heard)
+        node.label, node.clash = contact.label, contact.clash
+
+    def end_former(self, token: ServedToken, now: datetime) -> None:
+        """End the former token of a node, because it used its current one."""
+        for entry in self._tokens.values():
+            if entry.node is token.node and entry is not token and entry.ended is None:
+                entry.ended = now
+        token.has_former = False
+
+    def find_clash(self, node: ServedNode, hostname: str, addresses: frozenset[str], now: float) -> str:
+        """What a report says of its sender that does not agree with its token; empty for nothing.
+
+        Args:
+            node: of the token.
+            hostname: what the report calls its sender.
+            addresses: what it says of the sender's addresses.
+            now: monotonic seconds.
+        """
+        fleet = node.place[0]
+        if hostname != node.hostname or addresses != node.addresses:
+            for address in node.addresses:
+                if self._senders.get((fleet, node.hostname, address)) is node:
+                    del self._senders[fleet, node.hostname, address]
+        clash = ""
+        if hostname != node.hostname:
+            # A host that was renamed changes its name once; two hosts with one token take turns.
+            if hostname == node.former_hostname:
+                clash = f"{hostname!r} and {node.hostname!r} report with the token of this node"
+            node.former_hostname, node.hostname = node.hostname, hostname
+        node.addresses = addresses
+        for address in addresses:
+            # Images of one machine share the name, and networks behind firewalls share addresses: only both
+            # together are the same machine.
+            other = self._senders.setdefault((fleet, hostname, address), node)
+            if other is not node:
+                clash = clash or f"{hostname!r} with address {address} reports also as {other.name}"
+        if clash:
+            node.clash, node.clashed = clash, now
+        elif now - node.clashed > CLASH_SECONDS:
+            node.clash = ""
+        return node.clash
+
+    def _enter(self, token: KnownToken) -> ServedNode:
+        node = self._place((token.fleet, token.cluster, token.node))
+        if node.kind != token.kind:
+            node.kind, node.product = token.kind, self._products(token.kind)
+            node.routes = {route.path: route for route in node.product.routes} if node.product else {}
+        return node
+
+    def _place(self, place: NodePlace) -> ServedNode:
+        node = self._places.get(place)
+        if node is None:
+            node = self._places[place] = ServedNode(place)
+        return node

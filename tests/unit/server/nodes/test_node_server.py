@@ -1,0 +1,135 @@
+"""Nodes poll, download and report by their own URL."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
+from support.waiting import wait_until
+
+
+@pytest.fixture
+async def site():
+    store = MemoryNodes()
+    store.add("t1", "n1")
+    async with NodeSite(store) as site:
+        yield site
+
+
+async def test_a_first_poll_without_an_offer_is_answered_with_503_and_a_later_one_with_304(site):
+    assert (await site.client.get("/t1/setting")).status_code == 503
+    headers = {"If-Modified-Since": http_date(RECENT), "X-Label": "v7"}
+    answer = await site.client.get("/t1/setting", headers=headers)
+    assert answer.status_code == 304
+    assert answer.headers["last-modified"] == http_date(RECENT)  # or a node would forget the date
+    poll = (await wait_until(lambda: [call for call in site.store.polls() if call.asked]))[0]
+    assert (poll.node, poll.asked, poll.label, poll.address) == ("n1", RECENT, "v7", "127.0.0.1")
+
+
+async def test_an_offer_is_stored_as_taken_before_it_is_delivered(site):
+    offer = site.store.offer("n1", b"content")
+    await site.refreshed()
+    site.store.gate.clear()
+    reading = asyncio.ensure_future(site.client.get("/t1/setting"))
+    await wait_until(lambda: site.server.counters.polls)
+    assert not reading.done()
+    site.store.gate.set()
+    answer = await reading
+    assert answer.status_code == 200
+    assert answer.headers["last-modified"] == http_date(offer.last_modified)
+    assert [call.took for call in site.store.calls] == [offer.id]
+    package = await site.client.get(answer.json()["url"])
+    assert package.content == b"content"
+    again = await site.client.get("/t1/setting", headers={"If-Modified-Since": http_date(RECENT)})
+    assert again.status_code == 304
+
+
+async def test_an_offer_that_a_pass_withdrew_meanwhile_is_not_delivered(site):
+    offer = site.store.offer("n1", b"content")
+    site.store.refused = {offer.id}
+    await site.refreshed()
+    earlier = http_date(RECENT - timedelta(days=1))
+    answer = await site.client.get("/t1/setting", headers={"If-Modified-Since": earlier})
+    assert (answer.status_code, answer.headers["last-modified"]) == (304, earlier)
+    assert (await site.client.get("/t1/setting")).status_code == 503
+
+
+async def test_a_report_is_answered_after_it_is_stored(site):
+    site.store.gate.clear()
+    writing = asyncio.ensure_future(site.client.post("/t1/report", json={"kind": "k", "label": "v3"}))
+    await wait_until(lambda: site.server.connections)
+    assert not writing.done()
+    site.store.gate.set()
+    assert (await writing).status_code == 204
+    (call,) = site.store.reports()
+    assert (call.node, call.kind, call.label, json.loads(call.body)["kind"]) == ("n1", "k", "v3", "k")
+
+
+async def test_a_report_that_cannot_be_stored_is_not_acknowledged(site):
+    site.store.broken = "the disk is full"
+    assert (await site.client.post("/t1/report", json={})).status_code == 503
+    assert (
+        await site.client.get("/t1/setting", headers={"If-Modified-Since": http_date(RECENT)})
+    ).status_code == 304
+    site.store.broken = None
+    await wait_until(lambda: not site.server.problem)
+    assert (await site.client.post("/t1/report", json={})).status_code == 204
+    assert site.logged("calls of nodes are stored again")
+
+
+async def test_a_report_that_matches_no_schema_is_refused_and_logged(site):
+    answer = await site.client.post("/t1/report", content=b"{")
+    assert (answer.status_code, answer.json()) == (400, {"message": "not a report"})
+    assert site.logged("report refused")[0]["node"] == "n1"
+
+
+async def test_an_ended_token_is_answered_with_410_and_told(site):
+    site.store.add("t0", "n1", is_current=False, ended=datetime.now(UTC))
+    await site.refreshed()
+    assert (await site.client.get("/t0/setting")).status_code == 410
+    assert site.logged("ended URL called")[0]["node"] == "n1"
+
+
+async def test_the_former_token_ends_with_the_first_call_of_the_current_one(site):
+    site.store.add("t2", "n2", is_current=False)
+    site.store.add("t3", "n2")
+    await site.refreshed()
+    assert (await site.client.post("/t2/report", json={})).status_code == 204
+    assert (await site.client.post("/t3/report", json={})).status_code == 204
+    assert (await site.client.post("/t2/report", json={})).status_code == 410
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/t1", "/t1/", "/t1/other", "/t1/setting/x", "/nobody/setting", "/t1/package/x.zip"]
+)
+async def test_other_paths_are_not_found(site, path):
+    assert (await site.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"), [("POST", "/t1/setting", "GET, HEAD"), ("GET", "/t1/report", "POST")]
+)
+async def test_other_methods_are_not_allowed(site, method, path, allow):
+    answer = await site.client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
+
+
+async def test_suspended_and_frozen_clusters_take_no_new_offer():
+    store, frozen = MemoryNodes(), set()
+    store.add("t1", "n1")
+    store.offer("n1", b"content")
+    asked = {"If-Modified-Since": http_date(RECENT - timedelta(days=1))}
+    async with NodeSite(store, is_held=lambda cluster, now: cluster in frozen) as site:
+        for held in ({(1, "c")}, {(1, "")}):
+            store.suspended = frozenset(held)
+            store.position += 1
+            await site.refreshed()
+            assert (await site.client.get("/t1/setting", headers=asked)).status_code == 304
+        store.suspended = frozenset()
+        store.position += 1
+        frozen.add("c")
+        await site.refreshed()
+        assert (await site.client.get("/t1/setting", headers=asked)).status_code == 304
+        frozen.clear()
+        assert (await site.client.get("/t1/setting", headers=asked)).status_code == 200
