@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.plan import Plan, Step
+from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence, list_first_names
 
@@ -106,7 +107,8 @@ class RunReport:
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
             return 5 if self._has_error else 0
-        if states & (SUCCESSES | OPEN | {State.WAITING}):
+        waits = any(finding.code == WAVE_WAITS for finding in self.findings)
+        if waits or states & (SUCCESSES | OPEN | {State.WAITING}):
             return 5
         return 4 if State.CHANGED in states and State.UNDONE not in states else 1
 

@@ -369,7 +369,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         uncounted_nodes=driver.list_uncounted_nodes(kept.desired, observed),
         can_select_node=driver.capabilities.single_node,
         progress=progress,
-        is_waiting=not wave_state.can_close
+        is_waiting=not wave_state.can_close and not (progress and kept.refused & progress.nodes)
         if wave_state
         else any(finding.code in WAITING for finding in kept.plan.findings),
         superseded=kept.superseded,

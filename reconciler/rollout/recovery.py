@@ -190,12 +190,12 @@ class StepRecovery:
         if entry.until is not None and now < entry.until:
             taken = "the node took it, and does not show it yet" if is_taken else "the node has not taken it"
             return State.OFFERED, f"{taken}{why}", True
-        if is_taken:
+        if is_taken or entry.state is State.UNKNOWN:  # the latter is overdue already
             return State.UNKNOWN, f"overdue: the node took its offer, and does not show it{why}", True
         # A poll finds every offer, unless changes are on hold: then the node had no chance to take this one.
         polled = now - timedelta(seconds=mail.label.age) if mail.label else None
         if offer is not None and polled is not None and polled > offer.opens:
-            return State.SKIPPED, "the offer was held back until it closed", False
+            return State.SKIPPED, "the offer closed before the node could take it", False
         return State.UNKNOWN, f"overdue: the node has not polled since the offer was made{why}", False
 
     def _settle(self, entry: JournalEntry, verdict: StepVerdict) -> tuple[State, str]:

@@ -10,8 +10,9 @@ from typing import Any
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan
+from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.withheld_steps import STALLED
+from reconciler.planning.withheld_steps import OFFERED, STALLED
 
 
 class PassResult(StrEnum):
@@ -45,7 +46,7 @@ class PassResult(StrEnum):
     """The nodes changed between plan and step; the next pass makes a new plan."""
 
     WAITING = "waiting"
-    """The remaining steps wait for an operator."""
+    """The remaining steps wait for an operator, or nodes may still take what they are offered."""
 
     STOPPED = "stopped"
     """No further steps were started: the watch stops, or there is a newer revision."""
@@ -115,24 +116,34 @@ def summarise_plan_pass(
     refused, unheard, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
     serious = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
     errors = [finding.located for finding in serious]
+    waits = _describe_waits(plan)
     if refused:
         result = PassResult.REFUSED
     elif steps:
         result = PassResult.DRIFT
     # Only if nothing else is wrong: STALLED waits for the interval, INCOMPLETE is retried sooner.
+    elif waits and not errors:
+        result = PassResult.WAITING
     elif serious and all(finding.code == STALLED for finding in serious):
         result = PassResult.STALLED
     else:
         result = PassResult.INCOMPLETE if unheard or errors else PassResult.CONVERGED
     return PassSummary(
         result,
-        message="; ".join(violation.message for violation in refused) or "; ".join(errors),
+        message="; ".join(violation.message for violation in refused) or "; ".join(errors) or waits,
         steps=steps,
         pending=steps,
         unread_nodes=unheard,
         violations=refused,
         findings=plan.findings,
     )
+
+
+def _describe_waits(plan: ClusterPlan) -> str:
+    """What offers the pass waits for, in words; empty if there are none."""
+    waves = [finding.message for finding in plan.findings if finding.code == WAVE_WAITS]
+    offered = sum(finding.code == OFFERED for finding in plan.findings)
+    return "; ".join(waves) or (f"{offered} nodes may still take what they are offered" if offered else "")
 
 
 def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: RunReport) -> PassSummary:
@@ -161,4 +172,5 @@ def _choose_result(states: set[State], report: RunReport) -> PassResult:
         return PassResult.PARTIAL if states & (SUCCESSES | OPEN) else PassResult.FAILED
     if State.CHANGED in states:
         return PassResult.CHANGED
-    return PassResult.WAITING if states & {State.WAITING, State.OFFERED} else PassResult.STOPPED
+    waits = any(finding.code == WAVE_WAITS for finding in report.findings)
+    return PassResult.WAITING if waits or states & {State.WAITING, State.OFFERED} else PassResult.STOPPED

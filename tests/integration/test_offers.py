@@ -80,7 +80,10 @@ async def test_an_offer_that_nobody_could_take_because_changes_were_held_counts_
     for _ in range(6):
         await site.later(LASTS / 5, "a")
     (settled,) = await site.settle()
-    assert (settled.state, settled.reason) == (State.SKIPPED, "the offer was held back until it closed")
+    assert (settled.state, settled.reason) == (
+        State.SKIPPED,
+        "the offer closed before the node could take it",
+    )
     facts = (await site.store.read_memory()).facts.get("barn", {}).get("a", {})
     assert not any(value for key, value in facts.items() if key.startswith("attempt/"))
     assert site.values == {"a": "old"}

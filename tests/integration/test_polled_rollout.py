@@ -1,0 +1,270 @@
+"""Waves of nodes that poll: each pass offers and ends, and a later pass goes on with the same wave."""
+
+import pytest
+from support.driver import REVISION, Killed
+from support.polled_nodes import LASTS, Polled, PolledSite, make_revision
+
+from reconciler.core.actor import Actor
+from reconciler.core.rollout_rules import Rollout
+from reconciler.server.pass_result import PassResult, summarise_apply_pass, summarise_plan_pass
+from reconciler.store.factory import open_store
+
+NEXT, THIRD = make_revision("1111111"), make_revision("2222222")
+
+
+@pytest.fixture
+async def site(tmp_path):
+    sites = []
+    with open_store(tmp_path, clock=lambda: sites[0].time) as store:
+        sites.append(PolledSite(store, rollout=Rollout(canary=1, waves="100%")))
+        await store.enrol("barn", "fake", list("abcde"))
+        for name in "abcd":
+            await sites[0].poll(name)
+        yield sites[0]
+
+
+def states(report):
+    return {outcome.step.node: outcome.state.value for outcome in report.outcomes}
+
+
+def codes(found):
+    return {finding.code for finding in found}
+
+
+def summarise(seen, report=None):
+    (context,) = seen.guard_contexts
+    if report is None:
+        return summarise_plan_pass(context.plan, context.observed, seen.violations)
+    return summarise_apply_pass(context.plan, context.observed, report)
+
+
+async def test_a_wave_is_offered_and_the_pass_ends_calmly(site):
+    seen = await site.look()
+    report = await site.apply()
+    assert states(report) == {"a": "offered", "b": "skipped", "c": "skipped", "d": "skipped"}
+    assert codes(report.findings) == {"wave-waits"}
+    assert report.exit_status == 5
+    assert summarise(seen, report).result is PassResult.WAITING
+    assert await site.offered() == {"a": "new"}
+    assert site.soak.waited == []
+
+
+async def test_while_a_wave_waits_nothing_is_sent_and_nothing_is_written(site):
+    first = await site.apply()
+    await site.later(5, "b", "c", "d")
+    seen = await site.look()
+    again = await site.apply()
+    assert (again.run, again.outcomes) == ("", ())
+    assert [run.id for run in await site.store.runs()] == [first.run]
+    summary = summarise(seen)
+    assert (summary.result, summary.is_good) == (PassResult.WAITING, False)
+    assert "wave 1 waits: 0 done; 1 of its nodes (a) may still take effect" in summary.message
+
+
+async def test_a_later_pass_goes_on_with_the_next_wave_of_the_same_rollout(site):
+    await site.apply()
+    await site.later(5, *"abcd")
+    report = await site.apply()
+    assert states(report) == {"b": "offered", "c": "offered", "d": "offered"}
+    progress = await site.progress()
+    assert (progress.number, progress.total, progress.passed) == (2, 4, ("a",))
+    await site.later(5, *"abcd")
+    assert (await site.apply()).is_success
+    assert site.values == dict.fromkeys("abcd", "new")
+    assert await site.progress() is None
+    assert (await site.apply()).run == ""
+
+
+async def test_a_node_that_reports_a_failure_rejects_the_revision(site):
+    await site.apply()
+    site.nodes["a"].fails = "no room"
+    await site.later(5, *"abcd")
+    report = await site.apply()
+    assert "gate-failed" in codes(report.findings)
+    assert await site.rejected() == [REVISION.short]
+    assert await site.offered() == {"a": "new"}, "what was taken stays served"
+
+
+async def test_a_silent_canary_rejects_nothing_and_the_wave_waits_until_it_is_heard(site):
+    await site.apply()
+    for _ in range(8):
+        await site.later(LASTS, *"bcd")
+        await site.apply()
+    assert await site.rejected() == []
+    assert site.values == {"a": "old", "b": "old", "c": "old", "d": "old"}
+    assert len(await site.store.runs()) == 1
+    assert "1 of its nodes (a) overdue or not heard" in summarise(await site.look()).message
+    await site.later(1, *"abcd")
+    assert states(await site.apply())["a"] == "offered"
+    await site.later(1, *"abcd")
+    assert states(await site.apply()) == {"b": "offered", "c": "offered", "d": "offered"}
+
+
+async def test_a_wave_tolerates_overdue_nodes_as_far_as_the_rollout_allows(site):
+    site.rollout = Rollout(waves=("50%",), max_unknown=1)
+    await site.apply()
+    await site.later(5, *"acd")
+    assert (await site.apply()).run == "", "it waits until the silent one is overdue"
+    await site.later(LASTS, *"acd")
+    report = await site.apply()
+    assert states(report) == {"c": "offered", "d": "offered"}
+    await site.later(5, *"acd")
+    assert (await site.apply()).is_success
+    assert site.values == {"a": "new", "b": "old", "c": "new", "d": "new"}
+    assert await site.progress() is None
+    await site.later(5, *"abcd")
+    assert states(await site.apply()) == {"b": "offered"}
+    await site.later(5, *"abcd")
+    assert (await site.apply()).is_success
+    assert site.values == dict.fromkeys("abcd", "new")
+
+
+async def test_a_wave_of_which_no_node_shows_its_content_never_passes(site):
+    site.rollout = Rollout(waves=("50%",), max_unknown="100%")
+    await site.apply()
+    await site.later(LASTS + 5, *"cd")
+    await site.apply()
+    assert await site.offered() == {}
+    assert (await site.progress()).number == 1
+
+
+async def test_an_overdue_node_that_polls_again_and_again_is_stalled_and_rejects_nothing(site):
+    site.rollout = Rollout(waves=("50%",), max_unknown=1)
+    await site.apply()
+    for _ in range(12):
+        await site.later(LASTS / 2, *"acd")
+        await site.poll("b", loads=False)
+        await site.apply()
+    assert site.values == {"a": "new", "b": "old", "c": "new", "d": "new"}
+    assert await site.rejected() == []
+    seen = await site.look()
+    assert "node-stalled" in codes(seen.plan.findings())
+    assert (await site.apply()).run == ""
+
+
+async def test_a_newer_revision_replaces_an_offer_that_was_not_taken(site):
+    first = await site.apply()
+    newer = site.wanted("newer")
+    report = await site.apply(newer, revision=NEXT)
+    assert states(report)["a"] == "offered"
+    assert await site.offered() == {"a": "newer"}
+    (entry,) = [one for one in (await site.store.run(first.run)).entries if one.step.node == "a"]
+    assert (entry.state.value, entry.reason) == (
+        "skipped",
+        "the offer was withdrawn: revision 1111111 replaced it",
+    )
+    for _ in range(3):
+        await site.later(5, *"abcd")
+        await site.apply(newer, revision=NEXT)
+    assert site.values == dict.fromkeys("abcd", "newer")
+
+
+async def test_an_offer_of_a_node_whose_turn_has_not_come_in_the_newer_rollout_is_withdrawn(site):
+    site.rollout = Rollout(waves="50%")
+    await site.apply()
+    assert await site.offered() == {"a": "new", "b": "new"}
+    site.rollout = Rollout(waves=1)
+    await site.apply(site.wanted("newer"), revision=NEXT)
+    assert await site.offered() == {"a": "newer"}
+    assert [offer and offer.label for offer in await site.later(5, *"abcd")] == ["newer", None, None, None]
+
+
+async def test_going_back_before_the_offer_was_taken_withdraws_it(site):
+    await site.apply()
+    report = await site.apply(site.wanted("old"), revision=NEXT)
+    assert report.run == ""
+    assert await site.offered() == {}
+    assert await site.later(5, *"abcd") == [None] * 4
+    assert site.values == dict.fromkeys("abcd", "old")
+    assert not await site.store.is_open("barn")
+
+
+async def test_what_was_taken_stays_served_and_the_next_content_is_offered_later(site):
+    await site.apply()
+    await site.later(5)
+    taken = await site.poll("a", loads=False, reports=False)
+    await site.apply(site.wanted("newer"), revision=NEXT)
+    offers = (await site.store.read_changes(0)).offers[0, "barn", "a"]
+    current, last = next(iter(offers.values()))
+    assert (current.label, last.id) == ("newer", taken.id)
+    assert current.last_modified > last.last_modified
+    assert await site.store.parts(last) == (b"new",)
+
+
+async def test_a_commit_that_changes_no_content_makes_no_further_offer(site):
+    await site.apply()
+    before = (await site.store.read_changes(0)).position
+    await site.apply(revision=NEXT)
+    assert (await site.store.read_changes(before)).offers == {}
+
+
+async def test_a_node_that_joins_keeps_the_rollout_and_comes_in_a_later_wave(site):
+    await site.apply()
+    await site.poll("e")
+    wanted = site.wanted(names="abcde")
+    await site.later(5, *"abcde")
+    report = await site.apply(wanted, revision=NEXT)
+    assert states(report) == dict.fromkeys("bcde", "offered")
+    progress = await site.progress()
+    assert (progress.number, progress.total, progress.passed) == (2, 5, ("a",))
+
+
+async def test_a_node_that_leaves_drops_out_of_the_wave_and_its_offer_ends(site):
+    site.rollout = Rollout(waves="50%")
+    await site.apply()
+    wanted = site.wanted(names="acd")
+    await site.later(5, *"acd")
+    report = await site.apply(wanted, revision=NEXT)
+    assert states(report) == {"c": "offered", "d": "skipped"}
+    progress = await site.progress()
+    assert (progress.number, progress.total, progress.passed) == (2, 3, ("a",))
+    tokens = {token.node: token.ended for token in (await site.store.read_changes(0)).tokens}
+    assert tokens["b"] is not None
+    assert tokens["a"] is None
+    assert "b" not in await site.offered()
+    for _ in range(2):
+        await site.later(5, *"acd")
+        report = await site.apply(wanted, revision=NEXT)
+    assert report.is_success
+
+
+async def test_a_suspension_hides_offers_and_resuming_goes_on_with_the_same_wave(site):
+    await site.apply()
+    await site.store.suspend("barn", "night", Actor())
+    assert await site.later(5, *"abcd") == [None] * 4
+    await site.later(LASTS, *"abcd")
+    await site.settle()
+    await site.store.resume("barn", Actor())
+    assert states(await site.apply())["a"] == "offered"
+    progress = await site.progress()
+    assert (progress.number, progress.total) == (1, 4)
+    await site.later(5, *"abcd")
+    await site.apply()
+    assert await site.rejected() == []
+    assert site.values["a"] == "new"
+
+
+async def test_an_offer_that_is_suspended_is_withdrawn_when_its_revision_is_replaced(site):
+    await site.apply()
+    await site.store.suspend("barn", "night", Actor())
+    with pytest.raises(Exception, match="night"):
+        await site.apply(site.wanted("newer"), revision=NEXT)
+    await site.store.resume("barn", Actor())
+    assert await site.later(5, *"abcd") == [None] * 4
+
+
+async def test_a_run_that_is_killed_in_the_middle_of_a_wave_offers_the_rest_of_it(site):
+    class Dying(Polled):
+        async def act(self, step, transports, payloads):
+            if step.node == "b":
+                raise Killed
+            return await super().act(step, transports, payloads)
+
+    site.rollout, site.driver = Rollout(waves=3), Dying()
+    with pytest.raises(Killed):
+        await site.apply()
+    site.driver = Polled()
+    await site.apply()
+    assert await site.offered() == dict.fromkeys("abc", "new")
+    await site.later(5, *"abcd")
+    assert states(await site.apply()) == {"d": "offered"}
