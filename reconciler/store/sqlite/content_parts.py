@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 
-CACHED_BYTES: Final = 64 * 1024 * 1024
+CACHED_BYTES: Final = 32 * 1024 * 1024
 """Contents that a store keeps decrypted: those that many nodes share are read again and again."""
 
 _PURPOSE: Final = "content part"
@@ -43,24 +43,9 @@ class ContentParts:
         self._keep(digest, part)
         return known["number"], digest
 
-    def read(self, tx: Transaction, offer: str, *, former: bool = False) -> tuple[bytes, ...] | None:
-        """The contents of an offer; None if it is gone, or this host cannot decrypt them.
-
-        Args:
-            tx: the transaction.
-            offer: its id.
-            former: to get what the node had before.
-        """
-        rows = tx.execute(
-            "SELECT content_part.number, content_part.digest FROM node_offer"
-            " JOIN offer_part ON offer_part.offer = node_offer.number"
-            " JOIN content_part ON content_part.number = offer_part.part"
-            " WHERE node_offer.id = ? AND offer_part.former = ? ORDER BY offer_part.position",
-            (offer, former),
-        ).fetchall()
-        if not rows and not tx.execute("SELECT 1 FROM node_offer WHERE id = ?", (offer,)).fetchone():
-            return None
-        parts = [self._read_part(tx, row["number"], row["digest"]) for row in rows]
+    def read(self, tx: Transaction, digests: Sequence[str]) -> tuple[bytes, ...] | None:
+        """Contents by their digests; None if one is gone, or this host cannot decrypt it."""
+        parts = [self._read_part(tx, digest) for digest in digests]
         return None if None in parts else tuple(part for part in parts if part is not None)
 
     def delete_unused(self, tx: Transaction, numbers: Iterable[int]) -> None:
@@ -71,11 +56,11 @@ class ContentParts:
             [(number,) for number in numbers],
         )
 
-    def _read_part(self, tx: Transaction, number: int, digest: str) -> bytes | None:
+    def _read_part(self, tx: Transaction, digest: str) -> bytes | None:
         part = self._parts.get(digest)
         if part is None:
-            (sealed,) = tx.execute("SELECT sealed FROM content_part WHERE number = ?", (number,)).fetchone()
-            part = self._key.unseal(sealed, f"{_PURPOSE} {digest}")
+            row = tx.execute("SELECT sealed FROM content_part WHERE digest = ?", (digest,)).fetchone()
+            part = self._key.unseal(row["sealed"], f"{_PURPOSE} {digest}") if row else None
         if part is not None:
             self._keep(digest, part)
         return part

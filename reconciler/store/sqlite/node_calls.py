@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from reconciler.core.offers import FUTURE, Offer, OfferFeed
+from reconciler.core.offers import FUTURE, OfferFeed
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import CallRecord, NodeContact
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
 from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.node_offers import is_label_unique, read_newest_offers, take_offer
+from reconciler.store.sqlite.node_offers import StoredOffer, read_newest_offers, take_offer
 from reconciler.store.sqlite.node_tokens import use_token
 from reconciler.store.sqlite.operations import write_reported_result
 
@@ -26,6 +26,9 @@ POLL: Final = "poll"
 
 _REPORT: Final = "report of a node"
 _CONTENT: Final = "setting of a node"
+
+_REPORTS: Final = "SELECT * FROM node_report WHERE node IN (SELECT value FROM json_each(?))"
+_CONTENTS: Final = "SELECT * FROM node_content WHERE node IN (SELECT value FROM json_each(?))"
 
 _COLUMNS: Final = (
     "heard",
@@ -108,7 +111,30 @@ def read_mail(
             (tx.fleet, cluster, json.dumps(list(nodes))),
         )
     }
-    return {node: _read_mail(tx, key, contents, rows[node]) if node in rows else NodeMail() for node in nodes}
+    numbers = [row["number"] for row in rows.values()]
+    offers = read_newest_offers(tx, numbers)
+    items: dict[int, dict[str, MailItem]] = defaultdict(dict)
+    settings: dict[int, MailItem | None] = {}
+    for one in tx.execute(_REPORTS, (json.dumps(numbers),)):
+        if (item := _read_item(tx, key, one, _REPORT)) is not None:
+            items[one["node"]][one["kind"]] = item
+    for one in tx.execute(_CONTENTS, (json.dumps(numbers),)):
+        settings[one["node"]] = _read_item(tx, key, one, _CONTENT)
+    found = {node: NodeMail() for node in nodes}
+    for node, row in rows.items():
+        number = row["number"]
+        found[node] = NodeMail(
+            items=items[number],
+            offers=tuple(
+                _read_contents(tx, contents, one)
+                for one in offers[number]
+                if one.offer.feed is OfferFeed.SETTING
+            ),
+            heard=_count_seconds(tx, row["heard"]) if row["heard"] else None,
+            label=_read_label(tx, row),
+            content=settings.get(number),
+        )
+    return found
 
 
 def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
@@ -120,6 +146,7 @@ def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
         "SELECT * FROM polled_node WHERE ? IN (0, fleet) AND left IS NULL ORDER BY cluster, node, fleet",
         (tx.fleet,),
     ).fetchall()
+    offers = read_newest_offers(tx, [row["number"] for row in rows])
     return tuple(
         NodeContact(
             cluster=row["cluster"],
@@ -128,7 +155,9 @@ def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
             label=row["label"],
             address=row["address"],
             clash=row["clash"],
-            offer=next(iter(read_newest_offers(tx, row["number"], OfferFeed.SETTING)), None),
+            offer=next(
+                (one.offer for one in offers[row["number"]] if one.offer.feed is OfferFeed.SETTING), None
+            ),
         )
         for row in rows
     )
@@ -181,34 +210,21 @@ def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
         write_reported_result(tx, call.offer, call.result)
 
 
-def _read_mail(tx: Transaction, key: HostKey, contents: ContentParts, row: sqlite3.Row) -> NodeMail:
-    number = row["number"]
-    reports = tx.execute("SELECT kind, at, sealed FROM node_report WHERE node = ?", (number,)).fetchall()
-    items = {one["kind"]: _read_item(tx, key, one, _REPORT) for one in reports}
-    content = tx.execute("SELECT at, sealed FROM node_content WHERE node = ?", (number,)).fetchone()
-    label = None
-    if row["labelled"]:
-        other = _count_seconds(tx, row["other_label"]) if row["other_label"] else None
-        label = ShownLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
-    return NodeMail(
-        items={kind: item for kind, item in items.items() if item is not None},
-        offers=tuple(
-            _read_offered(tx, contents, number, offer)
-            for offer in read_newest_offers(tx, number, OfferFeed.SETTING)
-        ),
-        heard=_count_seconds(tx, row["heard"]) if row["heard"] else None,
-        label=label,
-        content=_read_item(tx, key, content, _CONTENT) if content else None,
-    )
+def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:
+    if not row["labelled"]:
+        return None
+    other = _count_seconds(tx, row["other_label"]) if row["other_label"] else None
+    return ShownLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
 
 
-def _read_offered(tx: Transaction, contents: ContentParts, number: int, offer: Offer) -> OfferedContent:
+def _read_contents(tx: Transaction, contents: ContentParts, stored: StoredOffer) -> OfferedContent:
+    offer = stored.offer
     return OfferedContent(
         offer,
-        contents.read(tx, offer.id) or (),
-        is_label_unique=is_label_unique(tx, number, offer.label),
-        former=contents.read(tx, offer.id, former=True) or (),
-        taken_age=(tx.now - offer.taken).total_seconds() if offer.taken else None,
+        contents.read(tx, offer.parts) or (),
+        is_label_unique=stored.is_label_unique,
+        former=contents.read(tx, stored.former) or (),
+        taken_age=max(0.0, (tx.now - offer.taken).total_seconds()) if offer.taken else None,
     )
 
 

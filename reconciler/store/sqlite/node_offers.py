@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -33,14 +35,26 @@ KEPT_LABELS: Final = 100
 
 _ASKED: Final = {OfferFeed.SETTING: "asked_setting", OfferFeed.PURGE: "asked_purge"}
 
-_OFFERS: Final = """
-    SELECT node_offer.*, polled_node.fleet, polled_node.cluster, polled_node.node AS name FROM node_offer
-    JOIN polled_node ON polled_node.number = node_offer.node"""
-
 _ENDS: Final = """
-    SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2 AND NOT restored
-    UNION SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2 AND NOT restored
-    AND taken IS NOT NULL"""
+    SELECT max(number) AS number FROM node_offer WHERE node IN (SELECT value FROM json_each(?1))
+    AND restored <= ?2 GROUP BY node, feed
+    UNION SELECT max(number) FROM node_offer WHERE node IN (SELECT value FROM json_each(?1))
+    AND restored <= ?2 AND taken IS NOT NULL GROUP BY node, feed"""
+"""Numbers of the newest offer of each node and feed, and of the newest one that it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffer:
+    """An offer with what the store alone knows of it.
+
+    Args:
+        former: digests of what the node had before.
+        is_label_unique: whether this program gave its label to this content only, at this node.
+    """
+
+    offer: Offer
+    former: tuple[str, ...]
+    is_label_unique: bool
 
 
 def write_offer(
@@ -153,19 +167,20 @@ def read_changes(tx: Transaction, since: int) -> NodeChanges:
         return NodeChanges(position=position, suspended=suspended)
     if since > position:  # of a state that was replaced by a backup
         since = 0
-    offers: dict[NodePlace, dict[OfferFeed, tuple[Offer | None, Offer | None]]] = defaultdict(dict)
     where = "changed > ?" if since else "changed >= ?"
-    changed = tx.execute(
+    rows = tx.execute(
         f"SELECT number, fleet, cluster, node FROM polled_node WHERE {where}",  # noqa: S608
         (since,),
-    )
-    for row in changed.fetchall():
-        place = (row["fleet"], row["cluster"], row["node"])
-        for feed in OfferFeed:
-            ends = _read_offers(tx, f"node_offer.number IN ({_ENDS})", (row["number"], feed))
-            if ends:
-                taken = next((one for one in ends if one.taken is not None), None)
-                offers[place][feed] = (ends[0], taken)
+    ).fetchall()
+    places: dict[int, NodePlace] = {
+        row["number"]: (row["fleet"], row["cluster"], row["node"]) for row in rows
+    }
+    offers: dict[NodePlace, dict[OfferFeed, tuple[Offer | None, Offer | None]]] = defaultdict(dict)
+    for number, stored in read_newest_offers(tx, list(places), restored=False).items():
+        for feed in {one.offer.feed for one in stored}:
+            own = [one.offer for one in stored if one.offer.feed is feed]
+            taken = next((one for one in own if one.taken is not None), None)
+            offers[places[number]][feed] = (own[0], taken)
     return NodeChanges(
         position=position,
         tokens=read_known_tokens(tx) if positions["tokens"] > since or not since else None,
@@ -174,25 +189,28 @@ def read_changes(tx: Transaction, since: int) -> NodeChanges:
     )
 
 
-def read_newest_offers(tx: Transaction, number: int, feed: OfferFeed) -> list[Offer]:
-    """The newest offer of a feed for a node, and the newest one that it took, newest first."""
-    ends = _ENDS.replace("AND NOT restored", "")  # evidence of what the node has
-    return _read_offers(tx, f"node_offer.number IN ({ends})", (number, feed))
+def read_newest_offers(
+    tx: Transaction, nodes: Sequence[int], *, restored: bool = True
+) -> dict[int, list[StoredOffer]]:
+    """Number of a node -> its newest offer of each feed, and the newest one that it took, newest first.
+
+    Args:
+        tx: the transaction.
+        nodes: their numbers.
+        restored: whether offers of a restored backup count: as evidence, but not to deliver them.
+    """
+    found: dict[int, list[StoredOffer]] = defaultdict(list)
+    for row, stored in _read_offers(tx, _ENDS, (json.dumps(nodes), restored)):
+        found[row["node"]].append(stored)
+    return found
 
 
 def read_cluster_offers(tx: Transaction, cluster: str, feed: OfferFeed) -> dict[str, Offer]:
     """Node -> its newest offer of a feed."""
-    where = (
-        "polled_node.fleet = ? AND polled_node.cluster = ? AND node_offer.number ="
-        " (SELECT max(number) FROM node_offer WHERE node = polled_node.number AND feed = ?)"
-    )
-    return {one.node: one for one in _read_offers(tx, where, (tx.fleet, cluster, feed))}
-
-
-def is_label_unique(tx: Transaction, number: int, label: str) -> bool:
-    """Whether this program gave a label to one content only, at a node."""
-    row = tx.execute("SELECT shared FROM node_label WHERE node = ? AND label = ?", (number, label)).fetchone()
-    return row is not None and not row["shared"]
+    newest = """SELECT max(node_offer.number) AS number FROM polled_node
+        JOIN node_offer ON node_offer.node = polled_node.number
+        WHERE fleet = ? AND cluster = ? AND feed = ? GROUP BY polled_node.number"""
+    return {one.offer.node: one.offer for _, one in _read_offers(tx, newest, (tx.fleet, cluster, feed))}
 
 
 def _find_node(tx: Transaction, cluster: str, node: str) -> int | None:
@@ -204,25 +222,37 @@ def _find_node(tx: Transaction, cluster: str, node: str) -> int | None:
 
 
 def _read_newest(tx: Transaction, number: int, feed: OfferFeed) -> Offer | None:
-    found = _read_offers(
-        tx,
-        "node_offer.number = (SELECT max(number) FROM node_offer WHERE node = ? AND feed = ?)",
-        (number, feed),
+    newest = "SELECT max(number) AS number FROM node_offer WHERE node = ?1 AND feed = ?2"
+    return next((stored.offer for _, stored in _read_offers(tx, newest, (number, feed))), None)
+
+
+def _read_offers(
+    tx: Transaction, which: str, values: tuple[object, ...]
+) -> Iterator[tuple[sqlite3.Row, StoredOffer]]:
+    """The offers whose numbers a query gives, newest first, each with its row."""
+    parts: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for part in tx.execute(
+        f"WITH which AS ({which}) SELECT offer, former, digest FROM which"  # noqa: S608
+        " JOIN offer_part ON offer_part.offer = which.number"
+        " JOIN content_part ON content_part.number = offer_part.part ORDER BY offer, former, position",
+        values,
+    ):
+        parts[part["offer"]][part["former"]].append(part["digest"])
+    rows = tx.execute(
+        f"WITH which AS ({which})"  # noqa: S608
+        " SELECT node_offer.*, polled_node.cluster, polled_node.node AS name, shared"
+        " FROM which JOIN node_offer ON node_offer.number = which.number"
+        " JOIN polled_node ON polled_node.number = node_offer.node"
+        " LEFT JOIN node_label ON node_label.node = node_offer.node AND node_label.label = node_offer.label"
+        " ORDER BY node_offer.number DESC",
+        values,
     )
-    return found[0] if found else None
+    for row in rows.fetchall():
+        own, former = parts[row["number"]]
+        yield row, StoredOffer(_make_offer(row, own), tuple(former), row["shared"] == 0)
 
 
-def _read_offers(tx: Transaction, where: str, values: tuple[object, ...]) -> list[Offer]:
-    rows = tx.execute(f"{_OFFERS} WHERE {where} ORDER BY node_offer.number DESC", values)
-    return [_read_offer(tx, row) for row in rows.fetchall()]
-
-
-def _read_offer(tx: Transaction, row: sqlite3.Row) -> Offer:
-    parts = tx.execute(
-        "SELECT content_part.digest FROM offer_part JOIN content_part"
-        " ON content_part.number = offer_part.part WHERE offer = ? AND NOT former ORDER BY position",
-        (row["number"],),
-    )
+def _make_offer(row: sqlite3.Row, parts: Sequence[str]) -> Offer:
     return Offer(
         id=row["id"],
         cluster=row["cluster"],
@@ -237,7 +267,7 @@ def _read_offer(tx: Transaction, row: sqlite3.Row) -> Offer:
         closes=parse_timestamp(row["closes"]),
         taken=parse_timestamp(row["taken"]) if row["taken"] else None,
         withdrawn=bool(row["withdrawn"]),
-        parts=tuple(part["digest"] for part in parts),
+        parts=tuple(parts),
     )
 
 

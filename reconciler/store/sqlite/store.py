@@ -275,7 +275,7 @@ class SqliteStore:
         await self._write_in_run(node_offers.withdraw_offers, cluster, nodes, feed)
 
     async def parts(self, offer: Offer) -> tuple[bytes, ...] | None:
-        return await self._read(self._contents.read, offer.id)
+        return await self._read(self._contents.read, offer.parts)
 
     async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
         return await self._write(node_calls.write_calls, self._key, calls)
