@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 from reconciler.core.timestamps import Clock, format_second
 from reconciler.errors import NodeUnreachable, StateError
@@ -13,11 +14,8 @@ from reconciler.host.clock import utc_now
 from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.ports.transport import Mailbox, NodeMail, OfferDraft
 
-
-@dataclass(slots=True)
-class _Batch:
-    nodes: set[str] = field(default_factory=set)
-    result: asyncio.Future[Mapping[str, NodeMail]] | None = None
+_TOGETHER: Final = 200
+"""Nodes of one reading: the contents of more would wait in memory."""
 
 
 class MailReader(Mailbox):
@@ -31,7 +29,7 @@ class MailReader(Mailbox):
 
     def __init__(self, store: NodeReader | None) -> None:
         self._reader = store
-        self._batches: dict[str, _Batch] = {}
+        self._waiting: dict[str, tuple[list[str], asyncio.Task[Mapping[str, NodeMail]]]] = {}
 
     async def offer(self, draft: OfferDraft) -> str:
         raise NodeUnreachable(draft.node, "this pass only reads")
@@ -39,23 +37,28 @@ class MailReader(Mailbox):
     async def read_mail(self, cluster: str, node: str) -> NodeMail:
         if self._reader is None:
             return NodeMail()
-        batch = self._batches.get(cluster)
-        if batch is None:
-            batch = self._batches[cluster] = _Batch()
-            batch.result = asyncio.ensure_future(self._read_batch(self._reader, cluster, batch))
-        batch.nodes.add(node)
-        assert batch.result is not None
         try:
-            # A caller that is cancelled must not take the reading from the others.
-            found = await asyncio.shield(batch.result)
+            return (await self._join_reading(self._reader, cluster, node))[node]
         except StateError as error:
             raise NodeUnreachable(node, f"its mail cannot be read: {error}") from error
-        return found.get(node, NodeMail())
 
-    async def _read_batch(self, reader: NodeReader, cluster: str, batch: _Batch) -> Mapping[str, NodeMail]:
-        await asyncio.sleep(0)  # the other calls of this turn join
-        del self._batches[cluster]
-        return await reader.mail(cluster, sorted(batch.nodes))
+    async def _join_reading(self, reader: NodeReader, cluster: str, node: str) -> Mapping[str, NodeMail]:
+        """The mail of all nodes of a cluster that are asked for at the same time, in one reading."""
+        if cluster not in self._waiting:
+            nodes: list[str] = []
+            self._waiting[cluster] = nodes, asyncio.create_task(self._read(reader, cluster, nodes))
+        nodes, reading = self._waiting[cluster]
+        nodes.append(node)
+        if len(nodes) >= _TOGETHER:
+            del self._waiting[cluster]
+        # Shielded: the reading is that of other nodes too.
+        return await asyncio.shield(reading)
+
+    async def _read(self, reader: NodeReader, cluster: str, nodes: list[str]) -> Mapping[str, NodeMail]:
+        # A new task runs after those that are ready, so that all of them have asked.
+        if self._waiting.get(cluster, (None,))[0] is nodes:
+            del self._waiting[cluster]
+        return await reader.mail(cluster, nodes)
 
 
 class StoreMailbox(MailReader):
@@ -63,7 +66,7 @@ class StoreMailbox(MailReader):
 
     Args:
         store: limited to the fleet of the run.
-        run: id of the run; see `bind`.
+        run: id of the run.
         revision: id of the desired revision.
         closes: when the change window ends; None for no window.
         clock: of this host.

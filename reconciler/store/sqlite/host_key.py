@@ -118,7 +118,7 @@ class HostKey:
         """
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415  (only where there is something)
 
-        if len(sealed) <= _SALT + _TAG or not self.is_made():
+        if len(sealed) <= _SALT + _TAG or not (self._derived or self.is_made()):
             return None
         try:
             data = self._cipher(sealed[:_SALT]).decrypt(bytes(12), sealed[_SALT:], purpose.encode())
