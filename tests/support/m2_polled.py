@@ -139,17 +139,22 @@ class PolledNodes(Mailbox):
         """The node sends `setting.feedback`."""
         node = self.node(name)
         node.heard = self.now
-        result = {"status": status, "method": "deploy", "version": "22.02.0"}
+        result = {"status": status, "method": "deploy", "version": "22.02.0", "productVersion": "22.02.0"}
         if dated is not None:
             result["lastModified"] = format_http_date(dated.last_modified)
         if notupdated is not None:
             result["notupdated"] = notupdated
         body = {
             "messageVer": "1",
-            "node": {"hostname": name, "iplist": []},
+            "node": {
+                "hostname": name,
+                "iplist": ["10.10.10.1"],
+                "productVer": "2.8.1",
+                "licenseId": "KR200099999",
+            },
             "userdata": {"offer": named.id} if named else None,
             "action": {"api": "/setting/upload", "event": event},
-            "parameters": [{"result": result}],
+            "parameters": [{"url": f"{SERVER}/{token(name)}/package/o.tgz", "result": result}],
         }
         node.report = (json.dumps(body).encode(), self.now)
         if upload and node.setting is not None:

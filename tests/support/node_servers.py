@@ -57,7 +57,7 @@ class TinyServer(CentralServer):
     def answer_poll(self, request, offer, parts):
         headers = {"Last-Modified": http_date(offer.last_modified), "Content-Type": "application/json"}
         if request.route is WHOLE:
-            return InboundAnswer(200, headers, tuple(parts))
+            return InboundAnswer(200, headers, tuple(parts)) if parts else InboundAnswer(404)
         body = json.dumps({"url": f"{request.base}/package/{offer.id}.tgz", "at": request.at.isoformat()})
         return InboundAnswer(200, headers, (body.encode(),))
 

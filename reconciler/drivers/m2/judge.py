@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from reconciler.core.observation import Absent, Observation, Present
@@ -20,7 +21,16 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
     Where only the files beside the setting differ, the node's own package decides. A node that does not show
     its package leaves the step unknown, so that nothing is sent again.
     """
-    own = read_delivery(step)
+    verdict = _judge_delivery(read_delivery(step), answer)
+    if not isinstance(answer, Present):
+        return verdict
+    said = answer.value.reported
+    if answer.value.reported_step != step.id:
+        said = replace(said, url="", last_modified="")  # of another package
+    return replace(verdict, feedback=said)
+
+
+def _judge_delivery(own: DeliveryArguments, answer: Observation[LoadedSetting]) -> StepVerdict:
     verdict = _judge_content(own, answer)
     if (
         isinstance(own, OfferArguments)

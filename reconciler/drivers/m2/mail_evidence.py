@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.core.arguments import StepFeedback
 from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
 from reconciler.core.plan import Payload
 from reconciler.drivers.m2.central_server.http_dates import parse_http_date
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
+from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document
 from reconciler.drivers.m2.package import compute_digests, encode_setting
@@ -32,6 +34,7 @@ from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
 
 _FEEDBACK: Final = "setting.feedback"
+_HEARTBEAT: Final = "heartbeat.feedback"
 
 _LIMITS: Final = JsonLimits(size=16 * 1024 * 1024, values=1_000_000)
 """Of a report, which was within them when it arrived."""
@@ -74,11 +77,14 @@ class EvidenceReader:
         if found is None:
             return _make_unproven(mail, self.fresh)
         content, age = found
+        said, step = _read_said(mail, report)
         loaded = LoadedSetting(
             content,
             waiting=_read_waiting(mail, report),
             held=self._read_files(mail, content, report) if self.resources else None,
             failed=self._read_failure(mail, report, known),
+            reported=said,
+            reported_step=step,
         )
         # An age below zero is that of a call before this host's clock was set back.
         if -_CROSSING <= age <= self.fresh:
@@ -224,9 +230,17 @@ def _make_unproven(mail: NodeMail, fresh: float) -> Unreachable:
     return Unreachable(reason, Liveness.ALIVE)
 
 
-def _read_report(mail: NodeMail) -> Mapping[str, Any]:
-    """The newest report about a setting, without the setting; empty where there is none."""
-    item = mail.items.get(_FEEDBACK)
+def _read_said(mail: NodeMail, report: Mapping[str, Any]) -> tuple[StepFeedback, str]:
+    """What the node says of itself, and the step of whose offer its report has the result."""
+    is_about = bool(mail.offers) and _is_about(report, mail.offers[0])
+    said = read_identity(report or _read_report(mail, _HEARTBEAT), is_about_step=is_about)
+    masked = said.redact(lambda text: mail.redact(text, LONGEST_NAME))
+    return masked, mail.offers[0].offer.step if is_about else ""
+
+
+def _read_report(mail: NodeMail, kind: str = _FEEDBACK) -> Mapping[str, Any]:
+    """The newest report of a kind, without the setting; empty where there is none."""
+    item = mail.items.get(kind)
     if item is None:
         return {}
     try:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.entries import Address, NodeEntry, Polling
 from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
@@ -267,6 +268,8 @@ class LoadedSetting:
         caller: the address from which this host called the node, as seen by this host.
         unread: why the package is unreadable; else empty.
         failed: the newest offer, where the node reported that it failed; else None.
+        reported: what the node's newest report says of the node, for messages.
+        reported_step: id of the step of whose offer that report has the result; empty if of none.
     """
 
     content: Content
@@ -279,6 +282,8 @@ class LoadedSetting:
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)
     failed: FailedOffer | None = field(default=None, compare=False)
+    reported: StepFeedback = field(default=NO_FEEDBACK, compare=False)
+    reported_step: str = field(default="", compare=False)
 
     @classmethod
     def of(

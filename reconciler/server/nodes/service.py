@@ -286,7 +286,8 @@ class NodeService:
     ) -> Reply:
         """Answer a poll with an offer: it counts as taken before the answer is sent."""
         answer = await self._build(call, admitted, offer)
-        if answer is None:
+        # Another status than 200 delivers nothing: this feed cannot deliver this offer.
+        if answer is None or answer.status != 200:  # noqa: PLR2004
             return _make_unchanged(headers.asked) if headers.asked else _UNAVAILABLE
         if sum(map(len, answer.body)) <= SHORT:
             taken = await self._take(call, admitted, offer, headers)

@@ -6,15 +6,20 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.driver import REVISION
 from support.m2_polled import POLL, SERVER, PolledNodes, token, tokens
 from support.m2_wire import cluster_input, setting
+from support.offers import NOON
+from support.schema_documents import validate_message
 
 from reconciler.core.observation import Liveness, Present, Stale, Unreachable
+from reconciler.core.outcome import Outcome, State
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.secret import reveal
+from reconciler.core.secret import MASK, reveal
 from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2.central_server.offered_parts import read_package
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.feedback.message import make_message
 from reconciler.ports.transport import Transports
 
 ONE = ("edge-01",)
@@ -211,6 +216,38 @@ async def test_a_report_about_another_offer_is_no_failure_of_this_one():
     await site.act(plan)
     site.mailbox.load("edge-01", status="disk full", upload=False)
     assert not (await site.judge(plan.steps[0])).is_final
+
+
+async def told(site, step, state=State.DONE):
+    verdict = await site.judge(step)
+    outcome = Outcome(step, state, verdict.reason, feedback=verdict.feedback)
+    message = make_message(outcome, run="r1", revision=REVISION, now=NOON)
+    validate_message("setting.feedback", message)
+    return message
+
+
+@pytest.mark.parametrize("status", ["ok", "E0003 not loadable"])
+async def test_messages_pass_on_what_the_node_reported_of_the_offer_without_its_token(status):
+    site = Site()
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01", status=status)
+    message = await told(site, step, State.DONE if status == "ok" else State.FAILED)
+    assert message["node"]["productVer"] == "2.8.1"
+    assert message["node"]["licenseId"] == "KR200099999"
+    assert message["node"]["iplist"] == ["10.10.10.1"]
+    (parameter,) = message["parameters"]
+    assert parameter["url"] == f"{SERVER}/{MASK}/package/o.tgz"
+    assert parameter["result"]["productVersion"] == "22.02.0"
+    assert parameter["result"]["lastModified"].endswith(" GMT")
+    # Of a report about another step, only the node's own properties count.
+    other = await told(site, replace(step, id="edge/edge-01/other"))
+    assert other["node"]["productVer"] == "2.8.1"
+    assert "url" not in other["parameters"][0]
+    assert "lastModified" not in other["parameters"][0]["result"]
 
 
 async def test_a_version_that_stood_for_two_contents_proves_nothing():

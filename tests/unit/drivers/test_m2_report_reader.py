@@ -207,7 +207,16 @@ def test_reports_are_told_apart_by_their_call(api, kind):
     assert read(message).kind == kind
 
 
-@pytest.mark.parametrize("api", ["/command/purge", "/command/async/purge", "/command/hardpurge"])
+@pytest.mark.parametrize(
+    "api",
+    [
+        "/command/purge",
+        "/command/async/purge",
+        "/command/hardpurge",
+        "/command/expire",
+        "/command/expireafter",
+    ],
+)
 def test_every_call_that_removes_content_is_a_purge(api):
     message = documented("purge.feedback")
     message["action"]["api"] = api
@@ -268,7 +277,7 @@ def test_a_setting_keeps_its_own_repeated_keys_out_of_the_report():
     [
         (b"", "it is not JSON"),
         (b"\xff\xfe\xfd", "not text in UTF-8|not JSON"),
-        (b'"text"', "not an object"),
+        (b'"text"', "^it is not an object$"),
         (b"[]", "not an object"),
         (b"{}", "messageVer"),
         (b'{"messageVer":"2","node":{"hostname":"h","iplist":[]}}', "messageVer"),
@@ -307,6 +316,18 @@ def test_a_refusal_quotes_nothing_of_the_report():
         with pytest.raises(InvalidReport) as caught:
             read(message)
         assert "s3cret" not in str(caught.value)
+
+
+def test_the_limits_of_a_report():
+    assert (report_reader.LIMITS.size, report_reader.LIMITS.values) == (16_777_216, 1_000_000)
+    assert report_reader.LARGEST_BODY == 1_048_576
+    assert report_reader.MOST == 9_223_372_036_854_775_807, "a database has whole numbers of 64 bits"
+    smallest = read(feedback(later=""))
+    assert len(read(feedback(later="x" * (1_048_576 - len(smallest.body)))).body) == 1_048_576
+    with pytest.raises(
+        InvalidReport, match="it has 1,048,577 bytes without the setting, more than 1,048,576"
+    ):
+        read(feedback(later="x" * (1_048_577 - len(smallest.body))))
 
 
 def test_a_large_report_without_its_setting_is_refused():

@@ -55,6 +55,17 @@ async def test_an_offer_that_a_pass_withdrew_meanwhile_is_not_delivered(site):
     assert (await site.client.get("/t1/setting")).status_code == 503
 
 
+async def test_an_offer_that_a_feed_cannot_deliver_is_not_taken_there(site):
+    site.store.offer("n1")
+    await site.refreshed()
+    earlier = http_date(RECENT - timedelta(days=1))
+    assert (await site.client.get("/t1/setting.tgz")).status_code == 503
+    answer = await site.client.get("/t1/setting.tgz", headers={"If-Modified-Since": earlier})
+    assert (answer.status_code, answer.headers["last-modified"]) == (304, earlier)
+    assert not any(call.took for call in site.store.calls)
+    assert (await site.client.get("/t1/setting")).status_code == 200
+
+
 async def test_a_report_is_answered_after_it_is_stored(site):
     site.store.gate.clear()
     writing = asyncio.ensure_future(site.client.post("/t1/report", json={"kind": "k", "label": "v3"}))
