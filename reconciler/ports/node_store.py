@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from reconciler.core.actor import Actor
 from reconciler.core.offers import Offer, OfferFeed
@@ -120,12 +120,16 @@ class NodeChanges:
     suspended: frozenset[tuple[int, str]] = frozenset()
 
 
+POLL: Final = "poll"
+"""The kind of a poll in `NodeContact.heard`."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeContact:
     """What is known of a node's calls, for `status`, metrics and `/readyz`.
 
     Args:
-        heard: kind of call (`poll`, or of a report) -> time of the newest one.
+        heard: kind of call (`POLL`, or of a report) -> time of the newest one.
         label: the version that it said last.
         address: from which it called last.
         clash: what it says of itself that does not agree with its token; empty for nothing.

@@ -7,9 +7,13 @@ import stat
 
 import pytest
 from support.commands import run_program
+from support.offers import NOON, make_draft
 
 from reconciler.core.actor import Actor
+from reconciler.core.fleet_matching import FleetIdentity
+from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import Plan, Revision
+from reconciler.ports.node_store import CallRecord
 from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE
@@ -166,3 +170,26 @@ def test_a_backup_replaces_nothing_and_needs_a_state(state):
     assert "already exists" in state.run("state", "backup", state.backup, status=1)
     missing = state.backup.parent / "missing/backup"
     assert "cannot be written" in state.run("state", "backup", missing, status=1)
+
+
+def test_records_of_nodes_that_the_key_of_this_host_does_not_decrypt_are_told(state):
+    async def fill(store):
+        own = await store.enter_fleet(FleetIdentity("/srv/ours"))
+        await own.enrol("c", "m2", ["a", "b"])
+        await own.offer(make_draft("a", b"setting"), "run", "revision")
+        await own.record_calls(
+            [
+                CallRecord(fleet=1, cluster="c", node="b", at=NOON, kind="heartbeat.feedback", body=b"{}"),
+                CallRecord(fleet=1, cluster="c", node="b", at=NOON, feed=OfferFeed.SETTING),
+            ]
+        )
+
+    with open_store(state.folder) as store:
+        asyncio.run(fill(store))
+    assert ": no damage found" in state.run("state", "check")
+    state.run("state", "backup", state.backup)
+    (state.folder / "host.key").unlink()
+    assert ": no damage found" in state.run("state", "check", state.backup), "the key is not part of it"
+    told = state.run("state", "check", status=1)
+    assert "2 records of nodes that poll cannot be decrypted with the key of this host" in told
+    assert "restore host.key" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _COMPARED = 10_000
 """Newest runs of the previous state that are looked for in a backup."""
+
+_TOGETHER = 200
+"""Nodes that poll whose records are read at once."""
 
 _NAMED = 5
 """Lost runs that are shown one by one."""
@@ -67,6 +71,7 @@ def check_state(
 
     Reads every record, and prints a summary. Ends with 1 if something is damaged.
     """
+    from reconciler.cli.render.values import format_count
     from reconciler.cli.state_folder import require_state
     from reconciler.store.factory import examine_backup, examine_store, open_reader, restore_store
     from reconciler.text.one_line import clean_line
@@ -75,13 +80,20 @@ def check_state(
     if file is not None:
         summary = examine_backup(file)
         with TemporaryDirectory(prefix="reconcile-") as folder_of_copy:
-            restore_store(Path(folder_of_copy) / "state", file, prepare=_read_all)
+            restore_store(Path(folder_of_copy) / "state", file, prepare=_read_records_of_copy)
         terminal.say(f"{clean_line(str(file))}: no damage found; {_describe_summary(summary)}\n")
         return 0
     folder = require_state(common.read_host(), state)
     summary = examine_store(folder.path)
     with open_reader(folder.path) as store:
-        _read_all(store)
+        unreadable = _read_all(store)
+    if unreadable:
+        raise StateError(
+            f"{format_count(unreadable, 'record')} of nodes that poll cannot be decrypted with the key of "
+            "this host: the key was replaced, or the records are damaged",
+            remedy="restore host.key in the state folder; without it, nodes get new tokens and offers at the "
+            "next run",
+        )
     terminal.say(f"State: {clean_line(str(folder))}: no damage found; {_describe_summary(summary)}\n")
     return 0
 
@@ -138,24 +150,53 @@ def restore_state(
     return 0
 
 
-def _read_all(store: StoreReader) -> None:
+def _read_records_of_copy(store: Store) -> None:
+    _read_all(store)  # the key of the host is not in a backup
+
+
+def _read_all(store: StoreReader) -> int:
     """Read every record as the commands do: the database may be intact and still hold a damaged record.
+
+    Returns:
+        the number of records that cannot be decrypted.
 
     Raises:
         StateError: a record cannot be read.
     """
     from reconciler.host import aio
 
-    async def read() -> None:
+    async def read() -> int:
+        unreadable = 0
         for fleet in await store.fleets():
-            await store.select_fleet(fleet.number).read_memory()
+            own = store.select_fleet(fleet.number)
+            await own.read_memory()
+            unreadable += await _count_unreadable(own)
         await store.read_memory()
         await store.orders()
         await store.list_past_orders(_COMPARED)
         for line in await store.runs(_COMPARED):
             await store.run(line.id)
+        await store.operations(_COMPARED)
+        return unreadable
 
-    aio.run_until_signal(read())
+    return aio.run_until_signal(read())
+
+
+async def _count_unreadable(store: StoreReader) -> int:
+    """Read what is known of nodes that poll; gives how many records of it cannot be decrypted."""
+    from reconciler.ports.node_store import POLL
+
+    unreadable = 0
+    for cluster, found in groupby(await store.contacts(), lambda one: one.cluster):
+        contacts = list(found)
+        for start in range(0, len(contacts), _TOGETHER):
+            together = contacts[start : start + _TOGETHER]
+            mails = await store.mail(cluster, [one.node for one in together])
+            for contact in together:
+                mail = mails[contact.node]
+                unreadable += sum(bool(one.offer.parts) and not one.parts for one in mail.offers)
+                unreadable += len(contact.heard.keys() - mail.items.keys() - {POLL})
+    return unreadable
 
 
 def _describe_summary(summary: StoreSummary) -> str:

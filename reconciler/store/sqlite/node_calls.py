@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from reconciler.core.offers import FUTURE, OfferFeed
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
-from reconciler.ports.node_store import CallRecord, NodeContact
+from reconciler.ports.node_store import POLL, CallRecord, NodeContact
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
 from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
@@ -20,9 +20,6 @@ from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.node_offers import StoredOffer, read_newest_offers, take_offer
 from reconciler.store.sqlite.node_tokens import use_token
 from reconciler.store.sqlite.operations import write_reported_result
-
-POLL: Final = "poll"
-"""The kind of a poll in `NodeContact.heard`."""
 
 _REPORT: Final = "report of a node"
 _CONTENT: Final = "setting of a node"
