@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.core.plan import Step
     from reconciler.ports.cluster_input import ClusterInput
+    from reconciler.ports.node_store import NodeTokens
     from reconciler.ports.transport import Http
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
@@ -90,6 +91,27 @@ class NodeActivity:
     is_periodic: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationStart:
+    """In which state the nodes of a cluster start.
+
+    Args:
+        converged: whether they are in the desired state.
+        fresh: nodes that are in factory state even so.
+        tokens: of nodes that poll: without its token, such a node cannot start in the desired state.
+        nodes: that are simulated; None for all. Only for products whose nodes do not talk to each other.
+    """
+
+    converged: bool = False
+    fresh: Collection[str] = ()
+    tokens: Mapping[str, NodeTokens] = field(default_factory=dict)
+    nodes: frozenset[str] | None = None
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """Those of the names that are simulated."""
+        return [name for name in names if self.nodes is None or name in self.nodes]
+
+
 class SimulatedWorld(ABC):
     """The nodes of one simulated cluster, of any product."""
 
@@ -100,6 +122,14 @@ class SimulatedWorld(ABC):
     @abstractmethod
     def start(self, node: str) -> None:
         """The node comes up."""
+
+    def install(self, node: str, package: bytes) -> None:
+        """Put a package on a node by hand, and start the node with it; for products that have packages.
+
+        Raises:
+            UsageError: the node refuses it.
+        """
+        raise NotImplementedError
 
     def isolate(self, node: str) -> None:
         """The node and the other nodes cannot reach each other; for products that are `joined`."""
@@ -198,16 +228,13 @@ class Simulator(ABC):
     """What a single change can break: name -> the rule, in one line."""
 
     @abstractmethod
-    def serve(
-        self, cluster_input: ClusterInput, *, converged: bool, options: Any, fresh: Collection[str]
-    ) -> SimulatedCluster:
+    def serve(self, cluster_input: ClusterInput, *, start: SimulationStart, options: Any) -> SimulatedCluster:
         """A simulated cluster.
 
         Args:
             cluster_input: the cluster.
-            converged: whether its nodes start in the desired state.
+            start: the state of its nodes at first.
             options: of the type of `options`.
-            fresh: nodes that start in factory state even so.
         """
 
     @abstractmethod

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import time
+import zlib
+from collections import defaultdict, deque
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -12,12 +14,16 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from reconciler.ports.simulator import LocalChange, NodeActivity, OutgoingCall, Reply
+from reconciler.simulation.call_statistics import CallStatistics
 from reconciler.simulation.faults import Fault, FaultKind
 from reconciler.simulation.http_client import NO_ANSWER, NodeClient
 from reconciler.simulation.node_host import Simulation
 
 TICK: Final = 0.05
 """Seconds between two checks for due activities."""
+
+_COMMON: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+"""Hosts that calls come from anyway."""
 
 _DELAYS: Final = frozenset({FaultKind.SLOW, FaultKind.WORKS})
 _ANSWER_LOST: Final = frozenset({FaultKind.LOST, FaultKind.HALF})
@@ -34,14 +40,23 @@ class CallSender:
         simulation: whose nodes act.
         mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
         client: sends the calls.
+        sources: number of addresses from which nodes without an address of their own call, as through several
+            translations of addresses. A large fleet needs some, because an address has too few ports.
     """
 
     # A failed call is lost, unless a product documents that its nodes repeat it.
 
     def __init__(
-        self, simulation: Simulation, mute: set[str] | None = None, client: NodeClient | None = None
+        self,
+        simulation: Simulation,
+        mute: set[str] | None = None,
+        client: NodeClient | None = None,
+        sources: int = 1,
     ) -> None:
         self.mute = set() if mute is None else mute
+        self.statistics: defaultdict[str, CallStatistics] = defaultdict(CallStatistics)
+        """Purpose -> what became of these calls."""
+        self._sources = sources
         self._simulation = simulation
         self._client = client or NodeClient()
         self._clock: asyncio.Task[None] | None = None
@@ -126,10 +141,23 @@ class CallSender:
             await asyncio.sleep(fault.argument)
         elif fault is not None and fault.kind not in _PERFORMED:
             return NO_ANSWER
-        reply = await self._client.ask(node, call, keeps=self._simulation.keeps_connections(node))
+        keeps, source = self._simulation.keeps_connections(node), self._find_source(node)
+        began = time.perf_counter()
+        reply = await self._client.ask(node, call, keeps=keeps, source=source)
+        self.statistics[call.purpose].add(reply[0], time.perf_counter() - began)
         if fault is not None and fault.kind is FaultKind.DUPLICATE:
-            reply = await self._client.ask(node, call)
+            reply = await self._client.ask(node, call, keeps=keeps, source=source)
         return _report_loss(fault, reply)
+
+    def _find_source(self, node: str) -> str:
+        """The address from which a node calls: its own one, or one of those that nodes without one share."""
+        own = self._simulation.get_host(node)
+        if own:
+            return "" if own in _COMMON else own
+        if self._sources == 1:
+            return ""
+        number = zlib.crc32(node.encode()) % self._sources
+        return f"127.64.{number >> 8}.{number & 255}"
 
 
 def _report_loss(fault: Fault | None, reply: Reply) -> Reply:

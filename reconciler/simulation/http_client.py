@@ -6,7 +6,9 @@ Each node has connections of its own, as a real one has; at most one of them wai
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import sys
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +24,9 @@ LARGEST_HEAD: Final = 64 * 1024
 
 LARGEST_BODY: Final = 256 * 1024 * 1024
 """Highest number of bytes of a body."""
+
+_BIND_ADDRESS_NO_PORT: Final = 24
+"""`IP_BIND_ADDRESS_NO_PORT` of Linux, which Python 3.11 does not name."""
 
 _BODILESS: Final = frozenset({204, 304})
 
@@ -165,17 +170,18 @@ class NodeClient:
         self._trust = trust
         self._kept: dict[str, _Connection] = {}
 
-    async def ask(self, node: str, call: OutgoingCall, *, keeps: bool = True) -> Reply:
+    async def ask(self, node: str, call: OutgoingCall, *, keeps: bool = True, source: str = "") -> Reply:
         """The answer to a call; never raises, `NO_ANSWER` if there is none in time.
 
         Args:
             node: whose connection is used.
             call: what is sent.
             keeps: whether the connection is used again for the next call.
+            source: address of this machine from which the node calls; empty for any.
         """
         try:
             async with asyncio.timeout(call.timeout):
-                return await self._ask(node, call, keeps=keeps)
+                return await self._ask(node, call, keeps=keeps, source=source)
         except (OSError, TimeoutError, ValueError):
             return NO_ANSWER
 
@@ -190,7 +196,7 @@ class NodeClient:
         if connection := self._kept.pop(node, None):
             connection.close()
 
-    async def _ask(self, node: str, call: OutgoingCall, *, keeps: bool) -> Reply:
+    async def _ask(self, node: str, call: OutgoingCall, *, keeps: bool, source: str) -> Reply:
         url = urlsplit(call.url)
         host = url.hostname or ""
         origin = (url.scheme, host, url.port or DEFAULT_PORTS[url.scheme])
@@ -207,7 +213,11 @@ class NodeClient:
         trust = None
         if url.scheme == "https":
             self._trust = trust = self._trust or ssl.create_default_context()
-        _, connection = await loop.create_connection(lambda: _Connection(origin), host, origin[2], ssl=trust)
+        end = {"sock": await _connect(origin, source)} if source else {"host": host, "port": origin[2]}
+        name = host if trust and source else None
+        _, connection = await loop.create_connection(
+            lambda: _Connection(origin), **end, ssl=trust, server_hostname=name
+        )
         return await self._use(node, connection, request, keeps=keeps)
 
     async def _use(self, node: str, connection: _Connection, request: bytes, *, keeps: bool) -> Reply:
@@ -221,6 +231,23 @@ class NodeClient:
                 self._kept[node] = connection
             else:
                 connection.close()
+
+
+async def _connect(origin: tuple[str, str, int], source: str) -> socket.socket:
+    """A connection from an address of this machine."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    end = socket.socket(family, socket.SOCK_STREAM)
+    end.setblocking(False)
+    try:
+        if sys.platform == "linux":
+            # Without it, the port is chosen before the target is known: too few for a large fleet.
+            end.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        end.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(end, (origin[1], origin[2]))
+    except BaseException:
+        end.close()
+        raise
+    return end
 
 
 def _write_request(call: OutgoingCall, origin: tuple[str, str, int], target: str) -> bytes:

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.simulator import LocalChange, NodeActivity, NodeRequest, Reply, SimulatedCluster
+from reconciler.ports.node_store import NodeTokens
+from reconciler.ports.simulator import (
+    LocalChange,
+    NodeActivity,
+    NodeRequest,
+    Reply,
+    SimulatedCluster,
+    SimulationStart,
+)
 from reconciler.simulation.addresses import keep_loopback_address, raise_file_limit
 from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, FaultKind, make_fault
 from reconciler.simulation.node_server import NodeListener
@@ -35,6 +43,29 @@ REMEMBERED: Final = 100_000
 
 SPARE_FILES: Final = 1024
 """Open files in addition to one for each node: connections and other files of the process."""
+
+
+class Share(NamedTuple):
+    """One part of a fleet, for a simulation in several processes; parts count from 0."""
+
+    part: int
+    parts: int
+
+
+WHOLE: Final = Share(0, 1)
+
+
+def choose_share(nodes: Sequence[str], share: Share, *, whole: bool) -> list[str]:
+    """The nodes of a cluster that belong to a share.
+
+    Args:
+        nodes: of the cluster.
+        share: of all nodes.
+        whole: whether the cluster must stay in one process, because its nodes talk to each other.
+    """
+    if whole:
+        return list(nodes) if share.part == 0 else []
+    return list(nodes[share.part :: share.parts])
 
 
 class ServedFleet(Protocol):
@@ -82,6 +113,8 @@ class Simulation:
         converged: whether the nodes start in the desired state, or in factory state.
         choices: kind -> options of its simulator, instead of the defaults.
         fresh: nodes in factory state, or in no cluster, even if `converged` is set.
+        tokens: cluster -> tokens of its nodes that poll, which they need to start in the desired state.
+        share: which part of the nodes, for a simulation in several processes.
         around: wraps every change, for an oracle.
         watcher: observes every request.
 
@@ -97,6 +130,8 @@ class Simulation:
         converged: bool = False,
         choices: Mapping[str, Any] | None = None,
         fresh: Collection[str] = (),
+        tokens: Mapping[str, Mapping[str, NodeTokens]] | None = None,
+        share: Share = WHOLE,
         around: Around | None = None,
         watcher: RequestWatcher | None = None,
     ) -> None:
@@ -109,10 +144,20 @@ class Simulation:
             kind = cluster_input.entry.kind
             simulator = find_simulator(kind, cluster_input.entry.name, drivers)
             options = (choices or {}).get(kind, simulator.options)
-            served = simulator.serve(cluster_input, converged=converged, options=options, fresh=fresh)
-            self._served[cluster_input.entry.name] = served
-            for member in cluster_input.entry.members():
-                node = member.name
+            name = cluster_input.entry.name
+            members = [member.name for member in cluster_input.entry.members()]
+            selected = choose_share(members, share, whole=simulator.has_peer_links)
+            if not selected:
+                continue
+            start = SimulationStart(
+                converged=converged,
+                fresh=fresh,
+                tokens=(tokens or {}).get(name, {}),
+                nodes=None if len(selected) == len(members) else frozenset(selected),
+            )
+            served = simulator.serve(cluster_input, start=start, options=options)
+            self._served[name] = served
+            for node in selected:
                 listener = NodeListener(partial(self._handle, node), partial(self._perform, node))
                 self._places[node] = SimulatedNode(
                     cluster_input.entry.name,
@@ -125,8 +170,8 @@ class Simulation:
                     joined=simulator.has_peer_links,
                 )
         _check_addresses(self._places.values())
-        for name in fresh:
-            self._find_nodes(name)
+        for node in fresh if share == WHOLE else ():
+            self._find_nodes(node)
 
     async def __aenter__(self) -> Self:
         raise_file_limit(len(self._places) + SPARE_FILES)
@@ -172,6 +217,11 @@ class Simulation:
     def is_up(self, node: str) -> bool:
         """Whether a node is running."""
         return self._places[node].is_up
+
+    def get_host(self, node: str) -> str:
+        """The host at which a node listens; empty if nobody can call it."""
+        address = self._places[node].address
+        return address.host if address is not None else ""
 
     def keeps_connections(self, node: str) -> bool:
         """Whether a node uses a connection again for its next call."""
@@ -272,6 +322,17 @@ class Simulation:
             UsageError: there is no such node.
         """
         return all(place.joined for place in self._find_nodes(node))
+
+    async def install(self, node: str, package: bytes) -> None:
+        """Put a package on a node by hand, and start the node with it.
+
+        Raises:
+            UsageError: there is no such node, or it refuses the package.
+        """
+        for place in self._find_nodes(node):
+            await place.listener.close()
+            place.served.world.install(place.node, package)
+            await start_node(place)
 
     def clear(self) -> None:
         """Remove all pending faults; a killed node stays down."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from ipaddress import ip_network
 from typing import Any
@@ -10,18 +10,22 @@ from typing import Any
 from reconciler.core.endpoint import SocketAddress, parse_endpoint
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.choices import DEFAULTS, Choices
-from reconciler.drivers.m2.desired_state import API_PORT, stamp_document
+from reconciler.drivers.m2.desired_state import API_PORT, make_desired, stamp_document
+from reconciler.drivers.m2.feed_rendering import assign_tokens
 from reconciler.drivers.m2.machine import lookup
+from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.simulator.activities import NodeActivities
 from reconciler.drivers.m2.simulator.oracle import M2Oracle
 from reconciler.drivers.m2.simulator.sample_fleet import make_sample_fleet
 from reconciler.drivers.m2.simulator.world import M2World
+from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import (
     NodeActivity,
     NodeRequest,
     Reply,
     SimulatedCluster,
+    SimulationStart,
     Simulator,
     keep_address,
 )
@@ -30,25 +34,20 @@ from reconciler.ports.simulator import (
 class M2SimulatedCluster(SimulatedCluster):
     """A cluster of M2 nodes."""
 
-    def __init__(
-        self, cluster_input: ClusterInput, *, converged: bool, choices: Choices, fresh: Collection[str]
-    ) -> None:
-        stamped: dict[int, Any] = {}
-        for document in cluster_input.documents.values():
-            stamped.setdefault(id(document), stamp_document(reveal(document.value), cluster_input))
-        documents = {node: stamped[id(document)] for node, document in cluster_input.documents.items()}
+    def __init__(self, cluster_input: ClusterInput, *, start: SimulationStart, choices: Choices) -> None:
+        documents = _make_documents(cluster_input, start)
         self._world = M2World.from_entry(
             cluster_input.entry,
             documents,
-            converged=converged,
+            converged=start.converged,
             resources=cluster_input.resources,
-            fresh=fresh,
+            fresh=start.fresh,
             choices=choices,
         )
         self.keeps_connections = choices.keeps_connection
         self.addresses = {}
         for node in cluster_input.entry.members():
-            if not getattr(node, "address", ""):
+            if node.name not in documents or not getattr(node, "address", ""):
                 continue  # behind a firewall: it calls, and nobody can call it
             place = parse_endpoint(getattr(node, "address", ""))
             port = place.port or lookup(documents[node.name], "env.management.api.port") or API_PORT
@@ -83,6 +82,32 @@ class M2SimulatedCluster(SimulatedCluster):
         return list(self._activities.take_due(now))
 
 
+def _make_documents(cluster_input: ClusterInput, start: SimulationStart) -> dict[str, Any]:
+    """Node -> the setting.json that it gets; nodes with equal ones share one object."""
+    entry = cluster_input.entry
+    assert isinstance(entry, M2Cluster)
+    nodes = start.select(cluster_input.documents)
+    if entry.polling is None:
+        stamped: dict[int, Any] = {}
+        for node in nodes:
+            document = cluster_input.documents[node]
+            if id(document) not in stamped:
+                stamped[id(document)] = stamp_document(reveal(document.value), cluster_input)
+        return {node: stamped[id(cluster_input.documents[node])] for node in nodes}
+    unknown = [node for node in nodes if node not in start.tokens and node not in start.fresh]
+    if start.converged and unknown:
+        raise UsageError(
+            f"{unknown[0]}: its token is not known, so it cannot start with its setting",
+            remedy="name the state folder of its watch by --state, or simulate without --converged",
+        )
+    tokens = {node: start.tokens[node] for node in nodes if node in start.tokens}
+    desired = assign_tokens(make_desired(cluster_input), tokens)
+    selected = frozenset(nodes)
+    return {
+        target.node: reveal(target.content.document) for target in desired.targets if target.node in selected
+    }
+
+
 def _choose_addresses(nodes: Iterable[str], addresses: Mapping[str, SocketAddress]) -> dict[str, str]:
     """Node -> the address that it reports: its own one, or a private one where it has none."""
     private = ip_network("10.0.0.0/8")
@@ -98,9 +123,9 @@ class M2Simulator(Simulator):
     options = DEFAULTS
 
     def serve(
-        self, cluster_input: ClusterInput, *, converged: bool, options: Choices, fresh: Collection[str]
+        self, cluster_input: ClusterInput, *, start: SimulationStart, options: Choices
     ) -> M2SimulatedCluster:
-        return M2SimulatedCluster(cluster_input, converged=converged, choices=options, fresh=fresh)
+        return M2SimulatedCluster(cluster_input, start=start, choices=options)
 
     def oracle(self, cluster_input: ClusterInput, world: Any) -> M2Oracle:
         return M2Oracle(cluster_input, world)

@@ -24,7 +24,9 @@ from reconciler.drivers.m2.simulator.answers import (
     perform_command,
 )
 from reconciler.drivers.m2.simulator.cache import NodeCache
+from reconciler.drivers.m2.simulator.content_sharing import share_content
 from reconciler.drivers.m2.simulator.messages import UrlPurge, read_purge_result
+from reconciler.drivers.m2.simulator.package import unpack_package
 from reconciler.errors import UsageError
 from reconciler.ports.simulator import NodeRequest, SimulatedWorld
 
@@ -111,6 +113,8 @@ class M2World(SimulatedWorld):
         self._late_events: dict[str, NodeEvent] = {}
         self._ports = {name: _get_port(node.running) for name, node in nodes.items()}
         self._events: list[NodeEvent] = []
+        self._is_watched = False
+        self._latest: machine.M2NodeState | None = None
         self._caches: dict[str, NodeCache] = {}
         self.instances: dict[str, tuple[str, ...]] = {}
         """Tag of a list of nodes -> the addresses that the cloud knows for it."""
@@ -144,7 +148,10 @@ class M2World(SimulatedWorld):
         """
         made: dict[tuple[int, bool], machine.M2NodeState] = {}
         nodes: dict[str, machine.M2NodeState] = {}
+        shared: machine.M2NodeState | None = None
         for node in entry.members():
+            if node.name not in documents:
+                continue
             document, is_converged = documents[node.name], converged and node.name not in fresh
             # Nodes with the same document share one state: a thousand nodes cost one encoded setting.
             key = (id(document), is_converged)
@@ -161,7 +168,7 @@ class M2World(SimulatedWorld):
                             f"{node.name}: the simulated node refuses its setting: {result.reason}",
                             remedy="correct the setting, or simulate without --converged",
                         )
-                    state = result.node
+                    state = shared = share_content(result.node, shared)
                 deliver = getattr(entry, "deliver", "upload")
                 made[key] = replace(
                     state,
@@ -185,7 +192,7 @@ class M2World(SimulatedWorld):
             if left:
                 self._late[node] = (left - 1, after)
             else:
-                self._show(node, after)
+                self._show(node, after, self._late_events.pop(node))
         state = self._nodes[node]
         call = NodeCall(state, request, self.choices, self._reloaded[node], self._get_cache(node))
         after, reply = answer_request(call)
@@ -196,8 +203,7 @@ class M2World(SimulatedWorld):
                 self._late[node] = (self.choices.late, after)
                 self._late_events[node] = event
             else:
-                self._nodes[node] = after
-                self._events.append(event)
+                self._show(node, after, event)
         elif call.path in _PURGES and reply[0] in {200, 201}:
             urls = tuple(call.url.split("|"))
             purge = PurgeCall(
@@ -205,11 +211,12 @@ class M2World(SimulatedWorld):
                 (read_purge_result("|".join(urls), reply[0], reply[2]),),
                 is_propagated=PROPAGATED in request.headers,
             )
-            self._events.append(NodeEvent(node, f"/_api_{call.path}", purge))
+            self._note(NodeEvent(node, f"/_api_{call.path}", purge))
         return reply
 
     def take_events(self) -> list[NodeEvent]:
         """The events since the last call."""
+        self._is_watched = True
         events, self._events = self._events, []
         return events
 
@@ -254,12 +261,17 @@ class M2World(SimulatedWorld):
     def _change_itself(self, node: str, after: machine.M2NodeState) -> None:
         if after is not self._nodes[node]:
             self._reloaded[node] = self._clock()
-            self._show(node, after)
+            self._show(node, after, NodeEvent(node))
 
-    def _show(self, node: str, after: machine.M2NodeState) -> None:
+    def _show(self, node: str, after: machine.M2NodeState, event: NodeEvent) -> None:
         """Set a node's state, and note that its setting is to be read again."""
-        self._nodes[node] = after
-        self._events.append(self._late_events.pop(node, NodeEvent(node)))
+        after = share_content(replace(after, history=after.history[-self.choices.retention :]), self._latest)
+        self._nodes[node] = self._latest = after
+        self._note(event)
+
+    def _note(self, event: NodeEvent) -> None:
+        if self._is_watched:
+            self._events.append(event)
 
     def _get_cache(self, node: str) -> NodeCache:
         if node not in self._caches:
@@ -280,14 +292,24 @@ class M2World(SimulatedWorld):
         """Connect a git repository to a node, or add a commit to the connected one."""
         self._nodes[node] = replace(self._nodes[node], repository=package)
 
+    def install(self, node: str, package: bytes) -> None:
+        unpacked = unpack_package(package)
+        if isinstance(unpacked, machine.NodePackage):
+            setting = machine.parse_package(unpacked)
+            if isinstance(setting, machine.AcceptedSetting):
+                self.place(node, unpacked)
+                return
+            unpacked = setting
+        raise UsageError(f"{node}: the node refuses the package: {unpacked.code} {unpacked.reason}")
+
     def kill(self, node: str) -> None:
         self._change(node, machine.kill)
-        self._events.append(NodeEvent(node))
+        self._note(NodeEvent(node))
 
     def start(self, node: str) -> None:
         self._change(node, machine.restart)
         self._caches.pop(node, None)
-        self._events.append(NodeEvent(node, BOOTUP))
+        self._note(NodeEvent(node, BOOTUP))
 
     def running(self, node: str) -> bool:
         """Whether the node is up."""

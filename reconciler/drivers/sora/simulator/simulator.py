@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,7 +11,14 @@ from reconciler.drivers.sora.choices import DEFAULTS, Choices
 from reconciler.drivers.sora.simulator.oracle import INVARIANTS, SoraOracle
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster, Simulator, keep_address
+from reconciler.ports.simulator import (
+    NodeRequest,
+    Reply,
+    SimulatedCluster,
+    SimulationStart,
+    Simulator,
+    keep_address,
+)
 
 MEMBERS: Final = 5
 """Nodes of a sample cluster; the last one may have 3 to 7, so that each survives a failure."""
@@ -22,12 +29,10 @@ _FEWEST: Final = 3
 class SoraSimulatedCluster(SimulatedCluster):
     """Sora: one path, requests differ by the header `x-sora-target`."""
 
-    def __init__(
-        self, cluster_input: ClusterInput, *, converged: bool, choices: Choices, fresh: Collection[str]
-    ) -> None:
-        outside = [node.name for node in cluster_input.entry.members() if node.name in fresh]
+    def __init__(self, cluster_input: ClusterInput, *, start: SimulationStart, choices: Choices) -> None:
+        outside = [node.name for node in cluster_input.entry.members() if node.name in start.fresh]
         self._world = SoraWorld.from_entry(
-            cluster_input.entry, converged=converged, outside=outside, choices=choices
+            cluster_input.entry, converged=start.converged, outside=outside, choices=choices
         )
         self.addresses = {}
         for node in cluster_input.entry.members():
@@ -75,10 +80,10 @@ class SoraSimulator(Simulator):
     invariants = INVARIANTS
 
     def serve(
-        self, cluster_input: ClusterInput, *, converged: bool, options: Choices, fresh: Collection[str]
+        self, cluster_input: ClusterInput, *, start: SimulationStart, options: Choices
     ) -> SoraSimulatedCluster:
         """A simulated cluster."""
-        return SoraSimulatedCluster(cluster_input, converged=converged, choices=options, fresh=fresh)
+        return SoraSimulatedCluster(cluster_input, start=start, choices=options)
 
     def oracle(self, cluster_input: ClusterInput, world: Any) -> SoraOracle:
         """The oracle of a simulated cluster."""

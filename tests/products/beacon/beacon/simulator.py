@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beacon.product import Beacons, SetPattern
@@ -12,7 +12,14 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.core.plan import Step
 from reconciler.errors import NodeRefused
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.simulator import NodeRequest, Reply, SimulatedCluster, SimulatedWorld, Simulator
+from reconciler.ports.simulator import (
+    NodeRequest,
+    Reply,
+    SimulatedCluster,
+    SimulatedWorld,
+    SimulationStart,
+    Simulator,
+)
 from reconciler.ports.transport import Http
 
 DARK = "dark"
@@ -108,14 +115,14 @@ class LightsWitness:
 class BeaconSimulator(Simulator):
     """See `reconciler.ports.simulator.Simulator`."""
 
-    def serve(
-        self, cluster_input: ClusterInput, *, converged: bool, options: Any, fresh: Collection[str]
-    ) -> ServedLights:
+    def serve(self, cluster_input: ClusterInput, *, start: SimulationStart, options: Any) -> ServedLights:
         """A simulated cluster."""
         assert isinstance(cluster_input.entry, Beacons)
         names = [node.name for node in cluster_input.entry.nodes]
-        lit = cluster_input.entry.pattern if converged else DARK
-        return ServedLights(cluster_input.entry, {name: DARK if name in fresh else lit for name in names})
+        lit = cluster_input.entry.pattern if start.converged else DARK
+        return ServedLights(
+            cluster_input.entry, {name: DARK if name in start.fresh else lit for name in names}
+        )
 
     def oracle(self, cluster_input: ClusterInput, world: Lights) -> LightsWitness:
         """Who judges it."""
