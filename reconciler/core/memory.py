@@ -123,6 +123,11 @@ class PendingCall:
     until: datetime
     is_offer: bool = False
 
+    @property
+    def is_undo(self) -> bool:
+        """Whether it offers a node what it had before its wave failed."""
+        return self.is_offer and self.step.endswith("/undo")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetMemory:

@@ -218,8 +218,12 @@ class _Withholding:
             if call.cluster != self.plan.cluster or self.only not in {"", call.node}:
                 continue
             own = steps.get(call.node, [])
+            has_left = bool(self.members) and call.node not in self.members
+            if call.is_undo and not has_left:
+                # Only a newer offer to this very node replaces it: it is better than what the node has.
+                continue
             if call.is_offer and (
-                (self.members and call.node not in self.members)
+                has_left
                 or call.node in as_desired
                 or (own and not any(self._was_sent(step, contents, facts) for step in own))
             ):

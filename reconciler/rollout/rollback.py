@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from reconciler import __version__
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
+from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import Payload, Plan, Step
 from reconciler.core.step_status import StepStatus
@@ -18,16 +19,71 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Driver
 from reconciler.ports.store import StepEnd
+from reconciler.ports.transport import OfferedContent
+from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import judge_step
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.text.one_line import join_some
 
 UNCERTAIN = "effect-uncertain"
 """Code of the finding that a failed step may still take effect."""
 
+OFFERED_BACK = "offered-back"
+"""Code of the finding that nodes are offered what they had before their wave failed."""
+
+LASTS: Final = 86_400.0
+"""Seconds for which a node is offered what it had before: nothing repeats this offer if it misses it."""
+
+_NAMED = 3
+
 TRIGGER = "undo"
 """The trigger of such a run, in the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedStep:
+    """A step of a wave that made an offer.
+
+    Args:
+        run: that made it.
+        state: of the step now; None if the run was killed before its outcome.
+    """
+
+    run: str
+    step: Step
+    state: State | None
+
+
+TakenOffer = tuple[OfferedStep, OfferedContent | None]
+"""An offer that its node has taken; without the content if it is not known any more."""
+
+
+async def withdraw_wave(offers: Sequence[OfferedStep], log: RunLog) -> list[TakenOffer]:
+    """Withdraw the offers of a failed wave that no node has taken, and end their steps; gives the others."""
+    if not offers:
+        return []
+    cluster, nodes = offers[0].step.cluster, sorted({one.step.node for one in offers})
+    # First withdrawn, then read: whatever a node has not taken until now, it cannot take any more.
+    await log.store.withdraw(cluster, nodes, OfferFeed.SETTING)
+    mail = await log.store.mail(cluster, nodes)
+    taken: list[TakenOffer] = []
+    ends: dict[str, list[StepEnd]] = defaultdict(list)
+    for one in offers:
+        own = find_own_offer(mail[one.step.node], one.run, one.step.id)
+        if own is not None and own.offer.taken is None:
+            if one.state is None or one.state in OPEN:
+                why = "the offer was withdrawn before its node took it: its wave failed"
+                ends[one.run].append(StepEnd(Outcome(one.step, State.SKIPPED, why)))
+        else:
+            taken.append((one, own))
+    for run, endings in ends.items():
+        if run == log.run:
+            await log.record_outcomes(endings)
+        else:
+            await log.store.record_outcomes(run, endings)
+    return taken
 
 
 @dataclass(slots=True)
@@ -39,6 +95,20 @@ class _UndoPlan:
     steps: list[Step] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
     findings: list[Diagnostic] = field(default_factory=list)
+
+    offers: set[str] = field(default_factory=set)
+
+    def add_offer(self, step: Step, offered: OfferedContent | None) -> None:
+        """Add the offer of what a node had before, or a finding if that is not known."""
+        undo = self.driver.undo_offer(step, offered) if offered is not None else None
+        if undo is None:
+            self.findings.append(_report_not_undone(step, "what the node had before the offer is not known"))
+            return
+        inverse, inverse_payloads = undo
+        lasts = max(inverse.in_flight, LASTS)
+        self.steps.append(replace(inverse, id=_get_id(step), after=(), changes=(), wave=0, in_flight=lasts))
+        self.payloads |= inverse_payloads
+        self.offers.add(_get_id(step))
 
     def add(self, step: Step, wave: Sequence[Step], why: str, shown: Observed[Any] | None = None) -> None:
         """Add the inverse of a step, or a finding if it has none.
@@ -64,22 +134,34 @@ class _UndoPlan:
         self.payloads |= inverse_payloads
 
 
+@dataclass(frozen=True, slots=True)
+class FailedWave:
+    """What a failed wave did.
+
+    Args:
+        outcomes: of the wave's steps in this run, in the plan's order.
+        earlier: steps that an earlier run performed: their nodes' previous content is not known.
+        taken: offers that their nodes have taken, by this run or an earlier one. Going back is an offer too:
+            the store has what each node had before.
+    """
+
+    outcomes: Sequence[Outcome]
+    earlier: Sequence[Step] = ()
+    taken: Sequence[TakenOffer] = ()
+
+
 async def undo_wave(
-    wave: Sequence[Outcome],
-    earlier: Sequence[Step],
-    guard_context: GuardContext,
-    context: ExecutionContext,
-    log: RunLog,
+    wave: FailedWave, guard_context: GuardContext, context: ExecutionContext, log: RunLog
 ) -> tuple[Diagnostic, ...]:
     """Undo what a wave did, last step first.
 
-    The previous content of a node comes from the observations of this pass, in memory; it is not stored. A
-    failed step may have had an effect: its node is read, and a partial effect is undone too. A step that was
-    undone ends as undone in the run that performed it.
+    The previous content of a node comes from the observations of this pass, in memory; it is not stored,
+    except for offers. A failed step may have had an effect: its node is read, and a partial effect is undone
+    too. A step that was undone ends as undone in the run that performed it; one whose node is offered what it
+    had before does not, because nothing shows yet that the node takes it.
 
     Args:
-        wave: the outcomes of the wave's steps, in the plan's order.
-        earlier: steps of the wave that an earlier run performed: their nodes' previous content is not known.
+        wave: what it did.
         guard_context: the cluster as it was observed.
         context: what the steps were performed with; a product that cannot undo gives no inverse.
         log: the run that performed the steps.
@@ -88,16 +170,37 @@ async def undo_wave(
         A finding for each step that was not undone, or may still take effect.
     """
     undo = _UndoPlan(guard_context, context.driver)
-    steps = [outcome.step for outcome in wave if outcome.sent]
-    for outcome in reversed(wave):
-        if outcome.sent:
+    steps = [one.step for one in wave.outcomes if one.sent and not one.step.arguments.is_offer]
+    for outcome in reversed(wave.outcomes):
+        if outcome.sent and not outcome.step.arguments.is_offer:
             await _plan_undo(outcome, steps, undo, context)
+    for one, offered in reversed(wave.taken):
+        # A node that failed to load it still has what it had before.
+        if one.state is not State.FAILED or await _has_changed(one.step, context):
+            undo.add_offer(one.step, offered)
     not_stored = "an earlier run sent it, and the previous content of the node is not stored"
-    undo.findings += [_report_not_undone(step, not_stored) for step in earlier]
-    if not undo.steps:
-        return tuple(undo.findings)
+    undo.findings += [
+        _report_not_undone(step, not_stored) for step in wave.earlier if not step.arguments.is_offer
+    ]
+    if undo.steps:
+        own = await _run_undo(undo, context, log)
+        undone: list[StepEnd] = []
+        for step in steps:
+            ended = own.outcomes.get(_get_id(step))
+            if ended is not None and ended.state in SUCCESSES:
+                before, reason = log.outcomes[step.id], f"its wave failed its gates; run {own.run} undid it"
+                undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
+            elif ended is not None:
+                undo.findings.append(_report_not_undone(step, ended.reason))
+        await log.record_outcomes(undone)
+        undo.findings += _report_offers([one.step for one, _ in wave.taken], own, guard_context.plan.cluster)
+    return tuple(undo.findings)
+
+
+async def _run_undo(undo: _UndoPlan, context: ExecutionContext, log: RunLog) -> RunLog:
+    """Perform the inverse steps as a run of its own; gives its log."""
     plan = replace(
-        guard_context.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads
+        undo.guard_context.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads
     )
     rejected = log.revision
     title = f"undo of {rejected.short or rejected.id}" + (f": {rejected.title}" if rejected.title else "")
@@ -105,22 +208,44 @@ async def undo_wave(
     own = await log.begin(TRIGGER, whole)
     # A stop does not apply here: a wave that is half undone is worse than one that is late.
     own_context = replace(context, payloads=plan.payloads, log=own, stop=asyncio.Event(), stale={})
-    perform = partial(run_step, context=own_context)
+    if context.for_run is not None:
+        own_context = replace(own_context, transports=context.for_run(own.run, rejected))
+    forced = replace(own_context, is_forced=True)
+
+    async def perform(step: Step) -> State:
+        return await run_step(step, forced if step.id in undo.offers else own_context)
+
     await StepScheduler(
         plan.steps, max(1, plan.concurrency), perform, own.record_skipped, asyncio.Event()
     ).run()
     outcomes = tuple(own.outcomes[step.id] for step in plan.steps)
     await own.finish_run(RunReport(own.run, whole, outcomes).exit_status, f"undoes steps of run {log.run}")
-    undone: list[StepEnd] = []
+    return own
+
+
+def _report_offers(steps: Sequence[Step], undoing: RunLog, cluster: str) -> Iterator[Diagnostic]:
+    """Findings about the nodes that are offered what they had before."""
+    offered: list[str] = []
     for step in steps:
-        ended = own.outcomes.get(_get_id(step))
-        if ended is not None and ended.state in SUCCESSES:
-            before, reason = log.outcomes[step.id], f"its wave failed its gates; run {own.run} undid it"
-            undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
-        elif ended is not None:
-            undo.findings.append(_report_not_undone(step, ended.reason))
-    await log.record_outcomes(undone)
-    return tuple(undo.findings)
+        ended = undoing.outcomes.get(_get_id(step))
+        if ended is None or ended.state in SUCCESSES:
+            continue
+        if ended.state is State.OFFERED:
+            offered.append(step.node)
+        else:
+            yield _report_not_undone(step, ended.reason)
+    if offered:
+        names = join_some(sorted(offered), _NAMED)
+        words = f"run {undoing.run} offers {len(offered)} nodes what they had before ({names})"
+        yield Diagnostic(Severity.NOTE, OFFERED_BACK, words, target=cluster)
+
+
+async def _has_changed(step: Step, context: ExecutionContext) -> bool:
+    """Whether a node shows something else than before a step."""
+    seen = await context.driver.observe_step(
+        step, restrict_to_reading(context.transports, context.driver.reads)
+    )
+    return judge_step(step, context.driver, seen).status in {StepStatus.DONE, StepStatus.CHANGED}
 
 
 async def _plan_undo(

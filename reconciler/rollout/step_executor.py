@@ -40,6 +40,8 @@ class ExecutionContext:
         clock: dates each intent; the time in which a call may still take effect counts from there.
         stale: step -> why it must not be performed.
         for_run: gives the transports of another run, such as that of an undo.
+        is_forced: whether steps are performed whatever their nodes show: the undo of an offer that a node has
+            taken, and may still load.
     """
 
     driver: Driver[Any, Any]
@@ -50,6 +52,7 @@ class ExecutionContext:
     clock: Clock = utc_now
     stale: Mapping[str, str] = field(default_factory=dict)
     for_run: Callable[[str, Revision], Transports] | None = None
+    is_forced: bool = False
 
 
 async def run_step(step: Step, context: ExecutionContext) -> State:
@@ -104,7 +107,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     verdict = await run_unless_stopped(context.stop, wait_until_clear(step, driver, transports))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
-    if verdict.status is not StepStatus.READY or step.is_manual:
+    if (verdict.status is not StepStatus.READY and not context.is_forced) or step.is_manual:
         return StepEnd(replace(_unperformed(step, verdict), feedback=verdict.feedback))
     if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
@@ -142,7 +145,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
         sent=error.sent
         if isinstance(error, NodeUnreachable)
         else error is None or isinstance(error, NodeError),
-        refused=verdict.is_final or (isinstance(error, NodeError) and error.is_final),
+        refused=(verdict.is_final and not offered) or (isinstance(error, NodeError) and error.is_final),
         feedback=answer.feedback.merge(verdict.feedback) if answer else verdict.feedback,
     )
     return StepEnd(
@@ -211,10 +214,10 @@ def _unperformed(step: Step, verdict: StepVerdict) -> Outcome:
 def _decide_state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> State:
     if verdict.status is StepStatus.DONE:
         return State.DONE
+    if is_offered:  # a report of a failure would be about an earlier offer
+        return State.OFFERED
     if verdict.is_final:
         return State.FAILED
-    if is_offered:
-        return State.OFFERED
     # FAILED allows another attempt, so it needs both: the nodes show no effect, and none can come any more.
     return State.UNKNOWN if is_open or verdict.status is StepStatus.UNKNOWN else State.FAILED
 

@@ -20,9 +20,10 @@ from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UnreadableArguments, UsageError
 from reconciler.guards.change_control import find_temporary_holds
+from reconciler.ports.store import RunRecord
 from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
-from reconciler.rollout.rollback import undo_wave
+from reconciler.rollout.rollback import FailedWave, OfferedStep, undo_wave, withdraw_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import STOPPED, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
@@ -122,25 +123,48 @@ class WaveRunner:
         ):
             await journal.store_progress(cluster, progress)
 
+    async def _read_records(self) -> list[RunRecord]:
+        """The runs that sent something to the open wave, as far as this version can judge their steps."""
+        records: list[RunRecord] = []
+        for run in self._progress.runs:
+            with suppress(UsageError):  # the history no longer has this run
+                record = await self.log.store.run(run, is_whole=True)
+                if record.plan.program == __version__:
+                    records.append(record)
+        return records
+
     async def _list_earlier_steps(self) -> list[Step]:
         """The steps of the open wave that an earlier run performed, and that this plan does not repeat."""
         if not self._progress.wave:
             return []
         again = {step.id for step in self.gate_keeper.guard_context.plan.steps}
         found: dict[str, Step] = {}
-        for run in self._progress.runs:
-            try:
-                record = await self.log.store.run(run, is_whole=True)
-            except UsageError:  # the history no longer has this run
-                continue
-            if record.plan.program != __version__:
-                continue
+        for record in await self._read_records():
             for entry in record.entries:
                 step = entry.step
                 if step.id in self._progress.wave and step.id not in again and entry.state in SUCCESSES:
                     with suppress(UnreadableArguments):  # as if the history no longer had it
                         found[step.id] = self.gate_keeper.context.driver.load_step(step)
         return list(found.values())
+
+    async def _list_offers(self, steps: Sequence[Step]) -> list[OfferedStep]:
+        """The offers of the open wave, by this run and earlier ones; of each step the newest one."""
+        if not self.gate_keeper.guard_context.polling:
+            return []
+        found: dict[str, OfferedStep] = {}
+        for record in await self._read_records():
+            for entry in record.entries:
+                step = entry.step
+                if step.id not in self._progress.wave or entry.intended is None:
+                    continue
+                with suppress(UnreadableArguments):  # as if the history no longer had it
+                    step = self.gate_keeper.context.driver.load_step(step)
+                    found[step.id] = OfferedStep(record.summary.id, step, entry.state)
+        for step in steps:
+            outcome = self.log.outcomes.get(step.id)
+            if outcome is not None and outcome.sent:
+                found[step.id] = OfferedStep(self.log.run, step, outcome.state)
+        return [one for one in found.values() if one.step.arguments.is_offer]
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         context = self.gate_keeper.context
@@ -266,6 +290,7 @@ class WaveRunner:
         bad = result.status is GateStatus.BAD
         failed = "failed its gates" if bad else "has no clear gate result"
         why = f"wave {number} {failed}: {result.reason}"
+        offers = await self._list_offers(steps)
         self._progress = replace(self._progress, wave=(), runs=())
         # Stored before anything is undone: after a kill, the next run must not apply the revision again.
         await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
@@ -278,10 +303,15 @@ class WaveRunner:
                 target=plan.cluster,
             )
         )
+        # Whatever follows: what no node has taken yet must not be taken any more.
+        taken = await withdraw_wave(offers, self.log)
         if bad and self.gate_keeper.rollout.on_failure == "return":
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
             self._findings += await undo_wave(
-                wave, earlier, self.gate_keeper.guard_context, self.gate_keeper.context, self.log
+                FailedWave(wave, earlier, taken),
+                self.gate_keeper.guard_context,
+                self.gate_keeper.context,
+                self.log,
             )
         return f"the rollout stops: {why}"
 

@@ -268,3 +268,67 @@ async def test_a_run_that_is_killed_in_the_middle_of_a_wave_offers_the_rest_of_i
     assert await site.offered() == dict.fromkeys("abc", "new")
     await site.later(5, *"abcd")
     assert states(await site.apply()) == {"d": "offered"}
+
+
+async def test_a_failed_wave_is_taken_back_by_offers(site):
+    site.rollout = Rollout(waves=3, on_failure="return")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"abd")  # c has not taken its offer
+    assert site.values == {"a": "new", "b": "old", "c": "old", "d": "old"}
+    report = await site.apply()
+    assert codes(report.findings) == {"gate-failed", "offered-back"}
+    assert await site.rejected() == [REVISION.short]
+    site.nodes["b"].fails = ""
+    taken = await site.later(5, *"abcd")
+    assert [offer and offer.label for offer in taken] == ["old", None, None, None]
+    assert site.values == dict.fromkeys("abcd", "old")
+    assert [one.state.value for one in await site.settle()] == ["done"]
+    undoing, _, first = await site.store.runs()
+    assert (undoing.trigger, undoing.counts) == ("undo", {"done": 1})
+    assert first.counts == {"done": 1, "failed": 1, "skipped": 2}
+    assert not await site.store.is_open("barn")
+
+
+async def test_going_back_is_later_than_what_was_taken_also_if_nothing_shows_yet(site):
+    site.rollout = Rollout(waves=2, on_failure="return")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, "b")
+    slow = await site.poll("a", loads=False)
+    await site.apply()
+    offers = (await site.store.read_changes(0)).offers[0, "barn", "a"]
+    current, last = next(iter(offers.values()))
+    assert (last.id, current.label) == (slow.id, "old")
+    assert current.last_modified > slow.last_modified
+    site.nodes["a"].value = "new"  # it loads what it took
+    await site.later(5, "a")
+    assert site.values["a"] == "old"
+
+
+async def test_with_stop_what_nobody_has_taken_is_not_taken_any_more_and_the_rest_stays(site):
+    site.rollout = Rollout(waves=3, on_failure="stop")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"ab")
+    await site.apply()
+    assert await site.later(5, *"cd") == [None, None]
+    assert site.values == {"a": "new", "b": "old", "c": "old", "d": "old"}
+
+
+async def test_a_fix_replaces_the_way_back_node_by_node(site):
+    site.rollout = Rollout(waves=2, on_failure="return")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"ab")
+    await site.apply()
+    site.nodes["b"].fails = ""
+    site.rollout = Rollout(waves=1)
+    fix = site.wanted("fixed")
+    await site.apply(fix, revision=NEXT)
+    assert await site.offered() == {"a": "fixed", "b": "new"}
+    for _ in range(5):
+        await site.later(5, *"abcd")
+        report = await site.apply(fix, revision=NEXT)
+    assert report.is_success
+    assert site.values == dict.fromkeys("abcd", "fixed")

@@ -104,7 +104,7 @@ class Polled(FakeDriver):
 
 def _find_failure(mail, step):
     failure = json.loads(mail.items["failure"].body) if "failure" in mail.items else None
-    taken = {one.offer.id for one in mail.offers if one.offer.step == step.id}
+    taken = {one.offer.id for one in mail.offers[:1] if one.offer.step == step.id}
     return failure["reason"] if failure and failure["offer"] in taken else ""
 
 

@@ -137,6 +137,11 @@ class OfferArguments(DeliveryArguments):
     fresh: int | float
 
     @property
+    def is_offer(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
     def payload_digest(self) -> str:
         """See `core.arguments.Arguments`."""
         return self.payload
