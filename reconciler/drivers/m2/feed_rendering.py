@@ -97,8 +97,12 @@ def render_feeds(document: Mapping[str, Any], polling: Polling) -> dict[str, Any
         if kind == "apiPolling":
             every = get_value(document, (*info, "schedule"))
             rendered = _put(rendered, (*info, "schedule"), every or make_schedule(polling.every))
+        if (feature, side) == ("setting", "feedback"):
+            upload = get_value(document, (*part, side, "uploadSetting"))
+            # Written out: M2's pages give both defaults.
+            rendered = _put(rendered, (*part, side, "uploadSetting"), upload is not False)
         if get_value(document, (*info, "timeout")) is None:
-            rendered = _put(rendered, (*info, "timeout"), _TIMEOUT)
+            rendered = _put(rendered, (*info, "timeout"), max(1, min(_TIMEOUT, int(polling.every))))
         shown = make_url(polling, MASK, route)
         rendered = _put(rendered, (*info, "url"), Secret(shown, shown, UNKNOWN_URL))
     return rendered

@@ -68,7 +68,7 @@ def _report_unproven(
             Severity.WARNING,
             "node-not-enrolled",
             f"{target.node} has never called {polling.server}; no change is planned there",
-            f"run `reconcile enroll {target.node}` and install the package on it, or give its `address` so "
+            "run `reconcile enroll NODE` and install the package on it, or give its `address` so "
             "that it is enrolled by one upload",
             target=place,
         )

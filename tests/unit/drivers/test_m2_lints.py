@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
+from support.m2_wire import setting
 
 from reconciler.core.plan import Revision
 from reconciler.core.secret import Secret
@@ -344,7 +345,7 @@ class TestBackup:
 
 def polling(feature="setting", side="feed", *, kind="apiPolling", enable=True, **info):
     part = {"enable": enable, side: {"type": kind, "info": {**POLL, **info}}}
-    return lint({"server": {"features": {feature: part}}})
+    return lint({"server": {"enable": True, "features": {feature: part}}})
 
 
 class TestPolling:
@@ -469,3 +470,54 @@ def test_warnings_of_one_file_come_in_its_order():
     found = list(lints.lint(cluster_input(document(management))))
     assert len(found) == 3
     assert [(one, other) for one, other in pairwise(found) if one.position >= other.position] == []
+
+
+def test_features_of_a_server_that_is_not_enabled_do_nothing():
+    features = {"setting": {"enable": True}, "purge": {"enable": False}, "heartbeat": {"enable": True}}
+    assert lint({"server": {"features": features}}) == [("server-disabled", "/server/features")]
+    assert lint({"server": {"enable": False, "features": {"purge": {"enable": False}}}}) == []
+
+
+def test_a_script_is_for_hashes_only():
+    balance = {"luaPath": "/usr/lib/hash.lua"}
+    assert lint({"cluster": {"balance": balance}}) == [("unused-script", "/cluster/balance/luaPath")]
+    assert lint({"cluster": {"balance": {**balance, "mode": "hash"}}}) == []
+    assert lint({"cluster": {"balance": {"luaPath": None}}}) == []
+
+
+CLUSTER = "env__management__cluster"
+
+
+def whole_lints(document):
+    file = parse_document("setting.json", json.dumps(document, indent=1).encode())
+    return [(problem.code, problem.pointer) for problem in lints.lint(cluster_input(file))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"hosting": [{"name": "a", "listen": "*:10040"}]}, "/hosting/0/listen"),
+        ({"hosting": [{"name": "a", "listen": "10.0.0.1:10040"}]}, "/hosting/0/listen"),
+        ({"hosting": [{"name": "a", "listen": "*:10040", "enable": False}]}, None),
+        ({"hosting": [{"name": "a", "listen": "*:80"}, {"name": "b", "listen": "*:80"}]}, None),
+        ({"hosting": [{"name": "a", "listen": "off"}, {"name": "b"}]}, None),
+        ({f"{CLUSTER}__discover__port": 10040}, None),
+        ({f"{CLUSTER}__discover__port": 10040, f"{CLUSTER}__meta__enable": True}, "discover/port"),
+        ({f"{CLUSTER}__stats__listen": "127.0.0.1:9900", f"{CLUSTER}__meta__enable": True}, "stats/listen"),
+        ({f"{CLUSTER}__meta__enable": True, "hosting": [{"name": "a", "listen": "10.0.0.1:10038"}]}, None),
+    ],
+)
+def test_two_parts_of_a_node_listen_on_one_port(changes, place):
+    found = [pointer for code, pointer in whole_lints(setting(**changes)) if code == "port-clash"]
+    assert [pointer.endswith(place or "-") for pointer in found] == ([True] if place else [])
+
+
+def test_a_list_of_nodes_changes_virtual_hosts_that_exist():
+    info = {"hosting": [{"name": "www.example.com"}, {"name": "www.example.org"}]}
+    nodelist = {"enable": True, "feedback": {"type": "setting", "info": info}}
+    server = {"enable": True, "features": {"nodelist": nodelist}}
+    path = "/env/management/server/features/nodelist"
+    assert whole_lints(setting(env__management__server=server)) == [
+        ("deprecated-nodelist", f"{path}/enable"),
+        ("unknown-hosting", f"{path}/feedback/info/hosting/1/name"),
+    ]

@@ -82,7 +82,11 @@ def test_each_node_gets_urls_of_its_own():
                 "type": "apiPolling",
                 "info": {"url": f"{base}/setting", "schedule": "*/15 * * * * *", "timeout": 5},
             },
-            "feedback": {"type": "api", "info": {"url": f"{base}/report", "timeout": 5}},
+            "feedback": {
+                "type": "api",
+                "uploadSetting": True,
+                "info": {"url": f"{base}/report", "timeout": 5},
+            },
         },
         "heartbeat": {
             "enable": True,
@@ -319,7 +323,7 @@ async def test_a_node_that_never_called_is_to_be_enrolled():
     assert plan.steps == ()
     (finding,) = plan.findings
     assert finding.code == "node-not-enrolled"
-    assert "reconcile enroll edge-01" in finding.remedy
+    assert "reconcile enroll NODE" in finding.remedy
 
 
 async def test_a_clock_that_was_set_back_makes_nothing_fresh():

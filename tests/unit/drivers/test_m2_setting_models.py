@@ -138,3 +138,24 @@ def test_a_schedule_is_refused_for_what_it_means_too(text):
     document = setting(**{f"{SERVER}__features__purge": {"enable": True, "feed": feed}})
     impossible = text in {"0 0 0 31 2 *", "0 0 0 * 2 7-1"}
     assert codes(document) == ([("schedule", "bad-schedule")] if impossible else [])
+
+
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("https://m", False),
+        ("http://[::1]:9000/x?y", False),
+        ("https://user:word@m.example.com/x", False),
+        ("${env:FEED}", False),
+        ("", True),
+        ("m.example.com/feed", True),
+        ("ftp://m/feed", True),
+        ("https:///feed", True),
+        ("https://m /feed", True),
+        ("https://m:99999/", True),
+    ],
+)
+def test_a_url_is_one_that_a_node_can_call(url, wrong):
+    feed = {"type": "apiPolling", "info": {"url": url, "schedule": "0 * * * * *"}}
+    document = setting(**{f"{SERVER}__features__setting": {"enable": True, "feed": feed}})
+    assert codes(document) == ([("url", "bad-url")] if wrong else [])

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Position
-from reconciler.drivers.m2.lints import groups, members, permissions, server, spelling
+from reconciler.drivers.m2.feed_rendering import render_feeds
+from reconciler.drivers.m2.lints import groups, members, permissions, ports, server, spelling
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import get_object, sort_by_position
 from reconciler.ports.cluster_input import ClusterInput
 
-CODES: Final = permissions.CODES | groups.CODES | server.CODES | members.CODES | spelling.CODES
+CODES: Final = permissions.CODES | groups.CODES | ports.CODES | server.CODES | members.CODES | spelling.CODES
 
 claims = members.list_member_claims
 
@@ -30,12 +31,24 @@ _RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
 """Each with the keys of `env.management` that it reads."""
 
 
+_WITH_HOSTINGS: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
+    (ports.lint_ports, ("api", "cluster")),
+    (server.lint_updated_hostings, ("server",)),
+)
+"""Rules for a whole setting, each with the keys of `env.management` that it reads beside `hosting`."""
+
+
 def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     """Warnings about a cluster's settings, each position once however many nodes get it."""
     reported: set[tuple[Position, str, str]] = set()
     cache: _Cache = {}
+    polling = cluster_input.entry.polling
+    # Kept while their identities are keys of the cache.
+    delivered: list[Any] = []
     for document in {id(document): document for document in cluster_input.documents.values()}.values():
-        found = _lint_document(document.value, cache)
+        value: Any = document.value
+        delivered.append(render_feeds(value, polling) if polling and isinstance(value, Mapping) else value)
+        found = _lint_document(delivered[-1], cache)
         for problem in sort_by_position(document, found) if found else ():
             key = (problem.position, problem.code, problem.message)
             if key not in reported:
@@ -53,6 +66,12 @@ def _lint_document(document: Any, cache: _Cache) -> list[Diagnostic]:
         identity = (number, *(id(management.get(key)) for key in keys))
         if identity not in cache:
             cache[identity] = list(rule(management))
+        found += cache[identity]
+    hosting = id(get_object(document).get("hosting"))
+    for number, (rule, keys) in enumerate(_WITH_HOSTINGS, len(_RULES)):
+        identity = (number, hosting, *(id(management.get(key)) for key in keys))
+        if identity not in cache:
+            cache[identity] = list(rule(get_object(document)))
         found += cache[identity]
     found += spelling.lint_top_keys(get_object(document))
     for key, value in get_object(document).items():

@@ -13,7 +13,9 @@ from reconciler.text.one_line import join_some
 ALL: Final = "all"
 """The name that means every function (M2 manual, Cluster)."""
 
-CODES: Final = frozenset({"hidden-group", "unserved-request", "function-case", "hash-without-key"})
+CODES: Final = frozenset(
+    {"hidden-group", "unserved-request", "function-case", "hash-without-key", "unused-script"}
+)
 
 Groups: TypeAlias = Sequence[tuple[int, frozenset[str]]]
 """(index, functions) of the groups in their order; a group without functions takes requests without one."""
@@ -39,6 +41,10 @@ def lint_groups(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
     modes = [part.get("mode") for part in (balance, *(get_object(item, "balance") for _, item in members))]
     if "hash" in modes:
         yield from _find_hash_without_key(balance)
+    elif isinstance(balance.get("luaPath"), str) and balance["luaPath"].strip():
+        message = "`luaPath` is used only by the mode `hash`, and the mode is `rr`"
+        remedy = "set the mode to `hash`, or `luaPath` to null"
+        yield warn((*_BALANCE, "luaPath"), "unused-script", message, remedy)
 
 
 def _find_hidden_groups(groups: Groups) -> Iterator[Diagnostic]:

@@ -9,15 +9,24 @@ from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.check import BACKUP, CRON_FIELDS, SERVER
-from reconciler.drivers.m2.setting.diagnostics import get_object, warn
+from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_object, suggest_known, warn
 
-CODES: Final = frozenset({"backup-without-hostname", "poll-outruns-timeout"})
+CODES: Final = frozenset(
+    {
+        "backup-without-hostname",
+        "poll-outruns-timeout",
+        "server-disabled",
+        "deprecated-nodelist",
+        "unknown-hosting",
+    }
+)
 
 POLLING: Final = frozenset({"apiPolling", "tgzPolling"})
 """Types of feeds and feedbacks that send requests at intervals and wait for the answer."""
 
 _SIDES: Final = (("setting", "feed"), ("purge", "feed"), ("heartbeat", "feedback"))
 _BEGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_MAX_GUESSES: Final = 12
 _MAX_FIRES: Final = 128
 _SPAN: Final = timedelta(days=1)
 _MAX_TIMEOUT: Final = 1e9
@@ -35,10 +44,36 @@ def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
         path = (*BACKUP, "hostname" if "hostname" in backup else "enable")
         remedy = "set `hostname` to the one node that should upload it"
         yield warn(path, "backup-without-hostname", message, remedy)
+    features: Mapping[str, Any] = get_object(management, "server", "features")
+    enabled = [name for name in features if get_object(features, name).get("enable") is True]
+    if enabled and get_object(management, "server").get("enable") is not True:
+        are = "features are" if len(enabled) > 1 else "feature is"
+        message = f"the {are} enabled ({', '.join(enabled)}) but `server` is not, so nothing is exchanged"
+        remedy = "set `server.enable` to true, or the features' `enable` to false"
+        yield warn((*SERVER, "features"), "server-disabled", message, remedy)
+    if "nodelist" in enabled:
+        message = "the feature `nodelist` is deprecated in M2"
+        remedy = "list the addresses in the setting, or use a cloud expression where M2 accepts one"
+        yield warn((*SERVER, "features", "nodelist", "enable"), "deprecated-nodelist", message, remedy)
     for feature, side in _SIDES:
         part: Mapping[str, Any] = get_object(management, "server", "features", feature)
         if part.get("enable") is True:
             yield from _lint_poll(feature, side, get_object(part, side))
+
+
+def lint_updated_hostings(document: Mapping[str, Any]) -> Iterator[Diagnostic]:
+    """Virtual hosts whose origins a list of nodes would replace, and that the setting does not have."""
+    path = (*SERVER, "features", "nodelist")
+    if get_object(document, *path).get("enable") is not True:
+        return
+    known = {name for _, name, _ in get_named_items(document, "hosting")}
+    listed = (*path, "feedback", "info", "hosting")
+    unknown = [item for item in get_named_items(document, *listed) if item[1] not in known]
+    for number, (index, name, _) in enumerate(unknown):
+        message = f'`nodelist` changes the virtual host "{name}", which is not defined'
+        # The nearest of many names for each of many takes minutes: a file could stall the check.
+        remedy = suggest_known(name, known, "virtual hosts") if number < _MAX_GUESSES else ""
+        yield warn((*listed, index, "name"), "unknown-hosting", message, remedy)
 
 
 def _lint_poll(feature: str, side: str, part: Mapping[str, Any]) -> Iterator[Diagnostic]:

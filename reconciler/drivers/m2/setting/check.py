@@ -30,7 +30,7 @@ from reconciler.drivers.m2.setting.diagnostics import (
 )
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES, MOST_PROPAGATED, Group, SettingFile
-from reconciler.drivers.m2.setting.patterns import CLOUD
+from reconciler.drivers.m2.setting.patterns import CLOUD, URL
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Limits of a setting, in a file and in a node's answer."""
@@ -44,6 +44,7 @@ CRON_FIELDS: Final = 6
 
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
 _CLOUD = re.compile(CLOUD)
+_URL = re.compile(URL)
 _MAX_GUESSES: Final = 12
 """Number of unknown roles for which the nearest of all known names is suggested."""
 
@@ -269,6 +270,7 @@ def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
         if one in NEEDS:
             yield from _check_connect(document, (*path, "info", "connect"), NEEDS[one], severity)
         yield from _check_schedule((*path, "info", "schedule"), info.get("schedule"), severity)
+        yield from _check_url((*path, "info", "url"), info.get("url"), severity)
 
 
 def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iterator[Diagnostic]:
@@ -301,6 +303,15 @@ def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagn
         yield make_problem(path, "bad-schedule", message, remedy, severity)
     elif wrong := find_cron_error(text):
         yield make_problem(path, "bad-schedule", f'"{text}" is not a schedule: {wrong}', example, severity)
+
+
+def _check_url(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
+    """What a node calls is a URL with a host."""
+    if not isinstance(text, str) or _URL.fullmatch(text):
+        return
+    # Not quoted: what is no URL may be a password in the wrong place.
+    message = "`url` is empty" if not text else "`url` is not a URL with a host that a node can call"
+    yield make_problem(path, "bad-url", message, "write http://HOST/PATH or https://HOST/PATH", severity)
 
 
 def _check_events(document: Any) -> Iterator[Diagnostic]:

@@ -26,7 +26,7 @@ class Scheduled(SettingPart):
 class Call(SettingPart):
     """One POST for each event."""
 
-    url: str = Field(description="URL of the request.")
+    url: str = Field(description="URL of the request.", json_schema_extra={"pattern": patterns.URL})
     timeout: Seconds | None = make_optional("Timeout of one request in seconds.")
 
 

@@ -40,6 +40,9 @@ MEMBER: Final = f"^(?:{CLOUD}|{_PLACE}|{_REFERENCE})$"
 LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
 """Where something listens."""
 
+URL: Final = f"^(?:[hH][tT][tT][pP][sS]?://(?:[^/?#\\s]*@)?{_PLACE}(?:[/?#]\\S*)?|{_REFERENCE})$"
+"""What a node polls, or reports to."""
+
 BEYOND: Final = (
     "a range of addresses ends after its start, a network begins with its first address, IPv6 is valid"
 )
