@@ -14,3 +14,10 @@ def count_unsent(opened: socket.socket | Any) -> int:
     if opened is None or opened.fileno() < 0:
         return 0
     return int(struct.unpack("i", fcntl.ioctl(opened.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+
+
+def discard_unsent(opened: socket.socket | Any) -> None:
+    """Let the kernel throw away what the other end has not confirmed once the socket is closed."""
+    # Otherwise it would go on for minutes after the process has closed the socket, with the memory for it.
+    if opened is not None and opened.fileno() >= 0:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import httptools
 
 from reconciler.host.retry import make_growing_pauses, poll_until
-from reconciler.host.sockets import count_unsent
+from reconciler.host.sockets import count_unsent, discard_unsent
 from reconciler.ports.central_server import InboundAnswer
 
 HEAD_SECONDS = 10.0
@@ -53,6 +53,9 @@ MOST_HEADERS = 64
 
 MOST_PIPELINED = 16
 """Requests that arrive before the answer to the first one; the connection ends after their answers."""
+
+MOST_HELD = 64 * 1024 * 1024
+"""Bytes of all bodies in memory; further ones are refused until some are stored."""
 
 CHUNK = 262_144
 """Bytes of a download that are written at once."""
@@ -143,6 +146,9 @@ class CallService(Protocol):
 class ConnectionOwner(Protocol):
     """Owns all connections."""
 
+    held_bytes: int
+    """Bytes of bodies in memory."""
+
     is_crowded: bool
     """Whether few connections are left: then each ends after its answer."""
 
@@ -189,7 +195,7 @@ class NodeConnection(asyncio.Protocol):
         self.deadline = self._loop.time() + HEAD_SECONDS
         self.node: Any = None
         self.is_lingering = False
-        self._written = 0
+        self._written = self._held = 0
         self._progress: tuple[int, float] | None = None
         self._is_proxy = False
 
@@ -212,6 +218,7 @@ class NodeConnection(asyncio.Protocol):
         self.transport = None
         self._ending = True
         self._calls.clear()
+        self._release_bodies()
         if self._blocked is not None and not self._blocked.done():
             self._blocked.cancel()
         if self.task is not None:
@@ -241,9 +248,6 @@ class NodeConnection(asyncio.Protocol):
         """Take bytes of requests."""
         if self._ending:
             return
-        if not self._in_head and self._call is None and self.task is None:
-            # The first byte of a request: its head has a deadline from here, however slowly it comes.
-            self.deadline = self._loop.time() + HEAD_SECONDS
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -265,10 +269,14 @@ class NodeConnection(asyncio.Protocol):
         self._target, self._headers = b"", {}
         self._head_size = self._head_count = self._bad = 0
         self._in_head = True
+        if self.task is None:
+            # From its first byte on, however slowly the others come.
+            self.deadline = self._loop.time() + HEAD_SECONDS
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
         self._target += url
+        self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
@@ -326,12 +334,18 @@ class NodeConnection(asyncio.Protocol):
         call = self._call
         if call is None or self._ending:
             return
+        self._held += len(body)
+        self._owner.held_bytes += len(body)
         if len(call.body) + len(body) > self._service.largest_body:
-            call.refusal, call.keep_alive = make_refusal(413, "the body is too large"), False
-            self._enqueue(call)
-            self._ending = True
+            refusal = make_refusal(413, "the body is too large")
+        elif self._owner.held_bytes > MOST_HELD:
+            refusal = make_refusal(503, "too many reports at the same time")
+        else:
+            call.body += body
             return
-        call.body += body
+        call.refusal, call.keep_alive = refusal, False
+        self._enqueue(call)
+        self._ending = True
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -348,7 +362,7 @@ class NodeConnection(asyncio.Protocol):
             return make_refusal(431, "too many or too long headers")
         if version not in {"1.1", "1.0"} or ("host" not in call.headers and version == "1.1"):
             call.keep_alive = False
-            return make_refusal(400, "not a complete HTTP/1.1 request")
+            return make_refusal(400, "not a complete request")
         if call.size is not None and call.size > self._service.largest_body:
             return make_refusal(413, "the body is too large")
         if call.headers.get("expect", "100-continue").lower() != "100-continue":
@@ -458,7 +472,13 @@ class NodeConnection(asyncio.Protocol):
             call.keep_alive = False
         return make_head(answer, size, keep_alive=call.keep_alive, is_old=call.is_old)
 
+    def _release_bodies(self) -> None:
+        self._owner.held_bytes -= self._held
+        self._held = 0
+
     def _after_answer(self, call: InboundCall) -> None:
+        if not self._calls and self._call is None:
+            self._release_bodies()
         if not call.keep_alive or (self._ending and not self._calls):
             self._end(linger=call.refusal is not None and call.size != 0)
         elif self._blocked is None:
@@ -505,6 +525,7 @@ class NodeConnection(asyncio.Protocol):
         if not self.is_lingering:
             self._owner.count_dropped(reason)
         if self.transport is not None:
+            discard_unsent(self.transport.get_extra_info("socket"))
             self.transport.abort()
 
     def set_node(self, node: Any) -> None:

@@ -57,6 +57,7 @@ class NodeHttpListener:
         limit: connections at the same time; None for one that fits the limit of open files.
 
     Attributes:
+        held_bytes: bytes of bodies in memory.
         is_crowded: whether few connections are left, so that each ends after its answer.
     """
 
@@ -81,6 +82,7 @@ class NodeHttpListener:
         self._known: dict[NodeConnection, None] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self.is_crowded = False
+        self.held_bytes = 0
 
     @property
     def connections(self) -> int:
@@ -224,7 +226,7 @@ def compute_node_connections() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     # The other half is for nodes that are called, for git and for the store.
-    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(64, min(CONNECTIONS, soft // 2))
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, max(64, soft // 2))
 
 
 def bind_node_socket(address: SocketAddress) -> socket.socket:

@@ -39,9 +39,6 @@ from reconciler.server.throttle import Throttle
 LARGEST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a report: the setting of a node is in it."""
 
-MOST_BODIES: Final = 64 * 1024 * 1024
-"""Bytes of all bodies that are being read at the same time."""
-
 SHORT: Final = 65_536
 """Bytes of an answer that counts as no download, and of a report that is read without a thread."""
 
