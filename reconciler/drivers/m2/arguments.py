@@ -127,6 +127,7 @@ class OfferArguments(DeliveryArguments):
         label: the stamp in the setting by which the node's polls show it; empty if it has none.
         period: seconds between two polls.
         fresh: seconds up to which the last call of the node may be old for what it sent to count.
+        checkout: whether the node is only asked to check out its repository, and gets no package.
     """
 
     api = "/setting/upload"
@@ -135,6 +136,14 @@ class OfferArguments(DeliveryArguments):
     label: str
     period: int | float
     fresh: int | float
+    checkout: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def feedback(self) -> StepFeedback:
+        """See `core.arguments.Arguments`."""
+        # No URL: the node's own API is not called.
+        api = CheckoutArguments.api if self.checkout else self.api
+        return StepFeedback(api, (self.setting_version,), self.addresses)
 
     @property
     def is_offer(self) -> bool:

@@ -22,7 +22,7 @@ from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
 from reconciler.core.plan import Payload
 from reconciler.drivers.m2.central_server.http_dates import parse_http_date
-from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
+from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document
@@ -175,12 +175,15 @@ class EvidenceReader:
         """The newest offer, where the node reported that it failed to load it."""
         if not mail.offers or not _is_about(report, mail.offers[0]) or _has_succeeded(report):
             return None
-        content = self._read_offered(mail.offers[0], known)
-        if content is None:
+        offered = read_checkout(mail.offers[0].parts)
+        if offered is None:
+            content = self._read_offered(mail.offers[0], known)
+            offered = content.fingerprint if content is not None else ""
+        if not offered:
             return None
         status = _get_result(report).get("status")
         reason = mail.redact(str(status or "it gave no reason"), LONGEST_SENTENCE)
-        return FailedOffer(content.fingerprint, f"the node reported: {reason}")
+        return FailedOffer(offered, f"the node reported: {reason}")
 
     def find_parts(self, mail: NodeMail, before: str, payload: Payload) -> Payload | tuple[bytes, ...]:
         """What the node has now, to offer it again later; the parts of its own offer where they are known.

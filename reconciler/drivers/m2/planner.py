@@ -162,6 +162,7 @@ def _make_step(
                 "label": label if isinstance(label, str) else "",
                 "period": polling.every,
                 "fresh": polling.fresh_seconds,
+                "checkout": polling.checkout,
             }
         case "upload":
             path = ("env", "management", "api", "multipartName")

@@ -50,7 +50,7 @@ from reconciler.drivers.m2.arguments import (
     read_delivery,
 )
 from reconciler.drivers.m2.canonical import fingerprint_clear
-from reconciler.drivers.m2.central_server.offered_parts import write_package
+from reconciler.drivers.m2.central_server.offered_parts import write_checkout, write_package
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
@@ -244,7 +244,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     async def _offer(self, step: Step, own: OfferArguments, mailbox: Mailbox, payload: Payload) -> StepAnswer:
         """Record an offer. Nothing of it is a fact about the node before it reports."""
-        parts = write_package(payload, self._packages)
+        parts = write_checkout(own.after) if own.checkout else write_package(payload, self._packages)
         reader = EvidenceReader(own.fresh, ContentCache(), resources=False)
         # For going back after this pass, when nobody has the observation of the plan any more.
         before = reader.find_parts(await mailbox.read_mail(step.cluster, step.node), own.before, payload)

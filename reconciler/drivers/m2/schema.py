@@ -41,6 +41,16 @@ class Deliver(StrEnum):
     """Each node polls the central server, and takes it from there."""
 
 
+class M2Polling(Polling):
+    """How the nodes of a cluster poll this program's central server."""
+
+    checkout: Flag = Field(
+        default=False,
+        description="The offer only asks each node to check out the git repository that is connected to it, "
+        "which has its setting with the URLs that `reconcile enroll` writes.",
+    )
+
+
 class M2Node(OverlaidNode):
     """One node of an M2 cluster."""
 
@@ -112,7 +122,7 @@ class M2Cluster(OverlaidCluster):
         examples=[["certs/*"]],
     )
     deliver: Deliver = Field(default=Deliver.UPLOAD, description="How the setting reaches the nodes.")
-    poll: Polling | None = Field(
+    poll: M2Polling | None = Field(
         default=None, description="The central server of the nodes; required by `deliver: poll`."
     )
     checkout_method: Literal["GET", "POST"] = Field(
@@ -140,10 +150,11 @@ class M2Cluster(OverlaidCluster):
     @property
     def delivers_content(self) -> bool:
         """Whether this program delivers the setting itself, and not only the order to apply one."""
-        return self.deliver in {Deliver.UPLOAD, Deliver.POLL}
+        polling = self.polling
+        return self.deliver is Deliver.UPLOAD or (polling is not None and not polling.checkout)
 
     @property
-    def polling(self) -> Polling | None:
+    def polling(self) -> M2Polling | None:
         """How its nodes poll; None if they are called."""
         return self.poll if self.deliver is Deliver.POLL else None
 
@@ -244,7 +255,7 @@ class FailedOffer:
     """An offer that a node reported to have failed.
 
     Args:
-        fingerprint: of the offered setting's meaning.
+        fingerprint: of the meaning of the setting that the node was to have.
         reason: as the node gave it, masked.
     """
 

@@ -127,6 +127,7 @@ def _offer_again(
         resources=files,
         setting_version=shown,
         returning=True,
+        checkout=False,
         shown={"before": plain["after"], "after": plain["before"], "resources": files},
         payload=digest,
         # Only a stamp of this program stands for one content; a version of somebody's own may not.

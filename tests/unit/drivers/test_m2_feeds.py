@@ -82,17 +82,18 @@ def test_a_setting_is_offered_with_the_url_of_its_package():
 
 
 def test_a_checkout_is_offered_without_parameters():
-    parts = offered_parts.write_checkout()
+    parts = offered_parts.write_checkout("d1gest")
     message = message_of(SERVER.answer_poll(request(feeds.SETTING), OFFER, parts))
     assert message["action"] == {"api": "/setting/deploy/checkout"}
     assert "parameters" not in message
     validate_message("setting.feed", message)
-    assert offered_parts.is_checkout(parts)
-    assert not offered_parts.is_checkout(PARTS)
+    assert offered_parts.read_checkout(parts) == "d1gest"
+    assert offered_parts.read_checkout(PARTS) is None
+    assert offered_parts.read_checkout(()) is None
 
 
 def test_a_checkout_has_no_package():
-    parts = offered_parts.write_checkout()
+    parts = offered_parts.write_checkout("d1gest")
     assert SERVER.answer_poll(request(feeds.TGZ_SETTING), OFFER, parts).status == 404
     assert SERVER.answer_download(request(feeds.PACKAGE), OFFER, parts).status == 404
 
@@ -217,7 +218,7 @@ def test_an_offer_with_an_unknown_secret_is_not_written():
 
 @pytest.mark.parametrize(
     "parts",
-    [(), (b"",), (b"deflated",), (b"x" * 100,), (PARTS[0], b""), offered_parts.write_checkout()],
+    [(), (b"",), (b"deflated",), (b"x" * 100,), (PARTS[0], b""), offered_parts.write_checkout("d1gest")],
 )
 def test_other_bytes_are_no_package(parts):
     with pytest.raises(offered_parts.UnreadableParts):

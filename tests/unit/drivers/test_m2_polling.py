@@ -12,13 +12,15 @@ from support.m2_wire import cluster_input, setting
 from support.offers import NOON
 from support.schema_documents import validate_message
 
-from reconciler.core.observation import Liveness, Present, Stale, Unreachable
+from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.secret import MASK, reveal
 from reconciler.core.step_status import StepStatus
-from reconciler.drivers.m2.central_server.offered_parts import read_package
+from reconciler.drivers.m2.central_server.offered_parts import read_checkout, read_package
+from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.product import DRIVER
+from reconciler.drivers.m2.schema import LoadedSetting
 from reconciler.feedback.message import make_message
 from reconciler.ports.transport import Transports
 
@@ -34,7 +36,8 @@ class Site:
         self.tokens = tokens(*nodes)
 
     def desired(self, document=None, short="c0ffee1"):
-        where = cluster_input(document, nodes=self.nodes, deliver="poll", poll=POLL, **self.entry)
+        entry = {"deliver": "poll", "poll": POLL, **self.entry}
+        where = cluster_input(document, nodes=self.nodes, **entry)
         raw = where.entry.model_copy(
             update={"nodes": tuple(one.model_copy(update={"address": ""}) for one in where.entry.nodes)}
         )
@@ -252,6 +255,33 @@ async def test_messages_pass_on_what_the_node_reported_of_the_offer_without_its_
     assert other["node"]["productVer"] == "2.8.1"
     assert "url" not in other["parameters"][0]
     assert "lastModified" not in other["parameters"][0]["result"]
+
+
+async def test_a_node_with_a_repository_is_only_asked_to_check_it_out():
+    site = Site(poll={**POLL, "checkout": True})
+    site.enrol()
+    wanted = setting(functions={"x": 1})
+    plan = await site.plan(wanted, short="decade2")
+    (step,) = plan.steps
+    assert step.arguments.label == "", "what a repository has, this program does not stamp"
+    assert step.arguments.feedback.api == "/setting/deploy/checkout"
+    await site.act(plan)
+    ((offer, parts, *_),) = site.mailbox.node("edge-01").offers
+    assert read_checkout(parts) == step.arguments.after
+    site.mailbox.poll("edge-01")
+    site.mailbox.tell("edge-01", offer, status="no such branch", upload=False)
+    failed = await site.judge(step)
+    assert (failed.is_final, failed.reason) == (True, "the node reported: no such branch")
+    other = await site.plan(setting(functions={"x": 2}), short="decade3")
+    assert not (await site.judge(other.steps[0])).is_final, "it failed to do something else"
+    site.mailbox.later(1)
+    site.mailbox.edit("edge-01", reveal(site.desired(wanted).targets[0].content.document))
+    assert (await site.judge(step)).status is StepStatus.DONE
+    undo, payloads = DRIVER.undo(
+        step, Observed({"edge-01": Present(LoadedSetting(ContentCache().of(setting())))}), plan.payloads
+    )
+    assert not undo.arguments.checkout, "only a package can bring back what was there"
+    assert payloads
 
 
 async def test_a_version_that_stood_for_two_contents_proves_nothing():

@@ -10,7 +10,7 @@ import orjson
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.timestamps import format_timestamp
 from reconciler.drivers.m2.central_server.http_dates import format_http_date, parse_http_date
-from reconciler.drivers.m2.central_server.offered_parts import is_checkout, read_package, read_purge
+from reconciler.drivers.m2.central_server.offered_parts import read_checkout, read_package, read_purge
 from reconciler.ports.central_server import InboundAnswer, InboundRequest, NodeRoute, PollHeaders, RouteKind
 
 LABEL: Final = "x-m2-setting-meta-version"
@@ -36,7 +36,7 @@ def read_poll_headers(request: InboundRequest) -> PollHeaders:
 
 def answer_setting_poll(request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:
     """The feed `apiPolling`: where the package is, or that the node shall check out."""
-    if is_checkout(parts):
+    if read_checkout(parts) is not None:
         return _answer_feed(request, offer, "/setting/deploy/checkout")
     url = f"{request.base}/{PACKAGE.path}/{offer.id}{PACKAGE.suffix}"
     return _answer_feed(request, offer, "/setting/upload", [url])
@@ -49,7 +49,7 @@ def answer_purge_poll(request: InboundRequest, offer: Offer, parts: Sequence[byt
 
 def answer_package(offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:
     """The package itself: for a download, and for the feed `tgzPolling`."""
-    if is_checkout(parts):
+    if read_checkout(parts) is not None:
         # Only `apiPolling` can say it; the node keeps what it has.
         return InboundAnswer(404)
     headers = {

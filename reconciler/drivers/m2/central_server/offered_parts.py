@@ -18,8 +18,8 @@ from reconciler.core.plan import Payload, refuse_missing_secrets
 from reconciler.drivers.m2.package import SETTING, PackageCache, PackageParts
 from reconciler.drivers.m2.purge_targets import unpack_targets
 
-CHECKOUT: Final = b"checkout\n"
-"""The only part of an offer to check out; such an offer has no content."""
+_CHECKOUT: Final = b"checkout "
+"""Beginning of the only part of an offer to check out; what the node is to have then follows."""
 
 _MARK: Final = b"deflated"
 _HEAD: Final = struct.Struct(">8sIQ")
@@ -41,14 +41,20 @@ def write_package(payload: Payload, cache: PackageCache) -> tuple[bytes, ...]:
     return tuple(_encode(part) for part in (package.setting, *package.resources))
 
 
-def write_checkout() -> tuple[bytes, ...]:
-    """The parts of an offer to check out."""
-    return (CHECKOUT,)
+def write_checkout(content: str) -> tuple[bytes, ...]:
+    """The parts of an offer to check out.
+
+    Args:
+        content: fingerprint of the setting that the node is expected to have then.
+    """
+    return (_CHECKOUT + content.encode(),)
 
 
-def is_checkout(parts: Sequence[bytes]) -> bool:
-    """Whether an offer asks only to check out."""
-    return tuple(parts) == (CHECKOUT,)
+def read_checkout(parts: Sequence[bytes]) -> str | None:
+    """The fingerprint that `write_checkout` wrote; None if the offer is one of a package."""
+    if len(parts) != 1 or not parts[0].startswith(_CHECKOUT):
+        return None
+    return parts[0].removeprefix(_CHECKOUT).decode()
 
 
 @dataclass(frozen=True, slots=True)
