@@ -63,7 +63,7 @@ class M2Node(OverlaidNode):
         "Without a port, `api.port` of its setting is used. With `deliver: poll` it may be left out: then "
         "the node is not called.",
         examples=["192.168.1.11:10040"],
-        json_schema_extra={"pattern": ENDPOINT},
+        json_schema_extra={"pattern": rf"^$|{ENDPOINT}"},
     )
     setting: str = Field(default="", description="Settings file of this node, instead of the cluster's.")
     first_delivery: Flag = Field(

@@ -45,7 +45,18 @@ KNOWN = {
     *("$schema", "$id", "$ref", "$defs", "title", "description", "default", "examples", "format"),
     *("type", "properties", "required", "items", "enum", "const", "additionalProperties", "pattern"),
     *("minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "minItems", "maxItems"),
-    *("uniqueItems", "anyOf", "oneOf", "allOf", "not", "if", "then", "propertyNames", "maxProperties"),
+    *(
+        "uniqueItems",
+        "anyOf",
+        "oneOf",
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "propertyNames",
+        "maxProperties",
+    ),
 }
 
 
