@@ -166,7 +166,7 @@ class MailItem:
 
     Args:
         body: as received.
-        age: seconds since its arrival, by this host's clock.
+        age: seconds since its arrival, by this host's clock; below zero if that was set back since.
     """
 
     body: bytes
@@ -183,6 +183,8 @@ class OfferedContent:
             other one; false for an empty label.
         former: `OfferDraft.former`.
         taken_age: seconds since it was served first; None if it was not.
+        report: the newest report about this very offer, without the setting; a later one about nothing, such
+            as that of a restart, does not replace it. None if there is none.
     """
 
     offer: Offer
@@ -190,6 +192,7 @@ class OfferedContent:
     is_label_unique: bool
     former: tuple[bytes, ...] = ()
     taken_age: float | None = None
+    report: MailItem | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,71 @@ async def test_the_mail_has_what_the_node_sent_and_was_offered(store, clock):
     assert mail["c"] == other
 
 
+async def test_the_report_about_an_offer_stays_whatever_the_node_reports_later(store):
+    offer = await store.offer(make_draft("a"), "r", "v")
+    await store.offer(make_draft("b"), "r", "v")
+    await store.record_calls(
+        [
+            call(feed=OfferFeed.SETTING, took=offer.id),
+            call(kind="setting.feedback", body=b"failed", offer=offer.id),
+            call(kind="setting.feedback", body=b"booted", at=NOON + timedelta(seconds=5)),
+            call("b", kind="setting.feedback", body=b"forged", offer=offer.id),
+        ]
+    )
+    mail = await store.mail("c", ["a", "b"])
+    assert mail["a"].items["setting.feedback"].body == b"booted"
+    assert mail["a"].offers[0].report.body == b"failed"
+    assert mail["b"].offers[0].report is None
+
+
+async def test_a_text_that_is_none_fails_no_call_of_another_node(store):
+    await store.enrol("c", "m2", ["a", "b"])
+    bad = "\ud800\x00"
+    result = OperationResult(bad, OperationState.FAILED, bad)
+    await store.record_calls(
+        [
+            call("a", feed=OfferFeed.SETTING, label=bad, address=bad),
+            call("a", kind="setting.feedback", clash=bad, offer=bad, result=result),
+            call("b", kind="setting.feedback", body=b"{}"),
+            call(bad, feed=OfferFeed.SETTING),
+            call("a", feed=OfferFeed.SETTING, token=bad),
+        ]
+    )
+    assert (await store.mail("c", ["b"]))["b"].items["setting.feedback"].body == b"{}"
+    (contact, _) = await store.contacts()
+    assert contact.clash == contact.label == "\\ud800\x00"
+    assert await store.record_calls([call("a", feed=OfferFeed.SETTING, took=bad)]) == {bad}
+
+
+async def test_a_clock_that_was_wrong_for_a_while_keeps_no_node_fresh(store, clock):
+    await store.enrol("c", "m2", ["a", "b"])
+    later = NOON + timedelta(days=900)
+    for node in "ab":
+        await store.record_calls([call(node, at=later, feed=OfferFeed.SETTING, label="v1")])
+    await store.record_calls([call("a", feed=OfferFeed.SETTING, label="v1")])
+    clock.forward(60)
+    mail = await store.mail("c", ["a", "b"])
+    assert (mail["a"].heard, mail["a"].label.age) == (60.0, 60.0)
+    assert mail["b"].heard < 0
+
+
+async def test_calls_with_both_tokens_in_one_batch_are_those_of_one_node(store):
+    await store.enrol("c", "m2", ["a"])
+    old = await token_of(store, "a")
+    await store.rotate("c", "a", Actor())
+    new = await token_of(store, "a")
+    await store.record_calls(
+        [
+            call(token=digest(old), feed=OfferFeed.SETTING, label="v1"),
+            call(token=digest(new), kind="heartbeat", clash="odd"),
+            call(token=digest(old), feed=OfferFeed.PURGE, address="192.0.2.1"),
+        ]
+    )
+    (contact,) = await store.contacts()
+    assert (contact.label, contact.clash, contact.address) == ("v1", "odd", "192.0.2.1")
+    assert set(await counting(store)) == {digest(new)}
+
+
 async def test_a_label_with_two_contents_proves_nothing(store):
     unique = []
     for run, content in enumerate(("x", "x", "y", "x")):

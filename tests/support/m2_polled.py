@@ -40,6 +40,7 @@ class PolledNode:
     other: float | None = None
     content: tuple[bytes, float] | None = None
     report: tuple[bytes, float] | None = None
+    reports: dict[str, tuple[bytes, float]] = field(default_factory=dict)  # by the offer that they are about
     heard: float | None = None
 
 
@@ -93,6 +94,7 @@ class PolledNodes(Mailbox):
                     is_label_unique=len(one.labels.get(offer.label, ())) == 1,
                     former=former,
                     taken_age=None if taken is None else self.now - taken,
+                    report=self._item(one.reports[offer.id]) if offer.id in one.reports else None,
                 )
                 for offer, parts, _, former, taken in listed
             ),
@@ -157,6 +159,8 @@ class PolledNodes(Mailbox):
             "parameters": [{"url": f"{SERVER}/{token(name)}/package/o.tgz", "result": result}],
         }
         node.report = (json.dumps(body).encode(), self.now)
+        if (about := named or dated) is not None:
+            node.reports[about.id] = node.report
         if upload and node.setting is not None:
             node.content = (json.dumps(node.setting).encode(), self.now)
 

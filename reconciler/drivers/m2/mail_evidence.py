@@ -29,7 +29,7 @@ from reconciler.drivers.m2.evidence import DocumentKind, classify_document
 from reconciler.drivers.m2.package import compute_digests, encode_setting
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
-from reconciler.ports.transport import NodeMail, OfferedContent
+from reconciler.ports.transport import MailItem, NodeMail, OfferedContent
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
 
@@ -157,7 +157,8 @@ class EvidenceReader:
         # a report that ties its success to the offer.
         for one in mail.offers:
             by_label = one.is_label_unique and mail.label is not None and mail.label.text == one.offer.label
-            by_report = _is_about(report, one) and _has_succeeded(report)
+            own = _read_item(one.report) or report
+            by_report = _is_about(own, one) and _has_succeeded(own)
             if one.taken_age is None or not (by_label or by_report):
                 continue
             try:
@@ -173,7 +174,11 @@ class EvidenceReader:
         self, mail: NodeMail, report: Mapping[str, Any], known: Content | None
     ) -> FailedOffer | None:
         """The newest offer, where the node reported that it failed to load it."""
-        if not mail.offers or not _is_about(report, mail.offers[0]) or _has_succeeded(report):
+        if not mail.offers:
+            return None
+        # The report about this offer, also if the node was restarted since and has reported that.
+        report = _read_item(mail.offers[0].report) or report
+        if not _is_about(report, mail.offers[0]) or _has_succeeded(report):
             return None
         offered = read_checkout(mail.offers[0].parts)
         if offered is None:
@@ -243,7 +248,10 @@ def _read_said(mail: NodeMail, report: Mapping[str, Any]) -> tuple[StepFeedback,
 
 def _read_report(mail: NodeMail, kind: str = _FEEDBACK) -> Mapping[str, Any]:
     """The newest report of a kind, without the setting; empty where there is none."""
-    item = mail.items.get(kind)
+    return _read_item(mail.items.get(kind))
+
+
+def _read_item(item: MailItem | None) -> Mapping[str, Any]:
     if item is None:
         return {}
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,34 +47,32 @@ class _Caller:
 
     number: int
     row: dict[str, Any]
-    has_new_token: bool
     reports: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     content: tuple[str, bytes] | None = None
 
 
 def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> frozenset[str]:
     """Write calls; gives the ids of offers that cannot be taken any more."""
-    callers: dict[tuple[str, int, str, str], _Caller | None] = {}
+    # By what a call says of itself, and by node: both tokens of a node may be in one batch.
+    places: dict[tuple[str, int, str, str], _Caller | None] = {}
+    callers: dict[int, _Caller] = {}
     refused = set()
     for call in calls:
-        place = (call.token, call.fleet, call.cluster, call.node)
-        if place not in callers:
-            callers[place] = _find_caller(tx, call)
-        caller = callers[place]
+        at = format_timestamp(call.at)
+        place = (_clean(call.token), call.fleet, _clean(call.cluster), _clean(call.node))
+        if place not in places:
+            places[place] = _find_caller(tx, callers, place, at)
+        caller = places[place]
         if caller is None:  # forgotten long after it left, or never enrolled
             if call.took:
                 refused.add(call.took)
             continue
-        at = format_timestamp(call.at)
         _note_call(caller, call, at)
-        if caller.has_new_token:
-            use_token(tx, call.token, caller.number, at)
-            caller.has_new_token = False
-        if call.took and not take_offer(tx, caller.number, call.took, at):
+        if call.took and not take_offer(tx, caller.number, _clean(call.took), at):
             refused.add(call.took)
         if call.kind:
             _note_report(tx, key, caller, call, at)
-    _write_callers(tx, key, [one for one in callers.values() if one is not None])
+    _write_callers(tx, key, list(callers.values()))
     return frozenset(refused)
 
 
@@ -113,17 +111,17 @@ def read_mail(
     items: dict[int, dict[str, MailItem]] = defaultdict(dict)
     settings: dict[int, MailItem | None] = {}
     for one in tx.execute(_REPORTS, (json.dumps(numbers),)):
-        if (item := _read_item(tx, key, one, _REPORT)) is not None:
+        if (item := _read_item(tx, key, (one["at"], one["sealed"]), _REPORT)) is not None:
             items[one["node"]][one["kind"]] = item
     for one in tx.execute(_CONTENTS, (json.dumps(numbers),)):
-        settings[one["node"]] = _read_item(tx, key, one, _CONTENT)
+        settings[one["node"]] = _read_item(tx, key, (one["at"], one["sealed"]), _CONTENT)
     found = {node: NodeMail() for node in nodes}
     for node, row in rows.items():
         number = row["number"]
         found[node] = NodeMail(
             items=items[number],
             offers=tuple(
-                _read_contents(tx, contents, one)
+                _read_offered(tx, key, contents, one)
                 for one in offers[number]
                 if one.offer.feed is OfferFeed.SETTING
             ),
@@ -160,32 +158,48 @@ def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
     )
 
 
-def _find_caller(tx: Transaction, call: CallRecord) -> _Caller | None:
-    # By the token first: the caller's names may be those from before a rename.
+def _find_caller(
+    tx: Transaction, callers: dict[int, _Caller], place: tuple[str, int, str, str], at: str
+) -> _Caller | None:
+    token, *names = place
+    # By the token first: the names may be those from before a rename.
     own = (
         "SELECT node.*, token.used IS NULL AND token.ended IS NULL AS is_new FROM node_token AS token"
         " JOIN polled_node AS node ON node.number = token.node WHERE token.digest = ?"
     )
-    row = tx.execute(own, (call.token,)).fetchone() if call.token else None
+    row = tx.execute(own, (token,)).fetchone() if token else None
     if row is None:
         row = tx.execute(
             "SELECT *, 0 AS is_new FROM polled_node WHERE fleet = ? AND cluster = ? AND node = ?",
-            (call.fleet, call.cluster, call.node),
+            (*names,),
         ).fetchone()
-    return _Caller(row["number"], dict(row), bool(row["is_new"])) if row else None
+    if row is None:
+        return None
+    if row["is_new"]:
+        use_token(tx, token, row["number"], at)
+    return callers.setdefault(row["number"], _Caller(row["number"], dict(row)))
+
+
+def _clean(text: str) -> str:
+    """A text of a node as it can be stored: one bad text must not fail the calls of other nodes."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
+    # The newest call counts, not the latest time: a clock that was wrong for a while and was set back must
+    # not keep a node fresh.
     row = caller.row
-    row["heard"] = max(row["heard"] or "", at)
-    row["address"] = call.address or row["address"]
+    row["heard"] = at
+    row["address"] = _clean(call.address) or row["address"]
     if call.feed is None:
         return
-    row["polled"] = max(row["polled"] or "", at)
-    if call.label:
-        if row["labelled"] and row["label"] != call.label:
+    row["polled"] = at
+    if label := _clean(call.label):
+        if row["labelled"] and row["label"] != label:
             row["other_label"] = row["labelled"]
-        row["label"], row["labelled"] = call.label, max(row["labelled"] or "", at)
+        row["label"], row["labelled"] = label, at
     # An absurd time must not decide which `Last-Modified` comes next.
     if call.asked is not None and call.asked <= call.at + FUTURE:
         name = f"asked_{call.feed}"
@@ -193,18 +207,19 @@ def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
 
 
 def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> None:
-    caller.row["clash"] = call.clash
-    caller.reports[call.kind] = (at, call.body)
+    caller.row["clash"] = _clean(call.clash)
+    caller.reports[_clean(call.kind)] = (at, call.body)
     if call.content is not None:
         caller.content = (at, call.content)
     if not call.offer:
         return
     own = tx.execute(
         "UPDATE node_offer SET reported = ?, report = ? WHERE id = ? AND node = ?",
-        (at, key.seal(call.body, _REPORT), call.offer, caller.number),
+        (at, key.seal(call.body, _REPORT), _clean(call.offer), caller.number),
     )
     if own.rowcount and call.result is not None:
-        write_reported_result(tx, call.offer, call.result)
+        result = replace(call.result, reason=_clean(call.result.reason))
+        write_reported_result(tx, call.offer, result)
 
 
 def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:
@@ -214,22 +229,26 @@ def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:
     return ShownLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
 
 
-def _read_contents(tx: Transaction, contents: ContentParts, stored: StoredOffer) -> OfferedContent:
+def _read_offered(
+    tx: Transaction, key: HostKey, contents: ContentParts, stored: StoredOffer
+) -> OfferedContent:
     offer = stored.offer
     return OfferedContent(
         offer,
         contents.read(tx, offer.parts) or (),
         is_label_unique=stored.is_label_unique,
         former=contents.read(tx, stored.former) or (),
-        taken_age=max(0.0, (tx.now - offer.taken).total_seconds()) if offer.taken else None,
+        taken_age=(tx.now - offer.taken).total_seconds() if offer.taken else None,
+        report=_read_item(tx, key, stored.report, _REPORT) if stored.report else None,
     )
 
 
-def _read_item(tx: Transaction, key: HostKey, row: Mapping[str, Any], purpose: str) -> MailItem | None:
-    """What a node sent; None if this host cannot decrypt it any more."""
-    body = key.unseal(row["sealed"], purpose)
-    return None if body is None else MailItem(body, _count_seconds(tx, row["at"]))
+def _read_item(tx: Transaction, key: HostKey, item: tuple[str, bytes], purpose: str) -> MailItem | None:
+    """What a node sent, from its time and sealed text; None if this host cannot decrypt it any more."""
+    at, sealed = item
+    body = key.unseal(sealed, purpose)
+    return None if body is None else MailItem(body, _count_seconds(tx, at))
 
 
 def _count_seconds(tx: Transaction, since: str) -> float:
-    return max(0.0, (tx.now - parse_timestamp(since)).total_seconds())
+    return (tx.now - parse_timestamp(since)).total_seconds()

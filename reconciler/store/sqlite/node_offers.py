@@ -50,11 +50,13 @@ class StoredOffer:
     Args:
         former: digests of what the node had before.
         is_label_unique: whether this program gave its label to this content only, at this node.
+        report: time and sealed text of the newest report about it; None if there is none.
     """
 
     offer: Offer
     former: tuple[str, ...]
     is_label_unique: bool
+    report: tuple[str, bytes] | None
 
 
 def write_offer(
@@ -249,7 +251,8 @@ def _read_offers(
     )
     for row in rows.fetchall():
         own, former = parts[row["number"]]
-        yield row, StoredOffer(_make_offer(row, own), tuple(former), row["shared"] == 0)
+        report = (row["reported"], row["report"]) if row["reported"] else None
+        yield row, StoredOffer(_make_offer(row, own), tuple(former), row["shared"] == 0, report)
 
 
 def _make_offer(row: sqlite3.Row, parts: Sequence[str]) -> Offer:

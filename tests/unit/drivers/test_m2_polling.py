@@ -213,6 +213,20 @@ async def test_a_node_that_reports_a_failure_is_not_waited_for(userdata):
     assert not (await site.judge(step)).is_final, "the report was about the offer before"
 
 
+async def test_a_restart_after_a_failure_does_not_hide_it():
+    site = Site()
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01", status="E0003 not loadable", upload=False)
+    site.mailbox.later(1)
+    site.mailbox.tell("edge-01", event="/_sys_/bootup")
+    verdict = await site.judge(step)
+    assert (verdict.is_final, verdict.reason) == (True, "the node reported: E0003 not loadable")
+
+
 async def test_a_report_about_another_offer_is_no_failure_of_this_one():
     site = Site()
     site.enrol()
