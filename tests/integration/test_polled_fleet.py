@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import shutil
+import signal
+import sys
+import tarfile
+from pathlib import Path
 
+import httpx
 import pytest
-from support.git_repositories import Repository
+from support.git_repositories import ALONE, Repository
 from support.m2_settings import MANAGEMENT
 from support.waiting import wait_until
 from support.watch_process import Stage
@@ -42,8 +50,10 @@ class PolledFleet(Stage):
         )
         self.simulation: Simulation | None = None
 
-    def fleet_file(self, nodes=NODES, **more):
-        listed = [{"name": name, "address": str(self.places[name])} for name in nodes]
+    def fleet_file(self, nodes=NODES, *, addresses=True, **more):
+        listed = [
+            {"name": name, **({"address": str(self.places[name])} if addresses else {})} for name in nodes
+        ]
         cluster = {
             "name": "edge",
             "kind": "m2",
@@ -66,6 +76,15 @@ class PolledFleet(Stage):
             *("--poll", "0.3s", "--interval", "1s", "--host-config", str(self.folder / "host.yaml")), *options
         )
 
+    async def run(self, command, *options):
+        """The exit status of another command of this host."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "reconciler.cli.main", command, "--state", str(self.state), *options),
+            env={**os.environ, **ALONE, "HOME": str(self.folder)},
+            cwd=self.folder,
+        )
+        return await process.wait()
+
     def versions(self):
         """Node -> the version that it runs."""
         world = self.simulation.world("edge")
@@ -74,6 +93,10 @@ class PolledFleet(Stage):
 
 def is_converged(states):
     return states.get("edge", {}).get("state") == "converged"
+
+
+def is_refused(states):
+    return states.get("edge", {}).get("state") == "refused"
 
 
 @pytest.fixture
@@ -94,3 +117,248 @@ async def test_nodes_are_enrolled_by_one_upload_and_take_later_commits_by_pollin
     assert sorted(enrolled) == list(NODES)
     assert sorted(stage.changes()) == sorted([*enrolled, *NODES])
     assert not stage.simulation.world("edge").complaints
+
+
+async def enrol(stage, watch):
+    """Wait until every node has been enrolled by an upload, and polls."""
+    await watch.until(is_converged)
+    assert stage.versions() == dict.fromkeys(NODES, "v1")
+
+
+async def test_a_canary_that_refuses_its_setting_ends_the_rollout_and_the_others_keep_theirs(tmp_path):
+    stage = PolledFleet(tmp_path, canary=1, waves=["100%"])
+    async with (
+        await stage.simulated() as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await enrol(stage, watch)
+        await stage.simulation.fault("n1", "refuse", on="changes")
+        stage.repository.commit({"s.json": setting("v2")})
+        await watch.until(is_refused)
+        told = await watch.said("plan refused", code="revision-rejected")
+        assert stage.versions() == dict.fromkeys(NODES, "v1")
+        stage.simulation.clear()
+        stage.repository.commit({"s.json": setting("v3")})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v3"))
+        await watch.until(is_converged)
+    assert "E0004 refused on request" in told["message"]
+
+
+async def test_a_commit_reaches_a_canary_first_and_the_next_wave_after_its_report(tmp_path):
+    stage = PolledFleet(tmp_path, canary=1, waves=["100%"])
+    async with (
+        await stage.simulated() as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await enrol(stage, watch)
+        before = len(stage.changes())
+        stage.repository.commit({"s.json": setting("v2")})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+    assert stage.changes()[before] == "n1"
+    assert sorted(stage.changes()[before:]) == list(NODES)
+
+
+async def test_a_watch_that_is_killed_after_its_offers_goes_on_and_offers_nothing_twice(stage):
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+        before = len(stage.changes())
+        stage.repository.commit({"s.json": setting("v2")})
+        await wait_until(lambda: len(stage.changes()) > before)
+        watch.signal(signal.SIGKILL)
+        await watch.ended()
+    async with stage.watching() as watch:
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+    assert sorted(stage.changes()[before:]) == list(NODES)
+
+
+async def test_a_watch_that_has_lost_its_state_delivers_nothing(stage):
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+    before = stage.changes()
+    stage.repository.commit({"s.json": setting("v2")})
+    shutil.rmtree(stage.state)
+    # Nodes that have an address are enrolled again by an upload; those of this test must be left alone.
+    stage.repository.commit({"fleet.json": stage.fleet_file(addresses=False)})
+    async with stage.watching() as watch:
+        await watch.said("pass ended")
+        await asyncio.sleep(3)
+        states = await watch.states()
+    assert stage.changes() == before
+    assert stage.versions() == dict.fromkeys(NODES, "v1")
+    assert states["edge"]["state"] != "converged"
+
+
+async def test_tgz_polling_takes_the_package_itself(tmp_path):
+    stage = PolledFleet(tmp_path)
+    features = {"setting": {"feed": {"type": "tgzPolling"}}}
+    management = {**MANAGEMENT, "server": {"features": features}}
+
+    def tgz(version):
+        return json.dumps({"meta": {"version": version}, "env": {"management": management}})
+
+    stage.repository.commit({"s.json": tgz("v1")})
+    async with (
+        await stage.simulated() as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await enrol(stage, watch)
+        stage.repository.commit({"s.json": tgz("v2")})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+
+
+async def test_a_node_that_leaves_is_answered_410_and_one_that_joins_is_enrolled(stage):
+    stage.repository.commit({"fleet.json": stage.fleet_file(nodes=("n1", "n2"))})
+    async with stage.watching() as watch:
+        await watch.until(is_converged)
+        assert stage.versions()["n3"] == "factory"
+        url = feed_url(stage, "n2")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            assert (await client.get(url)).status_code in {200, 503}
+            stage.repository.commit(
+                {"fleet.json": stage.fleet_file(nodes=("n1", "n3")), "s.json": setting("v2")}
+            )
+            await wait_until(lambda: stage.versions() == {"n1": "v2", "n2": "v1", "n3": "v2"})
+            await watch.until(is_converged)
+
+            async def is_gone():
+                return (await client.get(url)).status_code == 410
+
+            await wait_until(is_gone)
+
+
+async def test_a_suspended_fleet_offers_nothing_until_it_is_resumed(stage):
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+        before = len(stage.changes())
+        assert await stage.run("suspend", "--reason", "test") == 0
+        stage.repository.commit({"s.json": setting("v2")})
+        await watch.until(is_refused)
+        await asyncio.sleep(2.5)
+        assert len(stage.changes()) == before
+        assert await stage.run("resume") == 0
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+
+
+async def test_curl_and_httpie_poll_download_and_report_as_a_node_does(stage, tmp_path):
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+        await stage.simulation.fault("n1", "silent", on="calls")
+        url = feed_url(stage, "n1")
+        base = url.removesuffix("/setting")
+        stage.repository.commit({"s.json": setting("v2", "www.example.com")})
+        headers = (
+            "-H",
+            "If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT",
+            "-H",
+            "X-M2-Setting-Meta-Version: v1",
+        )
+        body = tmp_path / "feed"
+
+        async def is_offered():
+            return await run("curl", "-s", "-o", str(body), "-w", "%{http_code}", *headers, url) == "200"
+
+        await wait_until(is_offered, every=0.3)
+        feed = json.loads(body.read_text())
+        assert feed["action"]["api"] == "/setting/upload"
+        (parameter,) = feed["parameters"]
+        package = tmp_path / "package.tgz"
+        assert parameter["url"].startswith(base)
+        head = await run(HTTPIE, "--ignore-stdin", "--headers", "HEAD", parameter["url"])
+        assert "200" in head.splitlines()[0]
+        await run("curl", "-sf", "-o", str(package), parameter["url"])
+        ranged = await run(
+            "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-r", "0-9", parameter["url"]
+        )
+        assert ranged == "206"
+        with tarfile.open(package) as archive:
+            loaded = json.load(archive.extractfile("setting.json"))
+        assert loaded["meta"]["version"] == "v2"
+        report = {
+            "messageVer": "1",
+            "node": {"productVer": "2.8.1", "settingVer": "v2", "hostname": "n1", "iplist": ["127.0.0.1"]},
+            "userdata": feed["userdata"],
+            "action": {"api": "/setting/upload", "event": "/env/management/server/apiPolling/x"},
+            "parameters": [
+                {"url": parameter["url"], "result": {"method": "deploy", "status": "ok", "version": "v2"}}
+            ],
+            "setting": loaded,
+        }
+        (tmp_path / "report").write_text(json.dumps(report))
+        sent = await run(
+            HTTPIE,
+            "--ignore-stdin",
+            "--headers",
+            "POST",
+            f"{base}/report",
+            "Content-Type:application/json",
+            f"@{tmp_path / 'report'}",
+        )
+        assert "204" in sent.splitlines()[0]
+        await watch.until(is_converged)
+        beat = json.dumps({"messageVer": "1", "node": report["node"]})
+        assert (
+            await run(
+                "curl",
+                "-s",
+                "-w",
+                "%{http_code}",
+                "-H",
+                "Content-Type: application/json",
+                "-d",
+                beat,
+                f"{base}/report",
+            )
+            == "204"
+        )
+
+
+async def test_a_node_whose_addresses_change_at_run_time_does_not_drift(stage):
+    info = {"connect": "c", "tag": "type=parent;", "schedule": "* * * * * *"}
+    hosting = {"hosting": [{"name": "a.com"}]}
+    nodelist = {
+        "enable": True,
+        "feed": {"type": "awssdk3", "info": info},
+        "feedback": {"type": "setting;api;", "info": hosting},
+    }
+    connection = [
+        {"name": "c", "type": "awssdk3", "info": {"accessKeyId": "a", "secretAccessKey": "b", "region": "r"}}
+    ]
+    server = {"connection": connection, "features": {"nodelist": nodelist}}
+    document = {
+        "meta": {"version": "v1"},
+        "env": {"management": {**MANAGEMENT, "server": server}},
+        "hosting": [{"name": "a.com", "listen": "*:80", "origin": {"address": ["10.0.0.1"]}}],
+    }
+    stage.repository.commit({"s.json": json.dumps(document)})
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+        before = stage.changes()
+        world = stage.simulation.world("edge")
+        world.instances["type=parent"] = ("5.5.5.5",)
+        await wait_until(lambda: world.get_origin("n1", "a.com") == ["5.5.5.5"])
+        await asyncio.sleep(3)
+        assert is_converged(await watch.states())
+    assert stage.changes() == before
+
+
+HTTPIE = str(Path(sys.executable).parent / "http")
+
+
+async def run(*command):
+    """What a program writes."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return output.decode()
+
+
+def feed_url(stage, node):
+    """The URL that a node polls for its setting."""
+    running = stage.simulation.world("edge").state(node).running
+    return running["env"]["management"]["server"]["features"]["setting"]["feed"]["info"]["url"]
