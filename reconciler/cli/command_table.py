@@ -27,6 +27,7 @@ _SUMMARIES = {
     "state": "list the fleets that this host remembers; back up, restore, check",
     "check": "explore every possible execution of a plan, with faults",
     "rollback": "apply an earlier revision",
+    "purge": "remove content from the caches of nodes",
     "validate": "show all errors in the files, without reading a node",
     "import": "write the desired state from what running nodes show",
     "render": "show the settings of a node, and where each value comes from",

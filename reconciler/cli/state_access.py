@@ -67,15 +67,15 @@ class StateAccess:
             return self.stack.enter_context(open_store(self.folder.path))
         return OrdersToWatch(self.running_watch.path)
 
-    def ask_watch(self, request: Mapping[str, str]) -> tuple[dict[str, Any], bytes]:
-        """The watch's answer to a request, and the bytes after it.
+    def ask_watch(self, request: Mapping[str, str], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """The watch's answer to a request, and the bytes after it; `body` follows the request.
 
         Raises:
             StateError: the watch refuses, or does not answer.
         """
         with tempfile.TemporaryDirectory(prefix="reconcile-") as folder:
             file = Path(folder) / "answer"
-            answer, size = self._send(request, into=file)
+            answer, size = self._send(request, into=file, body=body)
             return answer, file.read_bytes() if size else b""
 
     @property
@@ -85,9 +85,9 @@ class StateAccess:
             raise StateError(f"no running watch uses the state {self.folder}")
         return self.watch
 
-    def _send(self, request: Mapping[str, str], into: Path) -> tuple[dict[str, Any], int]:
+    def _send(self, request: Mapping[str, str], into: Path, body: bytes = b"") -> tuple[dict[str, Any], int]:
         try:
-            return send_request(self.running_watch.path, request, into=into)
+            return send_request(self.running_watch.path, request, into=into, body=body)
         except OSError as error:
             reason = error.strerror or os.strerror(error.errno or 0)
             raise StateError(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from itertools import chain, repeat
-from typing import Final
+from typing import Any, Final
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import fingerprint
 from reconciler.core.fields import resolve_amount
 from reconciler.core.rollout_rules import Rollout
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
 
 
 class OperationState(StrEnum):
@@ -91,6 +92,30 @@ class Operation:
     waves: tuple[tuple[str, ...], ...] = ()
     results: Mapping[str, OperationResult] = field(default_factory=dict)
 
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON; `load_operation` reads it."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "cluster": self.cluster,
+            "targets": list(self.targets),
+            "actor": asdict(self.actor),
+            "at": format_timestamp(self.at),
+            "deadline": format_timestamp(self.deadline),
+            "direct": self.direct,
+            "waves": [list(wave) for wave in self.waves],
+            "results": [
+                {
+                    "node": one.node,
+                    "state": one.state.value,
+                    "reason": one.reason,
+                    "totals": dict(one.totals),
+                    "at": format_timestamp(one.at) if one.at else None,
+                }
+                for one in (self.result(node) for node in self.nodes)
+            ],
+        }
+
     @property
     def nodes(self) -> tuple[str, ...]:
         """All its nodes, in order."""
@@ -127,6 +152,32 @@ class Operation:
     def digest(self) -> str:
         """Fingerprint of what it does, which an approval is bound to; equal for the same request."""
         return fingerprint([self.kind, self.cluster, self.targets, self.direct, self.waves])
+
+
+def load_operation(plain: Mapping[str, Any]) -> Operation:
+    """The operation that `Operation.plain` gave."""
+    results = {
+        one["node"]: OperationResult(
+            one["node"],
+            OperationState(one["state"]),
+            one["reason"],
+            one["totals"],
+            parse_timestamp(one["at"]) if one["at"] else None,
+        )
+        for one in plain["results"]
+    }
+    return Operation(
+        id=plain["id"],
+        kind=plain["kind"],
+        cluster=plain["cluster"],
+        targets=tuple(plain["targets"]),
+        actor=Actor(**plain["actor"]),
+        at=parse_timestamp(plain["at"]),
+        deadline=parse_timestamp(plain["deadline"]),
+        direct=plain["direct"],
+        waves=tuple(tuple(wave) for wave in plain["waves"]),
+        results=results,
+    )
 
 
 def divide_into_waves(

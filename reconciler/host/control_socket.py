@@ -1,6 +1,6 @@
 """The socket through which commands reach a running watch: its place, its peer, its messages.
 
-A request is one line of JSON, and so is the answer; the bytes of a file may follow it. Both sides ask the
+A request is one line of JSON, and so is the answer; the bytes of a file may follow each. Both sides ask the
 kernel for the identity of the other: there is no password and no network access.
 """
 
@@ -27,6 +27,9 @@ VARIABLE: Final = "RUNTIME_DIRECTORY"
 
 LARGEST: Final = 64 * 1024
 """Largest request, and largest first line of an answer, in bytes."""
+
+LARGEST_BODY: Final = 64 * 1024 * 1024
+"""Largest body after a request, in bytes."""
 
 SECONDS: Final = 5.0
 """Seconds that one side waits for the other."""
@@ -192,7 +195,7 @@ def _greet(folder: Path) -> Iterator[tuple[Path, dict[str, Any] | Exception]]:
 
 
 def send_request(
-    path: Path, request: Mapping[str, Any], into: Path | None = None
+    path: Path, request: Mapping[str, Any], into: Path | None = None, *, body: bytes = b""
 ) -> tuple[dict[str, Any], int]:
     """The answer of a watch to one request, and the number of bytes received after it.
 
@@ -200,6 +203,7 @@ def send_request(
         path: the socket.
         request: `do` names the order.
         into: file for the bytes that follow the answer.
+        body: sent after the request, at most `LARGEST_BODY` bytes.
 
     Raises:
         OSError: no answer, or not in time.
@@ -214,7 +218,8 @@ def send_request(
                 remedy="check which user runs it",
             )
         with suppress(BrokenPipeError, ConnectionResetError):  # it may refuse this user before reading
-            connection.sendall(json.dumps(dict(request)).encode() + b"\n")
+            sized = {**request, "bytes": str(len(body))} if body else dict(request)
+            connection.sendall(json.dumps(sized).encode() + b"\n" + body)
         with connection.makefile("rb") as stream:
             while (line := stream.readline(LARGEST)) == WORKING:
                 continue  # each such line starts the timeout again

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import fingerprint
+from reconciler.core.diagnostic_json import to_plain_violation
 from reconciler.core.guard import GuardContext, apply_overrides
 from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import Observed
-from reconciler.core.operations import Operation, divide_into_waves
+from reconciler.core.operations import Operation, divide_into_waves, load_operation
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.desired.fleet import Fleet, add_desired_state
@@ -90,6 +91,25 @@ class OperationPlan:
     targets: tuple[OperationTarget, ...]
     clusters: tuple[PlannedOperation, ...]
 
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON; `load_operation_plan` reads it."""
+        return {
+            "kind": self.kind,
+            "targets": [{"target": one.text, "extent": one.extent} for one in self.targets],
+            "high_risk": self.is_high_risk,
+            "id": self.digest,
+            "clusters": [
+                {
+                    "id": planned.operation.digest,
+                    "operation": planned.operation.plain(),
+                    "remarks": list(planned.remarks),
+                    "violations": [to_plain_violation(one) for one in planned.violations],
+                    "approved": planned.is_approved,
+                }
+                for planned in self.clusters
+            ],
+        }
+
     @property
     def is_high_risk(self) -> bool:
         """Whether a target covers at least a whole host."""
@@ -102,14 +122,41 @@ class OperationPlan:
 
     @property
     def polling_nodes(self) -> tuple[str, ...]:
-        """The nodes that get it at their next poll, as `cluster/node`."""
-        operations = (planned.operation for planned in self.clusters)
+        """The nodes that get it at their next poll, as `cluster/node`; only of clusters that may get it."""
+        operations = (planned.operation for planned in self.clusters if not planned.violations)
         return tuple(f"{one.cluster}/{node}" for one in operations if not one.direct for node in one.nodes)
 
     @property
     def digest(self) -> str:
         """Fingerprint of what it does; another one needs another consent."""
         return fingerprint([planned.operation.digest for planned in self.clusters])
+
+
+def load_operation_plan(plain: Mapping[str, Any]) -> OperationPlan:
+    """The plan that `OperationPlan.plain` gave."""
+    return OperationPlan(
+        plain["kind"],
+        tuple(OperationTarget(one["target"], one["extent"]) for one in plain["targets"]),
+        tuple(
+            PlannedOperation(
+                load_operation(one["operation"]),
+                tuple(one["remarks"]),
+                tuple(
+                    Diagnostic(
+                        Severity.ERROR,
+                        violation["code"],
+                        violation["message"],
+                        violation["remedy"],
+                        target=violation["target"],
+                        hold=True,
+                    )
+                    for violation in one["violations"]
+                ),
+                one["approved"],
+            )
+            for one in plain["clusters"]
+        ),
+    )
 
 
 def list_operation_clusters(

@@ -11,6 +11,7 @@ from typing import TextIO, cast
 
 from prometheus_client import disable_created_metrics
 
+from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
@@ -95,6 +96,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             perform=perform,
             store=store,
             node_server=None if store is None else choose_node_server(options, drivers),
+            operator=Operator(reader, store) if store is not None else None,
         )
         return aio.run_until_signal(watch.run())
 

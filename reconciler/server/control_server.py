@@ -1,4 +1,4 @@
-"""Answers commands of this host's users at the control socket: orders, rollbacks, a copy of the store."""
+"""Answers commands of this host's users at the control socket: orders, rollbacks, operations, copies."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import get_current_actor, get_user_name
 from reconciler.host.control_socket import (
     LARGEST,
+    LARGEST_BODY,
     RUNTIME,
     SECONDS,
     WORKING,
@@ -31,8 +32,10 @@ from reconciler.host.control_socket import (
     get_peer,
     listen_on_socket,
 )
+from reconciler.planning.plan_operation import OperationRequest
 from reconciler.ports.store import Store
 from reconciler.server.logs import Log, log_defect
+from reconciler.server.operations import OperationService
 from reconciler.server.rollbacks import Answer, RollbackRequest, RollbackRunner
 from reconciler.server.watch_options import WatchOptions
 from reconciler.store.factory import back_up_store
@@ -60,12 +63,14 @@ class ControlServer:
         store: where orders are written; None for a dry run, which accepts none.
         log: gets a line for each order.
         rollbacks: runs rollbacks; None for a dry run.
+        operations: plans and records operations; None for a dry run.
     """
 
     options: WatchOptions
     store: Store | None
     log: Log
     rollbacks: RollbackRunner | None = None
+    operations: OperationService | None = None
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answer_tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _rollback_tasks: set[asyncio.Task[Answer]] = field(default_factory=set)
@@ -139,6 +144,9 @@ class ControlServer:
             if request.get("do") == "rollback":
                 await self._answer_rollback(request, peer, writer)
                 return
+            if request.get("do") in {"operate", "look at operations"}:
+                await self._answer_operation(request, await _read_body(request, reader), peer, writer)
+                return
             async with asyncio.timeout(6 * SECONDS):
                 if request.get("do") == "copy":
                     await self._send_copy(writer)
@@ -146,7 +154,7 @@ class ControlServer:
                 answer = await self._execute_order(request, peer)
         except ReconcilerError as error:
             answer = {"error": error.message, "remedy": error.remedy}
-        except ValueError:
+        except (ValueError, asyncio.IncompleteReadError):
             answer = {"error": "invalid request", "remedy": "use the same program version as the watch"}
         except (OSError, TimeoutError):
             raise
@@ -172,15 +180,32 @@ class ControlServer:
         # A task of its own: a caller that disconnects must not stop a rollback between two steps.
         if wanted.plan:
             self.log.info("order accepted", order="rollback", user=by.user, process=peer.process, **texts)
-        # Each line restarts the timeout of the caller: planning a rollback may take minutes.
-        while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
-            async with asyncio.timeout(SECONDS):
-                writer.write(WORKING)
-                await writer.drain()
-        answer, data = work.result()
-        async with asyncio.timeout(6 * SECONDS):
-            writer.write(json.dumps({"ok": True, "bytes": len(data), **answer}).encode() + b"\n" + data)
-            await writer.drain()
+        await _send_result(work, writer)
+
+    async def _answer_operation(
+        self, request: Mapping[str, str], body: bytes, peer: Peer, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer with the plan of an operation, with what was recorded, or with how far it is."""
+        if self.operations is None:
+            raise _make_dry_run_error()
+        by, do = _identify_actor(request, peer), _get_text(request, "do")
+        if do == "operate":
+            targets = json.loads(body)
+            if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
+                raise ValueError("not a list of targets")
+            texts = {key: _get_text(request, key) for key in ("kind", "cluster")}
+            asked = OperationRequest(
+                targets=tuple(targets), direct=_get_text(request, "direct") == "yes", **texts
+            )
+            plan = _get_text(request, "plan")
+            if plan:
+                self.log.info(
+                    "order accepted", order=asked.kind, user=by.user, process=peer.process, plan=plan
+                )
+            work = asyncio.create_task(self.operations.run(asked, plan, by))
+        else:
+            work = asyncio.create_task(self.operations.look(_get_text(request, "ids").split()))
+        await _send_result(work, writer)
 
     def _refuse_stranger(self, peer: Peer) -> None:
         """Accept root, the watch's own user and members of `operators`.
@@ -247,6 +272,32 @@ class ControlServer:
                 while piece := opened.read(256 * 1024):
                     writer.write(piece)
                     await writer.drain()
+
+
+async def _send_result(work: asyncio.Task[Answer], writer: asyncio.StreamWriter) -> None:
+    """Send the result of work that may take long, and the bytes after it."""
+    # Each line restarts the timeout of the caller: planning may take minutes.
+    while not (await asyncio.wait({work}, timeout=SECONDS / 2))[0]:
+        async with asyncio.timeout(SECONDS):
+            writer.write(WORKING)
+            await writer.drain()
+    answer, data = work.result()
+    async with asyncio.timeout(6 * SECONDS):
+        writer.write(json.dumps({"ok": True, "bytes": len(data), **answer}).encode() + b"\n" + data)
+        await writer.drain()
+
+
+async def _read_body(request: Mapping[str, str], reader: asyncio.StreamReader) -> bytes:
+    """The bytes after a request.
+
+    Raises:
+        ValueError: their number is missing, invalid or too large, or there are fewer.
+    """
+    size = int(_get_text(request, "bytes") or "0")
+    if not 0 <= size <= LARGEST_BODY:
+        raise ValueError("too many bytes")
+    async with asyncio.timeout(6 * SECONDS):
+        return await reader.readexactly(size)
 
 
 def _parse_request(line: bytes) -> Mapping[str, str]:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypeAlias
 
 from reconciler import __version__
+from reconciler.api.operator import Operator
 from reconciler.core.change_windows import find_active_freeze
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
@@ -29,6 +30,7 @@ from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.nodes.node_server import NodeServer
+from reconciler.server.operations import OperationService
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.supervision import Report, Supervision, is_set_within
@@ -68,6 +70,7 @@ class Watch:
         perform: runs one pass over one cluster.
         store: journal and history; None for a dry run.
         node_server: makes the server for nodes that poll; None without one.
+        operator: performs operations; None for a dry run.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Watch:
         perform: PassRunner,
         store: Store | None,
         node_server: NodeServerStart | None = None,
+        operator: Operator | None = None,
     ) -> None:
         self._node_server = node_server
         self._options, self._log, self._source, self._store = options, log, source, store
@@ -98,6 +102,9 @@ class Watch:
             interval=options.interval,
         )
         self._cluster_loops = ClusterLoops(perform, self._context, self._tasks.spawn, only=options.only)
+        self._operations = (
+            OperationService(operator, self._cluster_loops, self._tasks.stop) if operator else None
+        )
         self._source_loop = SourceLoop(
             self._context,
             source,
@@ -143,7 +150,9 @@ class Watch:
         if (store := self._store) is not None:
             spawn(partial(self._check_store, store), "store")
             rollbacks = RollbackRunner(options, store, stop)
-        control = ControlServer(options, store, self._log, rollbacks)
+        if self._operations is not None:
+            spawn(self._operations.serve, "operations")
+        control = ControlServer(options, store, self._log, rollbacks, self._operations)
         spawn(lambda: control.serve(stop), "control")
         source = self._source
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:

@@ -23,18 +23,14 @@ from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import wait_for_lock
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
-from reconciler.store.sqlite.turns import share_turns
 
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds to wait for another process that is writing."""
 
-_TRY = 20
-"""Milliseconds of one attempt while another process writes.
-
-SQLite sleeps longer from attempt to attempt: after many, it would find the file free only by luck.
-"""
+_TRY = 500
+"""Milliseconds of one attempt while another process writes; `close` never waits longer."""
 
 _GROUP = 100
 """Writes of one transaction: a longer one would keep other processes waiting."""
@@ -115,7 +111,6 @@ class Database:
         if opening.exception() is not None:
             self._thread.shutdown()
         self._connection, self._identity = opening.result()
-        self._turns = share_turns(path)
         self._closing = False
         self._pending: deque[_Pending[Any]] = deque()
 
@@ -172,7 +167,7 @@ class Database:
         if not group:  # an earlier call has written it
             return
         try:
-            self._repeat(partial(self._take_turn, group))
+            self._repeat(partial(self._try_group, group))
         except BaseException as error:  # noqa: BLE001  (each caller gets it)
             for one in group:
                 one.future.set_exception(error)
@@ -202,11 +197,6 @@ class Database:
                 f"the state file {self._path} cannot store the text {ascii(error.object)[:80]}",
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
-
-    def _take_turn(self, group: Sequence[_Pending[Any]]) -> None:
-        # Given up between two attempts, so that nobody in this process waits for another process twice.
-        with self._turns.take():
-            self._try_group(group)
 
     def _try_group(self, group: Sequence[_Pending[Any]]) -> None:
         def write(connection: sqlite3.Connection) -> None:

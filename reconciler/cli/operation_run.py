@@ -1,0 +1,268 @@
+"""An operation from the command line: plan, show, ask, record, follow; here or through the running watch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol
+
+from reconciler.api.operator import Operator
+from reconciler.api.reader import Reader
+from reconciler.cli.options import PlanFormat
+from reconciler.cli.render import operations as rendered
+from reconciler.cli.render.values import format_count
+from reconciler.cli.run_options import RunOptions
+from reconciler.cli.state_access import StateAccess
+from reconciler.cli.terminal import Terminal, catch_stop_signal
+from reconciler.core.actor import Actor
+from reconciler.core.operations import OPEN_STATES, Operation, OperationState, load_operation
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import GuardRefusal, UsageError
+from reconciler.host import aio
+from reconciler.planning.plan_operation import OperationPlan, OperationRequest, load_operation_plan
+from reconciler.ports.store import Store
+from reconciler.store.factory import open_store
+from reconciler.text.one_line import join_some
+
+DONE, NOT_DONE, IN_PART = 0, 1, 5
+
+_STOPPING: Final = (
+    "Stopping: calls in progress are completed. The operation stays recorded: a running watch continues it, "
+    "and so does the next command for the cluster. `reconcile history operations` lists it.\n"
+)
+
+LOOK: Final = 0.5
+"""Seconds between two looks at an operation that the watch performs."""
+
+_MOST_NAMED: Final = 5
+
+
+class OperationPlace(Protocol):
+    """Where an operation is planned and performed."""
+
+    async def plan(self, request: OperationRequest) -> OperationPlan:
+        """Plan it.
+
+        Raises:
+            ReconcilerError: it cannot be planned.
+        """
+
+    async def begin(self, plan: OperationPlan) -> tuple[Operation, ...]:
+        """Record it.
+
+        Raises:
+            ReconcilerError: it is refused, or something else would be done now.
+        """
+
+    async def look(self, ids: Sequence[str]) -> tuple[Operation, ...]:
+        """How far these operations are."""
+
+    async def follow(self, ids: Sequence[str], stop: asyncio.Event) -> None:
+        """Return when these operations are over, or `stop` is set."""
+
+
+@dataclass(slots=True)
+class OperationsHere:
+    """Plans and performs operations in this process, for a fleet whose nodes can be called."""
+
+    reader: Reader
+    store: Store
+    actor: Actor
+    _fleet: Fleet | None = field(default=None, repr=False)
+
+    @property
+    def _operator(self) -> Operator:
+        return Operator(self.reader, self.store)
+
+    async def plan(self, request: OperationRequest) -> OperationPlan:
+        self._fleet = await self.reader.read_fleet()
+        plan = await self._operator.plan(request, self._fleet)
+        if polling := plan.polling_nodes:
+            raise UsageError(
+                f"{format_count(len(polling), 'node')} can only be reached when they poll "
+                f"({join_some(polling, _MOST_NAMED)}), and no watch runs with this state; nothing was done",
+                remedy="start `reconcile watch`; add --direct to call nodes that have an address",
+            )
+        return plan
+
+    async def begin(self, plan: OperationPlan) -> tuple[Operation, ...]:
+        assert self._fleet is not None
+        return await self._operator.begin(plan, self.actor, self._fleet)
+
+    async def look(self, ids: Sequence[str]) -> tuple[Operation, ...]:
+        return tuple([await self.store.operation(name) for name in ids])
+
+    async def follow(self, ids: Sequence[str], stop: asyncio.Event) -> None:
+        fleet = self._fleet
+        assert fleet is not None
+        await self._operator.perform(lambda: fleet, stop, until=frozenset(ids))
+
+
+@dataclass(slots=True)
+class OperationsByWatch:
+    """Lets the running watch plan and perform operations, with its own source and options."""
+
+    access: StateAccess
+    actor: Actor
+    _request: OperationRequest | None = None
+
+    async def plan(self, request: OperationRequest) -> OperationPlan:
+        self._request = request
+        return load_operation_plan(self._ask(""))
+
+    async def begin(self, plan: OperationPlan) -> tuple[Operation, ...]:
+        # The second request names the plan that was shown: if the watch now plans another one, it refuses.
+        return tuple(load_operation(one) for one in self._ask(plan.digest))
+
+    async def look(self, ids: Sequence[str]) -> tuple[Operation, ...]:
+        _, data = self.access.ask_watch({"do": "look at operations", "ids": " ".join(ids)})
+        return tuple(load_operation(one) for one in json.loads(data))
+
+    async def follow(self, ids: Sequence[str], stop: asyncio.Event) -> None:
+        while not stop.is_set() and not all(one.is_over for one in await self.look(ids)):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK)
+
+    def _ask(self, plan: str) -> Any:
+        request = self._request
+        assert request is not None
+        asked = {
+            "do": "operate",
+            "kind": request.kind,
+            "cluster": request.cluster,
+            "direct": "yes" if request.direct else "",
+            "by": self.actor.encode(),
+            "plan": plan,
+        }
+        _, data = self.access.ask_watch(asked, json.dumps(request.targets).encode())
+        return json.loads(data)
+
+
+@contextmanager
+def choose_place(options: RunOptions, access: StateAccess) -> Iterator[OperationPlace]:
+    """Where an operation is performed: by the watch that uses the state, else in this process.
+
+    Args:
+        options: `source` is empty where the command does not name one.
+        access: the state and its watch.
+
+    Raises:
+        UsageError: this user cannot open the state, and an option contradicts the watch's own.
+        ReconcilerError: the source cannot be found, or the state cannot be opened.
+    """
+    watch = access.watch
+    by_watch = watch is not None and not watch.dry_run
+    is_own = options.source in {"", watch.source if watch else ""}
+    # One process for each fleet: nodes that poll can be reached by the watch alone, and it follows what it
+    # sends after this command has ended.
+    if by_watch and is_own and not options.path and options.trust is None:
+        yield OperationsByWatch(access, options.actor)
+        return
+    if not access.is_open:
+        raise UsageError(
+            f"this user cannot open the state {access.folder}; instead, the watch ({watch}) sends it, from "
+            "its own source and with its own options",
+            remedy="leave out --source, --path and the options for signers, or run the command as root",
+        )
+    own = replace(options, source=options.source or ".")
+    reader = Reader(
+        own.locate(trust=own.trust, state=own.required_state.path), host=own.host, is_applying=True
+    )
+    with open_store(own.required_state.path, keep=own.keep) as store:
+        yield OperationsHere(reader, store, own.actor)
+
+
+def run_operation(
+    place: OperationPlace, request: OperationRequest, terminal: Terminal, *, yes: bool, form: PlanFormat
+) -> int:
+    """Plan, show, ask, record, follow, report; gives the exit status.
+
+    Args:
+        place: where it is planned and performed.
+        request: what is asked for.
+        terminal: where to show and ask.
+        yes: whether to send an operation of low risk without asking.
+        form: of the result.
+
+    Raises:
+        ReconcilerError: it cannot be planned or recorded, or nobody can confirm.
+    """
+    plan = aio.run_until_signal(place.plan(request))
+    released = [planned for planned in plan.clusters if not planned.violations]
+    if form is PlanFormat.TEXT or not yes or not released:
+        terminal.remark(rendered.render_operation_plan(plan, layout=terminal.layout) + "\n")
+    if not released:
+        _print(plan, (), form, terminal, GuardRefusal.exit_status)
+        return GuardRefusal.exit_status
+    if not _is_agreed(plan, terminal, yes=yes):
+        terminal.remark("Nothing was done.\n")
+        return NOT_DONE
+    begun = aio.run_until_signal(place.begin(plan))
+    for operation in begun:
+        terminal.remark(f"{operation.cluster}: {operation.kind} {operation.id} is recorded\n")
+    found = aio.run_until_signal(_follow(place, [one.id for one in begun], terminal))
+    status = get_operation_exit_status(found)
+    if status == DONE and plan.violations:
+        status = IN_PART
+    _print(plan, found, form, terminal, status)
+    return status
+
+
+def get_operation_exit_status(operations: Sequence[Operation]) -> int:
+    """0 if every node reported success, 1 if none did, 5 otherwise."""
+    states = [one.result(node).state for one in operations for node in one.nodes]
+    if all(state is OperationState.DONE for state in states):
+        return DONE
+    return IN_PART if OperationState.DONE in states or not OPEN_STATES.isdisjoint(states) else NOT_DONE
+
+
+def _is_agreed(plan: OperationPlan, terminal: Terminal, *, yes: bool) -> bool:
+    """Whether the operator wants it.
+
+    Raises:
+        UsageError: nobody can answer.
+    """
+    released = [planned for planned in plan.clusters if not planned.violations]
+    nodes = sum(len(planned.operation.nodes) for planned in released)
+    question = f"{plan.kind.capitalize()} this on {format_count(nodes, 'node')}?"
+    # --yes in a script is for routine. A whole host empties a cache that the origin has to fill again.
+    if plan.is_high_risk:
+        if all(planned.is_approved for planned in released):
+            return True
+        ids = ", ".join(planned.operation.digest for planned in released if not planned.is_approved)
+        remedy = f"run it on a terminal, or approve it before: `reconcile approve ID`; id: {ids}"
+        return terminal.get_consent(f"High risk. {question}", verb=plan.kind, remedy=remedy)
+    remedy = "add --yes to send it without asking"
+    return yes or terminal.get_consent(question, verb=plan.kind, remedy=remedy)
+
+
+async def _follow(place: OperationPlace, ids: Sequence[str], terminal: Terminal) -> tuple[Operation, ...]:
+    """Follow operations to their end, with a line for each change; gives what came of them."""
+    with catch_stop_signal(lambda: terminal.remark(_STOPPING)) as stop:
+        following = asyncio.create_task(place.follow(ids, stop))
+        shown: dict[str, str] = {}
+        while not following.done():
+            await asyncio.wait({following}, timeout=LOOK)
+            for operation in await place.look(ids):
+                counts = rendered.describe_states(operation)
+                if shown.get(operation.id, "") != counts:
+                    shown[operation.id] = counts
+                    terminal.remark(f"{operation.cluster}: {counts}\n")
+        following.result()
+        return await place.look(ids)
+
+
+def _print(
+    plan: OperationPlan, found: Sequence[Operation], form: PlanFormat, terminal: Terminal, status: int
+) -> None:
+    match form:
+        case PlanFormat.TEXT:
+            blocks = [rendered.render_operation(one, layout=terminal.layout) for one in found]
+            terminal.say("\n" + "\n".join(blocks) if blocks else "")
+        case PlanFormat.JSON:
+            terminal.say(rendered.render_operations_json(found, plan, status=status))
+        case PlanFormat.MARKDOWN:
+            terminal.say(rendered.render_operation_plan_markdown(plan, found))

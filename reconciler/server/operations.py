@@ -1,0 +1,107 @@
+"""Operations in a running watch: planned and recorded on request, performed by a loop of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from reconciler.api.operator import Operator
+from reconciler.core.actor import Actor
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import StateError, UsageError, WorldChanged
+from reconciler.planning.plan_operation import OperationRequest
+from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.supervision import is_set_within
+
+Answer: TypeAlias = tuple[dict[str, Any], bytes]
+"""The answer as plain data, and the bytes that follow it."""
+
+_RETRY: Final = 2.0
+"""Seconds before operations are taken up again after the store failed."""
+
+MOST_IDS: Final = 1_000
+"""Operations of one request; a fleet has no more clusters."""
+
+_PAUSE: Final = 0.2
+"""Seconds between two looks for the first fleet."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationService:
+    """Plans, records and performs operations of the watched fleet.
+
+    A loop of its own performs them, so that neither a rollout nor its soak time delays a purge.
+
+    Args:
+        operator: of the watch's source and store.
+        cluster_loops: has the newest fleet.
+        stop: once set, nothing more is sent.
+    """
+
+    operator: Operator
+    cluster_loops: ClusterLoops
+    stop: asyncio.Event
+
+    async def serve(self) -> None:
+        """Perform open operations until `stop`, those of an earlier process too."""
+        while self.cluster_loops.fleet is None:
+            if await is_set_within(self.stop, _PAUSE):
+                return
+        while not self.stop.is_set():
+            # The check of the store reports it, and `/readyz` shows it: nothing is sent that is not recorded.
+            with suppress(StateError):
+                await self.operator.perform(self._get_fleet, self.stop)
+            await is_set_within(self.stop, _RETRY)
+
+    async def run(self, request: OperationRequest, plan: str, actor: Actor) -> Answer:
+        """Give the plan of an operation, or record exactly the plan that the operator confirmed.
+
+        Args:
+            request: what is asked for.
+            plan: digest of the confirmed plan; empty to get the plan.
+            actor: who asks.
+
+        Raises:
+            ReconcilerError: it cannot be planned or recorded, or the plan has changed.
+        """
+        fleet = self._get_fleet()
+        found = await self.operator.plan(request, fleet)
+        if not plan:
+            return {}, json.dumps(found.plain()).encode()
+        if self.stop.is_set():
+            raise StateError("the watch is stopping; nothing was recorded", remedy="repeat it afterwards")
+        # The operator confirmed exactly one plan; another one needs another confirmation.
+        if found.digest != plan:
+            raise WorldChanged(
+                "the fleet has changed since the plan was shown; nothing was recorded",
+                remedy="run the command again and check the new plan",
+            )
+        begun = await self.operator.begin(found, actor, fleet)
+        return {}, json.dumps([one.plain() for one in begun]).encode()
+
+    async def look(self, ids: Sequence[str]) -> Answer:
+        """How far operations are.
+
+        Raises:
+            UsageError: there is no such operation, or they are too many.
+        """
+        if len(ids) > MOST_IDS:
+            raise UsageError(f"more than {MOST_IDS:,} operations", remedy="ask for fewer")
+        found = [await self.operator.store.operation(name) for name in ids]
+        return {}, json.dumps([one.plain() for one in found]).encode()
+
+    def _get_fleet(self) -> Fleet:
+        """The newest fleet.
+
+        Raises:
+            StateError: the watch has not read its source yet.
+        """
+        if self.cluster_loops.fleet is None:
+            raise StateError(
+                "the watch has not read its source yet; nothing was done", remedy="try again in a moment"
+            )
+        return self.cluster_loops.fleet
