@@ -362,3 +362,43 @@ def feed_url(stage, node):
     """The URL that a node polls for its setting."""
     running = stage.simulation.world("edge").state(node).running
     return running["env"]["management"]["server"]["features"]["setting"]["feed"]["info"]["url"]
+
+
+async def test_nodes_that_poll_for_the_package_itself_get_it_with_its_files(stage):
+    files = {"certs/a.pem": b"certificate", "geoip/a.mmdb": bytes(range(256)) * 4000}
+    management = {
+        **MANAGEMENT,
+        "server": {"features": {"setting": {"feed": {"type": "tgzPolling"}}}},
+    }
+
+    def text(version):
+        return json.dumps({"meta": {"version": version}, "env": {"management": management}})
+
+    changes = {"s.json": text("v1"), "fleet.json": stage.fleet_file(resources=["certs/*", "geoip/*"])}
+    stage.repository.commit({**changes, **files})
+    async with stage.watching() as watch:
+        await watch.until(is_converged)
+        stage.repository.commit({"s.json": text("v2"), "certs/a.pem": b"renewed"})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+    world = stage.simulation.world("edge")
+    for name in NODES:
+        assert world.state(name).loaded.package.resources == {**files, "certs/a.pem": b"renewed"}
+    assert not world.complaints
+
+
+async def test_nodes_with_a_repository_check_it_out_when_they_are_asked(stage):
+    poll = {"server": f"http://{stage.server}", "every": "1s", "overdue": 10, "checkout": True}
+    stage.repository.commit({"fleet.json": stage.fleet_file(poll=poll)})
+    async with stage.watching() as watch:
+        await watch.until(is_converged)
+        world = stage.simulation.world("edge")
+        for name in NODES:
+            # Somebody commits the enrolled setting, with the URLs of its node, to the repository of the node.
+            own = {**world.state(name).running, **json.loads(setting("v2")), "env": None}
+            own["env"] = world.state(name).running["env"]
+            world.connect_repository(name, json.dumps(own).encode())
+        stage.repository.commit({"s.json": setting("v2")})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        await watch.until(is_converged)
+    assert not world.complaints

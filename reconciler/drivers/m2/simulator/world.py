@@ -237,6 +237,10 @@ class M2World(SimulatedWorld):
         self._change_itself(node, after)
         return reply
 
+    def connect_repository(self, node: str, text: bytes) -> None:
+        """Connect a git repository with a `setting.json` to the node, and nothing else in it."""
+        self._nodes[node] = replace(self._nodes[node], repository=machine.NodePackage(text, {}))
+
     def purge(self, node: str, request: NodeRequest) -> Reply:
         """Purge by a feed; see `load`."""
         state = self._nodes[node]
