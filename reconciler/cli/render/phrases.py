@@ -32,7 +32,17 @@ STATES = {
     State.SKIPPED: "not done",
 }
 _FEW = 4
-_UNREAD = frozenset({"node-refuses", "node-unauthorized", "node-unidentified", "node-unreachable"})
+_UNREAD = frozenset(
+    {
+        "node-not-enrolled",
+        "node-refuses",
+        "node-silent",
+        "node-unauthorized",
+        "node-unidentified",
+        "node-unreachable",
+        "setting-unproven",
+    }
+)
 """Codes of findings about a node whose state is unknown."""
 
 

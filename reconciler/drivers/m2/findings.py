@@ -63,7 +63,16 @@ def _report_unproven(
     polling = desired.entry.polling
     assert polling is not None
     place = f"{desired.entry.name}/{target.node}"
-    if isinstance(answer, Unreachable) and answer.liveness is Liveness.UNASKED and not target.bases:
+    is_unheard = isinstance(answer, Unreachable) and answer.liveness is Liveness.UNASKED
+    if is_unheard and not target.bases and target.tokens is None:
+        return Diagnostic(
+            Severity.NOTE,
+            "node-not-enrolled",
+            f"{target.node} polls, and this host has no state that shows what it has; it is not compared",
+            "nothing to do where changes are only checked",
+            target=place,
+        )
+    if is_unheard and not target.bases:
         return Diagnostic(
             Severity.WARNING,
             "node-not-enrolled",

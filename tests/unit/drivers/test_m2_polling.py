@@ -17,6 +17,7 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.secret import MASK, reveal
 from reconciler.core.step_status import StepStatus
+from reconciler.diagnostic import Severity
 from reconciler.drivers.m2.central_server.offered_parts import read_checkout, read_package
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.product import DRIVER
@@ -431,3 +432,42 @@ async def test_files_that_change_alone_need_a_report_about_their_offer():
     site.mailbox.load("edge-01")
     assert (await site.judge(step)).status is StepStatus.DONE
     assert read_package(site.mailbox.node("edge-01").offers[0][1]).resources() == {"a.pem": b"B"}
+
+
+async def test_without_a_state_a_node_that_polls_is_not_compared():
+    site = Site()
+    site.tokens = {}
+    site.transports = Transports()
+    plan = await site.plan()
+    assert plan.steps == ()
+    assert {(one.severity, one.code) for one in plan.findings} == {
+        (Severity.NOTE, "secret-unavailable"),
+        (Severity.NOTE, "node-not-enrolled"),
+    }
+
+
+async def test_settings_with_tokens_are_not_imported():
+    site = Site()
+    site.enrol()
+    desired = site.desired()
+    live = DRIVER.build_live_state(desired, await DRIVER.observe(desired, site.transports))
+    assert live.documents == {}
+    assert "tokens" in live.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ({"enable": False}, "/enable"),
+        ({"features": {"setting": {"enable": False}}}, "/features/setting/enable"),
+        ({"features": {"setting": {"feed": {"type": "kafkaSub"}}}}, "/features/setting/feed/type"),
+        ({"features": {"purge": {"feed": {"info": {"url": "https://x/p"}}}}}, "/features/purge/feed/info/url"),
+        ({"features": {"setting": {"feed": {"info": {"url": f"{SERVER}/mine"}}}}}, None),
+        ({"features": {"setting": {"feed": {"info": {"url": ""}}}}}, None),
+        ({"features": {"purge": {"enable": False, "feed": {"info": {"url": "https://x/p"}}}}}, None),
+    ],
+)
+def test_a_file_that_names_another_server_is_refused(server, place):
+    where = cluster_input(setting(env__management__server=server), deliver="poll", poll=POLL)
+    found = [one.pointer for one in DRIVER.examine(where) if one.code == "feed-elsewhere"]
+    assert found == ([f"/env/management/server{place}"] if place else [])
