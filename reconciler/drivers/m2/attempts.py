@@ -20,11 +20,11 @@ def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
     is_stamped = desired.entry.is_stamped
     found: dict[int, str] = {}
     for target in desired.targets:
-        content = target.common or target.content  # a new token is no new content
+        content = target.content.common or target.content  # a new token is no new content
         if id(content) not in found:
             own = content.unstamped if is_stamped else content.fingerprint
             found[id(content)] = plain_fingerprint([own, desired.files])
-    return {target.node: found[id(target.common or target.content)] for target in desired.targets}
+    return {target.node: found[id(target.content.common or target.content)] for target in desired.targets}
 
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:

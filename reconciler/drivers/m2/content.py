@@ -23,6 +23,7 @@ def make_content(
     meaning: Mapping[str, Any],
     fingerprints: Mapping[str, str],
     redaction_masks: Mapping[str, SectionMask],
+    common: Content | None = None,
 ) -> Content:
     """A setting with its fingerprints.
 
@@ -31,13 +32,13 @@ def make_content(
         meaning: its canonical form, by top-level key.
         fingerprints: top-level key -> fingerprint of the meaning, sorted by key.
         redaction_masks: top-level key -> what is not shown of the value.
+        common: see `Content`.
     """
     meta = meaning.get("meta")
     bare = {key: meta[key] for key in meta if key != "version"} if isinstance(meta, Mapping) else meta
     unstamped = {**fingerprints, "meta": canonical.fingerprint_clear(bare)}
-    return Content(
-        document, meaning, fingerprint(fingerprints), fingerprints, fingerprint(unstamped), redaction_masks
-    )
+    prints = (fingerprint(fingerprints), fingerprints, fingerprint(unstamped))
+    return Content(document, meaning, *prints, redaction_masks, common)
 
 
 class ContentTooLarge(ValueError):
@@ -62,6 +63,11 @@ class ContentCache:
     _sections: dict[tuple[str, bytes], tuple[Any, Any, str, SectionMask]] = field(
         init=False, default_factory=dict
     )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the different sections that are kept."""
+        return self._kept
 
     def read(self, body: bytes) -> Content:
         """The setting in a node's answer; of a repeated key the last one counts.

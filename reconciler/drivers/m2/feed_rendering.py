@@ -17,12 +17,11 @@ from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
-from reconciler.drivers.m2.canonical import fingerprint_clear
-from reconciler.drivers.m2.content import make_content
-from reconciler.drivers.m2.schema import Content, M2Desired, SectionMask
+from reconciler.drivers.m2.schema import Content, M2Desired
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
-from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL, find_missing_secrets
+from reconciler.drivers.m2.shared_contents import fill_content, replace_values
+from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL
 from reconciler.ports.node_store import NodeTokens
 from reconciler.text.json_pointer import make_pointer
 
@@ -184,23 +183,22 @@ def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Des
             continue
         content = _fill_urls(target.content, polling, own.current)
         payload = payloads[target.payload]
-        resources = {path: why for path, why in payload.missing.items() if path in desired.resources}
-        missing = find_missing_secrets(content.document, resources)
+        missing = {name: why for name, why in payload.missing.items() if why != UNKNOWN_URL}
         payloads[target.payload] = Payload(content.document, payload.resources, missing)
-        targets.append(replace(target, content=content, common=target.content, tokens=own))
+        targets.append(replace(target, content=content, tokens=own))
     return replace(desired, targets=tuple(targets), payloads=payloads)
 
 
 def _fill_urls(content: Content, polling: Polling, token: Secret) -> Content:
     """A setting with the URLs of one node; its meaning and fingerprints follow without a second reading."""
-    document, canonical = content.document, content.canonical
-    for feature, side, _, route in _list_sides(document):
-        path = (*SERVER, "features", feature, side, "info", "url")
-        url = Secret(make_url(polling, str(reveal(token)), route), reference=make_url(polling, MASK, route))
-        document, canonical = _put(document, path, url), _put(canonical, path, url)
-    fingerprints = {**content.fingerprints, "env": fingerprint_clear(canonical["env"])}
-    masks = {**content.redaction_masks, "env": SectionMask("env", canonical["env"])}
-    return make_content(document, canonical, fingerprints, masks)
+    clear = str(reveal(token))
+    values = {
+        (*SERVER, "features", feature, side, "info", "url"): Secret(
+            make_url(polling, clear, route), reference=make_url(polling, MASK, route)
+        )
+        for feature, side, _, route in _list_sides(content.document)
+    }
+    return fill_content(content, values, clear)
 
 
 def _list_sides(document: Any) -> Iterator[tuple[str, str, str, str]]:
@@ -228,8 +226,4 @@ def _is_fitting(feature: str, side: str, kind: str) -> bool:
 
 
 def _put(document: Any, path: Path, value: Any) -> dict[str, Any]:
-    """A copy of a document with a value at a path; objects that are missing on the way are made."""
-    key, *rest = path
-    held = dict(document) if isinstance(document, Mapping) else {}
-    held[str(key)] = _put(held.get(key), tuple(rest), value) if rest else value
-    return held
+    return replace_values(document, {path: value})

@@ -24,11 +24,12 @@ from reconciler.core.plan import Payload
 from reconciler.drivers.m2.central_server.http_dates import parse_http_date
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
-from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
+from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document
-from reconciler.drivers.m2.package import compute_digests, encode_setting
+from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
+from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
@@ -57,21 +58,16 @@ class EvidenceReader:
     """
 
     fresh: float
-    contents: ContentCache
+    contents: SharedContents
     resources: bool
 
-    def read(self, mail: NodeMail, known: Content | None = None) -> Observation[LoadedSetting]:
-        """What a node has loaded, as far as its mail proves it.
-
-        Args:
-            mail: of the node.
-            known: its desired setting, which need not be read again where it is the same.
-        """
+    def read(self, mail: NodeMail) -> Observation[LoadedSetting]:
+        """What a node has loaded, as far as its mail proves it."""
         if mail.heard is None:
             return Unreachable("it has never called", Liveness.UNASKED)
         report = _read_report(mail)
         try:
-            found = self._read_proof(mail, known)
+            found = self._read_proof(mail)
         except ContentTooLarge as error:
             return Unreachable(str(error), Liveness.ALIVE)
         if found is None:
@@ -82,7 +78,7 @@ class EvidenceReader:
             content,
             waiting=_read_waiting(mail, report),
             held=self._read_files(mail, content, report) if self.resources else None,
-            failed=self._read_failure(mail, report, known),
+            failed=self._read_failure(mail, report),
             reported=said,
             reported_step=step,
         )
@@ -92,10 +88,10 @@ class EvidenceReader:
         reason = f"what shows its setting is {age:.0f} s old, and {self.fresh:.0f} s count as fresh"
         return Stale(loaded, reason, age)
 
-    def _read_proof(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+    def _read_proof(self, mail: NodeMail) -> tuple[Content, float] | None:
         """The content that is proven, and the age of the proof."""
-        reported = self._read_reported(mail, known)
-        offered = self._read_labelled(mail, known)
+        reported = self._read_reported(mail)
+        offered = self._read_labelled(mail)
         if reported is None or offered is None:
             return reported or offered
         taken = min((one.taken_age for one in mail.offers if one.taken_age is not None), default=None)
@@ -104,10 +100,10 @@ class EvidenceReader:
         assert mail.content is not None
         return reported if taken is None or mail.content.age <= taken else offered
 
-    def _read_reported(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+    def _read_reported(self, mail: NodeMail) -> tuple[Content, float] | None:
         if mail.content is None:
             return None
-        content = self._read_content(mail.content.body, known)
+        content = self._read_content(mail.content.body)
         if content is None:
             return None
         age, label = mail.content.age, mail.label
@@ -119,27 +115,25 @@ class EvidenceReader:
             return None
         return content, label.age
 
-    def _read_labelled(self, mail: NodeMail, known: Content | None) -> tuple[Content, float] | None:
+    def _read_labelled(self, mail: NodeMail) -> tuple[Content, float] | None:
         label = mail.label
         if label is None or not label.text:
             return None
         for one in mail.offers:
             if one.taken_age is not None and one.is_label_unique and one.offer.label == label.text:
-                content = self._read_offered(one, known)
+                content = self._read_offered(one)
                 return (content, label.age) if content is not None else None
         return None
 
-    def _read_offered(self, offered: OfferedContent, known: Content | None) -> Content | None:
+    def _read_offered(self, offered: OfferedContent) -> Content | None:
         """The setting in an offer; None where this host cannot read it."""
         try:
-            return self._read_content(read_package(offered.parts).setting(), known)
+            return self._read_content(read_package(offered.parts).setting())
         except UnreadableParts:
             return None
 
-    def _read_content(self, body: bytes, known: Content | None) -> Content | None:
+    def _read_content(self, body: bytes) -> Content | None:
         """A setting; None where it is none."""
-        if known is not None and _is_same(body, known):
-            return known
         try:
             content = self.contents.read(body)
         except ContentTooLarge:
@@ -163,16 +157,14 @@ class EvidenceReader:
                 continue
             try:
                 package = read_package(one.parts)
-                offered = self._read_content(package.setting(), content)
+                offered = self._read_content(package.setting())
                 if offered is not None and offered.fingerprint == content.fingerprint:
                     return compute_digests(package.resources())
             except UnreadableParts:
                 continue
         return None
 
-    def _read_failure(
-        self, mail: NodeMail, report: Mapping[str, Any], known: Content | None
-    ) -> FailedOffer | None:
+    def _read_failure(self, mail: NodeMail, report: Mapping[str, Any]) -> FailedOffer | None:
         """The newest offer, where the node reported that it failed to load it."""
         if not mail.offers:
             return None
@@ -182,7 +174,7 @@ class EvidenceReader:
             return None
         offered = read_checkout(mail.offers[0].parts)
         if offered is None:
-            content = self._read_offered(mail.offers[0], known)
+            content = self._read_offered(mail.offers[0])
             offered = content.fingerprint if content is not None else ""
         if not offered:
             return None
@@ -199,7 +191,7 @@ class EvidenceReader:
             payload: what it is to get.
         """
         for one in mail.offers:
-            content = self._read_offered(one, None) if one.taken_age is not None else None
+            content = self._read_offered(one) if one.taken_age is not None else None
             if content is not None and content.fingerprint == before:
                 return one.parts
         found = self.read(mail)
@@ -220,10 +212,6 @@ def _format_version(content: Content) -> str:
     if isinstance(version, int | float) and not isinstance(version, bool):
         return str(normalise_whole(version))
     return version if isinstance(version, str) else ""
-
-
-def _is_same(body: bytes, known: Content) -> bool:
-    return body == encode_setting(known.document)
 
 
 def _make_unproven(mail: NodeMail, fresh: float) -> Unreachable:

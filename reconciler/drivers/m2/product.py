@@ -62,7 +62,6 @@ from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.package import PackageCache
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
 from reconciler.drivers.m2.schema import (
-    Content,
     ExpectedSetting,
     LoadedSetting,
     M2Cluster,
@@ -70,6 +69,7 @@ from reconciler.drivers.m2.schema import (
     M2Policy,
     NodeTarget,
 )
+from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.drivers.m2.undo import undo_delivery, undo_offer, undo_partial_delivery
 from reconciler.errors import NodeUnreachable
 from reconciler.host.defect_capture import capture_defects
@@ -100,6 +100,9 @@ from reconciler.secrets.redaction import RedactionMask
 
 MAX_PARALLEL_READS: Final = 128
 """Highest number of nodes that are read at the same time."""
+
+MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of the different settings that are kept from one step to the next."""
 
 T = TypeVar("T")
 
@@ -141,6 +144,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def __init__(self) -> None:
         self._packages = PackageCache()
+        self._shared = SharedContents(ContentCache())
+
+    def _get_shared(self) -> SharedContents:
+        """What nodes that poll showed at earlier steps: a run settles thousands of offers of one setting."""
+        if self._shared.contents.size > MAX_KEPT_BYTES:
+            self._shared = SharedContents(ContentCache())
+        return self._shared
 
     def build_lone_entry(self, document: Document) -> dict[str, Any]:
         return single_file.make_single_file_fleet(document)
@@ -158,7 +168,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
         contents, has_resources = ContentCache(MAX_SECTION_BYTES), bool(desired.resources)
-        polling, cluster = desired.entry.polling, desired.entry.name
+        polling, cluster, shared = desired.entry.polling, desired.entry.name, SharedContents(contents)
 
         async def read(client: Client, target: NodeTarget) -> Observation[LoadedSetting]:
             expected = desired.expected(target.content)
@@ -167,8 +177,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             )
             if polling is None:
                 return await reading()
-            mail = EvidenceReader(polling.fresh_seconds, contents, resources=has_resources)
-            found = await _read_mail(mail, cluster, target.node, transports.mailbox, target.content)
+            mail = EvidenceReader(polling.fresh_seconds, shared, resources=has_resources)
+            found = await _read_mail(mail, cluster, target.node, transports.mailbox)
             return await _complete(found, client, reading)
 
         return Observed(await _ask_nodes(desired, desired.targets, transports, read))
@@ -217,7 +227,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         async def read() -> Observation[LoadedSetting]:
             if not isinstance(own, OfferArguments):
                 return await reading()
-            mail = EvidenceReader(own.fresh, contents, resources=resources)
+            mail = EvidenceReader(own.fresh, self._get_shared(), resources=resources)
             found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
             return await _complete(found, client, reading)
 
@@ -245,7 +255,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     async def _offer(self, step: Step, own: OfferArguments, mailbox: Mailbox, payload: Payload) -> StepAnswer:
         """Record an offer. Nothing of it is a fact about the node before it reports."""
         parts = write_checkout(own.after) if own.checkout else write_package(payload, self._packages)
-        reader = EvidenceReader(own.fresh, ContentCache(), resources=False)
+        reader = EvidenceReader(own.fresh, self._get_shared(), resources=False)
         # For going back after this pass, when nobody has the observation of the plan any more.
         before = reader.find_parts(await mailbox.read_mail(step.cluster, step.node), own.before, payload)
         former = write_package(before, self._packages) if isinstance(before, Payload) else before
@@ -377,13 +387,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
 
 async def _read_mail(
-    reader: EvidenceReader, cluster: str, node: str, mailbox: Mailbox, known: Content | None = None
+    reader: EvidenceReader, cluster: str, node: str, mailbox: Mailbox
 ) -> Observation[LoadedSetting]:
     """What the mail of a node proves; without a mailbox, as without a state, nothing was ever sent."""
     if not mailbox.is_available:
-        return reader.read(NodeMail(), known)
+        return reader.read(NodeMail())
     try:
-        return reader.read(await mailbox.read_mail(cluster, node), known)
+        return reader.read(await mailbox.read_mail(cluster, node))
     except NodeUnreachable as error:
         return Unreachable(error.reason)
 

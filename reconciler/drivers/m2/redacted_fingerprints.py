@@ -41,7 +41,8 @@ class RedactedFingerprints:
         # plan approved on the one would not match on the other.
         places = self.earlier.places | (wanted.redaction_mask.places if wanted is not None else frozenset())
         sections = {}
-        for key, value in content.canonical.items():
+        # What differs between nodes is a token, at a place that both are hidden at.
+        for key, value in (content.common or content).canonical.items():
             cached = self._cache.get((id(value), places))
             if cached is None:
                 hidden = RedactionMask(places).hide(hide_by_key("", {key: value}))

@@ -115,6 +115,8 @@ def make_inverse(
 
 def find_lost_hostings(before: Content, after: Content) -> tuple[str, ...]:
     """Names of the hostings that a change deletes, with their caches."""
+    if before.fingerprints.get("hosting") == after.fingerprints.get("hosting"):
+        return ()
     kept = {name for _, name, _ in get_named_items(after.document, "hosting")}
     return tuple(name for _, name, _ in get_named_items(before.document, "hosting") if name not in kept)
 

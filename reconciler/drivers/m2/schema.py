@@ -203,6 +203,7 @@ class Content:
         fingerprints: top-level key -> fingerprint of the meaning of its value.
         unstamped: fingerprint of the meaning without `meta.version`, which may have a stamp.
         redaction_masks: top-level key -> what is not shown of its value.
+        common: the same setting of all nodes, without the token of this one; None where they share none.
     """
 
     document: Any
@@ -211,6 +212,7 @@ class Content:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     unstamped: str = ""
     redaction_masks: Mapping[str, SectionMask] = field(default_factory=dict, compare=False, repr=False)
+    common: Content | None = field(default=None, compare=False, repr=False)
 
     @property
     def redaction_mask(self) -> RedactionMask:
@@ -320,7 +322,6 @@ class NodeTarget:
         recalled: the facts of the node in the store.
         trusted: whether an unused `first_delivery` confirms that a node without a setting is at the first of
             its URLs.
-        common: its content before it got URLs of its own; None where it has none.
         tokens: of a node that polls; None where they are unknown.
     """
 
@@ -330,7 +331,6 @@ class NodeTarget:
     payload: str
     recalled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     trusted: bool = False
-    common: Content | None = field(default=None, repr=False)
     tokens: NodeTokens | None = None
 
 

@@ -461,7 +461,10 @@ async def test_settings_with_tokens_are_not_imported():
         ({"enable": False}, "/enable"),
         ({"features": {"setting": {"enable": False}}}, "/features/setting/enable"),
         ({"features": {"setting": {"feed": {"type": "kafkaSub"}}}}, "/features/setting/feed/type"),
-        ({"features": {"purge": {"feed": {"info": {"url": "https://x/p"}}}}}, "/features/purge/feed/info/url"),
+        (
+            {"features": {"purge": {"feed": {"info": {"url": "https://x/p"}}}}},
+            "/features/purge/feed/info/url",
+        ),
         ({"features": {"setting": {"feed": {"info": {"url": f"{SERVER}/mine"}}}}}, None),
         ({"features": {"setting": {"feed": {"info": {"url": ""}}}}}, None),
         ({"features": {"purge": {"enable": False, "feed": {"info": {"url": "https://x/p"}}}}}, None),
