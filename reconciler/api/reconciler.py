@@ -28,7 +28,6 @@ from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.gates import Rest, sleep_real_time
 from reconciler.rollout.polled_nodes import EnrolledNodes, RunTransports
 from reconciler.rollout.recovery import StepRecovery, has_open_steps, settle_open_runs
-from reconciler.rollout.report_listener import ReportListener
 from reconciler.rollout.run_log import RefusalMemory
 
 
@@ -62,7 +61,6 @@ class _Process:
     """State that the passes of one process share.
 
     Args:
-        report_listener: receives the reports of nodes.
         refusals: those that are already in the history.
         enrolled: nodes whose tokens it has made count.
         settled: clusters whose open steps were settled.
@@ -70,7 +68,6 @@ class _Process:
         posting: held while waiting messages are delivered.
     """
 
-    report_listener: ReportListener = field(default_factory=ReportListener)
     refusals: RefusalMemory = field(default_factory=RefusalMemory)
     enrolled: EnrolledNodes = field(default_factory=EnrolledNodes)
     settled: set[str] = field(default_factory=set)
@@ -83,7 +80,7 @@ class Reconciler:
     """Applies the plans of a reader step by step, and journals each step.
 
     Passes over different clusters may run at the same time. A process uses one object for its whole life: a
-    repeated refusal is then written once, and reports of nodes reach the run that waits for them.
+    repeated refusal is then written once.
 
     Args:
         reader: the reading half; it is changed to read this store and to plan for this host.
@@ -249,7 +246,6 @@ class Reconciler:
                     self.actor,
                     self.clock,
                     self.rest,
-                    report_listener=process.report_listener,
                     refusals=process.refusals,
                     enrolled=process.enrolled,
                     is_rollback=self.reader.is_named,

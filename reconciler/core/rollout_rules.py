@@ -37,13 +37,8 @@ class MetricGate(StrictModel):
 
 
 class ReportGate(StrictModel):
-    """What changed nodes have to report to this host before the next wave."""
+    """What changed nodes have to report to the node server of this host before the next wave."""
 
-    listen: Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$")] = Field(
-        description="`host:port` at which this host receives reports during a rollout; the nodes' settings "
-        "have it as the URL of their heartbeat or feedback.",
-        examples=["192.0.2.5:9600"],
-    )
     heartbeat: Flag = Field(
         default=True,
         description="Each changed node must send a heartbeat with its new version after the wave.",
@@ -119,6 +114,7 @@ class RolloutProgress:
         passed: nodes of the waves that have passed.
         runs: the runs that sent something to the open wave, the oldest first.
         performed: when the effect of the whole open wave was visible, as a timestamp; empty before that.
+        begun: when the open wave was begun, as a timestamp.
         digests: node -> short keyed fingerprint of its content; empty if the product gives none.
     """
 
@@ -129,6 +125,7 @@ class RolloutProgress:
     passed: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     performed: str = ""
+    begun: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -416,8 +416,13 @@ class Driver(ABC, Generic[D, S]):
         """Node -> metric -> value, summed over labels; nodes without metrics are left out."""
         return {}
 
-    def parse_report(self, desired: D, message: Mapping[str, Any]) -> NodeReport | None:
-        """The report in a message, which is not validated; None if it is not about a node of this cluster."""
+    def parse_report(self, node: str, message: Mapping[str, Any]) -> NodeReport | None:
+        """The report in a stored message, for the gate of reports; None if it is about something else.
+
+        Args:
+            node: that sent it, by its token.
+            message: as it was stored.
+        """
         return None
 
     # Operations.

@@ -37,10 +37,10 @@ from reconciler.rollout.polled_nodes import (
     withdraw_superseded,
 )
 from reconciler.rollout.recovery import StepRecovery
-from reconciler.rollout.report_listener import ReportListener, ReportSubscription
 from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
 from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.rollout.stored_reports import StoredReports
 from reconciler.rollout.wave_runner import WaveRunner
 
 
@@ -53,7 +53,6 @@ class RunContext:
         actor: who asked for it.
         clock: dates intents and messages.
         rest: waits while a wave soaks.
-        report_listener: receives what nodes report by themselves; concurrent runs of one process share it.
         refusals: those that this process has journalled already.
         enrolled: nodes whose tokens this process has made count.
         is_rollback: whether this is a rollback, so that the revision before it is not applied again.
@@ -63,7 +62,6 @@ class RunContext:
     actor: Actor = field(default_factory=Actor)
     clock: Clock = utc_now
     rest: Rest = sleep_real_time
-    report_listener: ReportListener = field(default_factory=ReportListener)
     refusals: RefusalMemory = field(default_factory=RefusalMemory)
     enrolled: EnrolledNodes = field(default_factory=EnrolledNodes)
     is_rollback: bool = False
@@ -207,14 +205,6 @@ class _Run:
             guard_contexts = [
                 guard_context for guard_context in guard_contexts if guard_context.plan.cluster in held
             ]
-            listen, secrets = self.run_context.report_listener.subscription, self.plan_result.fleet.secrets
-            # Before the first call: a node may report its new setting before its step is read back.
-            subscriptions = [
-                await locks.enter_async_context(
-                    listen(guard_context, self.drivers[guard_context.plan.kind], secrets)
-                )
-                for guard_context in guard_contexts
-            ]
             attempts = {
                 step: facts
                 for guard_context in guard_contexts
@@ -237,8 +227,8 @@ class _Run:
                     await log.record_skipped([(step, busy[cluster.cluster]) for step in cluster.steps])
             found = await gather_all(
                 [
-                    self._apply_cluster(guard_context, log, held[guard_context.plan.cluster], subscription)
-                    for guard_context, subscription in zip(guard_contexts, subscriptions, strict=True)
+                    self._apply_cluster(guard_context, log, held[guard_context.plan.cluster])
+                    for guard_context in guard_contexts
                 ]
             )
             outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
@@ -276,11 +266,7 @@ class _Run:
         return held, {cluster: error.message for cluster, error in busy.items()}
 
     async def _apply_cluster(
-        self,
-        guard_context: GuardContext,
-        log: RunLog,
-        lock: AsyncExitStack,
-        subscription: ReportSubscription | None,
+        self, guard_context: GuardContext, log: RunLog, lock: AsyncExitStack
     ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = guard_context.plan, guard_context.change_rules.rollout
@@ -305,7 +291,10 @@ class _Run:
             if guard_context.digest in guard_context.cluster_memory.approved:
                 await self.store.use_approval(guard_context.digest)
             if rollout is not None:
-                gate_keeper = GateKeeper(guard_context, rollout, context, self.run_context.rest, subscription)
+                gate = rollout.gates.reports
+                secrets = self.plan_result.fleet.secrets
+                reports = StoredReports(gate, driver, self.store, secrets, clock) if gate else None
+                gate_keeper = GateKeeper(guard_context, rollout, context, self.run_context.rest, reports)
                 is_whole = not self.plan_result.node
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
             perform = partial(run_step, context=context)

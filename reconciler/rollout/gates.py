@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
@@ -21,8 +22,8 @@ from reconciler.rollout.metric_comparison import (
     compare_metric,
 )
 from reconciler.rollout.polling import wait_until_done
-from reconciler.rollout.report_listener import ReportSubscription
 from reconciler.rollout.step_executor import ExecutionContext
+from reconciler.rollout.stored_reports import StoredReports
 from reconciler.text.one_line import join_some
 
 _NAMED = 3
@@ -50,6 +51,8 @@ class FinishedWave:
         earlier: the steps that an earlier run performed, as far as they are known.
         soak: seconds to wait before the gates are evaluated.
         tolerated: how many of its nodes that poll need not be heard.
+        begun: when its first step began; None if that is not known.
+        visible: when the effect of all its steps was visible; None if that is not known.
     """
 
     nodes: tuple[str, ...]
@@ -57,6 +60,8 @@ class FinishedWave:
     earlier: tuple[Step, ...] = ()
     soak: float = 0.0
     tolerated: int = 0
+    begun: datetime | None = None
+    visible: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,14 @@ class GateKeeper:
 
     Args:
         rest: waits for the soak.
-        subscription: what the nodes report by themselves; None if there is no such gate.
+        reports: what the nodes report by themselves; None if there is no such gate.
     """
 
     guard_context: GuardContext
     rollout: Rollout
     context: ExecutionContext
     rest: Rest
-    subscription: ReportSubscription | None = None
+    reports: StoredReports | None = None
 
     async def evaluate(self, wave: FinishedWave, touched: frozenset[str]) -> GateResult:
         """Soak, then evaluate all gates; unclear if the run is stopped meanwhile.
@@ -92,8 +97,6 @@ class GateKeeper:
             node.name for node in self.guard_context.entry.members() if node.name not in touched
         )
         asked = (*wave.nodes, *unchanged) if self.rollout.gates.metrics else ()
-        if self.subscription is not None:
-            self.subscription.note_performed()
         before = await self._read_metrics(asked)
         await self.rest(wave.soak, self.context.stop)
         # Of a chain of steps the nodes show only the effect of the last one.
@@ -108,10 +111,11 @@ class GateKeeper:
                 words = f"{len(unheard)} of its nodes are not heard any more ({join_some(unheard, _NAMED)})"
                 return GateResult(GateStatus.PENDING, words)
             last = tuple(step for step in last if step.node not in unheard)
-        if self.subscription is not None:
-            # A feedback about a step of an earlier run was sent to that run, and is not sent again.
-            silent = frozenset(step.node for step in wave.earlier)
-            found = await self.subscription.evaluate(last, self.context.stop, silent=silent)
+        if self.reports is not None:
+            now = self.context.clock()
+            found = await self.reports.evaluate(
+                last, wave.begun or now, wave.visible or now, self.context.stop
+            )
             if found.status is not GateStatus.GOOD:
                 return found
         soaked = SoakReadings(before, await self._read_metrics(asked), wave.soak)

@@ -16,7 +16,7 @@ OK = "ok"
 
 @dataclass(slots=True)
 class ReceivedReports:
-    """The newest report of each kind and node of one cluster, since `forget`."""
+    """The newest report of each kind and node of one cluster, since the wave."""
 
     newest: dict[tuple[str, ReportKind], NodeReport] = field(default_factory=dict)
 
@@ -24,21 +24,14 @@ class ReceivedReports:
         """Keep a report in place of the node's earlier one of this kind."""
         self.newest[report.node, report.kind] = report
 
-    def forget(self, *kinds: ReportKind) -> None:
-        """Discard the reports of these kinds that came so far."""
-        self.newest = {key: report for key, report in self.newest.items() if key[1] not in kinds}
 
-
-def evaluate_reports(
-    gate: ReportGate, given: Mapping[str, Any], heard: ReceivedReports, silent: frozenset[str] = frozenset()
-) -> GateResult:
+def evaluate_reports(gate: ReportGate, given: Mapping[str, Any], heard: ReceivedReports) -> GateResult:
     """The gate's result by the reports so far: good, bad, or unclear as long as some are missing.
 
     Args:
         gate: which reports are required.
         given: changed node -> the version it was given; None if it has none to recognise.
         heard: the reports since the wave.
-        silent: nodes whose feedback went to an earlier run and is not sent again.
     """
     required = ((ReportKind.FEEDBACK, gate.feedback), (ReportKind.HEARTBEAT, gate.heartbeat))
     missing = []
@@ -46,8 +39,6 @@ def evaluate_reports(
         for kind in (kind for kind, is_required in required if is_required):
             report = heard.newest.get((node, kind))
             if report is None or not _has_version(report, version):
-                if kind is ReportKind.FEEDBACK and node in silent:
-                    continue
                 missing.append(_explain_missing(node, kind, version, report))
             elif kind is ReportKind.FEEDBACK and report.status.casefold() != OK:
                 why = report.status or "no status"

@@ -103,7 +103,7 @@ class WaveRunner:
     async def _open_wave(self, number: int, steps: Sequence[Step]) -> None:
         # Stored before anything of the wave is sent: a killed run would otherwise leave changed nodes that no
         # later run holds against the gates.
-        before, run = self._progress, self.log.run
+        before, run, context = self._progress, self.log.run, self.gate_keeper.context
         is_open = number == before.number
         names = before.wave if is_open else ()
         runs = (*(one for one in before.runs if one != run), run) if is_open else (run,)
@@ -113,6 +113,7 @@ class WaveRunner:
             wave=tuple(dict.fromkeys((*names, *(step.id for step in steps)))),
             runs=runs[-_RUNS:],
             performed="" if steps else before.performed,
+            begun=before.begun if is_open and before.begun else format_timestamp(context.clock()),
         )
         await self._store_progress(self._progress)
 
@@ -168,8 +169,6 @@ class WaveRunner:
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         context = self.gate_keeper.context
-        if self.gate_keeper.subscription is not None:
-            self.gate_keeper.subscription.begin()
         at_once = max(1, self.gate_keeper.guard_context.plan.concurrency)
         await StepScheduler(
             steps,
@@ -225,7 +224,7 @@ class WaveRunner:
             return self._report_incomplete(number)
         nodes = sorted(self._progress.nodes)
         passed = tuple(dict.fromkeys((*self._progress.passed, *nodes)))
-        self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="")
+        self._progress = replace(self._progress, wave=(), passed=passed, runs=(), performed="", begun="")
         self._wave_state = None
         await self._store_progress(self._progress)
         return ""
@@ -277,7 +276,15 @@ class WaveRunner:
         tolerated = (
             state.allowed - len(state.unknown) if state else resolve_amount(rollout.max_unknown, len(changed))
         )
-        wave = FinishedWave(changed, tuple(done), tuple(earlier), soak, max(0, tolerated))
+        wave = FinishedWave(
+            changed,
+            tuple(done),
+            tuple(earlier),
+            soak,
+            max(0, tolerated),
+            parse_timestamp(self._progress.begun or self._progress.performed),
+            parse_timestamp(self._progress.performed),
+        )
         return await self.gate_keeper.evaluate(
             wave, frozenset((*self._progress.passed, *self._progress.nodes))
         )

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.observation import Liveness, Observed, Unreachable, classify_by_age
+from reconciler.core.observation import (
+    Liveness,
+    NodeReport,
+    Observed,
+    ReportKind,
+    Unreachable,
+    classify_by_age,
+)
 from reconciler.core.offers import OfferFeed, PollAnswer, decide_poll
 from reconciler.core.plan import Payload
 from reconciler.core.step_status import StepStatus, StepVerdict
@@ -92,6 +99,13 @@ class Polled(FakeDriver):
             former=(json.loads(mail.items["value"].body)["value"].encode(),),
         )
         return StepAnswer(await transports.mailbox.offer(draft), is_pending=True)
+
+    def parse_report(self, node, message):
+        if "beat" in message:
+            return NodeReport(node, ReportKind.HEARTBEAT, message["beat"])
+        if "status" in message:
+            return NodeReport(node, ReportKind.FEEDBACK, message["version"], message["status"])
+        return None
 
     def undo_offer(self, step, offered):
         if not offered.former:
@@ -185,7 +199,14 @@ class PolledSite:
             await self._report(name, "value", {"value": node.value}, taken.id if taken else "")
         return taken
 
-    async def _report(self, name, kind, body, offer):
+    async def beat(self, *names):
+        for name in names:
+            await self._report(name, "heartbeat", {"beat": self.nodes[name].value})
+
+    async def confirm(self, name, status="ok"):
+        await self._report(name, "feedback", {"version": self.nodes[name].value, "status": status})
+
+    async def _report(self, name, kind, body, offer=""):
         call = self._record_call(name, kind=kind, body=json.dumps(body).encode(), offer=offer)
         await self.store.record_calls([call])
 

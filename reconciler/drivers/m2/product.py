@@ -382,8 +382,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
         return {PurgeOperation.kind: PurgeOperation()}
 
-    def parse_report(self, desired: M2Desired, message: Mapping[str, Any]) -> NodeReport | None:
-        return reports.read_report(desired, message)
+    def parse_report(self, node: str, message: Mapping[str, Any]) -> NodeReport | None:
+        return reports.read_report(node, message)
 
 
 async def _read_mail(

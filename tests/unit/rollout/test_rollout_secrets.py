@@ -22,9 +22,10 @@ from reconciler.errors import NodeRefused, NodeUnidentified
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import withhold_steps
 from reconciler.ports.answer_text import describe_answer
+from reconciler.ports.driver import Capabilities
 from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, MailItem, NodeMail, Transports
-from reconciler.rollout.report_listener import ReportSubscription
 from reconciler.rollout.step_executor import ExecutionContext, run_step_masked, skip_step
+from reconciler.rollout.stored_reports import StoredReports
 from reconciler.secrets.redaction import Redactor
 
 
@@ -158,12 +159,22 @@ async def test_every_transport_masks_quotations_and_leaves_data_unchanged(fails)
 
 
 async def test_a_report_of_a_node_is_masked():
+    class Driver(FakeDriver):
+        capabilities = Capabilities(reports=True)
+
+        def parse_report(self, node, message):
+            return NodeReport(node, ReportKind.FEEDBACK, None, message["status"])
+
+    class Store:
+        async def mail(self, cluster, nodes):
+            body = json.dumps({"status": "E4: clear-text-of-A"}).encode()
+            return {node: NodeMail({"setting": MailItem(body, 0.0)}) for node in nodes}
+
     _, step, _, _ = _prepared(Payload({}))
-    subscription = ReportSubscription(
-        ReportGate(listen="127.0.0.1:1", feedback=True), redactor=Redactor(["clear-text-of-A"])
-    )
-    subscription.reports.take(NodeReport("n", ReportKind.FEEDBACK, None, "E4: lear-text-of-A"))
-    found = await subscription.evaluate((step,), asyncio.Event())
+    now = datetime.now(UTC)
+    gate = ReportGate(feedback=True)
+    reports = StoredReports(gate, Driver(World()), Store(), Redactor(["clear-text-of-A"]), clock=lambda: now)
+    found = await reports.evaluate((step,), now, now, asyncio.Event())
     assert found.reason == f"n reports a failure of its new setting: E4: {MASK}"
 
 
