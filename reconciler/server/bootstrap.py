@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import TextIO, cast
 
@@ -26,12 +24,11 @@ from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.server.cluster_loops import select_clusters
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
-from reconciler.server.logs import Log, open_log
+from reconciler.server.logs import open_log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServer, NodeServerOptions, NodeServerParts
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
-from reconciler.server.supervision import Report
-from reconciler.server.watch import NodeServerStart, Watch
+from reconciler.server.watch import NodeServerStart, NodeServerWatch, Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
@@ -118,16 +115,15 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
     def find_central_server(kind: str) -> CentralServer | None:
         return drivers[kind].central_server() if kind in drivers else None
 
-    def start(
-        log: Log, is_held: Callable[[str, datetime], bool], report: Report, beat: Callable[[], None]
-    ) -> NodeServer:
+    def start(watch: NodeServerWatch) -> NodeServer:
         parts = NodeServerParts(
             partial(open_store, options.state, keep=options.keep),
             find_central_server,
-            is_held,
-            log,
-            report,
-            beat,
+            watch.is_held,
+            watch.fresh_seconds,
+            watch.log,
+            watch.report,
+            watch.beat,
         )
         return NodeServer(node_options, parts)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from reconciler.core.diagnostic_json import to_plain_problem
 from reconciler.core.plan import Revision
+from reconciler.server.nodes.node_server import NodeServer
+from reconciler.server.nodes.summary import LISTED
 from reconciler.server.pass_result import PassSummary
 from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
 
@@ -58,6 +60,7 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
             "problem": watch_state.log.problem or None,
         },
         "feedback": {"outbox": watch_state.outbox},
+        **({"nodes": _nodes(watch_state.node_server)} if watch_state.node_server else {}),
         "clusters": [_cluster(watch_state.clusters[name]) for name in sorted(watch_state.clusters)],
     }
 
@@ -73,9 +76,36 @@ def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
         yield f"the source has no usable revision: {watch_state.source.message}"
     if watch_state.store:
         yield f"the store cannot be written: {watch_state.store}"
+    if watch_state.node_server and watch_state.node_server.problem:
+        yield f"calls of nodes cannot be stored: {watch_state.node_server.problem}"
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
     if waiting:
         yield f"the first pass has not ended: {', '.join(waiting)}"
+
+
+def _nodes(server: NodeServer) -> dict[str, Any]:
+    """The node server, and the nodes that poll it."""
+    state = server.state
+    return {
+        "listen": str(server.address),
+        "problem": server.problem or None,
+        "connections": state.connections,
+        "downloads": {"active": state.downloads, "waiting": state.queued},
+        "clusters": [
+            {
+                "cluster": name,
+                "nodes": found.nodes,
+                "never_heard": found.never,
+                "silent": found.silent[:LISTED],
+                "silent_in_all": len(found.silent),
+                "waiting": found.waiting[:LISTED],
+                "waiting_in_all": len(found.waiting),
+                "clashes": dict(list(found.clashes.items())[:LISTED]),
+                "versions": found.count_versions(),
+            }
+            for name, found in sorted(state.clusters.items())
+        ],
+    }
 
 
 def _cluster(status: WatchedCluster) -> dict[str, Any]:

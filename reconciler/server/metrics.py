@@ -12,6 +12,7 @@ from prometheus_client.exposition import choose_encoder
 from reconciler import __version__
 from reconciler.core.observation import KINDS, Observed
 from reconciler.planning.withheld_steps import STALLED
+from reconciler.server.nodes.node_metrics import collect_node_metrics
 from reconciler.server.watch_state import SourceState, WatchState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -88,6 +89,7 @@ class StateCollector:
         lost.add_metric([], self._watch_state.log.lost)
         yield lost
         yield from self._clusters()
+        yield from collect_node_metrics(self._watch_state.node_server)
 
     def _source(self) -> Iterator[Metric]:
         source = self._watch_state.source

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias
@@ -50,14 +51,26 @@ CHECK_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 """Seconds between attempts to write to a store that failed."""
 
+FRESH_SECONDS = 60.0
+"""How old the last call of a node may be, before the fleet file is read."""
+
 LAST_READ_SECONDS = 5.0
 """Seconds that the stopping watch waits for the store to list the steps that are left."""
 
 
-NodeServerStart: TypeAlias = Callable[
-    [Log, Callable[[str, datetime], bool], Report, Callable[[], None]], NodeServer
-]
-"""Makes the node server, given the log, the holds of the fleet file, and what it reports."""
+@dataclass(frozen=True, slots=True)
+class NodeServerWatch:
+    """What the watch gives its node server; the fields are those of `NodeServerParts`."""
+
+    log: Log
+    is_held: Callable[[str, datetime], bool]
+    fresh_seconds: Callable[[str], float]
+    report: Report
+    beat: Callable[[], None]
+
+
+NodeServerStart: TypeAlias = Callable[[NodeServerWatch], NodeServer]
+"""Makes the node server."""
 
 
 class Watch:
@@ -253,7 +266,9 @@ class Watch:
         def beat() -> None:
             self._watch_state.heartbeats["nodes"] = time.monotonic() + PATIENCE
 
-        server = self._node_server(self._log, self._is_held, report, beat)
+        server = self._node_server(
+            NodeServerWatch(self._log, self._is_held, self._count_fresh_seconds, report, beat)
+        )
         self._watch_state.node_server = server
         with server.running() as where:
             yield where
@@ -266,6 +281,14 @@ class Watch:
         if rules is None:
             return False
         return rules.suspend is not None or find_active_freeze(rules.freezes, now) is not None
+
+    def _count_fresh_seconds(self, cluster: str) -> float:
+        """How old the last call of a node may be for what it sent to count."""
+        fleet = self._cluster_loops.fleet
+        for cluster_input in fleet.cluster_inputs if fleet is not None else ():
+            if cluster_input.entry.name == cluster and (polling := cluster_input.entry.polling) is not None:
+                return polling.fresh_seconds
+        return FRESH_SECONDS
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:

@@ -20,6 +20,7 @@ from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import log_defect
+from reconciler.server.nodes.openapi import make_openapi
 from reconciler.server.throttle import Throttle
 from reconciler.server.webhook.endpoint import WebhookEndpoint
 
@@ -50,6 +51,7 @@ class Endpoints:
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.serve_metrics),
+                Route("/nodes/openapi.json", self.describe_nodes),
                 Route("/webhook", webhook.answer, methods=["POST"]),
             ]
         )
@@ -90,6 +92,13 @@ class Endpoints:
         """The metrics in Prometheus' or OpenMetrics' format."""
         body, content_type = self.context.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
+
+    async def describe_nodes(self, _request: Request) -> Response:
+        """The OpenAPI document of what nodes call; 404 if this watch has no node server."""
+        server = self.context.watch_state.node_server
+        if server is None:
+            return _json({"status": "error", "message": "this watch has no server for nodes"}, 404)
+        return _json(make_openapi(server.list_products()), 200)
 
 
 def _json(value: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,12 +1,18 @@
 """The tables of docs/watch.md say what the program does."""
 
 import re
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
 from reconciler.server.metrics import TRIGGERS, Metrics
+from reconciler.server.nodes.counters import CallCounters
+from reconciler.server.nodes.node_server import NodeServerState
+from reconciler.server.nodes.summary import PolledCluster
 from reconciler.server.pass_result import SETTLED, PassResult, PassSummary
 from reconciler.server.watch_state import SourceState, WatchedCluster, WatchedSource, WatchState
 from reconciler.server.webhook.answer import CAP
@@ -36,6 +42,12 @@ def served():
         clusters={
             "live": WatchedCluster("live", REVISION, REVISION, pass_summary=turn, answers={"present": 3})
         },
+    )
+    heard = datetime(2026, 11, 21, tzinfo=UTC)
+    polled = PolledCluster(nodes=1, versions=Counter({"v1": 1}), heard=heard)
+    counters = CallCounters(reports=Counter(k=1), refused=Counter({404: 1}))
+    watch_state.node_server = SimpleNamespace(
+        counters=counters, problem="", state=NodeServerState(clusters={"live": polled})
     )
     metrics = Metrics(watch_state, dry_run=True)
     metrics.passes.labels("live", "refused").inc()

@@ -152,7 +152,9 @@ class MemoryNodes:
 class NodeSite:
     """A running node server over a store in memory."""
 
-    def __init__(self, store=None, *, products=None, is_held=lambda cluster, now: False, **options):
+    def __init__(
+        self, store=None, *, products=None, is_held=lambda cluster, now: False, fresh=60.0, **options
+    ):
         self.store = store or MemoryNodes()
         self.lines, self.crashes = io.StringIO(), deque()
         rules = CallerRules(options.pop("allow", ()), options.pop("proxies", ()))
@@ -163,6 +165,7 @@ class NodeSite:
                 lambda: self.store,
                 products.get,
                 is_held,
+                lambda cluster: fresh,
                 open_log(self.lines, form="json"),
                 lambda *crash: self.crashes.append(crash),
             ),
@@ -171,6 +174,11 @@ class NodeSite:
     @property
     def counters(self):
         return self.server.counters
+
+    @property
+    def connected(self):
+        """Whether the server knows a node's connection."""
+        return any(node.connections for node in self.server.table.nodes())
 
     @property
     def address(self):

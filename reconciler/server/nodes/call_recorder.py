@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 from reconciler.errors import StateError
 from reconciler.ports.node_store import CallRecord
+from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.supervision import is_set_within
 
 POLL_SECONDS = 1.0
@@ -28,20 +29,21 @@ class CallRecorder:
     Args:
         write: stores calls durably; gives the offers that cannot be taken any more.
         failed: called with an error of the store, and with None once it works again.
+        counters: of what is stored.
     """
 
     def __init__(
         self,
         write: Callable[[Sequence[CallRecord]], Awaitable[frozenset[str]]],
         failed: Callable[[StateError | None], None],
+        counters: CallCounters,
     ) -> None:
         self._write, self._failed = write, failed
         self._waiting: list[tuple[CallRecord, asyncio.Future[bool]]] = []
         self._polls: dict[Hashable, Callable[[], CallRecord]] = {}
         self._changed = asyncio.Event()
         self._due = 0.0
-        self.groups = 0
-        self.stored = 0
+        self._counters = counters
 
     @property
     def waiting(self) -> int:
@@ -120,8 +122,8 @@ class CallRecorder:
                 raise
             return False
         self._failed(None)
-        self.groups += 1
-        self.stored += len(calls)
+        self._counters.groups += 1
+        self._counters.stored += len(calls)
         for call, stored in group:
             if not stored.done():  # its connection may have gone
                 stored.set_result(not call.took or call.took not in refused)

@@ -23,7 +23,9 @@ class CallCounters:
         dropped: reason -> connections ended early.
         absurd: polls with an absurd date.
         unreadable: contents that could not be read.
-        clashes: nodes that call with the token of another one.
+        clashes: reports that do not agree with their token.
+        stored: calls that were stored.
+        groups: writes in which they were stored.
     """
 
     polls: int = 0
@@ -39,3 +41,5 @@ class CallCounters:
     absurd: int = 0
     unreadable: int = 0
     clashes: int = 0
+    stored: int = 0
+    groups: int = 0

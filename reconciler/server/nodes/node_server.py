@@ -10,10 +10,10 @@ import asyncio
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ from reconciler.server.logs import Log
 from reconciler.server.nodes.call_recorder import CallRecorder
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.counters import CallCounters
+from reconciler.server.nodes.download_queue import DownloadQueue
 from reconciler.server.nodes.listener import NodeHttpListener, bind_node_socket
 from reconciler.server.nodes.node_table import NodeTable
 from reconciler.server.nodes.service import NodeService
+from reconciler.server.nodes.summary import PolledCluster, summarize_nodes
 from reconciler.server.supervision import Report, is_set_within, supervise_loop
 
 REFRESH_SECONDS = 0.2
@@ -35,6 +37,9 @@ REFRESH_SECONDS = 0.2
 
 CERTIFICATE_SECONDS = 30.0
 """Seconds between two looks whether the certificate was renewed."""
+
+SUMMARY_SECONDS = 2.0
+"""Seconds between two summaries of all nodes."""
 
 STOP_SECONDS = 10.0
 """Seconds that the stopping watch waits for the thread."""
@@ -72,6 +77,7 @@ class NodeServerParts:
         open_store: opens the store; called in the thread of the server.
         products: kind -> its central server; None for a product that has none.
         is_held: whether the fleet file suspends or freezes changes of a cluster at a time.
+        fresh_seconds: cluster -> how old the last call of a node may be for what it sent to count.
         report: called when a loop crashes, before it restarts.
         beat: called regularly, while the server lives.
     """
@@ -79,9 +85,27 @@ class NodeServerParts:
     open_store: Callable[[], Store]
     products: Callable[[str], CentralServer | None]
     is_held: Callable[[str, datetime], bool]
+    fresh_seconds: Callable[[str], float]
     log: Log
     report: Report
     beat: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServerState:
+    """The state of the node server at one moment.
+
+    Args:
+        connections: open ones.
+        downloads: under way.
+        queued: downloads that wait for their turn.
+        clusters: cluster -> what is known of its nodes.
+    """
+
+    connections: int = 0
+    downloads: int = 0
+    queued: int = 0
+    clusters: Mapping[str, PolledCluster] = field(default_factory=dict)
 
 
 class NodeServer:
@@ -91,6 +115,7 @@ class NodeServer:
         address: where it listens.
         counters: what it has answered.
         problem: why it cannot store or read; empty if it can.
+        state: of connections and nodes, a few seconds old.
     """
 
     def __init__(self, options: NodeServerOptions, parts: NodeServerParts) -> None:
@@ -102,7 +127,11 @@ class NodeServer:
         self.table = NodeTable(parts.products, parts.is_held)
         self.address = options.listen
         self.problem = STARTING
-        self.connections = 0
+        self.state = NodeServerState()
+
+    def list_products(self) -> dict[str, CentralServer]:
+        """Kind -> its central server, of the products whose nodes poll."""
+        return self.table.list_products()
 
     @contextmanager
     def running(self) -> Iterator[str]:
@@ -135,7 +164,7 @@ class NodeServer:
         assert self._stop is not None
         options, parts, stop = self._options, self._parts, self._stop
         with parts.open_store() as store:
-            recorder = CallRecorder(store.record_calls, self._note_failure)
+            recorder = CallRecorder(store.record_calls, self._note_failure, self.counters)
             service = NodeService(
                 self.table,
                 store,
@@ -161,19 +190,24 @@ class NodeServer:
             )
             try:
                 async with listener.serving():
-                    await self._refresh(store, listener, stop)
+                    await self._refresh(store, listener, service.queue, stop)
             finally:
                 # Last: answers that were still running have their calls stored too.
                 ended.set()
                 recorder.wake()
                 await asyncio.wait({recording}, timeout=STOP_SECONDS / 2)
 
-    async def _refresh(self, store: Store, listener: NodeHttpListener, stop: asyncio.Event) -> None:
+    async def _refresh(
+        self, store: Store, listener: NodeHttpListener, queue: DownloadQueue, stop: asyncio.Event
+    ) -> None:
         """Read what has changed in the store, again and again."""
-        renewed = time.monotonic()
+        renewed, summed = time.monotonic(), 0.0
         while not stop.is_set():
             self._parts.beat()
-            self.connections = listener.connections
+            if time.monotonic() - summed > SUMMARY_SECONDS:
+                summed = time.monotonic()
+                nodes = summarize_nodes(self.table.nodes(), datetime.now(UTC), self._parts.fresh_seconds)
+                self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes)
             try:
                 if not self.table.is_loaded:
                     await self._load_contacts(store)

@@ -124,6 +124,14 @@ class NodeTable:
             return True
         return self._is_held(cluster, now)
 
+    def list_products(self) -> dict[str, CentralServer]:
+        """Kind -> its central server, of all nodes with a token."""
+        return {
+            entry.node.kind: entry.node.product
+            for entry in list(self._tokens.values())
+            if entry.node.product is not None
+        }
+
     def nodes(self) -> list[ServedNode]:
         """The nodes with a token that counts, each once."""
         return list({entry.node: None for entry in self._tokens.values() if entry.ended is None})

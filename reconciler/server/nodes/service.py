@@ -285,14 +285,14 @@ class NodeService:
         answer = await self._build(call, admitted, offer)
         # Another status than 200 delivers nothing: this feed cannot deliver this offer.
         if answer is None or answer.status != 200:  # noqa: PLR2004
-            return _make_unchanged(headers.asked) if headers.asked else _UNAVAILABLE
+            return self._withhold(call, admitted, headers)
         if sum(map(len, answer.body)) <= SHORT:
             taken = await self._take(call, admitted, offer, headers)
-            return answer if taken else self._withhold(headers)
+            return answer if taken else self._withhold(call, admitted, headers)
         answer = None  # not held while it waits for its turn
         async with self.queue.slot(admitted.token.node):
             if not await self._take(call, admitted, offer, headers):
-                return self._withhold(headers)
+                return self._withhold(call, admitted, headers)
             answer = await self._build(call, admitted, offer)
             if answer is None:
                 return _UNAVAILABLE
@@ -332,7 +332,9 @@ class NodeService:
             self.counters.offers += 1
         return may
 
-    def _withhold(self, headers: PollHeaders) -> InboundAnswer:
+    def _withhold(self, call: InboundCall, admitted: AdmittedCall, headers: PollHeaders) -> InboundAnswer:
+        """Answer a poll as if there were no offer."""
+        self._note_poll(call, admitted, headers, datetime.now(UTC))
         self.counters.withheld += 1
         return _make_unchanged(headers.asked) if headers.asked else _UNAVAILABLE
 

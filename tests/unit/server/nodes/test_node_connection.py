@@ -60,7 +60,7 @@ async def test_a_flood_of_requests_in_one_piece_is_cut(site):
     site.store.gate.clear()
     async with site.raw() as (reader, writer):
         writer.write(report() * 1000)
-        await wait_until(lambda: site.counters.polls or site.server.connections)
+        await wait_until(lambda: site.counters.polls or site.connected)
         await asyncio.sleep(0.05)
         site.store.gate.set()
         answered = statuses(await read_all(reader))
@@ -249,7 +249,7 @@ async def test_bodies_in_memory_are_bounded_for_all_callers_together(site, monke
     site.store.gate.clear()
     async with site.raw() as (reader, writer):
         writer.write(report(b'{"kind": "%s"}' % (b"k" * 2000)))
-        await wait_until(lambda: site.server.connections)
+        await wait_until(lambda: site.connected)
         assert statuses(await exchange(site, report(b"{" + b" " * 2000 + b"}"))) == [503]
         site.store.gate.set()
         assert await read_status(reader) == 204

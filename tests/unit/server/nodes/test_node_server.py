@@ -69,7 +69,7 @@ async def test_an_offer_that_a_feed_cannot_deliver_is_not_taken_there(site):
 async def test_a_report_is_answered_after_it_is_stored(site):
     site.store.gate.clear()
     writing = asyncio.ensure_future(site.client.post("/t1/report", json={"kind": "k", "label": "v3"}))
-    await wait_until(lambda: site.server.connections)
+    await wait_until(lambda: site.connected)
     assert not writing.done()
     site.store.gate.set()
     assert (await writing).status_code == 204
