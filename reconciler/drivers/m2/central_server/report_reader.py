@@ -162,7 +162,7 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
         succeeded = not failures
         reason = _describe_failures(kind, failures)
         if kind == PURGE:
-            totals = {**_add_totals(results), "failed": len(failures)}
+            totals = _add_totals(results) | ({"failed": len(failures)} if failures else {})
         elif succeeded and content is None:
             version = results[-1][1].get("version")
             label = label if version is None else version
