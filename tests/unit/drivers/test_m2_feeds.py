@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,11 @@ from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2.central_server import feeds, offered_parts
 from reconciler.drivers.m2.central_server.http_dates import format_http_date, parse_http_date
+from reconciler.drivers.m2.feed_rendering import render_feeds
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.purge_targets import pack_targets
+from reconciler.drivers.m2.schema import M2Polling
 from reconciler.drivers.registry import load_installed
 from reconciler.errors import SecretError
 from reconciler.ports.central_server import InboundRequest, PollHeaders, RouteKind
@@ -62,6 +65,29 @@ def message_of(answer):
 def test_the_routes_are_distinct_and_of_every_kind():
     assert len({route.path for route in SERVER.routes}) == len(SERVER.routes)
     assert {route.kind for route in SERVER.routes} == set(RouteKind)
+
+
+def test_the_routes_of_a_node():
+    found = [
+        (route.path, route.kind.value, route.methods, route.feed, route.suffix) for route in SERVER.routes
+    ]
+    assert found == [
+        ("setting", "poll", ("GET",), "setting", ""),
+        ("setting.tgz", "poll", ("GET",), "setting", ""),
+        ("package", "download", ("GET",), "setting", ".tgz"),
+        ("purge", "poll", ("GET",), "purge", ""),
+        ("report", "report", ("POST",), None, ""),
+    ]
+
+
+def test_the_urls_in_a_rendered_setting_are_routes():
+    polling = M2Polling(server="https://central.example")
+    feed = {"env": {"management": {"server": {"features": {"setting": {"feed": {"type": "tgzPolling"}}}}}}}
+    for document in ({}, feed):
+        rendered = json.dumps(render_feeds(document, polling), default=str)
+        routes = {url.rpartition("/")[2] for url in re.findall(r'"(https://[^"]*)"', rendered)}
+        assert len(routes) == 3
+        assert routes < {route.path for route in SERVER.routes}
 
 
 @pytest.mark.parametrize("kind", sorted(load_installed()))
