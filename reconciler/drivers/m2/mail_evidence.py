@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.arguments import StepFeedback
+from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
@@ -55,11 +55,13 @@ class EvidenceReader:
         fresh: seconds up to which the last call of a node may be old for what it sent to count.
         contents: what other nodes showed.
         resources: whether the files beside the setting matter.
+        identity: whether what the node says of itself matters, for messages about its step.
     """
 
     fresh: float
     contents: SharedContents
     resources: bool
+    identity: bool = False
 
     def read(self, mail: NodeMail) -> Observation[LoadedSetting]:
         """What a node has loaded, as far as its mail proves it."""
@@ -73,7 +75,7 @@ class EvidenceReader:
         if found is None:
             return _make_unproven(mail, self.fresh)
         content, age = found
-        said, step = _read_said(mail, report)
+        said, step = _read_said(mail, report) if self.identity else (NO_FEEDBACK, "")
         loaded = LoadedSetting(
             content,
             waiting=_read_waiting(mail, report),

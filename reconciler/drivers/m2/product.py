@@ -227,7 +227,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         async def read() -> Observation[LoadedSetting]:
             if not isinstance(own, OfferArguments):
                 return await reading()
-            mail = EvidenceReader(own.fresh, self._get_shared(), resources=resources)
+            mail = EvidenceReader(own.fresh, self._get_shared(), resources=resources, identity=True)
             found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
             return await _complete(found, client, reading)
 
