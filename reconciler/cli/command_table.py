@@ -28,6 +28,7 @@ _SUMMARIES = {
     "check": "explore every possible execution of a plan, with faults",
     "rollback": "apply an earlier revision",
     "purge": "remove content from the caches of nodes",
+    "enroll": "write the file by which a node begins to poll, or give it a new token",
     "validate": "show all errors in the files, without reading a node",
     "import": "write the desired state from what running nodes show",
     "render": "show the settings of a node, and where each value comes from",

@@ -52,3 +52,23 @@ def replace_atomically(path: Path, *, mode: int = 0o600) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Write a new file that only this user may read; a link, a device or an existing file is refused.
+
+    Raises:
+        FileExistsError: there is something with this name.
+        OSError: it cannot be written; nothing remains.
+    """
+    # Exclusive: nobody else can have opened it before, or have put a link to another place there.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

@@ -100,6 +100,21 @@ class LiveState:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallationFile:
+    """A file that is installed on a node by hand.
+
+    Args:
+        suffix: of its name, such as `.json`.
+        content: with secrets in clear.
+        instructions: how it is installed, one sentence.
+    """
+
+    suffix: str
+    content: bytes = field(repr=False)
+    instructions: str
+
+
+@dataclass(frozen=True, slots=True)
 class ImportOption:
     """The option of `reconcile import` for a new cluster.
 
@@ -424,6 +439,14 @@ class Driver(ABC, Generic[D, S]):
             message: as it was stored.
         """
         return None
+
+    def make_installation_file(self, desired: D, node: str) -> InstallationFile:
+        """What a node that polls needs for its first call, to be installed by hand.
+
+        Raises:
+            SecretError: a secret in it is not known here.
+        """
+        raise NotImplementedError
 
     # Operations.
 

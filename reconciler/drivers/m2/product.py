@@ -24,7 +24,7 @@ from reconciler.core.observation import (
     Unreachable,
 )
 from reconciler.core.offers import OfferFeed
-from reconciler.core.plan import ClusterPlan, Payload, Step
+from reconciler.core.plan import ClusterPlan, Payload, Step, refuse_missing_secrets
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.step_status import StepVerdict
@@ -59,7 +59,7 @@ from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, fingerprint_label_content
 from reconciler.drivers.m2.modelcheck import setups
 from reconciler.drivers.m2.modelcheck.model import ModelWorld
-from reconciler.drivers.m2.package import PackageCache
+from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
 from reconciler.drivers.m2.schema import (
     ExpectedSetting,
@@ -80,6 +80,7 @@ from reconciler.ports.driver import (
     Driver,
     Facts,
     ImportOption,
+    InstallationFile,
     LiveState,
     MemberClaim,
     StepAnswer,
@@ -365,6 +366,17 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def assign_tokens(self, desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
         return feed_rendering.assign_tokens(desired, tokens)
+
+    def make_installation_file(self, desired: M2Desired, node: str) -> InstallationFile:
+        target = next(one for one in desired.targets if one.node == node)
+        payload = desired.payloads[target.payload]
+        refuse_missing_secrets(payload)
+        upload = "or upload it on the node itself to /setting/upload"
+        if payload.resources:
+            return InstallationFile(".tgz", pack_tgz(payload), f"unpack it into /usr/local/m2, {upload}")
+        return InstallationFile(
+            ".json", encode_setting(payload.document), f"install it as /usr/local/m2/setting.json, {upload}"
+        )
 
     def exclude_nodes(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))

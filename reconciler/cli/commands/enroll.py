@@ -1,0 +1,153 @@
+"""`reconcile enroll`: write the file by which a node begins to poll, or give it a new token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reconciler.cli.options import By, CommonOptions, SignerOptions, State, Why, Within, add_command, make_app
+from reconciler.errors import StateError, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.api.enrolment import PollingNode
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.ports.driver import InstallationFile
+
+app = make_app()
+
+
+@add_command(app)
+def run_enroll(
+    node: Annotated[
+        str,
+        typer.Argument(metavar="NODE", help="Node or CLUSTER/NODE; without it, list nodes never heard."),
+    ] = "",
+    *,
+    rotate: Annotated[
+        bool,
+        typer.Option("--rotate", help="Give the node a new token; the next run puts it into its setting."),
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="New file for the setting or package of the node, which only this user can read. Default: "
+            "NODE.json or NODE.tgz in this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            metavar="SOURCE",
+            help="Where the desired state is. Default: that of the running watch, else this folder.",
+            show_default=False,
+        ),
+    ] = "",
+    path: Within = "",
+    state: State = None,
+    signer_options: SignerOptions,
+    by: By = "",
+    reason: Why = "",
+    common: CommonOptions,
+) -> int:
+    """Enrol a node that polls and that this host cannot call: write the file that is installed on it by hand.
+
+    The file has the node's own URL and all its secrets in clear. With --rotate alone, nothing is written: the
+    node gets its new token with its next setting, and the old one counts until the new one is used.
+    """
+    from reconciler.api.enrolment import Enroller, select_never_heard
+    from reconciler.api.reader import Reader
+    from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_access import open_writable_state
+    from reconciler.cli.state_folder import find_state
+    from reconciler.host import aio
+    from reconciler.store.factory import open_store
+    from reconciler.text.one_line import clean_line
+
+    if not node and (rotate or output):
+        raise UsageError("--rotate and --output are for one node", remedy="name the node")
+    if output is not None and str(output) == "-":
+        raise UsageError(
+            "the file has secrets: it is not written to a terminal or a pipe", remedy="name a file"
+        )
+    host = common.read_host(source or ".")
+    folder, terminal = find_state(host, state), common.open_terminal()
+    options = RunOptions(
+        path=path, host=host, state=folder, trust=signer_options.read_trust(host), by=by, why=reason
+    )
+    with open_writable_state(folder) as access:
+        terminal.remark(str(access))
+        if not access.is_open:
+            raise StateError(
+                f"tokens are made with the key in the state folder {folder}, which this user cannot open",
+                remedy="run the command as root or as the user of the watch",
+            )
+        watched = access.watch.source if access.watch else "."
+        options = replace(options, source=source or watched)
+        located = options.locate(trust=options.trust, state=folder.path)
+        with open_store(folder.path, keep=options.keep) as store:
+            reader = Reader(located, host=host, is_applying=True)
+            enroller = Enroller(reader, store)
+            fleet = aio.run_until_signal(reader.read_fleet())
+            if not node:
+                silent = select_never_heard(aio.run_until_signal(enroller.list_nodes(fleet)))
+                terminal.say(_format_silent(silent))
+                return 0
+            if rotate:
+                cluster, name = aio.run_until_signal(enroller.rotate(fleet, node, options.actor))
+                terminal.say(
+                    f"{clean_line(cluster)}/{clean_line(name)} has a new token. The next run offers it with "
+                    "the node's setting; the old one counts until the new one is used.\n"
+                )
+                if output is None:
+                    return 0
+            found = aio.run_until_signal(enroller.make_file(fleet, node))
+            file = output or Path(node.replace("/", "-") + found.suffix)
+            _write(file, found, options)
+    terminal.say(
+        f"{file} has the setting of {clean_line(node)}, with its secrets in clear.\n"
+        f"  → {found.instructions}; then delete the file\n"
+    )
+    return 0
+
+
+def _write(file: Path, found: InstallationFile, options: RunOptions) -> None:
+    """Write the file, which must not exist and must not be in the source.
+
+    Raises:
+        UsageError: it is in the source, or there is such a file.
+        StateError: it cannot be written.
+    """
+    from reconciler.host.atomic_write import create_file
+    from reconciler.sources.output_check import WrittenFile, refuse_written_inside
+
+    local = Path(options.source).expanduser()
+    if local.is_dir():
+        # It would be committed with the next change, with all secrets in clear.
+        refuse_written_inside(local, WrittenFile("the file with the node's secrets", file.absolute()))
+    try:
+        create_file(file, found.content)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} exists; nothing was overwritten", remedy="name another file with --output"
+        ) from None
+    except OSError as error:
+        raise StateError(
+            f"cannot write {file}: {error.strerror}", remedy="name another file with --output"
+        ) from error
+
+
+def _format_silent(nodes: tuple[PollingNode, ...]) -> str:
+    from reconciler.text.one_line import clean_line
+
+    if not nodes:
+        return "Every node that polls has called.\n"
+    lines = [f"{clean_line(one.cluster)}/{clean_line(one.node)}" for one in nodes]
+    return "\n".join(["Never heard:", *(f"  {line}" for line in lines)]) + (
+        "\n  → `reconcile enroll NODE` writes the file that is installed on a node\n"
+    )
