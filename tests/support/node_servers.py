@@ -89,9 +89,9 @@ class MemoryNodes:
         self.gate = threading.Event()
         self.gate.set()
 
-    def add(self, token, node, *, cluster="c", fleet=1, **fields):
+    def add(self, token, node, *, cluster="c", fleet=1, kind="tiny", **fields):
         digest = hashlib.sha256(token.encode()).hexdigest()
-        self.tokens[token] = KnownToken(digest, fleet, cluster, "tiny", node, **fields)
+        self.tokens[token] = KnownToken(digest, fleet, cluster, kind, node, **fields)
         self.position += 1
 
     def offer(self, node, *parts, cluster="c", fleet=1, **fields):
@@ -99,7 +99,8 @@ class MemoryNodes:
         offer = make_offer(node=node, cluster=cluster, **fields)
         self.contents[offer.id] = parts
         last = self.offers.get((fleet, cluster, node), {}).get(offer.feed, (None, None))[1]
-        self.offers[fleet, cluster, node] = {offer.feed: (offer, offer if offer.taken else last)}
+        known = self.offers.get((fleet, cluster, node), {})
+        self.offers[fleet, cluster, node] = {**known, offer.feed: (offer, offer if offer.taken else last)}
         self.position += 1
         return offer
 
@@ -138,7 +139,7 @@ class MemoryNodes:
             key = (call.fleet, call.cluster, call.node)
             if call.took and call.took not in self.refused:
                 offer = replace(self.offers[key][call.feed][0], taken=call.at)
-                self.offers[key] = {call.feed: (offer, offer)}
+                self.offers[key] = {**self.offers[key], call.feed: (offer, offer)}
                 self.position += 1
         return frozenset(self.refused & {call.took for call in calls})
 

@@ -33,9 +33,9 @@ def select_content(headers: Mapping[str, str], answer: InboundAnswer) -> Inbound
     # `If-Modified-Since` is ignored: a node remembers the date of the feed's answer, which is the date of the
     # content too, before it has the content. With a 304 here it would never get it.
     tag = answer.headers["etag"]
-    if "if-match" in headers and not _matches(headers["if-match"], tag, weak=False):
+    if headers.get("if-match") and not _matches(headers["if-match"], tag, weak=False):
         return InboundAnswer(412)
-    if "if-none-match" in headers and _matches(headers["if-none-match"], tag, weak=True):
+    if headers.get("if-none-match") and _matches(headers["if-none-match"], tag, weak=True):
         kept = {name: text for name, text in answer.headers.items() if name in _KEPT_IN_304}
         return InboundAnswer(304, kept)
     whole = InboundAnswer(200, {**answer.headers, "accept-ranges": "bytes"}, answer.body)
