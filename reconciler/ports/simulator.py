@@ -181,6 +181,10 @@ class SimulatedCluster(ABC):
         """The node's new port after a restart; None if it has not changed."""
         return None
 
+    def list_complaints(self) -> Sequence[str]:
+        """Sentences about answers to nodes that are not as the product documents them, the latest ones."""
+        return ()
+
     def take_due_activities(self, now: datetime) -> Sequence[NodeActivity]:
         """What nodes begin to do by themselves since the last call; the first call gives none."""
         return ()
@@ -254,6 +258,20 @@ class Simulator(ABC):
             addresses: one for each node.
             same_port: whether they differ in host, not in port.
         """
+
+    def make_polling_fleet(self, count: int, server: str) -> Mapping[str, str]:
+        """A sample fleet whose nodes only poll: path -> text of its files; for products whose nodes can.
+
+        Args:
+            count: number of nodes.
+            server: URL of the central server.
+
+        Raises:
+            UsageError: nodes of this product do not poll.
+        """
+        raise UsageError(
+            "nodes of this kind do not poll a central server", remedy="leave --poll out, or use --kind m2"
+        )
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str | None:
         """The output of a host command for a simulated node in a trial; None: the command stops the node.

@@ -9,10 +9,13 @@ from collections import defaultdict, deque
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from reconciler.core.canonical import write_json
+from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.simulator import LocalChange, NodeActivity, OutgoingCall, Reply
 from reconciler.simulation.call_statistics import CallStatistics
 from reconciler.simulation.faults import Fault, FaultKind
@@ -40,6 +43,7 @@ class CallSender:
         simulation: whose nodes act.
         mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
         client: sends the calls.
+        record: a line is appended to this file for each acknowledged report.
         sources: number of addresses from which nodes without an address of their own call, as through several
             translations of addresses. A large fleet needs some, because an address has too few ports.
     """
@@ -52,7 +56,10 @@ class CallSender:
         mute: set[str] | None = None,
         client: NodeClient | None = None,
         sources: int = 1,
+        record: Path | None = None,
     ) -> None:
+        self._record = record
+        self._acknowledged: list[bytes] = []
         self.mute = set() if mute is None else mute
         self.statistics: defaultdict[str, CallStatistics] = defaultdict(CallStatistics)
         """Purpose -> what became of these calls."""
@@ -76,6 +83,7 @@ class CallSender:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._write_record()
         self._client.close()
 
     async def _follow_clock(self) -> None:
@@ -83,7 +91,14 @@ class CallSender:
             for activity in self._simulation.take_due_activities(datetime.now(UTC)):
                 if activity.node not in self.mute:
                     self._begin(activity)
+            self._write_record()
             await asyncio.sleep(TICK)
+
+    def _write_record(self) -> None:
+        if self._record is not None and self._acknowledged:
+            lines, self._acknowledged = self._acknowledged, []
+            with self._record.open("ab") as file:
+                file.writelines(lines)
 
     def _begin(self, activity: NodeActivity) -> None:
         node = activity.node
@@ -142,9 +157,12 @@ class CallSender:
         elif fault is not None and fault.kind not in _PERFORMED:
             return NO_ANSWER
         keeps, source = self._simulation.keeps_connections(node), self._find_source(node)
-        began = time.perf_counter()
+        began, sent = time.perf_counter(), datetime.now(UTC)
         reply = await self._client.ask(node, call, keeps=keeps, source=source)
         self.statistics[call.purpose].add(reply[0], time.perf_counter() - began)
+        if self._record is not None and call.method == "POST" and 200 <= reply[0] < 300:  # noqa: PLR2004
+            line = {"node": node, "kind": call.purpose, "at": format_timestamp(sent)}
+            self._acknowledged.append(write_json(line) + b"\n")
         if fault is not None and fault.kind is FaultKind.DUPLICATE:
             reply = await self._client.ask(node, call, keeps=keeps, source=source)
         return _report_loss(fault, reply)

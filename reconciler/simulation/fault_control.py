@@ -4,6 +4,8 @@
     POST   /faults   {"node": …, "fault": …, "argument": …, "count": …, "on": …}; only the first two are
                      required; "node" may also name a cluster
     DELETE /faults   removes all pending faults; a killed node stays down
+    GET    /calls    what nodes have sent by themselves: number, statuses and durations by purpose, and
+                     sentences about answers of the central server that are not as the product documents them
 
 Answers are JSON; errors have status 400 and {"error": …}.
 """
@@ -18,6 +20,7 @@ from aiohttp import web
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.simulation.addresses import keep_loopback_address, make_address_error
+from reconciler.simulation.call_sender import CallSender
 from reconciler.simulation.node_host import Simulation
 
 
@@ -27,15 +30,20 @@ class FaultControl:
     Args:
         simulation: to control.
         address: where it listens; must be loopback.
+        sender: of the calls that nodes make by themselves; None if none does.
     """
 
-    def __init__(self, simulation: Simulation, address: SocketAddress) -> None:
+    def __init__(
+        self, simulation: Simulation, address: SocketAddress, sender: CallSender | None = None
+    ) -> None:
         self._simulation = simulation
+        self._sender = sender
         self._address = keep_loopback_address("the control endpoint", address)
         application = web.Application()
         application.router.add_get("/nodes", self._nodes)
         application.router.add_post("/faults", self._fault)
         application.router.add_delete("/faults", self._clear)
+        application.router.add_get("/calls", self._calls)
         self._runner = web.AppRunner(application, access_log=None)
 
     async def __aenter__(self) -> Self:
@@ -69,6 +77,15 @@ class FaultControl:
         except (ValueError, TypeError, KeyError, AttributeError):
             return _json({"error": "the body must be a JSON object with `node` and `fault`"}, status=400)
         return _json(self._simulation.describe())
+
+    async def _calls(self, _: web.Request) -> web.Response:
+        statistics = self._sender.statistics if self._sender else {}
+        return _json(
+            {
+                "calls": {purpose: one.describe() for purpose, one in sorted(statistics.items())},
+                "complaints": self._simulation.list_complaints(),
+            }
+        )
 
     async def _clear(self, _: web.Request) -> web.Response:
         self._simulation.clear()

@@ -218,6 +218,10 @@ class Simulation:
         """Whether a node is running."""
         return self._places[node].is_up
 
+    def list_complaints(self) -> list[str]:
+        """Answers of the central server that are not as the product documents them, the latest ones."""
+        return [text for served in self._served.values() for text in served.list_complaints()]
+
     def get_host(self, node: str) -> str:
         """The host at which a node listens; empty if nobody can call it."""
         address = self._places[node].address
@@ -330,7 +334,6 @@ class Simulation:
             UsageError: there is no such node, or it refuses the package.
         """
         for place in self._find_nodes(node):
-            await place.listener.close()
             place.served.world.install(place.node, package)
             await start_node(place)
 

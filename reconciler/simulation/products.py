@@ -86,7 +86,12 @@ def _parse_value(name: str, text: str, like: Any) -> Any:
 
 
 def generate_fleet(
-    kind: str, nodes: int, drivers: Mapping[str, Driver[Any, Any]], first: SocketAddress = FIRST
+    kind: str,
+    nodes: int,
+    drivers: Mapping[str, Driver[Any, Any]],
+    first: SocketAddress = FIRST,
+    *,
+    server: str = "",
 ) -> Mapping[str, str]:
     """The files of a fleet: path -> text; the same arguments give the same files.
 
@@ -96,15 +101,18 @@ def generate_fleet(
         drivers: kind -> product.
         first: address of the first node. The port counts up from 127.0.0.1; the host counts up from any other
             address of 127.0.0.0/8.
+        server: URL of the central server that the nodes poll; they then have no addresses.
 
     Raises:
-        UsageError: unknown product, or not enough addresses.
+        UsageError: unknown product, not enough addresses, or a product whose nodes do not poll.
     """
     simulator = drivers[kind].simulator() if kind in drivers else None
     if simulator is None:
         raise UsageError(
             f"unknown kind {kind!r}", remedy=f"one of {', '.join(list_simulated_kinds(drivers))}"
         )
+    if server:
+        return simulator.make_polling_fleet(nodes, server)
     return simulator.sample_fleet(list(_count_up_addresses(nodes, first)), same_port=first.host != FIRST.host)
 
 

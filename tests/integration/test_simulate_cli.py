@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -15,9 +16,11 @@ from support.commands import run_process
 
 from reconciler.cli.main import main
 from reconciler.desired.fleet import load_fleet
+from reconciler.drivers.m2.package import pack_files
 from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import UsageError
 from reconciler.simulation.addresses import find_free_addresses
-from reconciler.simulation.node_host import Simulation
+from reconciler.simulation.node_host import Share, Simulation
 from reconciler.simulation.products import generate_fleet
 from reconciler.sources.folder import FolderSource
 
@@ -150,3 +153,40 @@ async def test_a_made_up_fleet_is_a_fleet_that_can_be_served(tmp_path, kind, cou
     simulation = Simulation(loaded, DRIVERS, converged=True)
     assert len(simulation.nodes) == count
     assert next(iter(simulation.nodes.values())) == first
+
+
+async def test_a_fleet_that_polls_is_written_and_served_in_parts(tmp_path, capsys):
+    written = ["simulate", "--write", "--nodes", "5", "--poll", "http://127.0.0.1:8643", str(tmp_path)]
+    assert await asyncio.to_thread(main, written) == 0
+    loaded = load_fleet(await FolderSource(tmp_path).snapshot(), DRIVERS)
+    assert loaded.warnings == ()
+    assert Simulation(loaded, DRIVERS).nodes == {}
+    parts = [list(Simulation(loaded, DRIVERS, share=Share(part, 2)).names) for part in (0, 1)]
+    assert parts == [["edge-01", "edge-03", "edge-05"], ["edge-02", "edge-04"]]
+    with pytest.raises(UsageError, match="edge-01: its token is not known"):
+        Simulation(loaded, DRIVERS, converged=True)
+
+
+def test_sora_nodes_do_not_poll(tmp_path, capsys):
+    assert main(["simulate", "--write", "--kind", "sora", "--poll", "http://127.0.0.1:1", str(tmp_path)]) == 1
+    assert "nodes of this kind do not poll" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/0"])
+def test_a_part_that_is_none_is_refused(tmp_path, capsys, part):
+    assert main(["simulate", "--part", part, str(tmp_path)]) == 1
+    assert f"--part must be I/N, got '{part}'" in capsys.readouterr().err
+
+
+async def test_a_package_is_installed_by_hand_and_a_bad_one_is_refused(tmp_path):
+    for name, text in generate_fleet("m2", 2, DRIVERS, server="http://127.0.0.1:8643").items():
+        (tmp_path / name).write_text(text)
+    loaded = load_fleet(await FolderSource(tmp_path).snapshot(), DRIVERS)
+    async with Simulation(loaded, DRIVERS) as simulation:
+        await simulation.install("edge-01", pack_files(b'{"meta":{"version":"by hand"}}', {"a.pem": b"A"}))
+        state = simulation.world("edge").state("edge-01")
+        assert state.running == {"meta": {"version": "by hand"}}
+        assert state.loaded.package.resources == {"a.pem": b"A"}
+        with pytest.raises(UsageError, match="edge-02: the node refuses the package: E0002"):
+            await simulation.install("edge-02", b"no package")
+        assert simulation.is_up("edge-02")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -18,7 +18,10 @@ from reconciler.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.simulation.products import FIRST, generate_fleet
 
 if TYPE_CHECKING:
+    from reconciler.desired.fleet import Fleet
     from reconciler.host.host import Host
+    from reconciler.ports.node_store import NodeTokens
+    from reconciler.simulation.node_host import Share, Simulation
 
 app = make_app()
 
@@ -96,13 +99,56 @@ def run_simulate(
             "from any other 127.x.y.z, the next address.",
         ),
     ] = str(FIRST),
+    poll: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="With --write: nodes without addresses, which poll the watch at this URL."
+        ),
+    ] = "",
+    part: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Simulate the I-th of N parts of the nodes: several processes for a large fleet.",
+        ),
+    ] = "1/1",
+    sources: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=10_000,
+            help="Number of loopback addresses from which nodes without an address call: one has too few "
+            "ports for ten thousand nodes.",
+        ),
+    ] = 1,
+    install: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Packages to install by hand at the start: NODE.tgz of `reconcile enroll`."
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Append a line of JSON for each report that the central server acknowledged."
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="With --converged: state folder of the watch that the nodes poll; it has their tokens.",
+        ),
+    ] = None,
     host_options: HostOptions,
 ) -> int:
     """Serve all nodes of the fleet file in FOLDER on this machine, at the addresses in the file.
 
     The nodes use their products' wire formats, follow their products' rules and forget everything when they
-    stop. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served. Nodes send heartbeats and
-    feedback, if their settings ask for it, only to such addresses.
+    stop. Only addresses of this machine (127.0.0.0/8, ::1, localhost) are served. Nodes poll, report and send
+    heartbeats as their settings ask for it, only to such addresses. A node that polls and has no address
+    starts in factory state: it needs an installed package, or --converged with --state.
 
     With --faults, runs the reconciler against the nodes while the faults of the scenario happen. The exit
     status is 0 if all invariants held, else 1. FOLDER then replaces the fleet that the scenario names.
@@ -123,7 +169,9 @@ def run_simulate(
         fleet = None if folder == Path() else folder
         return run_fault_trials(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
     if write:
-        _write_fleet(folder, generate_fleet(kind, nodes, DRIVERS, _parse_address("--first", first)))
+        _write_fleet(
+            folder, generate_fleet(kind, nodes, DRIVERS, _parse_address("--first", first), server=poll)
+        )
         count = format_count(nodes, "node")
         typer.echo(f"wrote {count} to {folder}; serve them with: reconcile simulate {folder}")
         return 0
@@ -134,6 +182,10 @@ def run_simulate(
         folder,
         host_options.read_host(str(folder)),
         faults=[parse_fault(text) for text in fault or ()],
+        state=state,
+        install=install,
+        calls=_CallOptions(sources, record),
+        share=_parse_part(part),
         control=_parse_address("--control", control) if control else None,
         ready_file=ready_file,
         converged=converged,
@@ -153,10 +205,20 @@ def _write_fleet(folder: Path, files: Mapping[str, str]) -> None:
     write_texts(folder, files)
 
 
+class _CallOptions(NamedTuple):
+    """How nodes call; see `CallSender`."""
+
+    sources: int
+    record: Path | None
+
+
 async def _serve(
     folder: Path,
     host: Host,
     *,
+    state: Path | None,
+    install: Path | None,
+    calls: _CallOptions,
     faults: Sequence[tuple[str, Fault]],
     control: SocketAddress | None,
     ready_file: Path | None,
@@ -172,22 +234,62 @@ async def _serve(
     from reconciler.sources.folder import FolderSource
 
     fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS, LocalResolver(host))
-    simulation = Simulation(fleet, DRIVERS, **settings)
+    tokens = await _read_tokens(state, folder, fleet) if state else {}
+    simulation = Simulation(fleet, DRIVERS, tokens=tokens, **settings)
     async with AsyncExitStack() as stack:
         # Before the nodes: a signal while they start must stop them in order, or their ports stay taken.
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
-        await stack.enter_async_context(CallSender(simulation))
+        sender = CallSender(simulation, sources=calls.sources, record=calls.record)
+        await stack.enter_async_context(sender)
         if control:
-            await stack.enter_async_context(FaultControl(simulation, control))
+            await stack.enter_async_context(FaultControl(simulation, control, sender))
+        if install:
+            await _install_packages(simulation, install)
         # Before the announcement: a program that waits for it must meet the faults with its first request.
         for name, fault in faults:
             await simulation.add(name, fault)
-        nodes = format_count(len(simulation.nodes), "node")
+        nodes = format_count(len(simulation.names), "node")
         clusters = format_count(len(fleet.cluster_inputs), "cluster")
         stack.enter_context(_announce_ready(f"ready: {nodes} of {clusters}; stop with Ctrl-C", ready_file))
         await stop.wait()
     typer.echo("stopped")
+
+
+async def _read_tokens(state: Path, folder: Path, fleet: Fleet) -> dict[str, Mapping[str, NodeTokens]]:
+    """Cluster -> the tokens of its nodes, from the state of the watch that they poll."""
+    from reconciler.desired.fleet import add_desired_state
+    from reconciler.store.factory import open_reader
+
+    with open_reader(state) as reader:
+        known = await reader.fleets()
+        source = _normalise_folder(folder)
+        fitting = [one.number for one in known if source in one.sources] or [one.number for one in known]
+        if len(fitting) != 1:
+            raise UsageError(
+                f"the state {state} has {format_count(len(known), 'fleet')}, and none of this folder",
+                remedy="start the watch with this folder first, or name its state folder",
+            )
+        nodes = reader.select_fleet(fitting[0])
+        found: dict[str, Mapping[str, NodeTokens]] = {}
+        for one in add_desired_state(fleet, DRIVERS).desired:
+            entry = one.cluster_input.entry
+            polling = DRIVERS[entry.kind].list_polling_nodes(one.state)
+            found[entry.name] = await nodes.tokens(entry.name, polling) if polling else {}
+        return found
+
+
+def _normalise_folder(folder: Path) -> str:
+    from reconciler.core.fleet_matching import normalise_source
+
+    return normalise_source(str(folder.resolve()))
+
+
+async def _install_packages(simulation: Simulation, folder: Path) -> None:
+    for node in simulation.names:
+        package = folder / f"{node}.tgz"
+        if package.exists():
+            await simulation.install(node, package.read_bytes())
 
 
 @contextmanager
@@ -204,6 +306,15 @@ def _announce_ready(message: str, file: Path | None) -> Iterator[None]:
     finally:
         if file:
             file.unlink(missing_ok=True)
+
+
+def _parse_part(text: str) -> Share:
+    from reconciler.simulation.node_host import Share
+
+    part, slash, parts = text.partition("/")
+    if not slash or not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
+        raise UsageError(f"--part must be I/N, got {text!r}", remedy="for example 1/4, 2/4, 3/4 and 4/4")
+    return Share(int(part) - 1, int(parts))
 
 
 def _parse_address(option: str, text: str) -> SocketAddress:

@@ -72,7 +72,8 @@ WRITERS = {
     *("store/sqlite/host_key.py", "store/sqlite/store.py"),
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
     *("host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
-    *("simulation/fault_control.py", "simulation/http_client.py", "simulation/node_server.py"),
+    *("simulation/call_sender.py", "simulation/fault_control.py"),
+    *("simulation/http_client.py", "simulation/node_server.py"),
     "fault_trials/fork_server.py",
     "server/nodes/connection.py",
 }

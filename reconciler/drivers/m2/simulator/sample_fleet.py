@@ -12,7 +12,7 @@ from reconciler.drivers.m2.setting.models import FACTORY_ROLES
 
 def make_sample_fleet(addresses: Sequence[SocketAddress], *, same_port: bool) -> dict[str, str]:
     """The fleet's files: path -> text; see `ports.simulator.Simulator`."""
-    width = max(2, len(str(len(addresses))))
+    width = _get_width(len(addresses))
     # In YAML, the colons and brackets of an IPv6 address need quotes.
     texts = [f'"{address}"' if ":" in address.host else str(address) for address in addresses]
     lines = [
@@ -30,6 +30,28 @@ def make_sample_fleet(addresses: Sequence[SocketAddress], *, same_port: bool) ->
     port = addresses[0].port if same_port else 10_040
     setting = json.dumps(_make_setting(port), indent=2)
     return {"fleet.yaml": "\n".join(lines) + "\n", "setting.json": setting + "\n"}
+
+
+def make_polling_fleet(count: int, server: str) -> dict[str, str]:
+    """The files of a fleet whose nodes have no address: they poll `server`."""
+    width = _get_width(count)
+    lines = [
+        f"# {count} simulated M2 nodes that share one setting, and poll the watch for it.",
+        "clusters:",
+        "  - name: edge",
+        "    kind: m2",
+        "    setting: setting.json",
+        "    deliver: poll",
+        f'    poll: {{server: "{server}"}}',
+        "    nodes:",
+        *(f"      - {{name: edge-{number:0{width}}}}" for number in range(1, count + 1)),
+    ]
+    setting = json.dumps(_make_setting(10_040), indent=2)
+    return {"fleet.yaml": "\n".join(lines) + "\n", "setting.json": setting + "\n"}
+
+
+def _get_width(count: int) -> int:
+    return max(2, len(str(count)))
 
 
 def _make_setting(port: int) -> dict[str, Any]:

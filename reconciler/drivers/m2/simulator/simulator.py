@@ -16,7 +16,7 @@ from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.simulator.activities import NodeActivities
 from reconciler.drivers.m2.simulator.oracle import M2Oracle
-from reconciler.drivers.m2.simulator.sample_fleet import make_sample_fleet
+from reconciler.drivers.m2.simulator.sample_fleet import make_polling_fleet, make_sample_fleet
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
@@ -78,6 +78,9 @@ class M2SimulatedCluster(SimulatedCluster):
     def get_new_port(self, node: str) -> int | None:
         return self._world.moved(node)
 
+    def list_complaints(self) -> list[str]:
+        return [f"{node}: {sentence}" for node, sentence in self._world.complaints]
+
     def take_due_activities(self, now: datetime) -> list[NodeActivity]:
         return list(self._activities.take_due(now))
 
@@ -132,6 +135,9 @@ class M2Simulator(Simulator):
 
     def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:
         return make_sample_fleet(addresses, same_port=same_port)
+
+    def make_polling_fleet(self, count: int, server: str) -> Mapping[str, str]:
+        return make_polling_fleet(count, server)
 
 
 SIMULATOR = M2Simulator()
