@@ -77,7 +77,7 @@ def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
     if watch_state.store:
         yield f"the store cannot be written: {watch_state.store}"
     if watch_state.node_server and watch_state.node_server.problem:
-        yield f"calls of nodes cannot be stored: {watch_state.node_server.problem}"
+        yield f"the node server cannot use the store: {watch_state.node_server.problem}"
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
     if waiting:
         yield f"the first pass has not ended: {', '.join(waiting)}"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ STOP_SECONDS = 10.0
 
 
 STARTING = "the node server is starting"
+
+_READ, _WRITE = "read", "write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,6 @@ class NodeServer:
     Attributes:
         address: where it listens.
         counters: what it has answered.
-        problem: why it cannot store or read; empty if it can.
         state: of connections and nodes, a few seconds old.
     """
 
@@ -126,7 +128,7 @@ class NodeServer:
         self.counters = CallCounters()
         self.table = NodeTable(parts.products, parts.is_held)
         self.address = options.listen
-        self.problem = STARTING
+        self._problems = {_READ: STARTING, _WRITE: ""}
         self.state = NodeServerState()
 
     def list_products(self) -> dict[str, CentralServer]:
@@ -164,7 +166,7 @@ class NodeServer:
         assert self._stop is not None
         options, parts, stop = self._options, self._parts, self._stop
         with parts.open_store() as store:
-            recorder = CallRecorder(store.record_calls, self._note_failure, self.counters)
+            recorder = CallRecorder(store.record_calls, partial(self._note_store, _WRITE), self.counters)
             service = NodeService(
                 self.table,
                 store,
@@ -189,6 +191,9 @@ class NodeServer:
                 supervise_loop(lambda: recorder.run(ended), "node calls", stop=ended, report=parts.report)
             )
             try:
+                # Before the first connection: callers wait in the kernel meanwhile, and a restart costs no
+                # poll. Without a state that can be read they are told so.
+                await self._read_changes(store)
                 async with listener.serving():
                     await self._refresh(store, listener, service.queue, stop)
             finally:
@@ -208,32 +213,42 @@ class NodeServer:
                 summed = time.monotonic()
                 nodes = summarize_nodes(self.table.nodes(), datetime.now(UTC), self._parts.fresh_seconds)
                 self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes)
-            try:
-                if not self.table.is_loaded:
-                    await self._load_contacts(store)
-                self.table.apply(await store.read_changes(self.table.position))
-                if self.problem == STARTING:
-                    self.problem = ""
-            except StateError as error:
-                self._note_failure(error)
+            await self._read_changes(store)
             if time.monotonic() - renewed > CERTIFICATE_SECONDS:
                 renewed = time.monotonic()
                 self._renew_certificate()
             await is_set_within(stop, REFRESH_SECONDS)
+
+    async def _read_changes(self, store: Store) -> None:
+        try:
+            if not self.table.is_loaded:
+                await self._load_contacts(store)
+            self.table.apply(await store.read_changes(self.table.position))
+        except StateError as error:
+            self._note_store(_READ, error)
+        else:
+            self._note_store(_READ, None)
 
     async def _load_contacts(self, store: Store) -> None:
         for fleet in await store.fleets():
             for contact in await store.select_fleet(fleet.number).contacts():
                 self.table.add_contact(fleet.number, contact)
 
-    def _note_failure(self, error: StateError | None) -> None:
-        before, self.problem = self.problem, error.message if error else ""
-        if error and before != self.problem:
-            self._parts.log.error(
-                "calls of nodes cannot be stored", message=error.message, remedy=error.remedy
-            )
+    @property
+    def problem(self) -> str:
+        """Why it cannot read or write the store; empty if it can."""
+        return next(filter(None, self._problems.values()), "")
+
+    def _note_store(self, half: str, error: StateError | None) -> None:
+        """Note that the store was read or written, or could not be."""
+        before = self._problems[half]
+        self._problems[half] = error.message if error else ""
+        if error and before != error.message:
+            event = "calls of nodes cannot be stored" if half == _WRITE else "offers cannot be read"
+            self._parts.log.error(event, message=error.message, remedy=error.remedy)
         elif before not in {"", STARTING} and not error:
-            self._parts.log.info("calls of nodes are stored again")
+            event = "calls of nodes are stored again" if half == _WRITE else "offers are read again"
+            self._parts.log.info(event)
 
     def _renew_certificate(self) -> None:
         """Use a renewed certificate for new connections."""

@@ -54,7 +54,11 @@ async def test_a_store_that_fails_makes_the_watch_unready():
         store.broken = "the disk is full"
         await wait_until(lambda: site.server.problem)
         reasons = check_readiness(WatchState(node_server=site.server), dry_run=False)[1]["reasons"]
-        assert "calls of nodes cannot be stored: the disk is full" in reasons
+        assert "the node server cannot use the store: the disk is full" in reasons
+        assert site.logged("offers cannot be read")
+        store.broken = None
+        await wait_until(lambda: not site.server.problem)
+        assert site.logged("offers are read again")
 
 
 def test_versions_beyond_the_limit_count_together():
