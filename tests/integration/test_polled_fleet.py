@@ -114,6 +114,7 @@ async def test_nodes_are_enrolled_by_one_upload_and_take_later_commits_by_pollin
         stage.repository.commit({"s.json": setting("v2", "www.example.com")})
         await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
         await watch.until(is_converged)
+    assert "unknown URL called" not in watch.log, "the first report has a token that was written just before"
     assert sorted(enrolled) == list(NODES)
     assert sorted(stage.changes()) == sorted([*enrolled, *NODES])
     assert not stage.simulation.world("edge").complaints

@@ -106,7 +106,7 @@ class NodeTable:
         self._places: dict[NodePlace, ServedNode] = {}
         self._senders: dict[tuple[int, str, str], ServedNode] = {}
         self._suspended: frozenset[tuple[int, str]] = frozenset()
-        self.position = 0
+        self.position = self.refreshes = 0
         self.is_loaded = False
 
     def find(self, token: bytes) -> ServedToken | None:
@@ -155,6 +155,7 @@ class NodeTable:
             self._place(place).offers = offers
         self._suspended = changes.suspended
         self.position = changes.position
+        self.refreshes += 1
         self.is_loaded = True
 
     def add_contact(self, fleet: int, contact: NodeContact) -> None:

@@ -16,6 +16,7 @@ import orjson
 from reconciler.core.offers import Offer, OfferFeed, PollAnswer, decide_poll
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.errors import StateError
+from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.central_server import (
     InboundAnswer,
     InboundRequest,
@@ -51,6 +52,21 @@ NODE_CONNECTIONS: Final = 8
 MOST_ADDRESSES, LONGEST_NAME = 16, 255
 """Addresses and characters of a name that are compared of what a report says of its sender."""
 
+MOST_UNKNOWN: Final = 64
+"""Calls with unknown tokens that wait at the same time until the store was read again."""
+
+LARGEST_UNKNOWN: Final = 256 * 1024
+"""Bytes of the body of such a call."""
+
+UNKNOWN_SECONDS: Final = 2.0
+"""How long such a call waits at most."""
+
+UNKNOWN_PAUSE: Final = 0.05
+"""Seconds between two looks at whether the store was read."""
+
+_TOKEN_LENGTH: Final = 43
+"""Characters of a token: 256 bits in base64url."""
+
 _NOTHING: Final = InboundAnswer(304)
 
 
@@ -61,6 +77,17 @@ class AdmittedCall:
     token: ServedToken
     route: NodeRoute
     offer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownCall:
+    """A call with an unknown token, which may be a new one.
+
+    Args:
+        refreshes: how often the store was read when it came.
+    """
+
+    refreshes: int
 
 
 class NodeService:
@@ -94,6 +121,7 @@ class NodeService:
         self._rules, self._rate = rules, rate
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
+        self._unknown = 0
         self.queue = DownloadQueue(downloads)
         self.counters = counters
         self.is_proxy = rules.is_proxy
@@ -105,8 +133,14 @@ class NodeService:
         """Find node and route of a request; an answer refuses it."""
         segments = call.target.partition(b"?")[0].split(b"/")
         token = self._find_token(call, segments)
-        if isinstance(token, InboundAnswer):
+        if token is None and self._may_wait(call, segments):
             call.keep_alive = False  # another guess costs another connection
+            call.admitted = UnknownCall(self._table.refreshes)
+            return None
+        if token is None:
+            token = self._refuse(call, 404, "not found")
+        if isinstance(token, InboundAnswer):
+            call.keep_alive = False  # as above
             return token
         node = token.node
         if call.connection.node is not node:
@@ -126,14 +160,44 @@ class NodeService:
         call.admitted = AdmittedCall(token, route, offer)
         return None
 
-    def _find_token(self, call: InboundCall, segments: Sequence[bytes]) -> ServedToken | InboundAnswer:
+    def _may_wait(self, call: InboundCall, segments: Sequence[bytes]) -> bool:
+        """Whether a call with an unknown token may wait: a pass may have written the token just now.
+
+        A node reports a setting once, as soon as it has loaded it: this report has the token that is new.
+        """
+        is_small = call.size is not None and call.size <= LARGEST_UNKNOWN
+        is_possible = len(segments) >= _SEGMENTS and len(segments[1]) == _TOKEN_LENGTH
+        return is_small and is_possible and call.admitted is None and self._unknown < MOST_UNKNOWN
+
+    async def _answer_later(self, call: InboundCall, unknown: UnknownCall) -> Reply:
+        """The answer once the store was read again."""
+
+        async def count_refreshes() -> int:
+            return self._table.refreshes - unknown.refreshes
+
+        self._unknown += 1
+        try:
+            # The first reading may have begun before the token was written.
+            pauses = make_steady_pauses(UNKNOWN_PAUSE, UNKNOWN_SECONDS)
+            crowded = self._unknown > MOST_UNKNOWN  # their bodies came at the same time
+            await poll_until(count_refreshes, lambda count: count > 1 or crowded, pauses)
+        finally:
+            self._unknown -= 1
+        refusal = self.admit(call)
+        if refusal is not None:
+            return refusal
+        reply = self.answer(call)
+        return await reply if isinstance(reply, Coroutine) else reply
+
+    def _find_token(self, call: InboundCall, segments: Sequence[bytes]) -> ServedToken | InboundAnswer | None:
+        """The token of a call; None if it is unknown."""
         if not self._rules.is_allowed(call.caller):
             return self._refuse(call, 403, "address not allowed")
         if not self._table.is_loaded:
             return self._refuse(call, 503, "starting")
         token = self._table.find(segments[1]) if len(segments) > 1 and not segments[0] else None
         if token is None:
-            return self._refuse(call, 404, "not found")
+            return None
         if token.ended is not None:
             return self._refuse(call, 410, "this URL has ended", token)
         return token
@@ -204,6 +268,8 @@ class NodeService:
 
     def answer(self, call: InboundCall) -> Reply | Coroutine[Any, Any, Reply]:
         """The answer to an admitted request."""
+        if isinstance(call.admitted, UnknownCall):
+            return self._answer_later(call, call.admitted)
         admitted: AdmittedCall = call.admitted
         kind = admitted.route.kind
         if kind is RouteKind.POLL:

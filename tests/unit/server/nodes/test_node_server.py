@@ -4,9 +4,12 @@ import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
 from support.waiting import wait_until
+
+from reconciler.server.nodes import service
 
 
 @pytest.fixture
@@ -109,6 +112,49 @@ async def test_the_former_token_ends_with_the_first_call_of_the_current_one(site
     assert (await site.client.post("/t2/report", json={})).status_code == 204
     assert (await site.client.post("/t3/report", json={})).status_code == 204
     assert (await site.client.post("/t2/report", json={})).status_code == 410
+
+
+NEW = "n" * 43
+"""A token as the store makes them."""
+
+
+async def test_a_call_with_a_token_that_was_written_just_now_waits_until_it_is_known(site):
+    # As a pass does: the token first, then the upload, after which the node reports at once, and only once.
+    site.store.add(NEW, "n9")
+    answer = await site.client.post(f"/{NEW}/report", json={"kind": "k"})
+    assert answer.status_code == 204
+    assert [call.node for call in site.store.reports()] == ["n9"]
+    assert not site.logged("unknown URL called")
+
+
+async def test_a_call_with_an_unknown_token_is_refused_after_the_store_was_read(site):
+    refreshes = site.server.table.refreshes
+    answer = await site.client.get(f"/{NEW}/setting")
+    assert (answer.status_code, answer.headers["connection"]) == (404, "close")
+    assert site.server.table.refreshes >= refreshes + 2
+    assert len(site.logged("unknown URL called")) == 1
+
+
+async def test_many_calls_with_unknown_tokens_do_not_wait(site):
+    site.store.gate.clear()
+    paths = [f"/{index:043}/setting" for index in range(service.MOST_UNKNOWN + 20)]
+    async with httpx.AsyncClient(base_url=site.url, trust_env=False, limits=httpx.Limits()) as client:
+        answers = await asyncio.gather(*(client.get(path) for path in paths))
+    site.store.gate.set()
+    assert {answer.status_code for answer in answers} == {404}
+    assert site.counters.refused[404] == len(paths)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Length": str(service.LARGEST_UNKNOWN + 1)}, {"Transfer-Encoding": "chunked"}]
+)
+async def test_a_large_body_of_an_unknown_caller_is_refused_at_once(site, headers):
+    async with site.raw() as (reader, writer):
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        refreshes = site.server.table.refreshes
+        writer.write(f"POST /{NEW}/report HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+        assert b" 404 " in await reader.readline()
+        assert site.server.table.refreshes <= refreshes + 1
 
 
 @pytest.mark.parametrize(
