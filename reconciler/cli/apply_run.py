@@ -23,11 +23,14 @@ from reconciler.cli.render import markdown, phrases, text
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
+from reconciler.cli.state_folder import find_watches
 from reconciler.cli.terminal import Terminal, catch_stop_signal
-from reconciler.core.outcome import RunReport
+from reconciler.core.outcome import RunReport, State
 from reconciler.core.plan import Plan
-from reconciler.errors import GuardRefusal, WorldChanged
+from reconciler.errors import GuardRefusal, StateError, WorldChanged
 from reconciler.host import aio
+from reconciler.host.actor import get_current_actor
+from reconciler.host.control_socket import RunningWatch, send_request
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.store.factory import open_store
@@ -61,12 +64,15 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
             return _report_nothing_to_apply(reconciler, options, terminal, result)
         if options.format is PlanFormat.TEXT or not options.yes:
             terminal.remark(text.render_plan_text(view, layout=terminal.layout) + "\n")
+        watch = _find_serving_watch(open_ones, options)
         question = f"Apply {phrases.describe_pending(open_ones.plan)}?"
         remedy = "add --yes to apply without asking, or --dry-run to plan only"
         if not options.yes and not terminal.get_consent(question, verb="apply", remedy=remedy):
             terminal.remark("Nothing was done.\n")
             return 1
         report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
+        if watch is not None:
+            _hand_over(watch, report, terminal)
         status = get_apply_exit_status(report, remaining)
         if file is None:
             status = status or (IN_PART if result.removed_clusters else 0)
@@ -78,6 +84,40 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
             shown = text.render_plan_text(PlanView(result.new_plan), layout=terminal.layout)
             terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return status
+
+
+def _find_serving_watch(result: PlanResult, options: RunOptions) -> RunningWatch | None:
+    """The watch that serves the plan's offers; None if the plan makes none.
+
+    Raises:
+        StateError: no watch serves them: the nodes would never see them.
+    """
+    clusters = sorted({step.cluster for step in result.plan.steps() if step.arguments.is_offer})
+    if not clusters:
+        return None
+    folder = options.required_state.path
+    watch = next((one for one in find_watches(folder) if not one.dry_run), None)
+    if watch is None:
+        raise StateError(
+            f"the nodes of {', '.join(clusters)} poll, and no watch with the state {folder} serves them; "
+            "nothing was done",
+            remedy="start `reconcile watch` on this host, or restrict the run to other clusters with --only",
+        )
+    return watch
+
+
+def _hand_over(watch: RunningWatch, report: RunReport, terminal: Terminal) -> None:
+    """Let the watch go on with what this run has offered, and say so."""
+    offered = sum(outcome.state is State.OFFERED for outcome in report.outcomes)
+    if not offered:
+        return
+    terminal.remark(
+        f"{format_count(offered, 'node')} may take what this run offers; the watch ({watch}) serves it, and "
+        "goes on with the rollout. `reconcile status` shows how far it is.\n"
+    )
+    # Only sooner: the watch finds the offers at its next pass too.
+    with suppress(OSError, StateError):
+        send_request(watch.path, {"do": "look", "by": get_current_actor().encode()})
 
 
 def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 from reconciler.core import attempts
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Present
-from reconciler.core.outcome import SUCCESSES, Outcome
+from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Effect
 from reconciler.core.revision import BACK
 from reconciler.core.secret import find_secrets
@@ -81,7 +81,8 @@ def list_attempt_facts(plan_result: PlanResult, cluster: str, nodes: Iterable[st
 
 def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
     revision, progress = plan_result.plan.revision, context.cluster_memory.progress
-    has_success = any(outcome.state in SUCCESSES for outcome in outcomes)
+    # What is offered may be taken at any moment.
+    has_success = any(outcome.state in SUCCESSES | {State.OFFERED} for outcome in outcomes)
     is_pending = bool(context.withheld_nodes) and context.is_waiting
     is_untouched = (bool(outcomes) or is_pending) and not has_success
     members = None
@@ -93,7 +94,7 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
     # older revision changes nothing here, so it must not become the applied one.
     is_back = context.cluster_memory.ancestry in BACK
     is_applied = has_success if outcomes else not (context.withheld_nodes or plan_result.node or is_back)
-    is_other_rollout = progress is not None and progress.content != context.content
+    is_other_rollout = progress is not None and context.progress is None
     return ClusterFacts(
         members=members,
         applied=revision if is_applied else None,

@@ -11,6 +11,7 @@ from reconciler.core.guard import GuardContext
 from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, Outcome, State
 from reconciler.core.plan import Revision
+from reconciler.core.revision import BACK
 from reconciler.core.timestamps import Clock
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
@@ -90,7 +91,8 @@ async def withdraw_superseded(plan_result: PlanResult, store: Store) -> None:
     Their steps end as not performed. One that a node has taken stays open: the node is going to load it.
     """
     for context in plan_result.guard_contexts:
-        if context.superseded:
+        # An older revision, such as that of a watch which has not read the newer one yet, takes nothing back.
+        if context.superseded and context.cluster_memory.ancestry not in BACK:
             async with store.lock(context.plan.cluster):
                 await _withdraw(context, plan_result.plan.revision, store)
 

@@ -28,7 +28,10 @@ from reconciler.server.watch_state import WatchedCluster, WatchState
 PATIENCE = 60.0
 """Seconds beyond the announced time after which a silent loop counts as hung."""
 
-PRECEDENCE = ("webhook", "files", "poll", "start", "retry", "interval")
+_PASSES = 3
+"""How much longer than a pass the wait for offers is, so that passes over a large fleet leave room."""
+
+PRECEDENCE = ("webhook", "files", "poll", "start", "request", "offers", "retry", "interval")
 """Which of several triggers the history names."""
 
 
@@ -115,6 +118,11 @@ class ClusterLoop:
             self._stop_pass.set()
             self._trigger.fire(trigger)
 
+    def request_pass(self, trigger: str) -> None:
+        """Run a pass now; if one is running, another one after it."""
+        if self._fleet is not None:
+            self._trigger.fire(trigger)
+
     def pause(self) -> None:
         """The fleet no longer names this cluster: start no further step, and wait."""
         self._fleet = None
@@ -150,16 +158,25 @@ class ClusterLoop:
         context, began = self._context, self._context.clock()
         # A new event for each pass: `use_fleet` sets the old one, and only the pass it belongs to must stop.
         self._stop_pass = asyncio.Event()
-        if trigger in {"interval", "retry"}:
+        if trigger in {"interval", "retry", "offers"}:
             context.metrics.triggers.labels(trigger).inc()
         log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._set_heartbeat)
         context.watch_state.note(self.name, doing="observing")
         pass_summary = await self._run_pass(PassJob(fleet, self.name, trigger, listener, self._stop_pass))
         now = context.clock()
-        timing = schedule_next(
-            timing, settled=pass_summary.is_settled, now=now, interval=context.interval, draw=context.draw()
-        )
+        if pass_summary.recheck:
+            # Nodes that are waited for have not failed: no backoff. A large fleet takes long to read.
+            wait = max(pass_summary.recheck, _PASSES * (now - began))
+            timing = LoopTiming(due=now + min(wait, context.interval), cause="offers")
+        else:
+            timing = schedule_next(
+                timing,
+                settled=pass_summary.is_settled,
+                now=now,
+                interval=context.interval,
+                draw=context.draw(),
+            )
         context.metrics.seconds.labels(self.name).observe(now - began)
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
         self._update_status(pass_summary, fleet.revision, timing, now)

@@ -45,6 +45,11 @@ class ClusterLoops:
                 self._spawn(self._loops[name].run, f"cluster {name}")
             self._loops[name].use_fleet(fleet, trigger, force=force)
 
+    def request_pass(self) -> None:
+        """Run a pass over every cluster now, because another process has written to the store."""
+        for loop in self._loops.values():
+            loop.request_pass("request")
+
     def stop(self) -> None:
         """Stop every loop: none starts another step, and no further fleet is accepted."""
         self._stopping = True

@@ -64,6 +64,7 @@ class ControlServer:
         log: gets a line for each order.
         rollbacks: runs rollbacks; None for a dry run.
         operations: plans and records operations; None for a dry run.
+        request_pass: runs a pass over every cluster now, because a command has made offers to its nodes.
     """
 
     options: WatchOptions
@@ -71,6 +72,7 @@ class ControlServer:
     log: Log
     rollbacks: RollbackRunner | None = None
     operations: OperationService | None = None
+    request_pass: Callable[[], None] | None = None
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answer_tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _rollback_tasks: set[asyncio.Task[Answer]] = field(default_factory=set)
@@ -243,6 +245,10 @@ class ControlServer:
                 "state": str(self.options.state),
                 "dry_run": store is None,
             }
+        if order == "look" and self.request_pass is not None:
+            self.request_pass()
+            self.log.info("order accepted", order=order, user=by.user, process=peer.process)
+            return {"ok": True}
         if order not in work:
             raise OrderDenied(
                 f"unknown request {order!r}", remedy="use the same program version as the watch"

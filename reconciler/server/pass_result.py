@@ -79,6 +79,8 @@ class PassSummary:
         pending: number of planned steps without their effect.
         unread_nodes: nodes without a fresh answer, sorted.
         waiting_for_restart: nodes that need a restart before a change takes effect, sorted.
+        recheck: seconds after which nodes that poll may have taken what they are offered; 0 if none is waited
+            for.
     """
 
     result: PassResult
@@ -90,6 +92,7 @@ class PassSummary:
     waiting_for_restart: tuple[str, ...] = ()
     violations: tuple[Diagnostic, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    recheck: float = 0.0
 
     @property
     def is_settled(self) -> bool:

@@ -74,7 +74,13 @@ class ApplyPass:
             if report.run
             else _summarise_reading(done.plan_result)
         )
-        return replace(pass_summary, findings=(*pass_summary.findings, *report.findings))
+        polling = context.entry.polling
+        is_waiting = pass_summary.result is PassResult.WAITING or bool(context.progress)
+        return replace(
+            pass_summary,
+            findings=(*pass_summary.findings, *report.findings),
+            recheck=polling.every if polling and is_waiting else 0.0,
+        )
 
 
 def _summarise_reading(plan_result: PlanResult) -> PassSummary:

@@ -165,12 +165,19 @@ class Watch:
             rollbacks = RollbackRunner(options, store, stop)
         if self._operations is not None:
             spawn(self._operations.serve, "operations")
-        control = ControlServer(options, store, self._log, rollbacks, self._operations)
+        control = ControlServer(options, store, self._log, rollbacks, self._operations, self._look_again)
         spawn(lambda: control.serve(stop), "control")
         source = self._source
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
             notify = partial(self._source_loop.request_read, "files")
             spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")
+
+    def _look_again(self) -> None:
+        """Read the source, and run a pass over every cluster."""
+        # A command may have applied a revision that this watch has not read yet. Until it has, the guards
+        # refuse a pass over the older one.
+        self._source_loop.request_read("request")
+        self._cluster_loops.request_pass()
 
     def _stop_loops(self) -> None:
         """Start nothing more from this moment on."""

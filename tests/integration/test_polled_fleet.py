@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.git_repositories import ALONE, Repository
+from support.git_repositories import ALONE, Repository, git
 from support.m2_settings import MANAGEMENT
 from support.waiting import wait_until
 from support.watch_process import Stage
@@ -403,3 +403,38 @@ async def test_nodes_with_a_repository_check_it_out_when_they_are_asked(stage):
         await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
         await watch.until(is_converged)
     assert not world.complaints
+
+
+async def reconcile(stage, *options):
+    """Exit status and words of the one-shot command."""
+    command = ("--yes", "--state", str(stage.state), "--host-config", str(stage.folder / "host.yaml"))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "reconciler.cli.main", str(stage.repository.folder), *command, *options),
+        env={**os.environ, **ALONE, "HOME": str(stage.folder), "NO_COLOR": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
+async def test_the_one_shot_command_hands_its_offers_to_the_running_watch_or_says_that_none_runs(stage):
+    async with stage.watching() as watch:
+        await enrol(stage, watch)
+    before = len(stage.changes())
+    git(stage.repository.folder, "branch", "stable")
+    async with stage.watching("--ref", "stable") as watch:
+        await watch.until(is_converged)
+        stage.repository.commit({"s.json": setting("v2")})
+        status, said = await reconcile(stage)
+        assert status == 5
+        assert "3 nodes may take what this run offers; the watch (process " in said
+        await watch.said("order accepted", order="look")
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v2"))
+        git(stage.repository.folder, "branch", "-f", "stable")
+        await watch.until(is_converged)
+    stage.repository.commit({"s.json": setting("v3")})
+    status, said = await reconcile(stage)
+    assert status == 1
+    assert "the nodes of edge poll, and no watch with the state" in said
+    assert sorted(stage.changes()[before:]) == list(NODES)

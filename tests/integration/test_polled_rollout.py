@@ -209,6 +209,21 @@ async def test_a_node_that_joins_keeps_the_rollout_and_comes_in_a_later_wave(sit
     assert (progress.number, progress.total, progress.passed) == (2, 5, ("a",))
 
 
+async def test_a_node_that_joins_while_a_wave_waits_does_not_end_the_rollout(site):
+    await site.apply()
+    await site.poll("e")
+    wanted = site.wanted(names="abcde")
+    assert (await site.apply(wanted, revision=NEXT)).run == ""
+    assert (await site.progress()).number == 1
+    await site.later(5, *"abcde")
+    assert states(await site.apply(wanted, revision=NEXT)) == dict.fromkeys("bcde", "offered")
+
+
+async def test_an_offered_revision_counts_as_applied(site):
+    await site.apply()
+    assert (await site.store.read_memory()).get_cluster_memory("barn").applied == REVISION
+
+
 async def test_a_node_that_leaves_drops_out_of_the_wave_and_its_offer_ends(site):
     site.rollout = Rollout(waves="50%")
     await site.apply()

@@ -181,6 +181,28 @@ async def test_expected_errors_become_results(error, result):
     assert bool(rig.watch_state.store) is (result is PassResult.FAILED)
 
 
+async def test_nodes_that_are_waited_for_cause_a_pass_soon_and_no_backoff():
+    waiting = PassSummary(PassResult.WAITING, recheck=0.005)
+    rig, script = Rig(interval=100), Script(waiting, waiting, CONVERGED)
+    async with running(script, rig) as loop:
+        loop.use_fleet(fleet(), "start")
+        await script.ran(3)
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary.result is PassResult.CONVERGED)
+    assert [job.trigger for job in script.jobs] == ["start", "offers", "offers"]
+    assert rig.watch_state.clusters["edge"].tries == 0
+
+
+async def test_a_request_of_a_command_causes_a_pass_if_there_is_a_fleet():
+    rig, script = Rig(), Script()
+    async with running(script, rig) as loop:
+        loop.request_pass("request")
+        loop.use_fleet(fleet(), "start")
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
+        loop.request_pass("request")
+        await script.ran(2)
+    assert [job.trigger for job in script.jobs] == ["start", "request"]
+
+
 async def test_success_is_recorded_only_if_every_node_answered():
     rig, script = Rig(), Script(PassSummary(PassResult.APPLIED, unread_nodes=("edge-02",)), CONVERGED)
     async with running(script, rig) as loop:
