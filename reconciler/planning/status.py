@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
+from reconciler.core.operations import Operation
 from reconciler.core.plan import Revision, Step
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
@@ -114,12 +115,14 @@ class FleetStatus:
     Args:
         last_run: the newest run of this management host.
         removed_clusters: violations about clusters that the fleet file no longer names.
+        operations: those that have not ended, oldest first.
     """
 
     revision: Revision
     clusters: tuple[ClusterStatus, ...]
     last_run: RunSummary | None = None
     removed_clusters: tuple[Diagnostic, ...] = ()
+    operations: tuple[Operation, ...] = ()
 
     @property
     def is_converged(self) -> bool:

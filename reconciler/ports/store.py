@@ -279,6 +279,7 @@ class StoreSummary:
         open_steps: number of sent steps with unknown outcome.
         bytes: its size.
         newest: time of its newest record; None without records.
+        open_operations: number of operations that have not ended.
     """
 
     tables: int
@@ -286,6 +287,7 @@ class StoreSummary:
     open_steps: int
     bytes: int
     newest: datetime | None
+    open_operations: int = 0
 
 
 class WriteHook(Protocol):

@@ -209,10 +209,24 @@ def test_a_killed_command_is_continued_by_the_next_one(repository, capsys):
     assert run(repository, "history", "operations", "--format", "json") == 0
     (left,) = json.loads(capsys.readouterr().out)
     assert left["counts"] == {"pending": 5}
+    assert run(repository, "status", str(repository.folder)) == 0
+    assert f"edge: purge {left['id']}, 5 pending" in capsys.readouterr().out
+    assert run(repository, "status", str(repository.folder), "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["operations"][0]["counts"] == {"pending": 5}
+    backup = str(repository.folder.parent / "backup")
+    assert run(repository, "state", "backup", backup) == 0
+    assert "1 open operation" in shown(capsys)
     assert purge(repository, "a.example/other", "--yes") == 0
     capsys.readouterr()
     assert run(repository, "history", "operations", "--format", "json") == 0
     assert [one["counts"] for one in json.loads(capsys.readouterr().out)] == [{"done": 5}, {"done": 5}]
+    # A restored backup does not ask for it again.
+    assert run(repository, "state", "restore", backup) == 0
+    assert run(repository, "resume") == 0
+    assert purge(repository, "a.example/third", "--yes") == 0
+    capsys.readouterr()
+    assert run(repository, "history", "operations", "--format", "json") == 0
+    assert [one["counts"] for one in json.loads(capsys.readouterr().out)] == [{"done": 5}, {"pending": 5}]
 
 
 async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):

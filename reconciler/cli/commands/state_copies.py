@@ -208,6 +208,8 @@ def _describe_summary(summary: StoreSummary) -> str:
     left = (
         f", {format_count(summary.open_steps, 'step')} with an unknown outcome" if summary.open_steps else ""
     )
+    if summary.open_operations:
+        left += f", {format_count(summary.open_operations, 'open operation')}"
     return f"{format_count(summary.runs, 'run')}{newest}{left}, {format_size(summary.bytes)}"
 
 

@@ -12,7 +12,7 @@ from reconciler.cli.render.step_groups import format_node_names
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.operations import Operation, OperationState
-from reconciler.core.timestamps import format_second
+from reconciler.core.timestamps import format_second, format_timestamp
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
 from reconciler.text.one_line import SHORT_ID, clean_line
 
@@ -118,9 +118,17 @@ def render_operations_json(
 
 def to_plain_operation(operation: Operation) -> Mapping[str, Any]:
     """One operation as plain JSON, with its counts."""
+    return {**operation.plain(), **summarise_operation(operation)}
+
+
+def summarise_operation(operation: Operation) -> Mapping[str, Any]:
+    """One operation as plain JSON, without its targets and nodes."""
     states = operation.count_states()
     return {
-        **operation.plain(),
+        "id": operation.id,
+        "kind": operation.kind,
+        "cluster": operation.cluster,
+        "at": format_timestamp(operation.at),
         "is_over": operation.is_over,
         "counts": {state.value: states[state] for state in _ORDER if states.get(state)},
         "totals": operation.add_totals(),

@@ -9,6 +9,7 @@ from reconciler.cli.render import phrases
 from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
+from reconciler.cli.render.operations import describe_states, summarise_operation
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
@@ -43,6 +44,13 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
                 for line in layout.problem("on hold", one.message, one, Tone.CHANGE, 2)
             ]
         )
+    if status.operations:
+        rows = [
+            f"{clean_line(one.cluster)}: {clean_line(one.kind)} {clean_line(one.id)}, {describe_states(one)}"
+            for one in status.operations
+        ]
+        head = layout.paint("Operations that have not ended", Tone.STRONG)
+        blocks.append([head, *(f"  {row}" for row in rows)])
     if status.last_run is not None:
         last = status.last_run
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
@@ -59,6 +67,7 @@ def render_status_json(status: FleetStatus) -> str:
             "revision": status.revision.plain(),
             "converged": status.is_converged,
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
+            "operations": [summarise_operation(one) for one in status.operations],
             "vanished": [_to_plain_violation(one) for one in status.removed_clusters],
             "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }

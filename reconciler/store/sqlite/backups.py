@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from reconciler.core.timestamps import parse_timestamp
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import replace_atomically
 from reconciler.ports.store import StoreSummary
@@ -36,6 +36,8 @@ _NEWEST_OF_NODES = """
     UNION ALL SELECT max(at) FROM operation"""
 _NODES = 10
 """Schema version from which on there are nodes that poll."""
+_OPERATIONS = 11
+"""Schema version from which on it is recorded that an operation has ended."""
 
 
 def copy_database(file: Path, target: Path) -> StoreSummary:
@@ -88,6 +90,8 @@ def restore_database(
         _fold_into_one_file(fresh)
         with closing(sqlite3.connect(fresh)) as copy:  # its tables are of this version now
             mark_restored(copy)
+            # What is open in it may have ended since: nobody asks for it again by restoring a backup.
+            copy.execute("UPDATE operation SET ended = ? WHERE ended IS NULL", (format_timestamp(now),))
             copy.commit()
         # The name must have a store at every moment: another process would else create an empty one.
         with replace_atomically(file) as beside:
@@ -188,6 +192,9 @@ def _examine(connection: sqlite3.Connection, file: Path) -> StoreSummary:
         open_steps=one(
             "SELECT count(*) FROM step WHERE intended IS NOT NULL AND (state IS NULL OR state = 'unknown')"
         ),
+        open_operations=one("SELECT count(*) FROM operation WHERE ended IS NULL")
+        if version >= _OPERATIONS
+        else 0,
         bytes=one("PRAGMA page_count") * one("PRAGMA page_size"),
         newest=parse_timestamp(newest) if newest else None,
     )
