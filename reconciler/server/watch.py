@@ -101,6 +101,7 @@ class Watch:
         operator: Operator | None = None,
     ) -> None:
         self._node_server = node_server
+        self._unserved: list[str] = []
         self._options, self._log, self._source, self._store = options, log, source, store
         self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
@@ -122,7 +123,7 @@ class Watch:
             self._context,
             source,
             load=load,
-            publish=self._cluster_loops.publish,
+            publish=self._publish,
             poll=options.poll,
             is_stale=is_stale,
         )
@@ -178,6 +179,18 @@ class Watch:
         # refuse a pass over the older one.
         self._source_loop.request_read("request")
         self._cluster_loops.request_pass()
+
+    def _publish(self, fleet: Fleet, trigger: str) -> None:
+        """Use this fleet from now on; tells if its nodes poll and nothing answers them."""
+        polled = sorted(one.entry.name for one in fleet.cluster_inputs if one.entry.polling is not None)
+        if polled and self._node_server is None and polled != self._unserved and not self._options.dry_run:
+            self._log.warning(
+                "nodes cannot poll this watch",
+                clusters=polled,
+                remedy="add `nodes: {listen: HOST:PORT}` to the host configuration",
+            )
+        self._unserved = polled
+        self._cluster_loops.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:
         """Start nothing more from this moment on."""

@@ -4,7 +4,7 @@ import asyncio
 import json
 from contextlib import AsyncExitStack
 
-from support.watch_process import fleet_file, told, unread_watch
+from support.watch_process import Stage, fleet_file, told, unread_watch
 
 LIVE = "live-1@127.0.0.1"
 
@@ -38,3 +38,23 @@ async def test_with_few_open_files_and_many_connections_the_work_goes_on_and_the
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(path.read_text()) < 50_000
     assert [line["event"] for line in lines][-1] == "watch stopped"
+
+
+async def test_a_watch_without_a_server_for_nodes_says_so(tmp_path):
+    stage = Stage(tmp_path)
+    polled = {
+        "clusters": [
+            {
+                "name": "edge",
+                "kind": "m2",
+                "setting": "s.json",
+                "deliver": "poll",
+                "poll": {"server": "https://reconciler.example.com"},
+                "nodes": [{"name": "n1"}],
+            }
+        ]
+    }
+    stage.repository.commit({"fleet.yaml": json.dumps(polled), "s.json": "{}"})
+    async with stage.watch("--poll", "0.3s") as watch:
+        assert (await watch.said("nodes cannot poll this watch"))["clusters"] == ["edge"]
+        assert (await watch.get("/nodes/openapi.json")).status_code == 404

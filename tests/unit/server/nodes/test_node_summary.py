@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
 from support.waiting import wait_until
+from support.web_server import Site
 
 from reconciler.server.health import check_readiness
 from reconciler.server.metrics import Metrics
@@ -73,3 +74,14 @@ def test_a_watch_without_a_node_server_says_nothing_of_nodes():
     assert "nodes" not in check_readiness(state, dry_run=False)[1]
     registry = Metrics(state, dry_run=False).registry
     assert registry.get_sample_value("reconciler_node_server_up") is None
+
+
+async def test_operators_get_the_openapi_document():
+    store = MemoryNodes()
+    store.add("t1", "n1")
+    async with NodeSite(store) as nodes, Site() as site:
+        assert (await site.client.get("/nodes/openapi.json")).status_code == 404
+        site.watch_state.node_server = nodes.server
+        document = (await site.client.get("/nodes/openapi.json")).json()
+        assert "/{token}/setting" in document["paths"]
+        assert "t1" not in str(document)
