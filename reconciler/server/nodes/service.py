@@ -43,6 +43,9 @@ LARGEST_BODY: Final = 8 * 1024 * 1024
 SHORT: Final = 65_536
 """Bytes of an answer that counts as no download, and of a report that is read without a thread."""
 
+READERS: Final = 2
+"""Longer reports that are read at the same time: each may take many times its size in memory."""
+
 BUILDS: Final = 64
 """Answers with offers that are built at the same time: they hold contents in memory."""
 
@@ -121,6 +124,7 @@ class NodeService:
         self._rules, self._rate = rules, rate
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
+        self._reading = asyncio.Semaphore(READERS)
         self._unknown = 0
         self.queue = DownloadQueue(downloads)
         self.counters = counters
@@ -464,7 +468,8 @@ class NodeService:
             if len(request.body) <= SHORT:
                 report = product.read_report(request)
             else:
-                report = await asyncio.to_thread(product.read_report, request)
+                async with self._reading:
+                    report = await asyncio.to_thread(product.read_report, request)
         except InvalidReport as error:
             self.counters.invalid += 1
             if (more := self._throttle.admit(f"invalid {node.name}")) is not None:

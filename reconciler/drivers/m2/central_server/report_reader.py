@@ -29,7 +29,9 @@ HEARTBEAT: Final = "heartbeat.feedback"
 OTHER: Final = "other.feedback"
 """Of an action that this program does not know: the node was heard, no more."""
 
-LIMITS: Final = JsonLimits(size=16 * 1024 * 1024, values=1_000_000)
+LIMITS: Final = JsonLimits(size=9 * 1024 * 1024, values=250_000)
+"""Of a report: a setting as large as files may have (`setting.check.LIMITS`), and what is about it."""
+
 LARGEST_BODY: Final = 1024 * 1024
 """Bytes of a report without the setting."""
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
+from support.node_servers import RECENT, MemoryNodes, NodeSite, TinyServer, http_date
 from support.waiting import wait_until
 
 from reconciler.server.nodes import service
@@ -90,6 +92,31 @@ async def test_a_report_that_cannot_be_stored_is_not_acknowledged(site):
     await wait_until(lambda: not site.server.problem)
     assert (await site.client.post("/t1/report", json={})).status_code == 204
     assert site.logged("calls of nodes are stored again")
+
+
+async def test_few_long_reports_are_read_at_the_same_time(monkeypatch):
+    reading, most, lock = 0, 0, threading.Lock()
+
+    class SlowServer(TinyServer):
+        def read_report(self, request):
+            nonlocal reading, most
+            with lock:
+                reading += 1
+                most = max(most, reading)
+            time.sleep(0.05)
+            with lock:
+                reading -= 1
+            return TinyServer.read_report(self, request)
+
+    store = MemoryNodes()
+    names = [f"t{index}" for index in range(8)]
+    for name in names:
+        store.add(name, name)
+    async with NodeSite(store, products={"tiny": SlowServer()}) as site:
+        body = json.dumps({"reason": "x" * service.SHORT})
+        answers = await asyncio.gather(*(site.client.post(f"/{name}/report", content=body) for name in names))
+    assert {answer.status_code for answer in answers} == {204}
+    assert most == service.READERS
 
 
 async def test_a_report_that_matches_no_schema_is_refused_and_logged(site):
