@@ -81,7 +81,8 @@ def _report_unproven(
             "that it is enrolled by one upload",
             target=place,
         )
-    if isinstance(answer, Unreachable) and answer.liveness is Liveness.ALIVE:
+    is_doubtful = isinstance(answer, Stale) and bool(answer.value.doubt)
+    if is_doubtful or (isinstance(answer, Unreachable) and answer.liveness is Liveness.ALIVE):
         return Diagnostic(
             Severity.ERROR,
             "setting-unproven",

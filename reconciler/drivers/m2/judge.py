@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.observation import Absent, Observation, Present
+from reconciler.core.observation import Absent, Observation, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.drivers.m2.arguments import DeliveryArguments, OfferArguments, read_delivery
@@ -32,15 +32,12 @@ def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
 
 def _judge_delivery(own: DeliveryArguments, answer: Observation[LoadedSetting]) -> StepVerdict:
     verdict = _judge_content(own, answer)
-    if (
-        isinstance(own, OfferArguments)
-        and isinstance(answer, Present)
-        and verdict.status is not StepStatus.DONE
-    ):
-        failed = answer.value.failed
-        # Tied to this content: a report about an earlier offer says nothing about this one.
-        if failed is not None and failed.fingerprint == own.after:
-            return StepVerdict(verdict.status, failed.reason, is_final=True)
+    if not isinstance(own, OfferArguments) or not isinstance(answer, Present | Stale):
+        return verdict
+    failed = answer.value.failed
+    # Tied to this content: a report about an earlier offer says nothing about this one.
+    if verdict.status is not StepStatus.DONE and failed is not None and failed.fingerprint == own.after:
+        return StepVerdict(verdict.status, failed.reason, is_final=True)
     return verdict
 
 

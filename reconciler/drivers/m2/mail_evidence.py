@@ -3,7 +3,8 @@
 In this order:
 
 1. The newest setting that the node reported, as long as its polls show that version since.
-2. The version that its polls show, where this program stamped it into one content only, at this node.
+2. The version that its polls show, where this program stamped it into one content only, at this node, and
+   the node showed another one when it took that content.
 
 Of both, the newer one counts. Nothing else is evidence: people own `meta.version`, and may use one value for
 many settings, or one value always. What is older than the node's period of freshness is out of date: nothing
@@ -30,7 +31,7 @@ from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
-from reconciler.ports.transport import MailItem, NodeMail, OfferedContent
+from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
 
@@ -45,6 +46,25 @@ _CROSSING: Final = 5.0
 
 _BOOTUP: Final = "/_sys_/bootup"
 """Event of a report at the start of the node: then nothing waits for a restart."""
+
+
+_TAKEN_SINCE: Final = (
+    "it took an offer that it has not reported about, and its version does not show whether it has loaded it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """A setting that a node had.
+
+    Args:
+        age: seconds since it was shown to have it.
+        doubt: why it may have another one by now; empty for none.
+    """
+
+    content: Content
+    age: float
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,7 @@ class EvidenceReader:
             return Unreachable(str(error), Liveness.ALIVE)
         if found is None:
             return _make_unproven(mail, self.fresh)
-        content, age = found
+        content, age, doubt = found.content, found.age, found.doubt
         said, step = _read_said(mail, report) if self.identity else (NO_FEEDBACK, "")
         loaded = LoadedSetting(
             content,
@@ -83,15 +103,17 @@ class EvidenceReader:
             failed=self._read_failure(mail, report),
             reported=said,
             reported_step=step,
+            doubt=doubt,
         )
+        if doubt:
+            return Stale(loaded, doubt, age)
         # An age below zero is that of a call before this host's clock was set back.
         if -_CROSSING <= age <= self.fresh:
             return Present(loaded, age)
         reason = f"what shows its setting is {age:.0f} s old, and {self.fresh:.0f} s count as fresh"
         return Stale(loaded, reason, age)
 
-    def _read_proof(self, mail: NodeMail) -> tuple[Content, float] | None:
-        """The content that is proven, and the age of the proof."""
+    def _read_proof(self, mail: NodeMail) -> _Proof | None:
         reported = self._read_reported(mail)
         offered = self._read_labelled(mail)
         if reported is None or offered is None:
@@ -102,7 +124,7 @@ class EvidenceReader:
         assert mail.content is not None
         return reported if taken is None or mail.content.age <= taken else offered
 
-    def _read_reported(self, mail: NodeMail) -> tuple[Content, float] | None:
+    def _read_reported(self, mail: NodeMail) -> _Proof | None:
         if mail.content is None:
             return None
         content = self._read_content(mail.content.body)
@@ -110,21 +132,37 @@ class EvidenceReader:
             return None
         age, label = mail.content.age, mail.label
         if label is None or label.age >= age - _CROSSING:
-            return content, age
+            return _Proof(content, age)
         # Without a word of the node about another setting, the polls show whether it still has this one.
         changed = label.other_age is not None and label.other_age < age - _CROSSING
         if changed or label.text != _format_version(content):
             return None
-        return content, label.age
-
-    def _read_labelled(self, mail: NodeMail) -> tuple[Content, float] | None:
-        label = mail.label
-        if label is None or not label.text:
-            return None
         for one in mail.offers:
-            if one.taken_age is not None and one.is_label_unique and one.offer.label == label.text:
+            if self._may_follow(one, mail, age) and self._may_show(one, content, label.text):
+                return _Proof(content, age, _TAKEN_SINCE)
+        return _Proof(content, label.age)
+
+    def _may_follow(self, offered: OfferedContent, mail: NodeMail, age: float) -> bool:
+        """Whether a node may have loaded an offer after the report that is so many seconds old."""
+        if offered.taken_age is None:
+            return False
+        # A download takes its time, and somebody may have changed the setting meanwhile.
+        has_ended = _is_about(_read_item(offered.report) or _read_report(mail), offered)
+        return offered.taken_age < age + (0 if has_ended else self.fresh)
+
+    def _may_show(self, offered: OfferedContent, content: Content, label: str) -> bool:
+        """Whether a node that loaded an offer silently would show the same version of another content."""
+        expected = read_checkout(offered.parts)
+        if expected is not None:
+            return expected != content.fingerprint
+        other = self._read_offered(offered)
+        return other is None or (other.fingerprint != content.fingerprint and _format_version(other) == label)
+
+    def _read_labelled(self, mail: NodeMail) -> _Proof | None:
+        for one in mail.offers:
+            if mail.label is not None and _is_shown(one, mail.label):
                 content = self._read_offered(one)
-                return (content, label.age) if content is not None else None
+                return _Proof(content, mail.label.age) if content is not None else None
         return None
 
     def _read_offered(self, offered: OfferedContent) -> Content | None:
@@ -152,7 +190,7 @@ class EvidenceReader:
         # and may fail to download or to load it. The label stands for the setting with its files, and so does
         # a report that ties its success to the offer.
         for one in mail.offers:
-            by_label = one.is_label_unique and mail.label is not None and mail.label.text == one.offer.label
+            by_label = mail.label is not None and _is_shown(one, mail.label)
             own = _read_item(one.report) or report
             by_report = _is_about(own, one) and _has_succeeded(own)
             if one.taken_age is None or not (by_label or by_report):
@@ -214,6 +252,15 @@ def _format_version(content: Content) -> str:
     if isinstance(version, int | float) and not isinstance(version, bool):
         return str(normalise_whole(version))
     return version if isinstance(version, str) else ""
+
+
+def _is_shown(offered: OfferedContent, label: ShownLabel) -> bool:
+    """Whether the version that a node shows proves that it has loaded an offer."""
+    if offered.taken_age is None or not offered.is_label_unique or offered.offer.label != label.text:
+        return False
+    # The version came with the offer: the poll that took it, or a later one, still showed another. A node
+    # that showed this version before got it elsewhere, perhaps from somebody's edit of an earlier setting.
+    return label.other_age is not None and label.other_age <= offered.taken_age
 
 
 def _make_unproven(mail: NodeMail, fresh: float) -> Unreachable:

@@ -281,6 +281,7 @@ class LoadedSetting:
         caller: the address from which this host called the node, as seen by this host.
         unread: why the package is unreadable; else empty.
         failed: the newest offer, where the node reported that it failed; else None.
+        doubt: of a node that polls, why it may have loaded another setting by now; else empty.
         reported: what the node's newest report says of the node, for messages.
         reported_step: id of the step of whose offer that report has the result; empty if of none.
     """
@@ -295,6 +296,7 @@ class LoadedSetting:
     unread: str = field(default="", compare=False)
     asked_unstamped: str = field(default="", compare=False)
     failed: FailedOffer | None = field(default=None, compare=False)
+    doubt: str = field(default="", compare=False)
     reported: StepFeedback = field(default=NO_FEEDBACK, compare=False)
     reported_step: str = field(default="", compare=False)
 

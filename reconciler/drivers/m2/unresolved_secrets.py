@@ -61,7 +61,7 @@ def report_undeliverable_references(
     """References to secrets in files that the nodes check out themselves, and so would take literally."""
     entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
-    if entry.deliver is not Deliver.CHECKOUT:
+    if entry.deliver is not Deliver.CHECKOUT and not (entry.polling is not None and entry.polling.checkout):
         return
     for document in documents:
         for path, _ in find_secrets(document.value):

@@ -474,3 +474,55 @@ def test_a_file_that_names_another_server_is_refused(server, place):
     where = cluster_input(setting(env__management__server=server), deliver="poll", poll=POLL)
     found = [one.pointer for one in DRIVER.examine(where) if one.code == "feed-elsewhere"]
     assert found == ([f"/env/management/server{place}"] if place else [])
+
+
+async def test_a_version_that_a_node_showed_before_it_took_an_offer_does_not_prove_the_offer():
+    """Somebody gave it that version by hand, with other content."""
+    site = Site()
+    site.enrol()
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    await site.act(plan)
+    edited = {**site.mailbox.node("edge-01").setting, "meta": {"version": "decade2"}, "functions": {"by": 1}}
+    site.mailbox.edit("edge-01", edited)
+    site.mailbox.later(15)
+    assert site.mailbox.poll("edge-01")
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    assert (await site.judge(plan.steps[0])).status is not StepStatus.DONE
+    answer = (await site.seen())["edge-01"]
+    assert isinstance(answer, Stale)
+    assert answer.value.content.document["functions"] == {"by": 1}
+
+
+async def test_an_offer_without_a_report_leaves_open_what_a_node_with_one_version_has():
+    site = Site(version=None)
+    site.enrol(setting(meta__version=1))
+    plan = await site.plan(setting(meta__version=1, functions={"x": 1}))
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01", report=False)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    answer = (await site.seen())["edge-01"]
+    assert isinstance(answer, Stale)
+    assert "it took an offer that it has not reported about" in answer.reason
+    assert (await site.judge(step)).status is StepStatus.UNKNOWN
+    plan = await site.plan(setting(meta__version=1, functions={"x": 2}))
+    assert (plan.steps, [finding.code for finding in plan.findings]) == ((), ["setting-unproven"])
+    site.mailbox.tell("edge-01")
+    assert (await site.judge(step)).status is StepStatus.DONE
+
+
+async def test_a_failure_ends_a_step_also_where_the_version_is_always_the_same():
+    site = Site(version=None)
+    site.enrol(setting(meta__version=1))
+    plan = await site.plan(setting(meta__version=1, functions={"x": 1}))
+    await site.act(plan)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01", status="disk full", upload=False)
+    site.mailbox.later(15)
+    site.mailbox.poll("edge-01")
+    verdict = await site.judge(plan.steps[0])
+    assert (verdict.is_final, verdict.reason) == (True, "the node reported: disk full")
