@@ -218,7 +218,9 @@ class Reader:
         if store is None:
             return compute_status(plan_result, OpenOrders(), None)
         newest = await store.runs(1)
-        status = compute_status(plan_result, await store.orders(), next(iter(newest), None))
+        status = compute_status(
+            plan_result, await store.orders(), next(iter(newest), None), await store.contacts()
+        )
         named = {cluster.cluster for cluster in status.clusters}
         opened = (one for one in await store.open_operations() if one.cluster in named)
         return replace(status, operations=tuple(opened))

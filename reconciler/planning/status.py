@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -18,7 +18,8 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import PlanResult
-from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, STALLED
+from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
+from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
 RESTART = "waits-for-restart"
@@ -34,6 +35,10 @@ class NodeCondition(StrEnum):
     """It never shows what it was sent, and nothing more is sent."""
     WAITS = "waits for a retry"
     """It does not show what it was sent, or a call is in flight; there is another attempt later."""
+    OFFERED = "offered"
+    """It may still take what it is offered."""
+    OVERDUE = "overdue"
+    """It did not show in time what it was offered."""
     RESTART = "waits for a restart"
     OPERATOR = "waits for an operator"
     DOUBTFUL = "doubtful"
@@ -65,6 +70,10 @@ class NodeStatus:
             one that it was seen with; empty if none is known.
         since: when that was first seen; None if it was not seen before.
         stamp: the revision stamp that it shows, of the revision that changed its content last.
+        polls: whether it polls.
+        heard: when it last called this host by itself; None if it never did.
+        label: the version that its last poll showed; empty if it showed none.
+        clash: what it says of itself that does not agree with its token; empty for nothing.
     """
 
     node: str
@@ -73,6 +82,10 @@ class NodeStatus:
     revision: str = ""
     since: datetime | None = None
     stamp: str = ""
+    polls: bool = False
+    heard: datetime | None = None
+    label: str = ""
+    clash: str = ""
 
     @property
     def has_content(self) -> bool:
@@ -130,12 +143,26 @@ class FleetStatus:
         return not self.removed_clusters and all(cluster.is_converged for cluster in self.clusters)
 
 
-def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary | None) -> FleetStatus:
-    """The status of the clusters of a fresh plan pass, with the open orders and the newest run."""
+def compute_status(
+    plan_result: PlanResult,
+    orders: OpenOrders,
+    last: RunSummary | None,
+    contacts: Sequence[NodeContact] = (),
+) -> FleetStatus:
+    """The status of the clusters of a fresh plan pass.
+
+    Args:
+        plan_result: of the pass.
+        orders: open ones.
+        last: the newest run.
+        contacts: what is known of the calls of nodes.
+    """
+    heard = {(one.cluster, one.node): one for one in contacts}
     return FleetStatus(
         plan_result.plan.revision,
         tuple(
-            _compute_cluster_status(plan_result, context, orders) for context in plan_result.guard_contexts
+            _compute_cluster_status(plan_result, context, orders, heard)
+            for context in plan_result.guard_contexts
         ),
         last,
         tuple(violation for violation in plan_result.violations if violation.code == GONE),
@@ -143,7 +170,10 @@ def compute_status(plan_result: PlanResult, orders: OpenOrders, last: RunSummary
 
 
 def _compute_cluster_status(
-    plan_result: PlanResult, context: GuardContext, orders: OpenOrders
+    plan_result: PlanResult,
+    context: GuardContext,
+    orders: OpenOrders,
+    heard: Mapping[tuple[str, str], NodeContact],
 ) -> ClusterStatus:
     name = context.plan.cluster
     overrides, today = plan_result.fleet.overrides, (context.now.date() if context.now else None)
@@ -155,7 +185,10 @@ def _compute_cluster_status(
     return ClusterStatus(
         name,
         context.plan.kind,
-        tuple(_list_node_statuses(context, names)),
+        tuple(
+            _add_contact(one, context, heard.get((name, one.node)))
+            for one in _list_node_statuses(context, names)
+        ),
         findings=tuple(finding for finding in context.plan.findings if finding.target not in own),
         holds=held,
         violations=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
@@ -178,6 +211,14 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
         state, reason = _judge_node(answer, steps[node], findings[node], differs)
         revision, since = _find_revision(context, node, has_content=state in _WITH_CONTENT)
         yield NodeStatus(node, state, reason, revision, since, context.stamps.get(node, ""))
+
+
+def _add_contact(status: NodeStatus, context: GuardContext, contact: NodeContact | None) -> NodeStatus:
+    polls = status.node in context.polling
+    if contact is None:
+        return replace(status, polls=polls)
+    newest = max(contact.heard.values(), default=None)
+    return replace(status, polls=polls, heard=newest, label=contact.label, clash=contact.clash)
 
 
 def _find_revision(context: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:
@@ -205,7 +246,13 @@ def _judge_node(
         needs_operator = all(step.is_manual for step in steps)
         return NodeCondition.OPERATOR if needs_operator else NodeCondition.DIFFERS, steps[0].reason
     # These explain why nothing is sent to a node that differs, so they come before doubts about it.
-    own = {STALLED: NodeCondition.STALLED, LATER: NodeCondition.WAITS, IN_FLIGHT: NodeCondition.WAITS}
+    own = {
+        STALLED: NodeCondition.STALLED,
+        LATER: NodeCondition.WAITS,
+        IN_FLIGHT: NodeCondition.WAITS,
+        OFFERED: NodeCondition.OFFERED,
+        OVERDUE: NodeCondition.OVERDUE,
+    }
     for finding in findings:
         if finding.code in own:
             return own[finding.code], finding.located

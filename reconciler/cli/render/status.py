@@ -15,10 +15,13 @@ from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.plan import Revision
-from reconciler.core.timestamps import format_minute
+from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
 from reconciler.text.one_line import SHORT_ID, clean_line
+
+_CLASHES = 3
+"""Nodes of a cluster whose clash is shown."""
 
 _EACH = 30
 """Up to so many nodes of a cluster have a line each; in larger clusters equal nodes share one."""
@@ -27,6 +30,7 @@ _CALM = {
     NodeCondition.AS_DESIRED: Tone.ADD,
     NodeCondition.RESTART: Tone.CHANGE,
     NodeCondition.DIFFERS: Tone.CHANGE,
+    NodeCondition.OFFERED: Tone.CHANGE,
 }
 
 
@@ -93,6 +97,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
+    yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_polling(cluster)) else ()
     for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
         for one in violations:
             yield from layout.problem(head, one.message, one, Tone.CHANGE, 2)
@@ -100,6 +105,27 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
+
+
+def _list_polling(cluster: ClusterStatus) -> list[NodeStatus]:
+    return [node for node in cluster.nodes if node.polls]
+
+
+def _describe_contacts(cluster: ClusterStatus) -> str:
+    """When the nodes that poll were heard: the newest, the one that is silent longest, those never heard."""
+    polling = _list_polling(cluster)
+    heard = sorted((node.heard, node.node) for node in polling if node.heard is not None)
+    parts = [f"{len(heard):,} of {format_count(len(polling), 'node that polls', 'nodes that poll')} heard"]
+    if heard:
+        (oldest, name), (newest, _) = heard[0], heard[-1]
+        parts.append(f"last at {format_second(newest)} UTC")
+        parts.append(f"{clean_line(name)} silent longest, since {format_second(oldest)} UTC")
+    if never := sorted(node.node for node in polling if node.heard is None):
+        parts.append(f"never: {format_node_names(never)}")
+    parts += [f"{clean_line(node.node)}: {clean_line(node.clash)}" for node in polling if node.clash][
+        :_CLASHES
+    ]
+    return "; ".join(parts)
 
 
 def _group_nodes(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
@@ -167,6 +193,10 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "revision": node.revision,
                 "since": node.since,
                 "stamp": node.stamp,
+                "polls": node.polls,
+                "heard": node.heard,
+                "version": node.label,
+                "clash": node.clash,
             }
             for node in cluster.nodes
         ],

@@ -14,6 +14,7 @@ from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.status import NodeCondition, _judge_node, compute_status
+from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
 SINCE = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
@@ -150,3 +151,27 @@ async def test_the_last_run_is_part_of_the_status():
     found = await look(cluster("edge", {"a": "new"}), last=last)
     assert "Last run 20261121-034455-k7fm, 2026-11-20 08:30 UTC: done: 3 changes" in render_status(found)
     assert json.loads(render_status_json(found))["last_run"]["exit_status"] == 0
+
+
+async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_silent_longest():
+    contacts = [
+        NodeContact("edge", "a", {"poll": NOON, "heartbeat.feedback": SINCE}, label="7"),
+        NodeContact("edge", "b", {"poll": SINCE}, clash="it calls itself c"),
+    ]
+    driver = FakeDriver(World(dict.fromkeys("abc", "new")))
+    driver.list_polling_nodes = lambda desired: tuple("abc")
+    seen = await run_plan_pass(
+        fleet(cluster("edge", dict.fromkeys("abc", "new"))), drivers={"fake": driver}, transports=NOWHERE
+    )
+    found = compute_status(seen, OpenOrders(), None, contacts)
+    assert (
+        "2 of 3 nodes that poll heard; last at 2026-11-21 12:00:00 UTC; b silent longest, since "
+        "2026-11-20 08:30:00 UTC; never: c; b: it calls itself c"
+    ) in " ".join(render_status(found).split())
+    nodes = json.loads(render_status_json(found))["clusters"][0]["nodes"]
+    assert [(node["polls"], node["version"], node["clash"]) for node in nodes] == [
+        (True, "7", ""),
+        (True, "", "it calls itself c"),
+        (True, "", ""),
+    ]
+    assert nodes[2]["heard"] is None
