@@ -402,6 +402,9 @@ class NodeConnection(asyncio.Protocol):
             if self.transport is not None:
                 self.transport.abort()
             raise
+        except ConnectionResetError:
+            self.task = None  # `connection_lost` follows
+            return
         except Exception as error:  # noqa: BLE001  (whatever it is, other connections go on)
             self._service.crashed(error)
             reply = make_refusal(500, "internal error")
@@ -424,6 +427,7 @@ class NodeConnection(asyncio.Protocol):
         """Write a long answer, and wait until the other end has read it.
 
         Raises:
+            ConnectionResetError: the other end has closed the connection.
             CancelledError: the connection has ended.
         """
         size = sum(map(len, answer.body))
@@ -436,6 +440,8 @@ class NodeConnection(asyncio.Protocol):
                 for piece in answer.body:
                     view = memoryview(piece)
                     for at in range(0, len(view), CHUNK):
+                        if self.transport is None or self.transport.is_closing():
+                            raise ConnectionResetError
                         self._write(view[at : at + CHUNK])
                         if self._blocked is not None:
                             await self._blocked
@@ -506,7 +512,7 @@ class NodeConnection(asyncio.Protocol):
             self.deadline = self._loop.time() + READ_SECONDS
 
     def _write(self, data: bytes | memoryview) -> None:
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             self._written += len(data)
             self.transport.write(data)
 

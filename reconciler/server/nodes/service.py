@@ -374,6 +374,9 @@ class NodeService:
         self, call: InboundCall, admitted: AdmittedCall, offer: Offer, headers: PollHeaders
     ) -> bool:
         """Store that the node takes an offer; gives whether it still may."""
+        if offer.taken is not None:  # it stays the node's, whatever a pass has decided since
+            self._note_poll(call, admitted, headers, datetime.now(UTC))
+            return True
         token, feed = admitted.token, admitted.route.feed
         assert feed is not None
         node, now = token.node, datetime.now(UTC)
@@ -398,7 +401,7 @@ class NodeService:
         if may:
             if token.has_former and token.known.is_current:
                 self._table.end_former(token, now)
-            node.set_taken(feed, offer if offer.taken else replace(offer, taken=now))
+            node.set_taken(feed, replace(offer, taken=now))
             self.counters.offers += 1
         return may
 
