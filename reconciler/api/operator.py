@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reconciler.api.reader import Reader
@@ -43,12 +43,14 @@ class Operator:
         store: opened by the caller.
         clock: dates operations and their results.
         tick: seconds between two looks at open operations.
+        wake: set when an operation was recorded, so that it is performed at once.
     """
 
     reader: Reader
     store: Store
     clock: Clock = utc_now
     tick: float = TICK
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def plan(self, request: OperationRequest, fleet: Fleet | None = None) -> OperationPlan:
         """Which nodes get it, in which waves, and what holds it back; sends nothing and reads no node.
@@ -97,6 +99,7 @@ class Operator:
                 await store.use_approval(operation.digest)
             await store.begin_operation(operation)
             begun.append(operation)
+        self.wake.set()
         return tuple(begun)
 
     async def perform(
@@ -127,7 +130,9 @@ class Operator:
                 return list_operation_clusters(newest, self.reader.products, memory, kind)
 
             masked = mask_transports(transports, fleet().secrets)
-            runner = OperationRunner(store, masked, read_clusters, clock=self.clock, tick=self.tick)
+            runner = OperationRunner(
+                store, masked, read_clusters, clock=self.clock, tick=self.tick, wake=self.wake
+            )
             await runner.run(stop, until=until)
 
     async def _enter(self, fleet: Fleet) -> Store:

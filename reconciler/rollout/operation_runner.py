@@ -23,7 +23,6 @@ from reconciler.host.clock import utc_now
 from reconciler.planning.plan_operation import OperationCluster, find_patience
 from reconciler.ports.store import Store
 from reconciler.ports.transport import OfferDraft, Transports
-from reconciler.rollout.gates import sleep_real_time
 
 LIFETIME: Final = timedelta(hours=24)
 """How long a node that is overdue may still get an operation, and report it."""
@@ -33,6 +32,12 @@ TICK: Final = 1.0
 
 CALLS: Final = 64
 """Calls of one operation of low risk at the same time."""
+
+OFFERS: Final = 256
+"""Offers that are written together."""
+
+LONGEST_TICKS: Final = 5
+"""Ticks between two looks if nothing is expected soon."""
 
 REPEAT_POLLS: Final = 4
 """Polls after which a node that took an operation and did not report gets it again; doubled each time."""
@@ -70,6 +75,7 @@ class OperationRunner:
         read_clusters: asked at each look, since nodes, suspensions and windows change.
         clock: dates results.
         tick: seconds between two looks.
+        wake: set when an operation was recorded.
     """
 
     store: Store
@@ -77,6 +83,8 @@ class OperationRunner:
     read_clusters: ReadClusters
     clock: Clock = utc_now
     tick: float = TICK
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _periods: dict[str, float] = field(default_factory=dict)
     _attempts: dict[tuple[str, str], _Attempts] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[bool]] = field(default_factory=dict)
     _held: set[str] = field(default_factory=set)
@@ -99,10 +107,9 @@ class OperationRunner:
                         return
                     await self._look(opened, locks)
                     if not await self._collect():
-                        await sleep_real_time(self.tick, stop)
+                        await self._rest(opened)
             finally:
-                if self._tasks:
-                    await asyncio.wait(self._tasks.values())
+                await asyncio.gather(*self._tasks.values(), return_exceptions=True)
                 self._held.clear()
 
     async def _look(self, opened: Sequence[Operation], locks: AsyncExitStack) -> None:
@@ -112,6 +119,8 @@ class OperationRunner:
             if operation.id in self._tasks or not await self._hold(operation.cluster, locks):
                 continue
             cluster = clusters[operation.kind].get(operation.cluster)
+            if cluster is not None:
+                self._periods[operation.cluster] = min(node.period for node in cluster.nodes.values())
             self._tasks[operation.id] = asyncio.create_task(self._advance(operation, cluster))
 
     async def _hold(self, cluster: str, locks: AsyncExitStack) -> bool:
@@ -132,13 +141,32 @@ class OperationRunner:
         moved = [self._tasks.pop(name).result() for name in ended]
         return any(moved)
 
+    async def _rest(self, opened: Sequence[Operation]) -> None:
+        """Wait until the next look is due, something new was recorded, or `stop`."""
+        # Reading an operation of ten thousand nodes takes a while. What nodes do at their polls is looked at
+        # a few times in a period, and what is overdue still less often.
+        pauses = [
+            0.0 if one.direct else self._periods.get(one.cluster, 0.0) / 4
+            for one in opened
+            if not one.is_over
+        ]
+        waiting = {asyncio.ensure_future(one.wait()) for one in (self._stop, self.wake)}
+        await asyncio.wait(
+            waiting,
+            timeout=max(self.tick, min([*pauses, LONGEST_TICKS * self.tick])),
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        for one in waiting:
+            one.cancel()
+        self.wake.clear()
+
     async def _advance(self, operation: Operation, cluster: OperationCluster | None) -> bool:
         """Take an operation one move further; gives whether anything changed."""
         now = self.clock()
         if cluster is None:
             results = [_skip(node, "its cluster left the fleet") for node in _list_unsettled(operation)]
         else:
-            errors = {node: self._get_attempts(operation, node).error for node in operation.nodes}
+            errors = {node: one.error for (id_, node), one in self._attempts.items() if id_ == operation.id}
             results = list(find_due_results(operation, cluster, now, errors))
         if results:
             await self._record(operation, results)
@@ -197,6 +225,7 @@ class OperationRunner:
         newest = await self.store.newest_offers(cluster.name, cluster.product.feed)
         parts = cluster.product.pack(operation.targets)
         results: list[OperationResult] = []
+        drafts: list[OfferDraft] = []
         for node in nodes:
             offer, state = newest.get(node), operation.result(node).state
             period = timedelta(seconds=cluster.nodes[node].period)
@@ -213,19 +242,23 @@ class OperationRunner:
                 continue
             # The store takes the same step of the same operation for the same offer.
             again = f"/after-{offer.id}" if offer is not None and offer.run == operation.id else ""
-            draft = OfferDraft(
-                cluster=cluster.name,
-                node=node,
-                feed=cluster.product.feed,
-                step=f"{cluster.name}/{node}/{operation.kind}{again}",
-                parts=parts,
-                period=cluster.nodes[node].period,
-                seconds=(operation.at + LIFETIME - now).total_seconds(),
+            drafts.append(
+                OfferDraft(
+                    cluster=cluster.name,
+                    node=node,
+                    feed=cluster.product.feed,
+                    step=f"{cluster.name}/{node}/{operation.kind}{again}",
+                    parts=parts,
+                    period=cluster.nodes[node].period,
+                    seconds=(operation.at + LIFETIME - now).total_seconds(),
+                )
             )
-            await self.store.offer(draft, operation.id, "")
             self._get_attempts(operation, node).note(now, REPEAT_POLLS * period, LIFETIME)
             if state is OperationState.PENDING:
                 results.append(OperationResult(node, OperationState.OFFERED, at=now))
+        # Together: the store writes what waits for it in one transaction.
+        for some in _divide(drafts, OFFERS):
+            await asyncio.gather(*(self.store.offer(draft, operation.id, "") for draft in some))
         if results:
             await self._record(operation, results)
         return bool(results)
@@ -307,6 +340,12 @@ _OVERDUE: Final = {
     OperationState.OFFERED: "it did not poll",
     OperationState.SENT: "it did not report a result",
 }
+
+
+def _divide(drafts: Sequence[OfferDraft], size: int) -> Iterator[Sequence[OfferDraft]]:
+    """The drafts in groups of at most `size`."""
+    for start in range(0, len(drafts), size):
+        yield drafts[start : start + size]
 
 
 def _is_open(offer: Offer, now: datetime) -> bool:

@@ -176,6 +176,21 @@ async def test_a_stop_lets_calls_end_and_starts_no_more(bench):
     assert len(bench.product.calls) == 1
 
 
+async def test_a_new_operation_is_performed_at_once(bench):
+    stop, runner = asyncio.Event(), bench.runner()
+    runner.tick = 60
+    bench.nodes = ("a",)
+    task = asyncio.create_task(runner.run(stop))
+    await asyncio.sleep(0.1)
+    name = await bench.begin(("a",), direct=True)
+    runner.wake.set()
+    async with asyncio.timeout(10):
+        while not (await bench.store.operation(name)).is_over:
+            await asyncio.sleep(0.01)
+    stop.set()
+    await task
+
+
 # Nodes that poll.
 
 
