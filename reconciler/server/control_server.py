@@ -46,6 +46,9 @@ CONNECTIONS: Final = 8
 
 _MOST_VALUES: Final = 32
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_TARGETS: Final = JsonLimits(size=LARGEST_BODY, values=100_000, depth=2)
+"""Bounds of the targets of an operation; the product has the final limit."""
+
 _LONGEST_TEXT: Final = 8000
 """Characters of a text in a request."""
 
@@ -192,7 +195,7 @@ class ControlServer:
             raise _make_dry_run_error()
         by, do = _identify_actor(request, peer), _get_text(request, "do")
         if do == "operate":
-            targets = json.loads(body)
+            targets = read_json(body, _TARGETS)
             if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
                 raise ValueError("not a list of targets")
             texts = {key: _get_text(request, key) for key in ("kind", "cluster")}

@@ -134,6 +134,12 @@ class StateCollector:
             tries.add_metric([cluster], status.tries)
             ended.add_metric([cluster], status.ended)
             success.add_metric([cluster], status.success)
+        operations = gauge(
+            "operation_nodes", "Nodes of operations that have not ended, by state.", "operation", "state"
+        )
+        for (cluster, kind, state), count in sorted(self._watch_state.operations.items()):
+            operations.add_metric([cluster, kind, state], count)
+        yield operations
         yield from (revision, nodes, violations, stalled, pending, tries, ended, success)
 
 

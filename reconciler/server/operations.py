@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.api.operator import Operator
 from reconciler.core.actor import Actor
+from reconciler.core.operations import Operation
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError, UsageError, WorldChanged
 from reconciler.planning.plan_operation import OperationRequest
@@ -28,6 +30,15 @@ MOST_IDS: Final = 1_000
 
 _PAUSE: Final = 0.2
 """Seconds between two looks for the first fleet."""
+
+
+def count_operation_nodes(operations: Sequence[Operation]) -> dict[tuple[str, str, str], int]:
+    """(cluster, kind, state) -> number of nodes, for metrics."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for one in operations:
+        for state, count in one.count_states().items():
+            found[one.cluster, one.kind, state.value] += count
+    return dict(found)
 
 
 @dataclass(frozen=True, slots=True)

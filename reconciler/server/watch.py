@@ -31,7 +31,7 @@ from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.nodes.node_server import NodeServer
-from reconciler.server.operations import OperationService
+from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.supervision import Report, Supervision, is_set_within
@@ -265,6 +265,7 @@ class Watch:
                 # only when a change must be made.
                 await store.check_writable()
                 self._watch_state.outbox = await store.count_pending()
+                self._watch_state.operations = count_operation_nodes(await store.open_operations())
                 self._watch_state.store = ""
             except StateError as error:
                 self._watch_state.store = error.message

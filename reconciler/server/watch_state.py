@@ -86,6 +86,7 @@ class WatchState:
     Args:
         heartbeats: loop -> the monotonic time by which it must report again.
         outbox: number of feedback messages that wait for delivery.
+        operations: (cluster, kind, state) -> number of nodes in operations that have not ended.
         store: why the store cannot be written; empty if it can.
         log: whether the log can be written, and how many lines were lost.
         stopping: whether the watch is stopping.
@@ -96,6 +97,7 @@ class WatchState:
     clusters: dict[str, WatchedCluster] = field(default_factory=dict)
     heartbeats: dict[str, float] = field(default_factory=dict)
     outbox: int = 0
+    operations: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     store: str = ""
     log: LogState = field(default_factory=LogState)
     stopping: bool = False

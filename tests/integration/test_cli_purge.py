@@ -14,6 +14,8 @@ from support.watch_process import Stage
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
+from reconciler.errors import StateError
+from reconciler.host.control_socket import send_request
 from reconciler.simulation.addresses import find_free_addresses
 
 PERMISSIONS = {"enableSetting": True, "enableGet": True, "enablePurge": True}
@@ -229,6 +231,33 @@ def test_a_killed_command_is_continued_by_the_next_one(repository, capsys):
     assert [one["counts"] for one in json.loads(capsys.readouterr().out)] == [{"done": 5}, {"pending": 5}]
 
 
+def attack(state):
+    """Requests that no command sends; the watch refuses each and goes on."""
+    (path,) = state.glob("watch-*.socket")
+    operate = {"do": "operate", "kind": "purge", "plan": ""}
+    bodies = [
+        (operate, b""),
+        (operate, b"{}"),
+        (operate, b'["a.example/x", 3]'),
+        (operate, b"[" * 50_000),
+        (operate, b'["*' + b"*" * 100_000 + b'"]'),
+        (operate, b'["a.example/\\u001b[2J"]'),
+        (operate | {"kind": "format disks"}, b'["a.example/x"]'),
+        (operate | {"cluster": "none"}, b'["a.example/x"]'),
+        (operate | {"plan": "f" * 64}, b'["a.example/x"]'),
+        ({"do": "look at operations", "ids": "none"}, b""),
+        ({"do": "look at operations", "ids": " ".join(["x"] * 2000)}, b""),
+        ({"do": "operate", "bytes": "-1"}, b""),
+        ({"do": "operate", "bytes": "999999999999"}, b""),
+        ({"do": "operate", "bytes": "many"}, b""),
+    ]
+    for request, body in bodies:
+        with pytest.raises(StateError, match="the watch refuses") as caught:
+            send_request(path, request, body=body)
+        assert "unexpected" not in caught.value.message
+        assert "\x1b" not in caught.value.message
+
+
 async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):
     stage = Stage(tmp_path)
     stage.repository.commit({"fleet.yaml": write_fleet(stage.addresses), "s.json": SETTING})
@@ -261,6 +290,9 @@ async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):
         risky = await asyncio.to_thread(command, "purge", "*", "--yes")
         assert risky.returncode == 1
         assert "everything on all hosts" in risky.stdout
+        metrics = (await watch.get("/metrics")).text
+        assert "# TYPE reconciler_operation_nodes gauge" in metrics
+        await asyncio.to_thread(attack, stage.state)
         many = tmp_path / "many"
         many.write_text("".join(f"a.example/{number:05}\n" for number in range(9_000)))
         large = await asyncio.to_thread(command, "purge", "--file", str(many), "--yes", "--format", "json")
