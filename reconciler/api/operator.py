@@ -27,6 +27,7 @@ from reconciler.planning.plan_operation import (
 )
 from reconciler.ports.store import Store
 from reconciler.rollout.operation_runner import TICK, OperationRunner
+from reconciler.secrets.redaction import TokenRedactor
 
 
 def make_operation_id(now: datetime) -> str:
@@ -127,7 +128,11 @@ class Operator:
                 # The secrets of the newest fleet: a node may quote them in its answer.
                 runner.transports = mask_transports(transports, newest.secrets)
                 memory = await _read_memory(store, newest)
-                return list_operation_clusters(newest, self.reader.products, memory, kind)
+                clusters = list_operation_clusters(newest, self.reader.products, memory, kind)
+                # A node that polls and is called knows the token in its own URL.
+                if tokens := await _read_tokens(store, clusters):
+                    runner.transports = mask_transports(runner.transports, TokenRedactor(tokens))
+                return clusters
 
             masked = mask_transports(transports, fleet().secrets)
             runner = OperationRunner(
@@ -138,6 +143,16 @@ class Operator:
     async def _enter(self, fleet: Fleet) -> Store:
         identity, _ = await replace(self.reader, store=self.store, is_applying=True).bind(fleet)
         return await self.store.enter_fleet(identity) if identity else self.store
+
+
+async def _read_tokens(store: Store, clusters: Mapping[str, OperationCluster]) -> frozenset[str]:
+    """The tokens in clear of all nodes that poll and can be called, too."""
+    found: set[str] = set()
+    for cluster in clusters.values():
+        names = [node.name for node in cluster.nodes.values() if node.polls and node.is_callable]
+        own = await store.tokens(cluster.name, names) if names else {}
+        found |= {str(one.value) for pair in own.values() for one in (pair.current, pair.former) if one}
+    return frozenset(found)
 
 
 async def _read_memory(store: Store, fleet: Fleet) -> FleetMemory:

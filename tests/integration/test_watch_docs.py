@@ -49,6 +49,7 @@ def served():
     watch_state.node_server = SimpleNamespace(
         counters=counters, problem="", state=NodeServerState(clusters={"live": polled})
     )
+    watch_state.operations = {("live", "purge", "done"): 1}
     metrics = Metrics(watch_state, dry_run=True)
     metrics.passes.labels("live", "refused").inc()
     metrics.steps.labels("live", "purge", "done").inc()
