@@ -108,7 +108,8 @@ class NodeChanges:
 
     Args:
         position: for the next call.
-        tokens: all tokens of all fleets, also those that ended; None if none has changed.
+        tokens: all tokens of all fleets, also those that ended; None if none has changed, apart from those
+            that `record_calls` ended.
         offers: the offers of each node one of whose offers was recorded, withdrawn or taken.
         suspended: fleet and cluster that are suspended by command; an empty cluster is the whole fleet.
             Always complete.

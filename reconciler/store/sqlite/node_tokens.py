@@ -161,7 +161,7 @@ def read_known_tokens(tx: Transaction) -> tuple[KnownToken, ...]:
 def use_token(tx: Transaction, digest: str, number: int, at: str) -> None:
     """Write the first use of a token; that of the current one ends all others."""
     row = tx.execute(
-        "SELECT token.digest = node.token OR token.generation > node.generation AS is_current,"
+        "SELECT token.digest = node.token AS is_current, token.generation > node.generation AS is_newer,"
         " token.generation FROM node_token AS token"
         " JOIN polled_node AS node ON node.number = token.node"
         " WHERE token.digest = ? AND token.node = ? AND token.used IS NULL AND token.ended IS NULL",
@@ -170,17 +170,20 @@ def use_token(tx: Transaction, digest: str, number: int, at: str) -> None:
     if row is None:
         return
     tx.execute("UPDATE node_token SET used = ? WHERE digest = ?", (at, digest))
-    if row["is_current"]:  # or newer than is known, after a backup was restored
+    if not (row["is_current"] or row["is_newer"]):
+        return
+    tx.execute(
+        "UPDATE node_token SET ended = ? WHERE node = ? AND digest != ? AND ended IS NULL",
+        (at, number, digest),
+    )
+    # The node server knows what its own calls end: if thousands of nodes use new tokens, it must not read all
+    # tokens again for each of them. It does not know of a newer token than that of a restored backup.
+    if row["is_newer"]:
         tx.execute(
             "UPDATE polled_node SET token = ?, generation = ? WHERE number = ?",
             (digest, row["generation"], number),
         )
-        others = tx.execute(
-            "UPDATE node_token SET ended = ? WHERE node = ? AND digest != ? AND ended IS NULL",
-            (at, number, digest),
-        )
-        if others.rowcount:
-            advance_position(tx, tokens=True)
+        advance_position(tx, tokens=True)
 
 
 def mark_restored(connection: sqlite3.Connection) -> None:
