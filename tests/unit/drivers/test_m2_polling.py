@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 from support.driver import REVISION
 from support.m2_polled import POLL, SERVER, PolledNodes, token, tokens
-from support.m2_wire import cluster_input, setting
+from support.m2_wire import BASE, cluster_input, loaded, setting
 from support.offers import NOON
 from support.schema_documents import validate_message
 
-from reconciler.core.observation import Liveness, Observed, Present, Stale, Unreachable
+from reconciler.core.observation import Absent, Liveness, Observed, Present, Stale, Unreachable
 from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan, load_plan
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.secret import MASK, reveal
 from reconciler.core.step_status import StepStatus
@@ -526,3 +527,34 @@ async def test_a_failure_ends_a_step_also_where_the_version_is_always_the_same()
     site.mailbox.poll("edge-01")
     verdict = await site.judge(plan.steps[0])
     assert (verdict.is_final, verdict.reason) == (True, "the node reported: disk full")
+
+
+async def test_an_offer_from_a_plan_file_is_completed_where_the_content_is_the_same():
+    site = Site()
+    site.enrol()
+    wanted = setting(functions={"x": 1})
+    plan = await site.plan(wanted, short="decade2")
+    whole = Plan(site.desired().revision, "1.0", (plan,))
+    (read,) = load_plan(json.loads(json.dumps(whole.plain()))).steps()
+    step = DRIVER.complete_step(DRIVER.load_step(read), site.desired(wanted, "decade2"))
+    assert step.arguments.after == plan.steps[0].arguments.after
+    other = DRIVER.complete_step(DRIVER.load_step(read), site.desired(setting(functions={"x": 2}), "decade2"))
+    assert other.arguments.after != site.desired(setting(functions={"x": 2})).targets[0].content.fingerprint
+
+
+async def test_a_node_whose_setting_polls_elsewhere_is_enrolled_again_by_an_upload():
+    """The API of the node is read because its mail is silent."""
+    site = Site()
+    (target,) = site.desired().targets
+    elsewhere = reveal(target.content.document)
+    elsewhere["env"]["management"]["server"]["features"]["setting"]["feed"]["info"]["url"] = "https://x/y"
+    for document, action in ((elsewhere, "upload"), (BASE, "upload"), (None, "upload")):
+        answer = Absent("404", "http://n:10040") if document is None else Present(loaded(document))
+        (step,) = DRIVER.plan(site.desired(short="decade2"), Observed({"edge-01": answer})).steps
+        assert (step.action, step.id) == (action, f"edge/edge-01/{action}")
+    here = {**reveal(target.content.document), "functions": {"x": 1}}
+    for held, shown, action in ((1, 1, "offer"), (2, 1, "offer"), (3, 1, "upload")):
+        site.tokens = tokens("edge-01", generation=held, former=shown if held == 2 else None)
+        assert token("edge-01", shown) in json.dumps(here)
+        (step,) = DRIVER.plan(site.desired(), Observed({"edge-01": Present(loaded(here))})).steps
+        assert step.action == action
