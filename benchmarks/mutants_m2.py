@@ -84,13 +84,13 @@ M2 = (
     Mutant(
         "judgement of a delivery",
         "does not look what the node has now",
-        edit(m2_judge.judge, "if before == loaded.content.fingerprint or", "if True or"),
+        edit(m2_judge._judge_content, "if before == loaded.content.fingerprint or", "if True or"),
         PLAIN,
     ),
     Mutant(
         "judgement of a delivery",
         "calls done whatever the node shows",
-        edit(m2_judge.judge, "if loaded.shows(ExpectedSetting(after)) and not waits:", "if True:"),
+        edit(m2_judge._judge_content, "if loaded.shows(ExpectedSetting(after)) and not waits:", "if True:"),
         PLAIN,
     ),
 )
