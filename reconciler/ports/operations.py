@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import OperationResult
@@ -89,7 +89,3 @@ class ProductOperation(ABC, Generic[D]):
         Raises:
             NodeUnreachable: no complete answer; it may have done it, and is called again.
         """
-
-
-Operations = dict[str, ProductOperation[Any]]
-"""Kind -> operation, of one product."""

@@ -318,3 +318,15 @@ async def test_every_step_has_a_reason_an_effect_and_an_inverse(stage):
                 or "again" in step.inverse.words
             )
         await settle(stage, files)
+
+
+@pytest.mark.parametrize("kind", DRIVERS)
+def test_operations_are_found_by_their_kind_and_read_targets_once(kind):
+    for name, operation in DRIVERS[kind].operations().items():
+        assert operation.kind == name
+        targets = operation.read_targets(["www.example.com/a", "www.example.com/a", "*"])
+        texts = [target.text for target in targets]
+        assert len(texts) == len(set(texts)) == 2
+        assert [bool(target.extent) for target in targets] == [False, True], "everything is of high risk"
+        assert operation.read_targets(texts) == targets, "the normal form of a normal form is itself"
+        assert operation.pack(texts) == operation.pack(texts)

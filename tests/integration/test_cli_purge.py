@@ -103,6 +103,24 @@ def test_a_whole_host_needs_more_than_yes_and_goes_in_waves(repository, capsys):
     assert purge(repository, "a.example/*", "--yes") == 1, "the approval was for one time"
 
 
+class Keyboard(io.StringIO):
+    """A terminal at which somebody answers."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("", 1)])
+def test_a_whole_host_is_confirmed_on_a_terminal_even_with_yes(
+    repository, capsys, monkeypatch, answer, status
+):
+    monkeypatch.setattr(sys, "stdin", Keyboard(answer))
+    assert purge(repository, "a.example/*", "--yes") == status
+    output = shown(capsys)
+    assert "High risk. Purge this on 5 nodes? [y/N]" in output
+    assert ("Nothing was done" in output) == bool(status)
+
+
 def test_the_policy_can_demand_an_approval(repository, capsys):
     repository.commit(
         {"fleet.yaml": "policy: {approve: [high]}\n" + (repository.folder / "fleet.yaml").read_text()}
