@@ -438,3 +438,34 @@ async def test_the_one_shot_command_hands_its_offers_to_the_running_watch_or_say
     assert status == 1
     assert "the nodes of edge poll, and no watch with the state" in said
     assert sorted(stage.changes()[before:]) == list(NODES)
+
+
+def beating(version, schedule):
+    """A setting whose nodes send heartbeats by this schedule."""
+    feedback = {"type": "apiPolling", "info": {"schedule": schedule}}
+    server = {"features": {"heartbeat": {"feedback": feedback}}}
+    return json.dumps({"meta": {"version": version}, "env": {"management": {**MANAGEMENT, "server": server}}})
+
+
+async def test_a_canary_that_falls_silent_is_taken_back_by_an_offer_and_the_others_keep_theirs(tmp_path):
+    gate = {"heartbeat": True, "feedback": True, "within": "3s"}
+    stage = PolledFleet(tmp_path, canary=1, waves=["100%"], on_failure="return", gates={"reports": gate})
+    stage.repository.commit({"s.json": beating("v1", "* * * * * *")})
+    async with (
+        await stage.simulated() as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await enrol(stage, watch)
+        world = stage.simulation.world("edge")
+        enrolled = len(stage.changes())
+        stage.repository.commit({"s.json": beating("v2", "0 0 * * * *")})
+        await wait_until(lambda: stage.versions()["n1"] == "v2")
+        await wait_until(lambda: stage.versions()["n1"] == "v1")
+        await watch.until(is_refused)
+        assert stage.versions() == dict.fromkeys(NODES, "v1")
+        assert stage.changes()[enrolled:] == ["n1", "n1"]
+        stage.repository.commit({"s.json": beating("v3", "*/2 * * * * *")})
+        await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v3"))
+        await watch.until(is_converged)
+    assert not world.complaints
