@@ -101,30 +101,34 @@ class DemoNodes:
         # A loop of their own in a thread of their own: each command runs and ends its own loop in this one.
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._simulations: list[Any] = []
+        self._running: list[Any] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_failure: object) -> None:
-        for simulation in self._simulations:
-            self.run_on_loop(simulation.__aexit__(None, None, None))
+        for one in reversed(self._running):
+            self.run_on_loop(one.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def serve(self, folder: Path, *, converged: bool = False, fresh: Collection[str] = ()) -> Any:
+    def serve(
+        self, folder: Path, *, converged: bool = False, fresh: Collection[str] = (), calls: bool = False
+    ) -> Any:
         """Serve all nodes of the fleet file in a folder; gives the simulation.
 
         Args:
             folder: where the fleet file is.
             converged: whether the nodes start with their desired state.
             fresh: with `converged`, nodes that start empty.
+            calls: whether the nodes also poll and report by themselves.
         """
         from reconciler.desired.fleet import load_fleet  # noqa: PLC0415  (heavy)
         from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
         from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
+        from reconciler.simulation.call_sender import CallSender  # noqa: PLC0415
         from reconciler.simulation.node_host import Simulation  # noqa: PLC0415
         from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
@@ -132,7 +136,11 @@ class DemoNodes:
         fleet = load_fleet(self.run_on_loop(source.snapshot()), DRIVERS, LocalResolver(self._host))
         simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
         self.run_on_loop(simulation.__aenter__())
-        self._simulations.append(simulation)
+        self._running.append(simulation)
+        if calls:
+            sender = CallSender(simulation)
+            self.run_on_loop(sender.__aenter__())
+            self._running.append(sender)
         return simulation
 
     def kill(self, simulation: Any, node: str) -> None:

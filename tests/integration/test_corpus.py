@@ -59,7 +59,7 @@ def _lines(texts):
     return "".join(f"{text}\n" for text in texts)
 
 
-@pytest.mark.parametrize("name", ["demo", "lone", "overlays", "medium", "realistic"])
+@pytest.mark.parametrize("name", ["demo", "lone", "overlays", "medium", "polled", "realistic"])
 def test_the_examples_are_valid_and_nothing_in_them_is_doubtful(name):
     folder = CORPUS.parents[2] / "examples" / name
     files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -29,7 +29,7 @@ class DemoFailure(ReconcilerError):
 
 @add_command(app)
 def run_demo(*, no_color: NoColor = False) -> int:
-    """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, history.
+    """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, polls, history.
 
     Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
     Checks every step on the nodes themselves; the exit status is 0 only if all checks passed.
@@ -51,6 +51,7 @@ def run_demo(*, no_color: NoColor = False) -> int:
         demo.replace_node()
         demo.refuse_plan()
         demo.show_messages_and_history()
+        demo.roll_out_by_polls()
     typer.echo(
         f"\nAll {demo.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
         "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
@@ -163,6 +164,46 @@ class _Demo:
             self._tell(
                 f"{message['action']['api']} on {message['node']['hostname']}: {result['status']}, {revision}"
             )
+        self._run(["history", *self._options], status=0)
+
+    def roll_out_by_polls(self) -> None:
+        """A watch whose nodes poll: a canary fails its gate, is taken back, and the fix reaches all."""
+        from reconciler.cli.demo_polling import NODES, PolledDemo
+
+        self._title("Nodes that poll a watch; a careless commit stops at its canary, which is taken back")
+        polled = PolledDemo(self._folder / "polling", self._nodes)
+        canary, *others = NODES
+        typer.echo("\n$ reconcile watch polled --host-config host.yaml &")
+        with polled.watch():
+            self._check(
+                polled.wait_until(lambda found: set(found.values()) == {polled.first}),
+                "every node was enrolled by one upload and runs the commit",
+            )
+            polled.send_heartbeats("0 0 * * * *")
+            careless = polled.repository.commit("Heartbeats once an hour are enough")
+            self._tell(f"commit {careless}")
+            self._check(
+                polled.wait_until(lambda found: found[canary] == careless),
+                f"{canary} took it at its next poll",
+            )
+            self._check(
+                polled.wait_until(lambda found: found[canary] == polled.first),
+                f"{canary} sent no heartbeat in time, and was offered its earlier setting, which it took",
+            )
+            versions = polled.versions()
+            self._check(
+                {versions[node] for node in others} == {polled.first}, "no other node was offered the commit"
+            )
+            polled.send_heartbeats("*/2 * * * * *")
+            fix = polled.repository.commit("Heartbeats every two seconds")
+            self._tell(f"commit {fix}")
+            self._check(
+                polled.wait_until(lambda found: set(found.values()) == {fix}),
+                "the fix passed the canary and reached every node",
+            )
+            polled.wait_until_settled()
+            self._options[1] = str(polled.state)
+            self._run(["status", *self._options, str(polled.repository.folder)], status=0)
         self._run(["history", *self._options], status=0)
 
     def _with_nodes(self, text: str, *numbers: int) -> str:

@@ -84,6 +84,7 @@ def test_one_module_says_which_characters_are_not_shown():
 def test_one_loop_asks_again():
     # what else sleeps gives way to other tasks, waits for a lock, or is a simulation of time passing
     others = (
+        "cli/demo_polling.py",
         "host/locks.py",
         "server/http_listener.py",
         "server/nodes/listener.py",

@@ -1,0 +1,103 @@
+"""The part of the demonstration with nodes that poll: a watch, a rollout, and a canary that is taken back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from reconciler.cli.demo_fixtures import DemoNodes, DemoRepository
+
+NODES: Final = ("edge-01", "edge-02", "edge-03")
+
+PATIENCE: Final = 60
+"""Seconds that anything may take."""
+
+
+class PolledDemo:
+    """Three nodes that poll a watch of their own.
+
+    Args:
+        folder: for everything that it writes.
+        nodes: serves the simulated nodes.
+    """
+
+    def __init__(self, folder: Path, nodes: DemoNodes) -> None:
+        from reconciler.cli.demo_fixtures import DemoRepository, find_examples  # noqa: PLC0415  (heavy)
+
+        folder.mkdir()
+        self.state = folder / "state"
+        self._folder = folder
+        self.repository: DemoRepository = DemoRepository(folder / "polled", find_examples() / "polled")
+        # A demonstration does not last for several polls of a quarter of a minute.
+        self.repository.edit("fleet.yaml", lambda text: text.replace("15s", "1s").replace("60s", "4s"))
+        self.send_heartbeats("* * * * * *")
+        self.first = self.repository.commit("Three nodes that poll")
+        self._fleet = nodes.serve(self.repository.folder, calls=True)
+        (folder / "host.yaml").write_text(json.dumps({"nodes": {"listen": self._find_server()}}))
+
+    def _find_server(self) -> str:
+        text = (self.repository.folder / "fleet.yaml").read_text(encoding="utf-8")
+        return text.split('server: "http://')[1].split('"')[0]
+
+    def send_heartbeats(self, schedule: str) -> None:
+        """Edit the setting: when nodes send heartbeats."""
+
+        def change(text: str) -> str:
+            setting = json.loads(text)
+            features = setting["env"]["management"]["server"]["features"]
+            features["heartbeat"]["feedback"]["info"]["schedule"] = schedule
+            return json.dumps(setting, indent=2) + "\n"
+
+        self.repository.edit("edge/setting.json", change)
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """A watch in a process of its own, within the block."""
+        from reconciler.host.subprocesses import QUIET, kill_group, start_program  # noqa: PLC0415
+
+        command = [
+            *(sys.executable, "-m", f"{__package__}.main", "watch", str(self.repository.folder)),
+            *("--state", str(self.state), "--host-config", str(self._folder / "host.yaml")),
+            *("--poll", "0.5s", "--interval", "1s"),
+        ]
+        process = start_program(command, environment=os.environ, stdin=QUIET, stdout=QUIET, stderr=QUIET)
+        try:
+            yield
+            process.terminate()
+            process.wait(PATIENCE)
+        finally:
+            kill_group(process)
+
+    def versions(self) -> dict[str, Any]:
+        """Node -> the version of the setting that it runs."""
+        world = self._fleet.world("edge")
+        return {node: world.state(node).running["meta"]["version"] for node in NODES}
+
+    def wait_until_settled(self) -> None:
+        """Wait until the watch has seen what became of its latest offers."""
+        from reconciler.store.factory import open_reader  # noqa: PLC0415  (heavy)
+
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with open_reader(self.state) as reader:
+                newest = asyncio.run(reader.runs(1))[0]
+            if newest.exit_status == 0:
+                return
+            time.sleep(0.2)
+
+    def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> bool:
+        """Whether the versions of the nodes fulfil a condition in time."""
+        end = time.monotonic() + PATIENCE
+        while not condition(self.versions()):
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
