@@ -338,3 +338,16 @@ async def test_a_feed_that_is_not_as_in_the_manual_is_complained_of_and_not_foll
         await wait_until(lambda: world.complaints)
         assert world.complaints[0] == ("n1", "the feed has no messageVer 1")
         assert version(simulation, "n1") == "A"
+
+
+async def test_a_heartbeat_that_waited_for_a_load_is_not_sent_by_the_new_setting(central):
+    async with polling(central, names=("n1",)) as simulation:
+        await wait_until(lambda: central.polls_of("n1", "setting"))
+        await simulation.fault("n1", "works", 2.5, count=1, on="changes")
+        server = central.settings("n1")
+        server["features"]["heartbeat"]["feedback"]["info"]["schedule"] = "0 0 0 1 1 *"
+        central.offer("n1", setting(server, "B"))
+        await wait_until(lambda: version(simulation, "n1") == "B")
+        polls = len(central.polls_of("n1", "setting"))
+        await wait_until(lambda: len(central.polls_of("n1", "setting")) > polls + 1)
+    assert {one["node"]["settingVer"] for one in central.report_of("n1", "heartbeat")} == {"A"}

@@ -84,6 +84,7 @@ class NodeActivities:
         self._addresses = addresses
         self._has_begun = False
         self._channels: dict[str, NodeChannels] = {}
+        self._planned: dict[str, Mapping[str, Any] | None] = {}
         self._memories: dict[str, NodeMemory] = {}
         # (when, tie-breaker, node, feature, number of the node's plan): a node whose setting changed gets a
         # new number, and its old entries are dropped when they come up.
@@ -112,17 +113,24 @@ class NodeActivities:
                 yield NodeActivity(node, feature, self._begin(node, feature, channel))
 
     def _begin(self, node: str, feature: str, channel: Channel) -> Activity:
+        # It may have waited until the node loaded another setting, whose schedules count then.
+        if self._world.state(node).running is not self._planned[node]:
+            return
         if feature == "setting":
-            return self._poll_setting(node, channel)
-        if feature == "purge":
-            return self._poll_purge(node, channel)
-        return self._beat(node, channel) if feature == "heartbeat" else self._list_nodes(node, channel)
+            yield from self._poll_setting(node, channel)
+        elif feature == "purge":
+            yield from self._poll_purge(node, channel)
+        elif feature == "heartbeat":
+            yield from self._beat(node, channel)
+        else:
+            yield from self._list_nodes(node, channel)
 
     def _plan(self, node: str, moment: float) -> None:
         """Read the node's setting again, and begin its schedules anew."""
         state = self._world.state(node)
         channels = read_channels(state.running) if state.up else NO_CHANNELS
         self._channels[node] = channels
+        self._planned[node] = state.running
         self._plans[node] = self._plans.get(node, 0) + 1
         for feature in ("setting", "purge", "heartbeat", "nodelist"):
             channel = self._find_channel(node, feature)

@@ -261,6 +261,7 @@ class M2World(SimulatedWorld):
     def change_origin(self, node: str, hosting: str, addresses: Sequence[str]) -> None:
         """Change the origin of a running virtual host; the loaded setting stays as it is."""
         self._nodes[node] = machine.change_origin(self._nodes[node], hosting, addresses)
+        self._note(NodeEvent(node))
 
     def _change_itself(self, node: str, after: machine.M2NodeState) -> None:
         if after is not self._nodes[node]:
