@@ -95,6 +95,8 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
     is_back = context.cluster_memory.ancestry in BACK
     is_applied = has_success if outcomes else not (context.withheld_nodes or plan_result.node or is_back)
     is_other_rollout = progress is not None and context.progress is None
+    # A run that was killed after its last wave had passed.
+    is_last_passed = context.progress is not None and not (context.progress.wave or context.withheld_nodes)
     return ClusterFacts(
         members=members,
         applied=revision if is_applied else None,
@@ -104,7 +106,7 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
             **context.facts_to_store,
             **({} if is_untouched else _list_references(plan_result, context, running)),
         },
-        ends_rollout=is_other_rollout and not plan_result.node and context.is_idle,
+        ends_rollout=(is_other_rollout or is_last_passed) and not plan_result.node and context.is_idle,
     )
 
 
