@@ -52,9 +52,9 @@ def write_operation(tx: Transaction, key: HostKey, operation: Operation) -> None
     )
     write_results(tx, operation.id, list(operation.results.values()))
     tx.execute(
-        "DELETE FROM operation WHERE fleet = ?1 AND deadline < ?2 AND number <= (SELECT number FROM operation"
-        " WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
-        (tx.fleet, tx.timestamp, KEPT_OPERATIONS),
+        "DELETE FROM operation WHERE fleet = ?1 AND ended IS NOT NULL AND number <= (SELECT number"
+        " FROM operation WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+        (tx.fleet, KEPT_OPERATIONS),
     )
 
 

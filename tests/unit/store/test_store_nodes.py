@@ -15,10 +15,11 @@ from support.offers import NOON, make_draft
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.offers import OfferFeed
-from reconciler.core.operations import Operation
+from reconciler.core.operations import Operation, OperationResult, OperationState
 from reconciler.core.secret import reveal
 from reconciler.ports.node_store import CallRecord
 from reconciler.store.factory import back_up_store, open_store, restore_store
+from reconciler.store.sqlite import operations
 from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.node_offers import KEPT_LABELS, KEPT_OFFERS
@@ -291,3 +292,30 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path, lines):
         assert last["offer"] <= offered <= last["offer"] + 1
         taken = [int(one.parts[0]) for one in mail["a"].offers if one.offer.taken]
         assert (taken or [0]) == [max(reported)]
+
+
+async def test_the_newest_operations_are_kept_and_those_that_have_not_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(operations, "KEPT_OPERATIONS", 2)
+    with open_store(tmp_path) as host:
+        store = await host.enter_fleet(OURS)
+        for number in range(6):
+            name = f"op-{number}"
+            result = OperationResult("a", OperationState.DONE)
+            await store.begin_operation(
+                Operation(
+                    id=name,
+                    kind="purge",
+                    cluster="c",
+                    targets=("x",),
+                    actor=Actor(),
+                    at=NOON,
+                    deadline=NOON,
+                    waves=(("a",),),
+                    results={"a": result},
+                )
+            )
+            if number != 1:
+                await store.end_operation(name)
+        assert [one.id for one in await store.operations()] == ["op-5", "op-4", "op-1"]
+        left = await store._read(lambda tx: tx.execute("SELECT count(*) FROM operation_result").fetchone()[0])
+        assert left == 3
