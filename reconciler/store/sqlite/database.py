@@ -23,17 +23,22 @@ from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import wait_for_lock
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
+from reconciler.store.sqlite.turns import share_turns
 
 T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds to wait for another process that is writing."""
 
-_TRY = 500
-"""Milliseconds of one attempt while another process writes; `close` never waits longer."""
+_TRY = 20
+"""Milliseconds of one attempt while another process writes.
+
+SQLite sleeps longer from attempt to attempt: after many, it would find the file free only by luck.
+"""
 
 _GROUP = 100
-"""Writes of one transaction: a longer one would keep other processes waiting."""
+_HOLD = 0.01
+"""Writes of one transaction, and seconds after which none is added: others wait for its end."""
 
 _LOCAL = "give a writable folder on a local disk with --state"
 _AWAY = "move it away to start a new history, or give another folder with --state; nodes are not affected"
@@ -111,6 +116,7 @@ class Database:
         if opening.exception() is not None:
             self._thread.shutdown()
         self._connection, self._identity = opening.result()
+        self._turns = share_turns(path)
         self._closing = False
         self._pending: deque[_Pending[Any]] = deque()
 
@@ -163,16 +169,17 @@ class Database:
     def _write_pending(self) -> None:
         """Write what waits, in one transaction: the disk is asked once for all of it."""
         group = [self._pending.popleft() for _ in range(min(len(self._pending), _GROUP))]
-        group = [one for one in group if one.future.set_running_or_notify_cancel()]
+        group = [one for one in group if one.begin()]
         if not group:  # an earlier call has written it
             return
         try:
-            self._repeat(partial(self._try_group, group))
+            written = self._repeat(partial(self._take_turn, group))
         except BaseException as error:  # noqa: BLE001  (each caller gets it)
             for one in group:
                 one.future.set_exception(error)
             return
-        for one in group:
+        self._pending.extendleft(reversed(group[written:]))  # the call for each of them is still to come
+        for one in group[:written]:
             one.end()
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
@@ -198,15 +205,24 @@ class Database:
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
 
-    def _try_group(self, group: Sequence[_Pending[Any]]) -> None:
-        def write(connection: sqlite3.Connection) -> None:
-            if len(group) == 1:  # its failure is that of the transaction
-                group[0].result = group[0].work(connection)
-                return
-            for one in group:
-                self._write_one(connection, one)
+    def _take_turn(self, group: Sequence[_Pending[Any]]) -> int:
+        # Given up between two attempts, so that nobody in this process waits for another process twice.
+        with self._turns.take():
+            return self._try("BEGIN IMMEDIATE", partial(self._write_group, group))
 
-        self._try("BEGIN IMMEDIATE", write)
+    def _write_group(self, group: Sequence[_Pending[Any]], connection: sqlite3.Connection) -> int:
+        """Write the first of these, at least one; gives how many."""
+        if len(group) == 1:  # its failure is that of the transaction
+            group[0].result = group[0].work(connection)
+            return 1
+        end = time.monotonic() + _HOLD
+        written = 0
+        for one in group:
+            self._write_one(connection, one)
+            written += 1
+            if time.monotonic() >= end:
+                break
+        return written
 
     def _write_one(self, connection: sqlite3.Connection, one: _Pending[Any]) -> None:
         """One work of a group, so that its failure undoes nothing of the others."""
@@ -249,6 +265,10 @@ class _Pending(Generic[T]):
         self.future: Future[T] = Future()
         self.result: T
         self.error: Exception | None = None
+
+    def begin(self) -> bool:
+        """Whether the caller still waits; from now on it cannot give up."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
 
     def end(self) -> None:
         """Tell the caller how it ended, once the transaction is on disk."""

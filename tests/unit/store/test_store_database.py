@@ -134,6 +134,17 @@ async def test_writes_that_wait_together_share_a_transaction(tmp_path):
         assert asked.count("BEGIN IMMEDIATE") <= 5
 
 
+async def test_long_writes_do_not_share_a_transaction_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_HOLD", 0.0)
+    with open_store(tmp_path) as store:
+        asked = record_transactions(store)
+        await asyncio.gather(*(store.store_facts("edge", {f"n{one}": {"k": "v"}}) for one in range(20)))
+        assert asked.count("BEGIN IMMEDIATE") == 20
+        assert len((await store.read_memory()).facts["edge"]) == 20
+        await store.store_facts("edge", {"last": {"k": "v"}})
+        assert not store._database._pending
+
+
 async def test_a_failed_write_undoes_none_of_those_beside_it(tmp_path):
     with open_store(tmp_path) as store:
         (step,) = plan_of_one_step().steps()
