@@ -139,6 +139,9 @@ class CallService(Protocol):
     def forget(self, connection: NodeConnection) -> None:
         """A connection has ended."""
 
+    def is_hoarding(self, connection: NodeConnection) -> bool:
+        """Whether the caller on a connection has too many bodies in memory."""
+
     def crashed(self, error: Exception) -> None:
         """An answer could not be made."""
 
@@ -198,6 +201,11 @@ class NodeConnection(asyncio.Protocol):
         self._written = self._held = 0
         self._progress: tuple[int, float] | None = None
         self._is_proxy = False
+
+    @property
+    def held(self) -> int:
+        """Bytes of its bodies in memory."""
+        return self._held
 
     @property
     def is_waiting(self) -> bool:
@@ -338,7 +346,7 @@ class NodeConnection(asyncio.Protocol):
         self._owner.held_bytes += len(body)
         if len(call.body) + len(body) > self._service.largest_body:
             refusal = make_refusal(413, "the body is too large")
-        elif self._owner.held_bytes > MOST_HELD:
+        elif self._owner.held_bytes > MOST_HELD or self._service.is_hoarding(self):
             refusal = make_refusal(503, "too many reports at the same time")
         else:
             call.body += body

@@ -73,6 +73,17 @@ class ServedNode:
                     return offer
         return None
 
+    def take_over(self, offers: FeedOffers) -> None:
+        """Take over its offers as the store had them a moment ago."""
+        # An offer that was taken meanwhile stays taken: its download must not be refused.
+        taken = {
+            one.id: one for pair in self.offers.values() for one in pair if one is not None and one.taken
+        }
+        self.offers = {
+            feed: (taken[current.id],) * 2 if current is not None and current.id in taken else (current, last)
+            for feed, (current, last) in offers.items()
+        }
+
     def set_taken(self, feed: OfferFeed, offer: Offer) -> None:
         """Note that it took an offer, until the store is read again."""
         self.offers = {**self.offers, feed: (offer, offer)}
@@ -152,7 +163,7 @@ class NodeTable:
                 for token in changes.tokens
             }
         for place, offers in changes.offers.items():
-            self._place(place).offers = offers
+            self._place(place).take_over(offers)
         self._suspended = changes.suspended
         self.position = changes.position
         self.refreshes += 1

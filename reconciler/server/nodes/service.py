@@ -55,8 +55,11 @@ NODE_CONNECTIONS: Final = 8
 MOST_ADDRESSES, LONGEST_NAME = 16, 255
 """Addresses and characters of a name that are compared of what a report says of its sender."""
 
+NODE_HELD: Final = LARGEST_BODY * 3 // 2
+"""Bytes of the bodies of one node in memory: its largest report, and short ones beside it."""
+
 MOST_UNKNOWN: Final = 64
-"""Calls with unknown tokens that wait at the same time until the store was read again."""
+"""Calls with unknown tokens at the same time whose bodies are read, and that wait for the store."""
 
 LARGEST_UNKNOWN: Final = 256 * 1024
 """Bytes of the body of such a call."""
@@ -125,7 +128,7 @@ class NodeService:
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
         self._reading = asyncio.Semaphore(READERS)
-        self._unknown = 0
+        self._unknown: set[NodeConnection] = set()
         self.queue = DownloadQueue(downloads)
         self.counters = counters
         self.is_proxy = rules.is_proxy
@@ -138,6 +141,8 @@ class NodeService:
         segments = call.target.partition(b"?")[0].split(b"/")
         token = self._find_token(call, segments)
         if token is None and self._may_wait(call, segments):
+            # From its head on: the bodies of strangers must not use up the memory for those of nodes.
+            self._unknown.add(call.connection)
             call.keep_alive = False  # another guess costs another connection
             call.admitted = UnknownCall(self._table.refreshes)
             return None
@@ -171,7 +176,7 @@ class NodeService:
         """
         is_small = call.size is not None and call.size <= LARGEST_UNKNOWN
         is_possible = len(segments) >= _SEGMENTS and len(segments[1]) == _TOKEN_LENGTH
-        return is_small and is_possible and call.admitted is None and self._unknown < MOST_UNKNOWN
+        return is_small and is_possible and call.admitted is None and len(self._unknown) < MOST_UNKNOWN
 
     async def _answer_later(self, call: InboundCall, unknown: UnknownCall) -> Reply:
         """The answer once the store was read again."""
@@ -179,14 +184,10 @@ class NodeService:
         async def count_refreshes() -> int:
             return self._table.refreshes - unknown.refreshes
 
-        self._unknown += 1
-        try:
-            # The first reading may have begun before the token was written.
-            pauses = make_steady_pauses(UNKNOWN_PAUSE, UNKNOWN_SECONDS)
-            crowded = self._unknown > MOST_UNKNOWN  # their bodies came at the same time
-            await poll_until(count_refreshes, lambda count: count > 1 or crowded, pauses)
-        finally:
-            self._unknown -= 1
+        # The first reading may have begun before the token was written.
+        pauses = make_steady_pauses(UNKNOWN_PAUSE, UNKNOWN_SECONDS)
+        await poll_until(count_refreshes, lambda count: count > 1, pauses)
+        self._unknown.discard(call.connection)
         refusal = self.admit(call)
         if refusal is not None:
             return refusal
@@ -233,8 +234,15 @@ class NodeService:
 
     def forget(self, connection: NodeConnection) -> None:
         """A connection has ended."""
+        self._unknown.discard(connection)
         if connection.node is not None:
             connection.node.connections.pop(connection, None)
+
+    def is_hoarding(self, connection: NodeConnection) -> bool:
+        """Whether the node of a connection has more bodies in memory than one node needs."""
+        # Else trickling bodies of one node would have the reports of all others refused.
+        node = connection.node
+        return node is not None and sum(one.held for one in node.connections) > NODE_HELD
 
     def _refuse(
         self,
@@ -380,6 +388,9 @@ class NodeService:
         token, feed = admitted.token, admitted.route.feed
         assert feed is not None
         node, now = token.node, datetime.now(UTC)
+        # It may have waited for its turn: changes are on hold by now, or the offer has closed.
+        if not offer.is_visible(now) or self._table.is_held(node, now):
+            return False
         node.heard["poll"], node.asked[feed] = now, headers.asked
         node.label = headers.label or node.label
         record = CallRecord(
@@ -445,7 +456,8 @@ class NodeService:
     async def _answer_download(self, call: InboundCall, admitted: AdmittedCall) -> Reply:
         node = admitted.token.node
         offer = node.find_offer(admitted.offer)
-        if offer is None:
+        # The head of a poll shows the id of an offer that the node has not taken, and may not take any more.
+        if offer is None or offer.taken is None:
             return self._refuse(call, 404, "not found", admitted.token)
         async with self.queue.slot(node):
             answer = await self._build(call, admitted, offer)

@@ -244,6 +244,30 @@ async def _flood(writer):
             await writer.drain()
 
 
+async def test_bodies_of_one_node_in_memory_are_bounded_before_those_of_all(site, monkeypatch):
+    monkeypatch.setattr(service, "NODE_HELD", 3000)
+    async with site.raw() as (_, writer):
+        writer.write(report(b"{" + b" " * 2000 + b"}")[:-1])  # its last byte does not come
+        await wait_until(lambda: site.connected)
+        assert statuses(await exchange(site, report(b"{" + b" " * 2000 + b"}"))) == [503]
+        assert (await site.client.post("/t2/report", content=b"{" + b" " * 2000 + b"}")).status_code == 204
+
+
+async def test_bodies_of_strangers_leave_the_memory_to_nodes(site, monkeypatch):
+    monkeypatch.setattr(service, "MOST_UNKNOWN", 2)
+    monkeypatch.setattr(connection, "MOST_HELD", 7000)
+    async with AsyncExitStack() as stack:
+        for number in range(4):
+            _, writer = await stack.enter_async_context(site.raw())
+            head = f"POST /{number:043}/report HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n"
+            writer.write(head.encode() + b" " * 2999)
+            await writer.drain()
+        await wait_until(lambda: site.counters.refused[404] == 2)
+        await asyncio.sleep(0.2)
+        answer = await site.client.post("/t1/report", content=b"{" + b" " * 500 + b"}")
+        assert answer.status_code == 204
+
+
 async def test_bodies_in_memory_are_bounded_for_all_callers_together(site, monkeypatch):
     monkeypatch.setattr(connection, "MOST_HELD", 3000)
     site.store.gate.clear()

@@ -4,16 +4,20 @@ import asyncio
 import os
 import socket
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
+from support.offers import make_offer
 from support.waiting import wait_until
 
+from reconciler.core.offers import OfferFeed
 from reconciler.ports.central_server import InboundAnswer
 from reconciler.server.nodes import connection
 from reconciler.server.nodes.content import select_content
 from reconciler.server.nodes.download_queue import SLOTS_PER_NODE, DownloadQueue
+from reconciler.server.nodes.node_table import ServedNode
 
 BIG = os.urandom(12_000_000)
 """More than all buffers of the kernel between two sockets."""
@@ -104,6 +108,25 @@ async def test_head_of_a_poll_delivers_nothing(site):
     assert not [call for call in site.store.calls if call.took]
     assert (await site.client.get("/t1/setting")).status_code == 200
     assert [call.took for call in site.store.calls if call.took] == ["o2"]
+
+
+async def test_the_id_from_the_head_of_a_poll_downloads_nothing_that_was_not_taken(site):
+    site.store.offer("n1", b"new", id="o2", last_modified=RECENT + timedelta(seconds=1))
+    await site.refreshed()
+    assert (await site.client.head("/t1/setting")).status_code == 200
+    assert (await site.client.get("/t1/package/o2.tgz")).status_code == 404
+    assert (await site.client.get("/t1/setting")).status_code == 200
+    assert (await site.client.get("/t1/package/o2.tgz")).content == b"new"
+
+
+def test_a_reading_from_before_an_offer_was_taken_does_not_take_it_back():
+    node, offer = ServedNode((1, "c", "n")), make_offer()
+    stale = {OfferFeed.SETTING: (offer, None)}
+    node.take_over(stale)
+    assert node.find_offer("o1").taken is None
+    node.set_taken(OfferFeed.SETTING, replace(offer, taken=RECENT))
+    node.take_over(stale)
+    assert node.offers[OfferFeed.SETTING] == (replace(offer, taken=RECENT),) * 2
 
 
 async def fill(*, nodes, content, **options):
@@ -221,6 +244,32 @@ async def test_a_whole_package_as_the_answer_to_a_poll_waits_for_its_turn_too():
             async with asyncio.timeout(20):
                 assert await read_until_end(one, len(BIG)) >= len(BIG)
         assert len([call for call in store.calls if call.took]) == 3
+
+
+@pytest.mark.parametrize("end", ["held", "closed"])
+async def test_an_offer_that_is_held_or_closes_while_its_poll_waits_for_a_turn_is_not_taken(end):
+    store, frozen = MemoryNodes(), set()
+    store.add("t0", "n0")
+    store.offer("n0", BIG, id="o-0", taken=RECENT)
+    store.add("t1", "n1")
+    closes = datetime.now(UTC) + timedelta(seconds=1.5 if end == "closed" else 60)
+    store.offer("n1", BIG, id="o-1", closes=closes)
+    async with (
+        NodeSite(store, downloads=1, is_held=lambda cluster, now: cluster in frozen) as site,
+        AsyncExitStack() as stack,
+    ):
+        first = await begin(site, stack, 0)
+        await wait_until(lambda: site.counters.downloads == 1)
+        asked = {"If-Modified-Since": http_date(RECENT - timedelta(days=1))}
+        waiting = asyncio.create_task(site.client.get("/t1/setting.tgz", headers=asked, timeout=30))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        if end == "held":
+            frozen.add("c")
+        await wait_until(lambda: end == "held" or datetime.now(UTC) > closes)
+        await read_until_end(first, len(BIG))
+        assert (await waiting).status_code == 304
+    assert not any(call.took for call in store.calls)
 
 
 async def test_turns_go_round_by_node():
