@@ -26,7 +26,7 @@ from reconciler.planning.plan_operation import (
     plan_operation,
 )
 from reconciler.ports.store import Store
-from reconciler.rollout.operation_runner import TICK, OperationRunner
+from reconciler.rollout.operation_runner import TICK, OperationRunner, ignore_operation
 from reconciler.secrets.redaction import TokenRedactor
 
 
@@ -109,6 +109,7 @@ class Operator:
         stop: asyncio.Event,
         *,
         until: frozenset[str] = frozenset(),
+        on_over: Callable[[Operation], None] = ignore_operation,
     ) -> None:
         """Perform the open operations of a fleet until `stop`, or until these ones are over.
 
@@ -116,6 +117,7 @@ class Operator:
             fleet: gives the newest one.
             stop: once set, nothing more is sent; calls in progress are completed and recorded.
             until: ids; empty to continue until `stop`.
+            on_over: called once for each operation that is over.
 
         Raises:
             StateError: the store cannot be used.
@@ -136,7 +138,13 @@ class Operator:
 
             masked = mask_transports(transports, fleet().secrets)
             runner = OperationRunner(
-                store, masked, read_clusters, clock=self.clock, tick=self.tick, wake=self.wake
+                store,
+                masked,
+                read_clusters,
+                clock=self.clock,
+                tick=self.tick,
+                wake=self.wake,
+                on_over=on_over,
             )
             await runner.run(stop, until=until)
 

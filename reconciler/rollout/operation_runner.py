@@ -51,6 +51,10 @@ ReadClusters: TypeAlias = Callable[[str], Awaitable[Mapping[str, OperationCluste
 """Gives the clusters that have a kind of operation, as the fleet file and the orders are now."""
 
 
+def ignore_operation(operation: Operation) -> None:
+    """Tell nobody that an operation is over."""
+
+
 @dataclass(slots=True)
 class _Attempts:
     """What this process sent of one operation to one node."""
@@ -76,6 +80,7 @@ class OperationRunner:
         clock: dates results.
         tick: seconds between two looks.
         wake: set when an operation was recorded.
+        on_over: called once for each operation that is over, also if a late result may still come.
     """
 
     store: Store
@@ -84,6 +89,8 @@ class OperationRunner:
     clock: Clock = utc_now
     tick: float = TICK
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    on_over: Callable[[Operation], None] = ignore_operation
+    _told: set[str] = field(default_factory=set)
     _periods: dict[str, float] = field(default_factory=dict)
     _attempts: dict[tuple[str, str], _Attempts] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[bool]] = field(default_factory=dict)
@@ -103,6 +110,7 @@ class OperationRunner:
             try:
                 while not stop.is_set():
                     opened = await self.store.open_operations()
+                    self._tell(opened)
                     if until and all(one.is_over for one in opened if one.id in until):
                         return
                     await self._look(opened, locks)
@@ -140,6 +148,13 @@ class OperationRunner:
         ended = [name for name, task in self._tasks.items() if task.done()]
         moved = [self._tasks.pop(name).result() for name in ended]
         return any(moved)
+
+    def _tell(self, opened: Sequence[Operation]) -> None:
+        over = [one for one in opened if one.is_over]
+        for one in over:
+            if one.id not in self._told:
+                self.on_over(one)
+        self._told = {one.id for one in over}
 
     async def _rest(self, opened: Sequence[Operation]) -> None:
         """Wait until the next look is due, something new was recorded, or `stop`."""
@@ -226,6 +241,7 @@ class OperationRunner:
         parts = cluster.product.pack(operation.targets)
         results: list[OperationResult] = []
         drafts: list[OfferDraft] = []
+        patience = find_patience(cluster, direct=False)
         for node in nodes:
             offer, state = newest.get(node), operation.result(node).state
             period = timedelta(seconds=cluster.nodes[node].period)
@@ -250,7 +266,7 @@ class OperationRunner:
                     step=f"{cluster.name}/{node}/{operation.kind}{again}",
                     parts=parts,
                     period=cluster.nodes[node].period,
-                    seconds=(operation.at + LIFETIME - now).total_seconds(),
+                    seconds=max(patience, operation.at + LIFETIME - now).total_seconds(),
                 )
             )
             self._get_attempts(operation, node).note(now, REPEAT_POLLS * period, LIFETIME)

@@ -12,11 +12,12 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.api.operator import Operator
 from reconciler.core.actor import Actor
-from reconciler.core.operations import Operation
+from reconciler.core.operations import Operation, OperationState
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError, UsageError, WorldChanged
 from reconciler.planning.plan_operation import OperationRequest
 from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.logs import Log
 from reconciler.server.supervision import is_set_within
 
 Answer: TypeAlias = tuple[dict[str, Any], bytes]
@@ -51,11 +52,13 @@ class OperationService:
         operator: of the watch's source and store.
         cluster_loops: has the newest fleet.
         stop: once set, nothing more is sent.
+        log: gets a line when an operation is over.
     """
 
     operator: Operator
     cluster_loops: ClusterLoops
     stop: asyncio.Event
+    log: Log
 
     async def serve(self) -> None:
         """Perform open operations until `stop`, those of an earlier process too."""
@@ -65,8 +68,20 @@ class OperationService:
         while not self.stop.is_set():
             # The check of the store reports it, and `/readyz` shows it: nothing is sent that is not recorded.
             with suppress(StateError):
-                await self.operator.perform(self._get_fleet, self.stop)
+                await self.operator.perform(self._get_fleet, self.stop, on_over=self._log_end)
             await is_set_within(self.stop, _RETRY)
+
+    def _log_end(self, operation: Operation) -> None:
+        counts = {state.value: count for state, count in sorted(operation.count_states().items())}
+        is_good = set(counts) <= {OperationState.DONE.value}
+        (self.log.info if is_good else self.log.warning)(
+            "operation over",
+            operation=operation.id,
+            kind=operation.kind,
+            cluster=operation.cluster,
+            nodes=counts,
+            totals=operation.add_totals(),
+        )
 
     async def run(self, request: OperationRequest, plan: str, actor: Actor) -> Answer:
         """Give the plan of an operation, or record exactly the plan that the operator confirmed.

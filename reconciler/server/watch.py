@@ -117,7 +117,7 @@ class Watch:
         )
         self._cluster_loops = ClusterLoops(perform, self._context, self._tasks.spawn, only=options.only)
         self._operations = (
-            OperationService(operator, self._cluster_loops, self._tasks.stop) if operator else None
+            OperationService(operator, self._cluster_loops, self._tasks.stop, log) if operator else None
         )
         self._source_loop = SourceLoop(
             self._context,

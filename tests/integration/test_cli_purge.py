@@ -297,6 +297,8 @@ async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):
         (found,) = json.loads(done.stdout)["operations"]
         assert found["counts"] == {"done": 6}
         assert (await watch.said("order accepted", order="purge"))["plan"]
+        over = await watch.said("operation over", operation=found["id"])
+        assert over["nodes"] == {"done": 6}
         # Both at once: each node gets both, and each counts once.
         both = await asyncio.gather(
             *(

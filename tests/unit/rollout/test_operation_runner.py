@@ -117,6 +117,15 @@ async def test_an_overdue_wave_passes_as_the_fleet_file_says(bench):
     assert (await bench.store.operation(name)).result("b").state is DONE
 
 
+async def test_an_overdue_wave_ends_it_otherwise(bench):
+    bench.product.errors = {"a": NodeUnreachable("a", "no route")}
+    name = await bench.begin(("a",), ("b",), direct=True)
+    await bench.run(name, pass_time=True)
+    found = await bench.store.operation(name)
+    assert found.result("b").state is SKIPPED
+    assert "1 overdue of 1 nodes" in found.result("b").reason
+
+
 async def test_a_node_that_left_is_skipped(bench):
     name = await bench.begin(("a", "b"), direct=True)
     bench.nodes = ("b",)
@@ -169,11 +178,22 @@ async def test_a_stop_lets_calls_end_and_starts_no_more(bench):
         stop.set()
 
     bench.product.on_call = halt
-    name = await bench.begin(("a",), ("b", "c", "d"), direct=True)
+    name = await bench.begin(("a", "b", "c"), ("d",), direct=True)
     await bench.runner().run(stop)
     found = await bench.store.operation(name)
     assert found.count_states()[DONE] == 1
     assert len(bench.product.calls) == 1
+
+
+async def test_the_end_of_an_operation_is_told_once(bench):
+    told = []
+    bench.runner().on_over = told.append
+    bench.product.errors = {"a": NodeUnreachable("a", "no route")}
+    name = await bench.begin(("a",), direct=True)
+    await bench.run(name, pass_time=True)
+    await bench.look()
+    await bench.look()
+    assert [one.id for one in told] == [name]
 
 
 async def test_a_new_operation_is_performed_at_once(bench):
@@ -187,6 +207,7 @@ async def test_a_new_operation_is_performed_at_once(bench):
     async with asyncio.timeout(10):
         while not (await bench.store.operation(name)).is_over:
             await asyncio.sleep(0.01)
+    assert not runner.wake.is_set(), "else it would look again and again"
     stop.set()
     await task
 
