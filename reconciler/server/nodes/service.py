@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import orjson
 
 from reconciler.core.offers import Offer, OfferFeed, PollAnswer, decide_poll
 from reconciler.core.operations import OperationResult, OperationState
+from reconciler.core.secret import MASK
 from reconciler.errors import StateError
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.central_server import (
@@ -72,6 +74,9 @@ UNKNOWN_PAUSE: Final = 0.05
 
 _TOKEN_LENGTH: Final = 43
 """Characters of a token: 256 bits in base64url."""
+
+_TOKEN_BEGINNING: Final = 8
+"""Characters by which a token is recognised that was cut."""
 
 _NOTHING: Final = InboundAnswer(304)
 
@@ -321,6 +326,7 @@ class NodeService:
             return node.poll[1]
         assert node.product is not None
         headers = node.product.read_poll(self._request(call, admitted))
+        headers = replace(headers, label=_mask_token(call, headers.label))
         node.poll = (call.headers, headers)
         return headers
 
@@ -485,6 +491,13 @@ class NodeService:
             else:
                 async with self._reading:
                     report = await asyncio.to_thread(product.read_report, request)
+            # What becomes visible of it. Its body keeps its own URLs, and is encrypted.
+            report = replace(
+                report,
+                hostname=_mask_token(call, report.hostname),
+                reason=_mask_token(call, report.reason),
+                label=_mask_token(call, report.label),
+            )
         except InvalidReport as error:
             self.counters.invalid += 1
             if (more := self._throttle.admit(f"invalid {node.name}")) is not None:
@@ -493,10 +506,10 @@ class NodeService:
                     cluster=node.cluster,
                     node=node.name,
                     caller=call.caller,
-                    message=str(error),
+                    message=_mask_token(call, str(error)),
                     **more,
                 )
-            body = orjson.dumps({"message": str(error)}) + b"\n"
+            body = orjson.dumps({"message": _mask_token(call, str(error))}) + b"\n"
             return InboundAnswer(400, {"content-type": "application/json"}, (body,))
         now = datetime.now(UTC)
         record = self._make_record(call, admitted, report, now)
@@ -634,6 +647,15 @@ def _refuse_method(route: NodeRoute) -> InboundAnswer:
     allowed = [*route.methods, *(["HEAD"] if "GET" in route.methods else [])]
     refusal = make_refusal(405, "method not allowed")
     return replace(refusal, headers={**refusal.headers, "allow": ", ".join(allowed)})
+
+
+def _mask_token(call: InboundCall, text: str) -> str:
+    """A text of a node without the token of its call."""
+    token = call.target.split(b"/", 2)[1].decode("latin-1")
+    if len(token) < _TOKEN_LENGTH or token[:_TOKEN_BEGINNING] not in text:
+        return text
+    # Nodes quote the URLs that they call, and a long quotation was cut.
+    return re.sub(re.escape(token[:_TOKEN_BEGINNING]) + r"[\w-]*", MASK, text)
 
 
 def _is_own(address: str) -> bool:

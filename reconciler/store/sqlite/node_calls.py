@@ -68,7 +68,7 @@ def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> f
                 refused.add(call.took)
             continue
         _note_call(caller, call, at)
-        if call.took and not take_offer(tx, caller.number, _clean(call.took), at):
+        if call.took and not take_offer(tx, key, caller.number, _clean(call.took), at):
             refused.add(call.took)
         if call.kind:
             _note_report(tx, key, caller, call, at)
@@ -219,7 +219,7 @@ def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
     )
     if own.rowcount and call.result is not None:
         result = replace(call.result, reason=_clean(call.result.reason))
-        write_reported_result(tx, call.offer, result)
+        write_reported_result(tx, key, call.offer, result)
 
 
 def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:

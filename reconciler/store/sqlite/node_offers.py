@@ -145,18 +145,21 @@ def withdraw_offers(tx: Transaction, cluster: str, nodes: Sequence[str], feed: O
         advance_position(tx, changed)
 
 
-def take_offer(tx: Transaction, number: int, offer: str, at: str) -> bool:
-    """Write that a node takes an offer; False if it was withdrawn before the node took it."""
+def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) -> bool:
+    """Write that a node takes an offer; False if it was withdrawn or suspended before the node took it."""
+    # The node server reads suspensions a few times a second: what `reconcile suspend` has said holds at once.
     if not tx.execute(
-        "UPDATE node_offer SET taken = ? WHERE id = ? AND node = ? AND taken IS NULL AND NOT withdrawn",
-        (at, offer, number),
+        "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
+        " AND NOT EXISTS (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
+        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5)",
+        (at, offer, number, HOST, SUSPENDED),
     ).rowcount:
         known = tx.execute(
             "SELECT 1 FROM node_offer WHERE id = ? AND node = ? AND taken IS NOT NULL", (offer, number)
         )
         return known.fetchone() is not None
     advance_position(tx, [number])
-    write_reported_result(tx, offer, OperationResult("", OperationState.SENT, at=parse_timestamp(at)))
+    write_reported_result(tx, key, offer, OperationResult("", OperationState.SENT, at=parse_timestamp(at)))
     return True
 
 

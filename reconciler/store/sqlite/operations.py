@@ -19,6 +19,7 @@ KEPT_OPERATIONS: Final = 1_000
 """Operations of a fleet that the history keeps, the newest ones; one that is not over stays."""
 
 _TARGETS: Final = "targets of an operation"
+_REASON: Final = "reason of a result"
 
 _ORDER: Final = {
     OperationState.PENDING: 0,
@@ -50,7 +51,7 @@ def write_operation(tx: Transaction, key: HostKey, operation: Operation) -> None
             json.dumps(operation.waves),
         ),
     )
-    write_results(tx, operation.id, list(operation.results.values()))
+    write_results(tx, key, operation.id, list(operation.results.values()))
     tx.execute(
         "DELETE FROM operation WHERE fleet = ?1 AND ended IS NOT NULL AND number <= (SELECT number"
         " FROM operation WHERE fleet = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
@@ -58,7 +59,7 @@ def write_operation(tx: Transaction, key: HostKey, operation: Operation) -> None
     )
 
 
-def write_results(tx: Transaction, operation: str, results: Sequence[OperationResult]) -> None:
+def write_results(tx: Transaction, key: HostKey, operation: str, results: Sequence[OperationResult]) -> None:
     """Write states of nodes in an operation."""
     row = tx.execute("SELECT number FROM operation WHERE id = ?", (operation,)).fetchone()
     if row is None:
@@ -77,14 +78,15 @@ def write_results(tx: Transaction, operation: str, results: Sequence[OperationRe
                 row["number"],
                 result.node,
                 result.state,
-                result.reason,
+                # It quotes targets, and what a node says.
+                key.seal(result.reason.encode(), _REASON) if result.reason else "",
                 json.dumps(dict(result.totals), sort_keys=True),
                 format_timestamp(result.at or tx.now),
             ),
         )
 
 
-def write_reported_result(tx: Transaction, offer: str, result: OperationResult) -> None:
+def write_reported_result(tx: Transaction, key: HostKey, offer: str, result: OperationResult) -> None:
     """Write the result of the operation to which an offer belongs; nothing for an offer of a run."""
     row = tx.execute(
         "SELECT node_offer.run, polled_node.node FROM node_offer"
@@ -92,7 +94,7 @@ def write_reported_result(tx: Transaction, offer: str, result: OperationResult) 
         (offer,),
     ).fetchone()
     if row is not None:
-        write_results(tx, row["run"], [replace(result, node=row["node"])])
+        write_results(tx, key, row["run"], [replace(result, node=row["node"])])
 
 
 def end_operation(tx: Transaction, operation: str) -> None:
@@ -153,10 +155,17 @@ def _read_operation(tx: Transaction, key: HostKey, row: sqlite3.Row) -> Operatio
             one["node"]: OperationResult(
                 one["node"],
                 OperationState(one["state"]),
-                one["reason"],
+                _read_reason(key, one["reason"]),
                 json.loads(one["totals"]),
                 parse_timestamp(one["at"]) if one["at"] else None,
             )
             for one in results
         },
     )
+
+
+def _read_reason(key: HostKey, stored: bytes | str) -> str:
+    """Why a node has a result; empty if this host cannot decrypt it any more."""
+    if isinstance(stored, str):
+        return stored
+    return (key.unseal(stored, _REASON) or b"").decode()

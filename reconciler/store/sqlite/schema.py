@@ -302,7 +302,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             operation INTEGER NOT NULL REFERENCES operation(number) ON DELETE CASCADE,
             node TEXT NOT NULL,
             state TEXT NOT NULL,
-            reason TEXT NOT NULL,
+            reason TEXT NOT NULL,              -- a sealed BLOB, or empty
             totals TEXT NOT NULL,              -- JSON
             at TEXT,
             PRIMARY KEY (operation, node)

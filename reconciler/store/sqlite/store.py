@@ -290,7 +290,7 @@ class SqliteStore:
         await self._write(operations.write_operation, self._key, operation)
 
     async def record_results(self, operation: str, results: Sequence[OperationResult]) -> None:
-        await self._write(operations.write_results, operation, results)
+        await self._write(operations.write_results, self._key, operation, results)
 
     async def operations(self, limit: int = 20) -> tuple[Operation, ...]:
         return await self._read(operations.read_operations, self._key, limit)

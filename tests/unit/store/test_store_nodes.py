@@ -56,7 +56,26 @@ async def fill(store):
         id="op", kind="purge", cluster="c", targets=(target,), actor=Actor(), at=NOON, deadline=NOON
     )
     await store.begin_operation(purge)
+    failed = OperationResult("a", OperationState.FAILED, f"{target}: E0004")
+    await store.record_results("op", [failed])
+    assert (await store.operation("op")).result("a").reason == failed.reason
     return tokens
+
+
+async def test_an_offer_of_a_suspended_cluster_is_not_taken_also_before_the_node_server_knows_it(tmp_path):
+    for cluster in ("c", ""):
+        with open_store(tmp_path / f"state{cluster}") as store:
+            own = await store.enter_fleet(OURS)
+            await own.enrol("c", "m2", ["a", "b"])
+            offer = await own.offer(make_draft("a", b"x"), "run", "rev")
+            taken = await own.offer(make_draft("b", b"x"), "run", "rev")
+            again = call(node="b", feed=OfferFeed.SETTING, took=taken.id)
+            assert await own.record_calls([again]) == frozenset()
+            await own.suspend(cluster, "", Actor())
+            assert await own.record_calls([again]) == frozenset(), "it stays the node's"
+            assert await own.record_calls([call(feed=OfferFeed.SETTING, took=offer.id)]) == {offer.id}
+            await own.resume(cluster, Actor())
+            assert await own.record_calls([call(feed=OfferFeed.SETTING, took=offer.id)]) == frozenset()
 
 
 async def test_no_setting_and_no_token_is_in_clear_in_any_file(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from support.node_servers import RECENT, MemoryNodes, NodeSite, TinyServer, http_date
 from support.waiting import wait_until
 
+from reconciler.core.secret import MASK
 from reconciler.server.nodes import service
 
 
@@ -160,6 +161,26 @@ async def test_a_call_with_an_unknown_token_is_refused_after_the_store_was_read(
     assert (answer.status_code, answer.headers["connection"]) == (404, "close")
     assert site.server.table.refreshes >= refreshes + 2
     assert len(site.logged("unknown URL called")) == 1
+
+
+async def test_the_token_of_a_call_is_masked_in_what_its_node_says(site):
+    site.store.add(NEW, "n9")
+    await site.refreshed()
+    said = {
+        "hostname": NEW,
+        "label": f"v {NEW}",
+        "reason": f"no answer from http://s/{NEW}/purge: {NEW[:20]}…",
+    }
+    assert (
+        await site.client.post(f"/{NEW}/report", json={"kind": "k", **said, "succeeded": False})
+    ).is_success
+    assert (await site.client.get(f"/{NEW}/setting", headers={"X-Label": NEW})).status_code == 503
+    await wait_until(site.store.polls)
+    [report], [poll] = site.store.reports(), site.store.polls()
+    assert report.label == f"v {MASK}"
+    assert report.result.reason == f"no answer from http://s/{MASK}/purge: {MASK}…"
+    assert poll.label == MASK
+    assert NEW.encode() in report.body
 
 
 async def test_many_calls_with_unknown_tokens_do_not_wait(site):
