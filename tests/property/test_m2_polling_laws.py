@@ -67,6 +67,7 @@ SERVERS = st.dictionaries(
 @settings(deadline=None, max_examples=200)
 def test_filled_urls_mean_the_same_as_if_they_stood_in_the_file(server, one, other):
     where = cluster_input(setting(env__management__server=server), deliver="poll", poll=POLL)
+    assert {one.code for one in DRIVER.lint(where)} <= DRIVER.lint_codes
     try:
         desired = DRIVER.desire(where)
     except InputError:

@@ -6,10 +6,19 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from reconciler.core.canonical import fingerprint as plain_fingerprint
-from reconciler.core.endpoint import Endpoint, InvalidAddress, check_single_machine, parse_endpoint
+from reconciler.core.endpoint import (
+    Endpoint,
+    InvalidAddress,
+    check_single_machine,
+    is_ip_address,
+    parse_endpoint,
+)
+from reconciler.core.entries import Polling
 from reconciler.core.fields import drop_zero_fraction
 from reconciler.core.plan import Payload
 from reconciler.diagnostic import Diagnostic, Severity
@@ -107,9 +116,26 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
             continue
         yield from find_feeds_elsewhere(document, entry.polling)
         yield from check_setting(document, render_feeds(document.value, entry.polling))
+    if entry.polling is not None:
+        yield from _check_server(cluster_input, entry.polling)
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))
+
+
+def _check_server(cluster_input: ClusterInput, polling: Polling) -> Iterator[Diagnostic]:
+    """Tokens that anybody on the way can read."""
+    host = urlsplit(polling.server).hostname or ""
+    is_local = host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
+    if not polling.server.startswith("https://") and not is_local:
+        yield make_diagnostic(
+            cluster_input.fleet,
+            f"{cluster_input.pointer}/poll/server",
+            "unencrypted-polling",
+            "the nodes poll without TLS: everybody on the way can read their tokens and settings",
+            "write https:// and give the host configuration a certificate, or put a proxy with TLS in front",
+            severity=Severity.WARNING,
+        )
 
 
 def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:

@@ -558,3 +558,20 @@ async def test_a_node_whose_setting_polls_elsewhere_is_enrolled_again_by_an_uplo
         assert token("edge-01", shown) in json.dumps(here)
         (step,) = DRIVER.plan(site.desired(), Observed({"edge-01": Present(loaded(here))})).steps
         assert step.action == action
+
+
+@pytest.mark.parametrize(
+    ("server", "warned"),
+    [
+        ("https://central.example.com", False),
+        ("http://central.example.com", True),
+        ("http://192.0.2.7:80", True),
+        ("http://127.0.0.1:9443", False),
+        ("http://[::1]:9443", False),
+        ("http://localhost:9443", False),
+    ],
+)
+def test_polling_without_tls_is_told(server, warned):
+    where = cluster_input(deliver="poll", poll={"server": server})
+    found = [one.pointer for one in DRIVER.examine(where) if one.code == "unencrypted-polling"]
+    assert found == (["/clusters/0/poll/server"] if warned else [])
