@@ -3,6 +3,14 @@
 The pages do not say whether `/setting/setting.json` shows the setting that was delivered last or the one in
 effect. `/get/setting/running` and `/get/setting/artifact` show each, but need the permission `enableGet`:
 without it, what waits for a restart is unknown, which is not the same as nothing.
+
+A reading makes no call whose answer could change nothing:
+
+- For a plan, the artifact decides only whether the desired setting was delivered already and waits. Where the
+  node differs from it in a field that takes effect at once, it was not.
+- For a step, only the setting that was planned from and the desired one count. If the artifact is one of them, it
+  is what was delivered last, and no other reading can say otherwise. Whether this host may read and change
+  the node was read for the plan.
 """
 
 from __future__ import annotations
@@ -28,7 +36,7 @@ from reconciler.drivers.m2 import package, responses
 from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document, has_m2_metrics, is_refusal
 from reconciler.drivers.m2.metrics import parse_metrics
-from reconciler.drivers.m2.risk import find_restart_fields
+from reconciler.drivers.m2.risk import find_restart_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
@@ -38,13 +46,17 @@ from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE
 
 PRODUCT: Final = "M2's management API"
 
+_SETTING: Final = "/setting/setting.json"
+_RUNNING: Final = "/get/setting/running"
+_ARTIFACT: Final = "/get/setting/artifact"
+
 READS: Final = tuple(
     ReadingCall("GET", path)
     for path in (
-        "/setting/setting.json",
+        _SETTING,
         "/setting/download",
-        "/get/setting/running",
-        "/get/setting/artifact",
+        _RUNNING,
+        _ARTIFACT,
         "/metrics",
     )
 )
@@ -75,7 +87,14 @@ class Client:
     connect: float
 
     async def read(
-        self, contents: ContentCache, *, expected: ExpectedSetting, resources: bool, trusted: bool = False
+        self,
+        contents: ContentCache,
+        *,
+        expected: ExpectedSetting,
+        resources: bool,
+        trusted: bool = False,
+        wanted: Content | None = None,
+        planned: frozenset[str] = frozenset(),
     ) -> Observation[LoadedSetting]:
         """What the node shows; a failure is an observation.
 
@@ -84,16 +103,17 @@ class Client:
             expected: the setting that it should have; where it has it, fewer calls are made.
             resources: whether to read the files in its package too.
             trusted: whether the fleet file confirms that a new node without a setting is at the first URL.
+            wanted: the expected setting itself; fewer calls are made where the node cannot have been sent it.
+            planned: for a step, the fingerprints of the setting before and after it; if one of them was
+                delivered last, no other call is made.
         """
         found: list[Observation[LoadedSetting]] = []
-        caller = self.http.local_address(self.bases[0])
         for base in self.bases:
-            shown = await self._read_setting(base, contents)
+            shown = await self._read_loaded(base, contents, expected, wanted, planned)
             if isinstance(shown, Absent):
                 return shown
-            if isinstance(shown, Content):
-                waiting, asked = await self._read_restart_fields(base, shown, contents, expected)
-                loaded = LoadedSetting.of(shown, base, waiting, asked, caller)
+            if isinstance(shown, Present):
+                loaded = shown.value
                 # Files travel with their setting: the package of another setting says nothing about them.
                 if resources and loaded.shows(expected):
                     held, unread = await self._read_package(base)
@@ -107,20 +127,56 @@ class Client:
         kinds: tuple[type, ...] = (Unauthorized, Unidentified, Unreachable)
         return min(found, key=lambda answer: kinds.index(type(answer)))
 
+    async def _read_loaded(
+        self,
+        base: str,
+        contents: ContentCache,
+        expected: ExpectedSetting,
+        wanted: Content | None,
+        planned: frozenset[str],
+    ) -> Observation[LoadedSetting]:
+        """What one URL shows, without its files."""
+        caller = self.http.local_address(self.bases[0])
+        if planned:
+            delivered = await self._read_delivered(base, contents)
+            if isinstance(delivered, Unreachable):
+                return delivered
+            if delivered is not None and delivered.fingerprint in planned:
+                return Present(LoadedSetting(delivered, base, caller=caller))
+        shown = await self._read_setting(base, contents)
+        if not isinstance(shown, Content):
+            return shown
+        waiting, asked = await self._read_restart_fields(base, shown, contents, expected, wanted)
+        return Present(LoadedSetting.of(shown, base, waiting, asked, caller))
+
+    async def _read_delivered(self, base: str, contents: ContentCache) -> Content | Unreachable | None:
+        """The setting that was delivered last, if the answer alone proves that it is an M2 node's."""
+        try:
+            answer = await self._get(base, _ARTIFACT)
+        except NodeUnidentified:
+            return None  # the next call tells what answers there
+        except NodeUnreachable as error:
+            return _describe_unreachable(error)
+        if answer.status == HTTPStatus.OK:
+            with suppress(ValueError):
+                content = await _parse_content(contents, answer.body)
+                if classify_document(content.document) is DocumentKind.SETTING:
+                    return content
+        return None
+
     async def _read_setting(self, base: str, contents: ContentCache) -> Content | Observation[LoadedSetting]:
         """The setting that one URL shows, or what its answer means instead.
 
         Only documented answers count as a node's; see `evidence`.
         """
-        url = f"{base}/setting/setting.json"
+        url = f"{base}{_SETTING}"
         try:
-            answer = await self._get(base, "/setting/setting.json")
+            answer = await self._get(base, _SETTING)
         # Something answers that is not M2: another service may have the port.
         except NodeUnidentified as error:
             return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
         except NodeUnreachable as error:
-            causes = "the node's allowList has no entry for this host, or the port expects TLS"
-            return Unreachable(error.reason + (f"; possible causes: {causes}" if error.closed else ""))
+            return _describe_unreachable(error)
         if answer.status in UNAUTHORIZED_STATUSES:
             denied = "this host may not read its setting"
             is_own = is_refusal(answer.body)  # else another server may have refused
@@ -137,7 +193,7 @@ class Client:
         self, base: str, answer: HttpAnswer, contents: ContentCache
     ) -> Content | Observation[LoadedSetting]:
         """What a 200 means: many servers answer every request with a JSON object."""
-        url = f"{base}/setting/setting.json"
+        url = f"{base}{_SETTING}"
         try:
             content = await _parse_content(contents, answer.body)
         except ContentTooLarge as error:
@@ -157,7 +213,7 @@ class Client:
             return Absent("it answered 404 in M2's own form: no setting is loaded yet", base)
         if await self._has_metrics(base):
             return Absent("it answered 404 and shows M2's metrics: no setting is loaded yet", base)
-        reason = describe_answer(f"{base}/setting/setting.json", answer, PRODUCT, _NO_EVIDENCE)
+        reason = describe_answer(f"{base}{_SETTING}", answer, PRODUCT, _NO_EVIDENCE)
         return Unidentified(reason, vacant=True)
 
     async def _has_metrics(self, base: str) -> bool:
@@ -168,20 +224,28 @@ class Client:
         return False
 
     async def _read_restart_fields(
-        self, base: str, content: Content, contents: ContentCache, expected: ExpectedSetting
+        self,
+        base: str,
+        content: Content,
+        contents: ContentCache,
+        expected: ExpectedSetting,
+        wanted: Content | None,
     ) -> tuple[tuple[str, ...] | None, Content | None]:
         """(fields that wait for a restart, the setting that was delivered where `content` is not it).
 
         None for the fields where the node does not show them.
         """
-        running = await self._read_further(base, "/get/setting/running", contents)
+        running = await self._read_further(base, _RUNNING, contents)
         if running is None:
             return None, None
         waiting = find_restart_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None
-        # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered.
-        asked = await self._read_further(base, "/get/setting/artifact", contents)
+        # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered, but
+        # not of the wanted setting: had that been delivered, what applies at once would be in effect.
+        if wanted is not None and has_immediate_change(content, wanted):
+            return (), None
+        asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
             return None, None
         return find_restart_fields(content, asked), asked
@@ -267,6 +331,11 @@ class Client:
             content=content,
         )
         return responses.read_answer(self.node, path, answer)
+
+
+def _describe_unreachable(error: NodeUnreachable) -> Unreachable:
+    causes = "the node's allowList has no entry for this host, or the port expects TLS"
+    return Unreachable(error.reason + (f"; possible causes: {causes}" if error.closed else ""))
 
 
 async def _parse_content(contents: ContentCache, body: bytes) -> Content:

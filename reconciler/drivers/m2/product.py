@@ -174,7 +174,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         async def read(client: Client, target: NodeTarget) -> Observation[LoadedSetting]:
             expected = desired.expected(target.content)
             reading = partial(
-                client.read, contents, expected=expected, resources=has_resources, trusted=target.trusted
+                client.read,
+                contents,
+                expected=expected,
+                resources=has_resources,
+                trusted=target.trusted,
+                # A value that is not known here differs from the node's, though the node may have the setting.
+                wanted=None if desired.payloads[target.payload].missing else target.content,
             )
             if polling is None:
                 return await reading()
@@ -222,7 +228,12 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         expected = ExpectedSetting("" if own.returning else own.after)
         contents, resources = ContentCache(), bool(own.resources)
         reading = partial(
-            client.read, contents, expected=expected, resources=resources, trusted=bool(own.uses)
+            client.read,
+            contents,
+            expected=expected,
+            resources=resources,
+            trusted=bool(own.uses),
+            planned=frozenset({own.before, own.after}) - {""},
         )
 
         async def read() -> Observation[LoadedSetting]:

@@ -21,6 +21,7 @@ _MEMBERSHIP: Final = (
     "/env/management/cluster/discover/members",
     "/env/management/cluster/meta",
 )
+_RESTART_POINTERS: Final = tuple(f"/{name.replace('.', '/')}" for name in RESTART_ONLY)
 _ORDER: Final = (Risk.LOW, Risk.MEDIUM, Risk.HIGH)
 
 
@@ -91,6 +92,31 @@ def find_restart_fields(current: Content, asked: Content) -> tuple[str, ...]:
         return ()  # all restart-only fields are in `env`
     pairs = ((name, lookup(current.canonical, name), lookup(asked.canonical, name)) for name in RESTART_ONLY)
     return tuple(name for name, old, new in pairs if diff_values(old, new))
+
+
+def has_immediate_change(current: Content, asked: Content) -> bool:
+    """Whether two settings differ in a field that takes effect without a restart; `meta` does not count."""
+    # The fingerprints decide for most settings; the walk over `env` remains.
+    differing = [
+        key
+        for key in {*current.fingerprints, *asked.fingerprints}
+        if current.fingerprints.get(key) != asked.fingerprints.get(key)
+    ]
+    # It is not documented which version a node shows while a part of its setting waits for a restart.
+    if any(key not in {"env", "meta"} for key in differing):
+        return True
+    if "env" not in differing:
+        return False
+    changes = diff_values({"env": current.canonical["env"]}, {"env": asked.canonical["env"]})
+    # A change of a place above such a field may be of that field alone.
+    return not all(_may_wait(change.pointer) for change in changes)
+
+
+def _may_wait(pointer: str) -> bool:
+    return any(
+        pointer == place or pointer.startswith(f"{place}/") or place.startswith(f"{pointer}/")
+        for place in _RESTART_POINTERS
+    )
 
 
 def make_inverse(

@@ -100,7 +100,8 @@ class M2Model:
     backups: bool = True
     _places: Mapping[str, int] = field(init=False)
     _answers: dict[
-        tuple[int, ModelNode, int, ExpectedSetting, tuple[str, ...]], Observation[LoadedSetting]
+        tuple[int, ModelNode, int, ExpectedSetting, tuple[str, ...], frozenset[str]],
+        Observation[LoadedSetting],
     ] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -140,7 +141,8 @@ class M2Model:
 
     def judge_step(self, world: ModelWorld, step: Step) -> StepStatus:
         place, own = self._places[step.node], read_delivery(step)
-        return judge(step, self._answer(world, place, ExpectedSetting(own.after), own.bases)).status
+        planned = frozenset({own.before, own.after}) - {""}
+        return judge(step, self._answer(world, place, ExpectedSetting(own.after), own.bases, planned)).status
 
     def perform(self, world: ModelWorld, step: Step) -> ModelWorld:
         place, own = self._places[step.node], read_delivery(step)
@@ -282,32 +284,45 @@ class M2Model:
         return frozenset[str]().union(*(self.shapes.rights(shape, host, rule) for host in hosts))
 
     def _answer(
-        self, world: ModelWorld, place: int, expected: ExpectedSetting, bases: tuple[str, ...]
+        self,
+        world: ModelWorld,
+        place: int,
+        expected: ExpectedSetting,
+        bases: tuple[str, ...],
+        planned: frozenset[str] = frozenset(),
     ) -> Observation[LoadedSetting]:
         """What the client would read from a node; each answer is made once, because most worlds share it."""
-        key = (place, world.model_nodes[place], world.rule, expected, bases)
+        key = (place, world.model_nodes[place], world.rule, expected, bases, planned)
         if key not in self._answers:
-            self._answers[key] = self._make_answer(world, place, expected, bases)
+            self._answers[key] = self._make_answer(world, place, expected, bases, planned)
         return self._answers[key]
 
     def _make_answer(
-        self, world: ModelWorld, place: int, expected: ExpectedSetting, bases: tuple[str, ...]
+        self,
+        world: ModelWorld,
+        place: int,
+        expected: ExpectedSetting,
+        bases: tuple[str, ...],
+        planned: frozenset[str],
     ) -> Observation[LoadedSetting]:
         model_node, rule = world.model_nodes[place], self.rules[world.rule]
         if not model_node.up or model_node.far or model_node.at not in bases:
             return Unreachable("connection refused" if not model_node.up else "it did not answer in time")
-        rights = self._rights(world, place)
-        if SETTING_PERMISSION not in rights:
-            return Unauthorized("this host may not read its setting (401)")
-        content = self.shapes.shown(model_node.shape, rule)
-        if content is None:
-            return Absent("it answered 404: no setting is loaded yet")
-        waiting, asked = None, None
-        if GET_PERMISSION in rights:
-            waiting, asked = self.shapes.open_questions(model_node.shape, rule, expected)
-        loaded = LoadedSetting.of(
-            content, model_node.at, waiting, asked, self.constants_by_node[place].caller
-        )
+        rights, caller = self._rights(world, place), self.constants_by_node[place].caller
+        delivered = self.shapes.loaded(model_node.shape) if GET_PERMISSION in rights else None
+        if delivered is not None and delivered.fingerprint in planned:
+            loaded = LoadedSetting(delivered, model_node.at, caller=caller)
+        else:
+            if SETTING_PERMISSION not in rights:
+                return Unauthorized("this host may not read its setting (401)")
+            content = self.shapes.shown(model_node.shape, rule)
+            if content is None:
+                return Absent("it answered 404: no setting is loaded yet")
+            waiting, asked = None, None
+            if GET_PERMISSION in rights:
+                wanted = None if planned else self.constants_by_node[place].target.content
+                waiting, asked = self.shapes.open_questions(model_node.shape, rule, expected, wanted)
+            loaded = LoadedSetting.of(content, model_node.at, waiting, asked, caller)
         if self.backups and self.desired.resources and loaded.shows(expected):
             loaded = replace(loaded, held=self.shapes.shape(model_node.shape).held)
         return Present(loaded)

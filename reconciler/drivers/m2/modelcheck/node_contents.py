@@ -14,7 +14,7 @@ from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessT
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
-from reconciler.drivers.m2.risk import find_restart_fields
+from reconciler.drivers.m2.risk import find_restart_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items
 
@@ -191,7 +191,7 @@ class NodeContents:
         return self.running(number) if service else self.loaded(number)
 
     def open_questions(
-        self, number: int, rule: Choices, expected: ExpectedSetting
+        self, number: int, rule: Choices, expected: ExpectedSetting, wanted: Content | None
     ) -> tuple[tuple[str, ...], Content | None]:
         """(fields that wait for a restart, the delivered setting where it is not shown), as in the client."""
         content, running, loaded = self.shown(number, rule), self.running(number), self.loaded(number)
@@ -201,6 +201,8 @@ class NodeContents:
         waiting = find_restart_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None
+        if wanted is not None and has_immediate_change(content, wanted):
+            return (), None
         return find_restart_fields(content, loaded), loaded
 
     def _content(self, text: bytes, document: Mapping[str, Any]) -> Content:
