@@ -2,11 +2,11 @@
 
     python benchmarks/push.py [NODES] [RUNS]
 
-A real `reconcile watch` follows a repository. Each run commits a change of the setting, calls the webhook, and waits
-until every node shows the change, and the pass after it, which reads all nodes once more, has found nothing to do.
-The time ends with the pass that made the change; requests, connections and CPU are of both. The nodes are one process that answers as M2 does, and
-counts requests and connections. Beside it, a bare client makes the same calls over as many connections, with
-asyncio's streams alone.
+A real `reconcile watch` follows a repository. Each run commits a change of the setting, calls the webhook,
+and waits until every node shows the change and the pass after it, which reads all nodes once more, has found
+nothing to do. The time ends with the pass that made the change; requests, connections and CPU are of both.
+The nodes are one process that answers as M2 does, and counts requests and connections. Beside it, a bare
+client makes the same calls over two connections for each node, with asyncio's streams alone.
 """
 
 from __future__ import annotations
@@ -82,20 +82,25 @@ class Connection(asyncio.Protocol):
         self.body: list[bytes] = []
 
     def connection_made(self, transport: Any) -> None:
+        """Note the node that is meant."""
         self.transport = transport
         self.address = transport.get_extra_info("sockname")[0]
         self.nodes.connections += 1
 
     def data_received(self, data: bytes) -> None:
+        """Parse what came."""
         self.parser.feed_data(data)
 
     def on_url(self, url: bytes) -> None:
+        """Keep the path."""
         self.url = url
 
     def on_body(self, body: bytes) -> None:
+        """Keep a part of the body."""
         self.body.append(body)
 
     def on_message_complete(self) -> None:
+        """Answer."""
         method, path = self.parser.get_method().decode(), self.url.decode()
         status, body = self.nodes.answer(self.address, method, path, b"".join(self.body))
         kind = b"Content-Type: application/json\r\n"
@@ -321,7 +326,10 @@ def main() -> None:
     print(f"  requests     {median(rows, 'requests'):6.2f}   {calls}")
     print(f"  connections  {median(rows, 'connections'):6.2f}")
     spread = f"{min(row['cpu'] for row in rows):.2f} to {max(row['cpu'] for row in rows):.2f}"
-    print(f"  CPU          {median(rows, 'cpu'):6.2f} ms ({spread}); a bare client {median(beside, 'cpu'):.2f} ms")
+    print(
+        f"  CPU          {median(rows, 'cpu'):6.2f} ms ({spread}); "
+        f"a bare client {median(beside, 'cpu'):.2f} ms"
+    )
     print(f"  whole change {median(rows, 'seconds'):6.2f} s; a bare client {median(beside, 'seconds'):.2f} s")
 
 

@@ -30,6 +30,40 @@ STOPPED = "the run was asked to stop before this step"
 _NOTHING = Payload(None)
 
 
+_REDACTORS = 16
+"""Redactors that are kept: most nodes are sent one setting, but each may have secrets of its own."""
+
+
+@dataclass(slots=True)
+class StepRedactors:
+    """Masks the secrets in what a node was sent or has; its answers may quote them."""
+
+    _sent: dict[str, frozenset[str]] = field(init=False, default_factory=dict, repr=False)
+    _made: dict[frozenset[str], Redactor] = field(init=False, default_factory=dict, repr=False)
+
+    def take(self, step: Step, payload: Payload) -> Redactor:
+        """The redactor of one step; steps with the same secrets share it."""
+        if step.payload not in self._sent:
+            _drop_oldest(self._sent)
+            self._sent[step.payload] = _list_clear(hide_by_key("", payload.document))
+        known = self._sent[step.payload].union(*(_list_clear(change.old) for change in step.changes))
+        if known not in self._made:
+            _drop_oldest(self._made)
+            self._made[known] = Redactor(known)
+        return self._made[known]
+
+
+def _drop_oldest(kept: dict[Any, Any]) -> None:
+    if len(kept) >= _REDACTORS:
+        del kept[next(iter(kept))]
+
+
+def _list_clear(value: Any) -> frozenset[str]:
+    """The secrets in a plain value."""
+    # The value of a secret that is not known here is its reference, which tells where to look for it.
+    return frozenset(str(secret.value) for _, secret in find_secrets(value) if not secret.missing)
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionContext:
     """What the steps of one cluster need.
@@ -42,6 +76,7 @@ class ExecutionContext:
         for_run: gives the transports of another run, such as that of an undo.
         is_forced: whether steps are performed whatever their nodes show: the undo of an offer that a node has
             taken, and may still load.
+        redactors: of its steps.
     """
 
     driver: Driver[Any, Any]
@@ -53,6 +88,7 @@ class ExecutionContext:
     stale: Mapping[str, str] = field(default_factory=dict)
     for_run: Callable[[str, Revision], Transports] | None = None
     is_forced: bool = False
+    redactors: StepRedactors = field(default_factory=StepRedactors, repr=False)
 
 
 async def run_step(step: Step, context: ExecutionContext) -> State:
@@ -77,7 +113,7 @@ async def run_step_masked(step: Step, context: ExecutionContext) -> StepEnd:
     Raises:
         StateError: the intent could not be written, so nothing was sent.
     """
-    redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
+    redactor = context.redactors.take(step, context.payloads.get(step.payload, _NOTHING))
     own = replace(context, transports=mask_transports(context.transports, redactor))
     ending = await _call_and_read_back(step, own)
     # The verdict may quote what the node shows, which transports leave unmasked because it is compared.
@@ -159,20 +195,12 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
 
 async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:
     """The end of a step that must not be performed: found if its effect is visible already, else changed."""
-    redactor = Redactor(_clear_texts(step, context.payloads.get(step.payload, _NOTHING)))
+    redactor = context.redactors.take(step, context.payloads.get(step.payload, _NOTHING))
     verdict = await assess_step(step, context.driver, context.transports)
     if verdict.status is StepStatus.DONE:
         feedback = verdict.feedback.redact(redactor.redact_text)
         return StepEnd(Outcome(step, State.FOUND, redactor.redact_text(verdict.reason), feedback=feedback))
     return StepEnd(Outcome(step, State.CHANGED, why))
-
-
-def _clear_texts(step: Step, payload: Payload) -> set[str]:
-    """The secrets in what a node was sent or has; its answers may quote them."""
-    sent = [secret for _, secret in find_secrets(hide_by_key("", payload.document))]
-    had = [secret for change in step.changes for _, secret in find_secrets(change.old)]
-    # The value of a secret that is not known here is its reference, which tells where to look for it.
-    return {str(secret.value) for secret in (*sent, *had) if not secret.missing}
 
 
 async def _call(step: Step, context: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import orjson
 import structlog
@@ -111,16 +111,29 @@ class SafeProcessors:
             return _json({**kept, "event": message, "remedy": "report it with the lines before and after it"})
 
 
+_KEYS: Final = 200
+"""Keys of events that are remembered with their masked form."""
+
+
 class LogRedactor:
     """Masks secrets by type, known secrets by value and URLs by form; shortens what exceeds the limits."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._redactor = Redactor(secrets, shortest=1)
+        self._keys: dict[str, str] = {}
 
     def __call__(self, _logger: Any, _method: str, event: Event) -> Event:
         """The event with secrets masked and long values shortened."""
         room = _Room()
-        return {self._clean(key, room, DEEPEST): self._clean(value, room, 0) for key, value in event.items()}
+        return {room.take(self._clean_key(key)): self._clean(value, room, 0) for key, value in event.items()}
+
+    def _clean_key(self, key: str) -> str:
+        """A key of the event, masked: nearly all are words of this program, which repeat in every line."""
+        if key not in self._keys:
+            if len(self._keys) >= _KEYS:
+                return self._redactor.redact_text(key)
+            self._keys[key] = self._redactor.redact_text(key)
+        return self._keys[key]
 
     def _clean(self, value: Any, room: _Room, depth: int) -> Any:
         """A value, masked, within the space left in the line."""

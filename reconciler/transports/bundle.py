@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
+from reconciler.host.file_limit import raise_file_limit
 from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
 from reconciler.transports.command import CommandTransport
-from reconciler.transports.http import HttpTransport
+from reconciler.transports.http import MOST_KEPT, HttpTransport
+
+_FILES: Final = 65_536
+"""Open files that a host with many nodes should allow."""
 
 
 @asynccontextmanager
@@ -19,5 +24,6 @@ async def open_transports(host: Host | None = None) -> AsyncIterator[Transports]
         host: limits networks and defines commands; None for a host with all networks and no commands.
     """
     own = host or Host()
-    async with HttpTransport(own) as http:
+    # A quarter of the file descriptors at most: passes over other clusters need some at the same time.
+    async with HttpTransport(own, keep=min(MOST_KEPT, raise_file_limit(_FILES) // 4)) as http:
         yield Transports(http, CommandTransport(own))

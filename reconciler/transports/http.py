@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
@@ -38,9 +39,11 @@ LARGE: Final = 4
 _PATIENCE: Final = 5.0
 """Seconds for resolving a name when addresses are compared."""
 
-KEPT: Final = 256
-"""Calls after which a new connection pool replaces the old one, which limits idle connections."""
+MOST_KEPT: Final = 4096
+"""Highest number of connections that are kept open for later readings, one for each node of a pass."""
 
+IDLE: Final = 60.0
+"""Seconds for which an unused connection is kept: a pass reads a node for its plan, then for its step."""
 
 _ANY_PORT: Final = 9
 """Port of a datagram socket that sends nothing; it does not affect the route."""
@@ -69,6 +72,7 @@ class HttpTransport(Http):
         concurrency: calls at the same time; the timeout of a waiting call starts with the call.
         body_limit: largest answer in bytes.
         tls: certificates to trust instead of the system's.
+        keep: connections that are kept open for later reads.
     """
 
     # aiohttp, not httpx: 2,000 reads of 1,000 nodes take half the time, and most passes only read. Proxies of
@@ -81,12 +85,14 @@ class HttpTransport(Http):
         concurrency: int = 128,
         body_limit: int = 64 * MIB,
         tls: ssl.SSLContext | None = None,
+        keep: int = 256,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._large = asyncio.Semaphore(LARGE)
         self._body_limit = body_limit
         self._host = host or Host()
         self._tls = tls
+        self._keep = keep
         self._reads: _Pool | None = None
         self._writes: aiohttp.ClientSession | None = None
         self._retired: set[_Pool] = set()
@@ -188,8 +194,12 @@ class HttpTransport(Http):
                 if pool:
                     await self._release_pool(pool)
 
-    def _new_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+    def _new_socket(self, pool: _Pool | None, info: aiohttp.AddrInfoType) -> socket.socket:
         """A socket for the address that aiohttp connects to next.
+
+        Args:
+            pool: that will have the connection.
+            info: the address.
 
         Raises:
             OutsideNetworks: the host does not allow this address.
@@ -200,6 +210,8 @@ class HttpTransport(Http):
         networks = self._host.config.networks
         if networks and not is_within_networks(str(place[0]), networks):
             raise OutsideNetworks(str(place[0]))
+        if pool:
+            pool.connections += 1
         return socket.socket(family=family, type=kind, proto=protocol)
 
     async def _read_body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
@@ -218,19 +230,19 @@ class HttpTransport(Http):
             return bytes(body)
 
     def _take_pool(self) -> _Pool:
-        """The pool for a read; a new one after every `KEPT` calls."""
-        if self._reads is None or self._reads.calls >= KEPT:
+        """The pool for a read; a new one after every `keep` connections, which limits idle ones."""
+        if self._reads is None or self._reads.connections >= self._keep:
             if self._reads is not None:
                 self._retired.add(self._reads)
-            self._reads = _Pool(self._make_session(fresh=False))
-        self._reads.calls += 1
+            pool = self._reads = _Pool()
+            pool.session = self._make_session(pool)
         self._reads.busy += 1
         return self._reads
 
     async def _release_pool(self, pool: _Pool) -> None:
-        """End a read; a pool with `KEPT` calls closes after the last of them."""
+        """End a read; a pool that made all its connections closes after the last of its reads."""
         pool.busy -= 1
-        if pool.busy or pool.calls < KEPT:
+        if pool.busy or pool.connections < self._keep:
             return
         self._retired.discard(pool)
         if pool is self._reads:
@@ -239,10 +251,11 @@ class HttpTransport(Http):
 
     def _get_write_session(self) -> aiohttp.ClientSession:
         if self._writes is None:
-            self._writes = self._make_session(fresh=True)
+            self._writes = self._make_session()
         return self._writes
 
-    def _make_session(self, *, fresh: bool) -> aiohttp.ClientSession:
+    def _make_session(self, pool: _Pool | None = None) -> aiohttp.ClientSession:
+        """A session for the reads of a pool; without one, for calls with a connection each."""
         import aiohttp  # noqa: PLC0415
 
         tls = self._tls if self._tls is not None else True
@@ -250,8 +263,9 @@ class HttpTransport(Http):
         connector = aiohttp.TCPConnector(
             limit=0,
             ssl=tls,
-            force_close=fresh,
-            socket_factory=self._new_socket,
+            force_close=pool is None,
+            keepalive_timeout=IDLE if pool else None,
+            socket_factory=partial(self._new_socket, pool),
             resolver=self._get_resolver(),
         )
         return aiohttp.ClientSession(
@@ -259,7 +273,7 @@ class HttpTransport(Http):
             cookie_jar=aiohttp.DummyCookieJar(),  # a cookie would carry state from call to call
             trust_env=False,
             headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
-            middlewares=(_prevent_retry,) if fresh else (),
+            middlewares=() if pool else (_prevent_retry,),
         )
 
 
@@ -293,11 +307,12 @@ def _find_local_address(host: str) -> str:
 
 
 class _Pool:
-    """A session, its number of calls, and those that still run."""
+    """A session, the number of connections that it made, and of its reads that still run."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
-        self.calls = 0
+    session: aiohttp.ClientSession
+
+    def __init__(self) -> None:
+        self.connections = 0
         self.busy = 0
 
 

@@ -8,9 +8,9 @@ A reading makes no call whose answer could change nothing:
 
 - For a plan, the artifact decides only whether the desired setting was delivered already and waits. Where the
   node differs from it in a field that takes effect at once, it was not.
-- For a step, only the setting that was planned from and the desired one count. If the artifact is one of them, it
-  is what was delivered last, and no other reading can say otherwise. Whether this host may read and change
-  the node was read for the plan.
+- For a step, only the setting that was planned from and the desired one count. If the artifact is one of
+  them, it is what was delivered last, and no other reading can say otherwise. Whether this host may
+  read and change the node was read for the plan.
 """
 
 from __future__ import annotations

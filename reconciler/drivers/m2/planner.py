@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -18,7 +19,14 @@ from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
-from reconciler.drivers.m2.schema import Deliver, ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
+from reconciler.drivers.m2.schema import (
+    Content,
+    Deliver,
+    ExpectedSetting,
+    LoadedSetting,
+    M2Desired,
+    NodeTarget,
+)
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
@@ -34,12 +42,15 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     """
     results: list[_NodeResult] = []
     fingerprints = RedactedFingerprints(desired.earlier)
+    changes_between = _remember_changes(desired.earlier)
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_need_restart(content)}
     for target in desired.targets:
         try:
             waits = id(target.content) in may_wait
-            results.append(_plan_node(desired, target, observed, fingerprints, may_wait=waits))
+            results.append(
+                _plan_node(desired, target, observed, fingerprints, changes_between, may_wait=waits)
+            )
         except EXPECTED:
             raise
         # A defect of this program at one node must not stop the plan of the others.
@@ -66,6 +77,22 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     )
 
 
+def _remember_changes(
+    earlier: RedactionMask,
+) -> Callable[[Content | None, Content], tuple[Change, ...]]:
+    """`find_changes`, which compares two contents once: most nodes show one and should have one."""
+    # By identity: the cache of contents gives equal answers one object, and the observations keep it.
+    known: dict[tuple[int, int], tuple[Content | None, Content, tuple[Change, ...]]] = {}
+
+    def find(before: Content | None, after: Content) -> tuple[Change, ...]:
+        key = (id(before), id(after))
+        if key not in known:
+            known[key] = (before, after, find_changes(before, after, earlier))
+        return known[key][2]
+
+    return find
+
+
 @dataclass(frozen=True, slots=True)
 class _NodeResult:
     """The step and the findings of one node.
@@ -85,6 +112,7 @@ def _plan_node(
     target: NodeTarget,
     observed: Observed[LoadedSetting],
     fingerprints: RedactedFingerprints,
+    changes_between: Callable[[Content | None, Content], tuple[Change, ...]],
     *,
     may_wait: bool,
 ) -> _NodeResult:
@@ -100,7 +128,7 @@ def _plan_node(
         if is_as_desired(desired, target, loaded):
             return _NodeResult(findings=found, as_desired=True)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
-    changes = find_changes(loaded.content if loaded else None, target.content, desired.earlier)
+    changes = changes_between(loaded.content if loaded else None, target.content)
     step = _make_step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
     if loaded is None:
         return _NodeResult(step, found)

@@ -148,7 +148,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self._shared = SharedContents(ContentCache())
 
     def _get_shared(self) -> SharedContents:
-        """What nodes that poll showed at earlier steps: a run settles thousands of offers of one setting."""
+        """What nodes showed at earlier steps: a run settles thousands of steps with one setting."""
         if self._shared.contents.size > MAX_KEPT_BYTES:
             self._shared = SharedContents(ContentCache())
         return self._shared
@@ -179,7 +179,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 expected=expected,
                 resources=has_resources,
                 trusted=target.trusted,
-                # A value that is not known here differs from the node's, though the node may have the setting.
+                # A secret that is unknown here differs from the node's, though it may have the setting.
                 wanted=None if desired.payloads[target.payload].missing else target.content,
             )
             if polling is None:
@@ -226,7 +226,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
         expected = ExpectedSetting("" if own.returning else own.after)
-        contents, resources = ContentCache(), bool(own.resources)
+        contents, resources = self._get_shared().contents, bool(own.resources)
         reading = partial(
             client.read,
             contents,

@@ -95,7 +95,7 @@ async def test_metrics_that_bring_out_a_defect_are_left_out(monkeypatch):
     assert set(await DRIVER.health(site.desired, NODES, Transports(site.wire))) == {"edge-01", "edge-03"}
 
 
-@pytest.mark.parametrize(("owner", "name"), [(m2_client.Client, "_judge_setting"), (type(DRIVER), "judge")])
+@pytest.mark.parametrize(("owner", "name"), [(m2_client.Client, "_read_delivered"), (type(DRIVER), "judge")])
 async def test_a_step_whose_node_brings_out_a_defect_is_unknown(monkeypatch, owner, name):
     site = M2Site()
     step = (await site.plan()).steps[0]

@@ -412,3 +412,79 @@ async def test_text_from_a_node_is_one_short_line():
             await client.upload(Payload(BASE), "settingFile")
     assert len(caught.value.reason) < 500
     assert caught.value.reason.isprintable()
+
+
+async def ask(paths, **more):
+    async with node(paths) as (client, asked):
+        found = await client.read(ContentCache(), resources=False, **more)
+        return found, [path for _, path, *_ in asked]
+
+
+OLD, NEW, OTHER = (content(setting(meta__version=version)) for version in ("A", "B", "C"))
+
+
+@pytest.mark.parametrize("delivered", ["A", "B"])
+async def test_a_step_is_settled_by_what_was_delivered_last_alone(delivered):
+    planned = frozenset({OLD.fingerprint, NEW.fingerprint})
+    paths = {ARTIFACT: reply(setting(meta__version=delivered)), SETTING: reply(setting(meta__version="A"))}
+    found, asked = await ask(paths, expected=ExpectedSetting(NEW.fingerprint), planned=planned)
+    assert found.value.content.version == delivered
+    assert asked == [ARTIFACT]
+
+
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        web.Response(status=401),
+        reply(REFUSAL, 500),
+        reply({"meta": {"version": "A"}}),
+        web.Response(text="nothing"),
+        reply(setting(meta__version="C")),
+    ],
+)
+async def test_any_other_artifact_settles_no_step(artifact):
+    planned = frozenset({OLD.fingerprint, NEW.fingerprint})
+    paths = {
+        SETTING: reply(setting(meta__version="A")),
+        ARTIFACT: lambda _: artifact(_) if callable(artifact) else artifact,
+    }
+    found, asked = await ask(paths, expected=ExpectedSetting(NEW.fingerprint), planned=planned)
+    assert found.value.content.fingerprint == OLD.fingerprint
+    assert asked[:2] == [ARTIFACT, SETTING]
+
+
+async def test_a_node_that_is_away_is_asked_once_for_a_step():
+    found, asked = await ask({ARTIFACT: "close"}, expected=NOTHING, planned=frozenset({"a"}))
+    assert isinstance(found, Unreachable)
+    assert set(asked) == {ARTIFACT}
+
+
+def changed(pointer, value):
+    document = setting(meta__version="B")
+    part = document
+    *above, last = pointer
+    for key in above:
+        part = part.setdefault(key, {})
+    part[last] = value
+    return content(document)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "asks"),
+    [
+        (changed(("env", "management", "api", "port"), 10050), False),
+        (changed(("hosting",), [{"name": "www.example.com"}]), False),
+        (changed(("env", "network", "http"), {"maxConnections": 7}), True),
+        (changed(("env", "properties", "memoryUsage"), 7), True),
+        (changed(("env", "network"), "closed"), True),
+        (NEW, True),  # it is not documented which version is shown while a part waits
+    ],
+)
+async def test_the_artifact_is_not_read_where_the_wanted_setting_cannot_wait(wanted, asks):
+    paths = dict.fromkeys((SETTING, RUNNING, ARTIFACT), reply(setting(meta__version="A")))
+    expected = ExpectedSetting(wanted.fingerprint)
+    found, asked = await ask(paths, expected=expected, wanted=wanted)
+    assert asked == [SETTING, RUNNING, *([ARTIFACT] if asks else [])]
+    assert found.value.waiting == ()
+    _, without = await ask(paths, expected=expected)
+    assert without == [SETTING, RUNNING, ARTIFACT]

@@ -18,7 +18,7 @@ from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
 from reconciler.transports import http as wire_module
 from reconciler.transports import http_errors
-from reconciler.transports.http import KEPT, MIB, HttpTransport
+from reconciler.transports.http import MIB, HttpTransport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -368,11 +368,21 @@ async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_tim
 @pytest.mark.parametrize("at_once", [1, 16])
 async def test_idle_connections_stay_few_with_many_nodes(at_once):
     server = Server(OK)
-    hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(KEPT + 60)]
-    async with listening(server.serve, hosts=hosts) as urls, HttpTransport(concurrency=at_once) as wire:
+    hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(150)]
+    wire = HttpTransport(concurrency=at_once, keep=100)
+    async with listening(server.serve, hosts=hosts) as urls, wire:
         await asyncio.gather(*(wire.send("GET", url, node="n", timeout=5) for url in urls))
         assert server.connections == len(hosts)
-        assert server.most <= KEPT + 2 * at_once
+        assert server.most <= 100 + 2 * at_once
+
+
+async def test_a_later_reading_of_every_node_uses_its_open_connection():
+    server = Server(OK)
+    hosts = [f"127.0.{number // 200}.{number % 200 + 1}" for number in range(300)]
+    async with listening(server.serve, hosts=hosts) as urls, HttpTransport(keep=400) as wire:
+        for _ in range(3):
+            await asyncio.gather(*(wire.send("GET", url, node="n", timeout=5) for url in urls))
+        assert (server.connections, len(server.requests)) == (300, 900)
 
 
 async def test_a_closed_wire_leaves_no_connection_open():
