@@ -6,7 +6,7 @@ import resource
 from contextlib import suppress
 
 
-def raise_file_limit(wanted: int) -> int:
+def extend_file_limit(wanted: int) -> int:
     """Raise the limit of open files to what is wanted, as far as the system allows; gives the limit."""
     # The soft limit is often 1,024, for programs that use select(); the hard limit is what the host allows.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from reconciler.host.file_limit import raise_file_limit
+from reconciler.host.file_limit import extend_file_limit
 from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
 from reconciler.transports.command import CommandTransport
@@ -25,5 +25,5 @@ async def open_transports(host: Host | None = None) -> AsyncIterator[Transports]
     """
     own = host or Host()
     # A quarter of the file descriptors at most: passes over other clusters need some at the same time.
-    async with HttpTransport(own, keep=min(MOST_KEPT, raise_file_limit(_FILES) // 4)) as http:
+    async with HttpTransport(own, keep=min(MOST_KEPT, extend_file_limit(_FILES) // 4)) as http:
         yield Transports(http, CommandTransport(own))
