@@ -115,6 +115,7 @@ class RolloutProgress:
         runs: the runs that sent something to the open wave, the oldest first.
         performed: when the effect of the whole open wave was visible, as a timestamp; empty before that.
         begun: when the open wave was begun, as a timestamp.
+        approved: ids of the steps that an approval allowed, which is for all runs of the rollout.
         digests: node -> short keyed fingerprint of its content; empty if the product gives none.
     """
 
@@ -126,6 +127,7 @@ class RolloutProgress:
     runs: tuple[str, ...] = ()
     performed: str = ""
     begun: str = ""
+    approved: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -179,7 +181,10 @@ def rename_progress(progress: RolloutProgress, former: str, name: str) -> Rollou
     wave = tuple(
         f"{name}/{id_.removeprefix(start)}" if id_.startswith(start) else id_ for id_ in progress.wave
     )
-    return replace(progress, wave=wave)
+    approved = tuple(
+        f"{name}/{id_.removeprefix(start)}" if id_.startswith(start) else id_ for id_ in progress.approved
+    )
+    return replace(progress, wave=wave, approved=approved)
 
 
 def load_progress(text: str) -> RolloutProgress | None:
@@ -187,6 +192,7 @@ def load_progress(text: str) -> RolloutProgress | None:
     try:
         value = json.loads(text)
         lists = {key: tuple(map(str, value[key])) for key in ("wave", "passed", "runs")}
+        lists["approved"] = tuple(map(str, value.get("approved", ())))
         return RolloutProgress(**{**value, **lists})
     except (ValueError, TypeError, KeyError):
         return None

@@ -106,7 +106,9 @@ def refuse_rolled_back(context: GuardContext) -> Iterator[Diagnostic]:
 @guard(APPROVAL_NEEDED)
 def refuse_unapproved(context: GuardContext) -> Iterator[Diagnostic]:
     """Steps that need an approval by the policy wait until exactly this plan is approved."""
-    marked = find_steps_to_approve(context)
+    # A rollout of nodes that poll takes a run for each wave: one approval is for all of them.
+    approved = frozenset(context.progress.approved if context.progress else ())
+    marked = [one for one in find_steps_to_approve(context) if one[0].id not in approved]
     if not marked or context.digest in context.cluster_memory.approved:
         return
     marks = ", ".join(dict.fromkeys(mark for _, step_marks in marked for mark in step_marks))

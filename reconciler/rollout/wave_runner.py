@@ -19,7 +19,7 @@ from reconciler.core.wave_state import WAVE_WAITS, WaveState
 from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UnreadableArguments, UsageError
-from reconciler.guards.change_control import find_temporary_holds
+from reconciler.guards.change_control import find_steps_to_approve, find_temporary_holds
 from reconciler.ports.store import RunRecord
 from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
@@ -65,6 +65,10 @@ class WaveRunner:
             total=len({step.node for step in case.plan.steps}),
             digests=case.digests,
         )
+        if case.digest and case.digest in case.cluster_memory.approved:
+            marked = {step.id for step, _ in find_steps_to_approve(case)}
+            approved = tuple(sorted(marked.union(self._progress.approved)))
+            self._progress = replace(self._progress, approved=approved)
         self._wave_state = case.wave_state
         stalled = case.stalled.keys()
         # A polled node that shows no effect is unknown: only its own report of a failure rejects a revision.

@@ -1,11 +1,16 @@
 """Waves of nodes that poll: each pass offers and ends, and a later pass goes on with the same wave."""
 
+from dataclasses import replace
+
 import pytest
 from support.driver import REVISION, Killed
 from support.polled_nodes import LASTS, Polled, PolledSite, make_revision
 
 from reconciler.core.actor import Actor
+from reconciler.core.plan import Risk
+from reconciler.core.policy import Policy
 from reconciler.core.rollout_rules import Rollout
+from reconciler.errors import GuardRefusal
 from reconciler.server.pass_result import PassResult, summarise_apply_pass, summarise_plan_pass
 from reconciler.store.factory import open_store
 
@@ -347,3 +352,24 @@ async def test_a_fix_replaces_the_way_back_node_by_node(site):
         report = await site.apply(fix, revision=NEXT)
     assert report.is_success
     assert site.values == dict.fromkeys("abcd", "fixed")
+
+
+async def test_an_approval_is_for_the_whole_rollout_and_not_for_nodes_that_join(site):
+    class Risky(Polled):
+        def plan(self, desired, observed):
+            plan = super().plan(desired, observed)
+            return replace(plan, steps=tuple(replace(step, risk=Risk.HIGH) for step in plan.steps))
+
+    site.driver = Risky()
+    site.rules = {"policies": {"barn": Policy(approve=("high",), max_risky="100%")}}
+    with pytest.raises(GuardRefusal):
+        await site.apply()
+    (request,) = (await site.store.orders()).requests
+    await site.store.approve(request.digest, Actor(), "looks right")
+    assert states(await site.apply())["a"] == "offered"
+    await site.later(5, *"abcd")
+    assert states(await site.apply()) == dict.fromkeys("bcd", "offered")
+    await site.poll("e")
+    await site.later(5, *"abcde")
+    with pytest.raises(GuardRefusal):
+        await site.apply(site.wanted(names="abcde"), revision=NEXT)
