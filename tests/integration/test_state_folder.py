@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
+from types import SimpleNamespace
 
 import pytest
 from support.commands import run_program
@@ -20,6 +21,8 @@ from support.git_repositories import Repository, alone, git
 from support.m2_settings import managed_setting
 from support.waiting import block_until, wait_until
 
+from reconciler.api.operator import Operator
+from reconciler.api.reader import Reader
 from reconciler.cli import host_loader as host_module
 from reconciler.cli import state_folder
 from reconciler.cli.demo_fixtures import DemoNodes
@@ -30,6 +33,7 @@ from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.server.control_server import ControlServer
+from reconciler.server.operations import OperationService
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.watch_options import WatchOptions
 from reconciler.simulation.addresses import find_free_addresses
@@ -115,6 +119,8 @@ def loaded(tmp_path_factory):
     main(["watch", "--listen", "wrong", str(folder)], {})
     main(["rollback", "HEAD", str(folder), "--state", str(folder / "fleet.yaml")], {})
     import_module("reconciler.cli.rollback_by_watch")
+    main(["purge", "a.example/x", "--state", str(folder / "fleet.yaml")], {})
+    import_module("reconciler.cli.operation_run")
 
 
 @pytest.fixture
@@ -152,11 +158,19 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
         ends.append((asyncio.get_running_loop(), stop))
         with open_store(state) as store:
             rollbacks = None if dry_run else RollbackRunner(options, store, stop)
-            control = ControlServer(options, None if dry_run else store, log, rollbacks)
+            operations, performing = None, None
+            if Path(source).is_dir() and not dry_run:
+                reader = Reader(locate_source(str(source), cache=state / "sources"), host=host)
+                fleets = SimpleNamespace(fleet=await reader.read_fleet())
+                operations = OperationService(Operator(reader, store), fleets, stop, log)
+                performing = asyncio.create_task(operations.serve())
+            control = ControlServer(options, None if dry_run else store, log, rollbacks, operations)
             serving = asyncio.create_task(control.serve(stop))
             await wait_until(lambda: serving.done() or any(state.glob("*.socket")))
             ready.set()
             await serving
+            if performing is not None:
+                await performing
 
     thread = Thread(target=asyncio.run, args=(serve(),))
     thread.start()
@@ -394,6 +408,37 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         assert machine.run_as_nobody("resume", **operator)[0] == 0
         assert not suspensions(machine.system)
     assert not any(machine.runtime.iterdir())
+
+
+@needs_root
+def test_an_operator_purges_through_the_watch_and_a_stranger_does_not(machine):
+    alone(machine.monkeypatch, machine.folder)
+    (place,) = find_free_addresses(1)
+    files = {"fleet.yaml": FLEET.replace("127.0.0.1:9", str(place)), "s.json": setting("a.example")}
+    made = Repository.make(machine.folder / "repo", files)
+    machine.system.mkdir(mode=0o700)
+    with DemoNodes() as served:
+        served.serve(made.folder)
+        machine.run("--yes", made.folder)
+        with control_of(machine, machine.system, OPERATORS.gr_name, source=made.folder) as log:
+
+            def ask(*arguments, groups=(OPERATORS.gr_gid,)):
+                return machine.run_as_nobody("purge", *arguments, groups=groups)
+
+            assert ask("a.example/x", "--yes", groups=())[0] == 1
+            assert ask("a.example/x")[0] == 1, "nobody can be asked, and nobody agreed"
+            assert ask("a.example/*", "--yes")[0] == 1, "a whole host is confirmed all the same"
+            assert log.lines == []
+            status, told = ask("a.example/x", "--yes", "--by", "kim", "--reason", "a wrong logo")
+            # The setting of the node gives this host no right to purge: it was called, and refused.
+            assert (status, "enablePurge" in told, "nobody" in told) == (1, True, True), told
+            assert [event for event, _ in log.lines] == ["order accepted", "operation over"]
+            for wrong in (("--path", "x"), ("--source", str(machine.fleet))):
+                status, told = ask("a.example/x", "--yes", *wrong)
+                assert (status, "from its own source" in " ".join(told.split())) == (1, True), told
+    with open_store(machine.system) as store:
+        (found,) = asyncio.run(store.operations())
+    assert (found.actor.user, found.actor.claim, found.actor.why) == ("nobody", "kim", "a wrong logo")
 
 
 @needs_root
