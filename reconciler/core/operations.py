@@ -15,6 +15,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.fields import resolve_amount
 from reconciler.core.rollout_rules import Rollout
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.text.one_line import bound_sentence
 
 
 class OperationState(StrEnum):
@@ -45,6 +46,9 @@ class OperationState(StrEnum):
 OPEN_STATES: Final = frozenset({OperationState.PENDING, OperationState.OFFERED, OperationState.SENT})
 """States that wait for the node or for this program."""
 
+LARGEST_TOTAL: Final = 2.0**63
+"""A total of one node that is as large as this, or no number, does not count."""
+
 FIRST_WAVE: Final = "1"
 """Nodes of the first wave of an operation of high risk, unless the fleet file names a canary."""
 
@@ -66,6 +70,12 @@ class OperationResult:
     reason: str = ""
     totals: Mapping[str, float] = field(default_factory=dict)
     at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        # A node reports what it likes: any amount of text, and numbers that JSON cannot write.
+        object.__setattr__(self, "reason", bound_sentence(self.reason))
+        finite = {name: value for name, value in self.totals.items() if abs(value) < LARGEST_TOTAL}
+        object.__setattr__(self, "totals", finite)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

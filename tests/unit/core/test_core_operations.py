@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from reconciler.core.actor import Actor
-from reconciler.core.operations import Operation, OperationResult, OperationState, divide_into_waves
+from reconciler.core.operations import (
+    Operation,
+    OperationResult,
+    OperationState,
+    divide_into_waves,
+    load_operation,
+)
 from reconciler.core.rollout_rules import Rollout
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -84,6 +91,20 @@ def test_each_node_counts_once():
     )
     assert own.add_totals() == {"count": 3, "size": 5}
     assert own.count_states() == {OperationState.DONE: 1, OperationState.FAILED: 1}
+
+
+def test_absurd_reports_do_not_count_and_are_bounded():
+    absurd = {"count": 3, "size": float("inf"), "time": float("nan"), "x": 1e300}
+    found = OperationResult("a", OperationState.FAILED, "no " * 100_000, absurd)
+    assert dict(found.totals) == {"count": 3}
+    assert len(found.reason) <= 2000
+
+
+def test_an_operation_is_read_as_it_was_written():
+    own = with_states(operation(("a", "b"), ("c",)), a="done", b="overdue")
+    again = load_operation(json.loads(json.dumps(own.plain())))
+    assert again.plain() == own.plain()
+    assert again.digest == own.digest
 
 
 def test_an_approval_is_for_the_same_request_only():
