@@ -10,8 +10,14 @@ from reconciler.ports.node_store import CallRecord
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.supervision import is_set_within
 
-POLL_SECONDS = 1.0
-"""Seconds after which a poll is stored at the latest; a killed server forgets no more than that."""
+POLL_SECONDS = 5.0
+"""Seconds after which a poll that shows nothing new is stored; a killed server forgets no more than that."""
+
+SHORTEST_POLL_SECONDS = 0.25
+"""The same, where nodes poll so often that the time would matter."""
+
+NEWS_SECONDS = 0.1
+"""Seconds after which a poll that shows something new is stored, together with all others."""
 
 RETRY_SECONDS = 1.0
 """Seconds until the next attempt after the store failed."""
@@ -30,6 +36,9 @@ class CallRecorder:
         write: stores calls durably; gives the offers that cannot be taken any more.
         failed: called with an error of the store, and with None once it works again.
         counters: of what is stored.
+
+    Attributes:
+        poll_seconds: after which time a poll that shows nothing new is stored.
     """
 
     def __init__(
@@ -43,6 +52,7 @@ class CallRecorder:
         self._polls: dict[Hashable, Callable[[], CallRecord]] = {}
         self._changed = asyncio.Event()
         self._due = 0.0
+        self.poll_seconds = SHORTEST_POLL_SECONDS
         self._counters = counters
 
     @property
@@ -56,12 +66,14 @@ class CallRecorder:
         Args:
             key: node and feed.
             make: gives the record, once it is stored.
-            now: whether to store it with the next group.
+            now: whether it shows something new.
         """
         self._polls[key] = make
         if now:
-            self._due = 0.0
-            self._changed.set()
+            due = asyncio.get_running_loop().time() + NEWS_SECONDS
+            if due < self._due:
+                self._due = due
+                self._changed.set()
 
     async def record(self, call: CallRecord) -> bool:
         """Store a call; gives whether the offer that it takes may be delivered.
@@ -87,6 +99,10 @@ class CallRecorder:
             if stop.is_set():
                 return
             await is_set_within(stop, RETRY_SECONDS)
+
+    def set_freshness(self, seconds: float) -> None:
+        """Store polls in time for what a node sent to count as fresh for so many seconds."""
+        self.poll_seconds = max(SHORTEST_POLL_SECONDS, min(POLL_SECONDS, seconds / 8))
 
     def wake(self) -> None:
         """Look for calls, or for the stop, at once."""
@@ -132,5 +148,5 @@ class CallRecorder:
     def _take_polls(self, most: int) -> dict[Hashable, Callable[[], CallRecord]]:
         taken = {key: self._polls.pop(key) for key in list(self._polls)[:most]}
         if not self._polls:
-            self._due = asyncio.get_running_loop().time() + POLL_SECONDS
+            self._due = asyncio.get_running_loop().time() + self.poll_seconds
         return taken

@@ -195,7 +195,7 @@ class NodeServer:
                 # poll. Without a state that can be read they are told so.
                 await self._read_changes(store)
                 async with listener.serving():
-                    await self._refresh(store, listener, service.queue, stop)
+                    await self._refresh(store, listener, service.queue, recorder, stop)
             finally:
                 # Last: answers that were still running have their calls stored too.
                 ended.set()
@@ -203,7 +203,12 @@ class NodeServer:
                 await asyncio.wait({recording}, timeout=STOP_SECONDS / 2)
 
     async def _refresh(
-        self, store: Store, listener: NodeHttpListener, queue: DownloadQueue, stop: asyncio.Event
+        self,
+        store: Store,
+        listener: NodeHttpListener,
+        queue: DownloadQueue,
+        recorder: CallRecorder,
+        stop: asyncio.Event,
     ) -> None:
         """Read what has changed in the store, again and again."""
         renewed, summed = time.monotonic(), 0.0
@@ -212,6 +217,8 @@ class NodeServer:
             if time.monotonic() - summed > SUMMARY_SECONDS:
                 summed = time.monotonic()
                 nodes = summarize_nodes(self.table.nodes(), datetime.now(UTC), self._parts.fresh_seconds)
+                fresh = min(map(self._parts.fresh_seconds, nodes), default=0.0)
+                recorder.set_freshness(fresh)
                 self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes)
             await self._read_changes(store)
             if time.monotonic() - renewed > CERTIFICATE_SECONDS:

@@ -162,6 +162,8 @@ class NodeTable:
                 )
                 for token in changes.tokens
             }
+            # A place without a token, not even an ended one, is of a node that was renamed or forgotten.
+            self._places = {node.place: node for node in (entry.node for entry in self._tokens.values())}
         for place, offers in changes.offers.items():
             self._place(place).take_over(offers)
         self._suspended = changes.suspended

@@ -338,9 +338,10 @@ class NodeService:
         assert feed is not None
         node = token.node
         node.heard["poll"] = now
+        # What is new is stored at once: the next offer has to be later than this date, and passes wait for
+        # this version.
+        is_new = node.asked.get(feed, _NEVER) != headers.asked or headers.label not in {"", node.label}
         node.label = headers.label or node.label
-        # A new date is stored at once: the next offer has to be later than it.
-        is_new = node.asked.get(feed, _NEVER) != headers.asked
         node.asked[feed] = headers.asked
         ends = token.has_former and token.known.is_current
         if ends:
