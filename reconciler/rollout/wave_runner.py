@@ -10,6 +10,7 @@ from functools import partial
 from reconciler import __version__
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import apply_overrides, run_guards
+from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
@@ -302,6 +303,7 @@ class WaveRunner:
         failed = "failed its gates" if bad else "has no clear gate result"
         why = f"wave {number} {failed}: {result.reason}"
         offers = await self._list_offers(steps)
+        nodes = sorted(self._progress.nodes) if self.gate_keeper.guard_context.polling else []
         self._progress = replace(self._progress, wave=(), runs=())
         # Stored before anything is undone: after a kill, the next run must not apply the revision again.
         await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
@@ -314,7 +316,10 @@ class WaveRunner:
                 target=plan.cluster,
             )
         )
-        # Whatever follows: what no node has taken yet must not be taken any more.
+        # Whatever follows: what no node has taken yet must not be taken any more, also of offers whose runs
+        # are not known any more, or are those of another version.
+        if nodes:
+            await self.log.store.withdraw(plan.cluster, nodes, OfferFeed.SETTING)
         taken = await withdraw_wave(offers, self.log)
         if bad and self.gate_keeper.rollout.on_failure == "return":
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]

@@ -11,6 +11,7 @@ from reconciler.core.plan import Risk
 from reconciler.core.policy import Policy
 from reconciler.core.rollout_rules import Rollout
 from reconciler.errors import GuardRefusal
+from reconciler.rollout import wave_runner
 from reconciler.server.pass_result import PassResult, summarise_apply_pass, summarise_plan_pass
 from reconciler.store.factory import open_store
 
@@ -334,6 +335,17 @@ async def test_with_stop_what_nobody_has_taken_is_not_taken_any_more_and_the_res
     await site.apply()
     assert await site.later(5, *"cd") == [None, None]
     assert site.values == {"a": "new", "b": "old", "c": "old", "d": "old"}
+
+
+async def test_offers_of_a_failed_wave_are_withdrawn_also_where_another_version_made_them(site, monkeypatch):
+    site.rollout = Rollout(waves=3, on_failure="stop")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"ab")
+    monkeypatch.setattr(wave_runner, "__version__", "99.0")
+    await site.apply()
+    assert await site.rejected() == [REVISION.short]
+    assert await site.later(5, *"cd") == [None, None]
 
 
 async def test_a_fix_replaces_the_way_back_node_by_node(site):
