@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from reconciler.core.fields import resolve_amount
@@ -28,7 +27,6 @@ class WaveState:
         unsent: they have not been sent their content.
         unknown: they are overdue, stalled, or were not heard.
         allowed: how many unknown ones the wave tolerates.
-        due: when the last waiting one is overdue; None if none waits.
     """
 
     done: tuple[str, ...] = ()
@@ -36,7 +34,6 @@ class WaveState:
     unsent: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     allowed: int = 0
-    due: datetime | None = None
 
     @property
     def can_close(self) -> bool:
@@ -63,7 +60,7 @@ def assess_wave(
     wave: Iterable[str],
     observed: Observed[Any],
     *,
-    pending: Mapping[str, datetime],
+    pending: Container[str],
     planned: Container[str],
     retried: AbstractSet[str],
     withheld: Container[str],
@@ -74,7 +71,7 @@ def assess_wave(
     Args:
         wave: its nodes that are still members of the cluster.
         observed: what they show now.
-        pending: nodes with an open offer or call -> when it is over.
+        pending: nodes with an open offer or call.
         planned: nodes with a step in the plan of this pass.
         retried: nodes that were sent the same content before, and did not show it.
         withheld: nodes that differ and get nothing now.
@@ -92,11 +89,9 @@ def assess_wave(
         else:
             group = "unknown"
         groups[group].append(node)
-    due = max((pending[node] for node in groups["waiting"]), default=None)
     return WaveState(
         **{group: tuple(found) for group, found in groups.items()},
         allowed=resolve_amount(allowed, len(names)),
-        due=due,
     )
 
 
