@@ -18,6 +18,7 @@ from support.m2_settings import MANAGEMENT
 from support.waiting import wait_until
 from support.watch_process import Stage
 
+from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.m2.choices import Choices
 from reconciler.drivers.registry import DRIVERS
@@ -25,6 +26,7 @@ from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.call_sender import CallSender
 from reconciler.simulation.node_host import Simulation
 from reconciler.sources.locate import locate_source
+from reconciler.store.factory import open_store
 
 NODES = ("n1", "n2", "n3")
 
@@ -76,14 +78,21 @@ class PolledFleet(Stage):
             *("--poll", "0.3s", "--interval", "1s", "--host-config", str(self.folder / "host.yaml")), *options
         )
 
-    async def run(self, command, *options):
-        """The exit status of another command of this host."""
+    async def ask(self, command, *options):
+        """Exit status and output of another command of this host."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "reconciler.cli.main", command, "--state", str(self.state), *options),
             env={**os.environ, **ALONE, "HOME": str(self.folder)},
             cwd=self.folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
         )
-        return await process.wait()
+        output, _ = await process.communicate()
+        return process.returncode, output.decode()
+
+    async def run(self, command, *options):
+        """The exit status of another command of this host."""
+        return (await self.ask(command, *options))[0]
 
     def versions(self):
         """Node -> the version that it runs."""
@@ -468,4 +477,30 @@ async def test_a_canary_that_falls_silent_is_taken_back_by_an_offer_and_the_othe
         stage.repository.commit({"s.json": beating("v3", "*/2 * * * * *")})
         await wait_until(lambda: stage.versions() == dict.fromkeys(NODES, "v3"))
         await watch.until(is_converged)
+    assert not world.complaints
+
+
+async def test_a_purge_reaches_each_polling_node_and_is_counted_once(tmp_path):
+    stage = PolledFleet(tmp_path)
+    stage.repository.commit({"s.json": setting("v1", "a.com", "b.com")})
+    async with (
+        await stage.simulated(cached_files=3) as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await enrol(stage, watch)
+        world = stage.simulation.world("edge")
+        before = len(stage.changes())
+        options = ("--yes", "--format", "json", "--source", str(stage.repository.folder))
+        status, said = await stage.ask("purge", "http://a.com/1.jpg", "b.com/*.jpg", *options)
+        assert status == 0, said
+        assert sorted(stage.changes()[before:]) == sorted([*NODES, *NODES])
+        files = {name: set(world.cache(name).files) for name in NODES}
+        await watch.until(is_converged)
+    assert files == {name: {"a.com/2.jpg", "a.com/3.jpg"} for name in NODES}
+    with open_store(stage.state) as store:
+        own = await store.enter_fleet(FleetIdentity(str(stage.repository.folder)))
+        (operation,) = await own.operations()
+    totals = {one.node: (one.totals["count"], one.totals["size"]) for one in operation.results.values()}
+    assert totals == dict.fromkeys(NODES, (4, 4096))
     assert not world.complaints

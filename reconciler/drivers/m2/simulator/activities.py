@@ -110,11 +110,11 @@ class NodeActivities:
             channel = self._find_channel(node, feature)
             if plan == self._plans[node] and channel is not None:
                 self._push(node, feature, channel, moment)
-                yield NodeActivity(node, feature, self._begin(node, feature, channel))
+                yield NodeActivity(node, feature, self._begin(node, feature, channel, plan))
 
-    def _begin(self, node: str, feature: str, channel: Channel) -> Activity:
+    def _begin(self, node: str, feature: str, channel: Channel, plan: int) -> Activity:
         # It may have waited until the node loaded another setting, whose schedules count then.
-        if self._world.state(node).running is not self._planned[node]:
+        if plan != self._plans[node] or self._world.state(node).running is not self._planned[node]:
             return
         if feature == "setting":
             yield from self._poll_setting(node, channel)

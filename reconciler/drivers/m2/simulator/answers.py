@@ -53,14 +53,14 @@ class NodeCall:
     Args:
         node: its state before the request.
         reloaded: when it accepted its last setting, in seconds since the epoch.
-        cache: its files, which a purge removes.
+        cache: gives its files, which a purge removes.
     """
 
     node: machine.M2NodeState
     request: NodeRequest
     choices: Choices
     reloaded: float
-    cache: NodeCache
+    cache: Callable[[], NodeCache]
 
     @property
     def path(self) -> str:
@@ -252,7 +252,7 @@ def perform_command(call: NodeCall) -> Answered:
     url = call.url
     if not url:
         return call.node, make_failure(400, "Bad Request", name)
-    count, size = call.cache.purge(url, keeps=name == "expire")
+    count, size = call.cache().purge(url, keeps=name == "expire")
     done = {"Count": count, "Size": size, "Time": 0}
     status = 201 if call.path.startswith("/command/async/") else 200
     return call.node, (status, JSON, write_json(make_envelope(name, "OK", done)))

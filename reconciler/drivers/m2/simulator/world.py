@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from reconciler.core.canonical import encode_canonical
@@ -194,7 +195,7 @@ class M2World(SimulatedWorld):
             else:
                 self._show(node, after, self._late_events.pop(node))
         state = self._nodes[node]
-        call = NodeCall(state, request, self.choices, self._reloaded[node], self._get_cache(node))
+        call = NodeCall(state, request, self.choices, self._reloaded[node], partial(self.cache, node))
         after, reply = answer_request(call)
         if after is not state:
             self._reloaded[node] = self._clock()
@@ -244,7 +245,7 @@ class M2World(SimulatedWorld):
     def purge(self, node: str, request: NodeRequest) -> Reply:
         """Purge by a feed; see `load`."""
         state = self._nodes[node]
-        call = NodeCall(state, request, self.choices, self._reloaded[node], self._get_cache(node))
+        call = NodeCall(state, request, self.choices, self._reloaded[node], partial(self.cache, node))
         return perform_command(call)[1]
 
     def find_instances(self, tags: str) -> tuple[str, ...]:
@@ -278,7 +279,8 @@ class M2World(SimulatedWorld):
         if self._is_watched:
             self._events.append(event)
 
-    def _get_cache(self, node: str) -> NodeCache:
+    def cache(self, node: str) -> NodeCache:
+        """The cache of a node; it is made of the hosts that run when it is needed first."""
         if node not in self._caches:
             hosts = machine.lookup(self._nodes[node].running, "hosting") or ()
             names = [str(machine.lookup(host, "name")) for host in hosts]
