@@ -43,9 +43,11 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, **more)
 
 
-def polled(assigned, counting):
+def polled(assigned, counting, schedule="*/15 * * * * *"):
     """A change of a node that polls: to URLs with one token, while another one counts."""
-    where = cluster_input(setting(meta__version="B"), nodes=("n1",), deliver="poll", poll=POLL)
+    features = {"setting": {"feed": {"info": {"schedule": schedule}}}}
+    wanted = setting(meta__version="B", env__management__server={"features": features})
+    where = cluster_input(wanted, nodes=("n1",), deliver="poll", poll=POLL)
     now = DRIVER.assign_tokens(DRIVER.desire(where), tokens("n1", generation=counting))
     wanted = DRIVER.assign_tokens(DRIVER.desire(where), tokens("n1", generation=assigned))
     (target,), (own,) = wanted.targets, now.targets

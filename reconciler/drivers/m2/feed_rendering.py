@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.schema import Content, M2Desired
+from reconciler.drivers.m2.setting.check import CRON_FIELDS
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
 from reconciler.drivers.m2.shared_contents import fill_content, replace_values
@@ -110,6 +113,10 @@ def render_feeds(document: Mapping[str, Any], polling: Polling) -> dict[str, Any
 _TIMEOUT: Final = 5
 """Seconds; the value in all samples of the M2 manual."""
 
+_YEAR: Final = datetime(2027, 1, 1, tzinfo=UTC)
+_DAY: Final = timedelta(days=1)
+_DAYS: Final = 365
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -163,6 +170,32 @@ def polls_here(content: Content, polling: Polling, tokens: NodeTokens | None) ->
         return True
     known = {str(one.value) for one in (tokens.current, tokens.former) if one is not None}
     return str(url).removeprefix(f"{polling.server}/").partition("/")[0] in known
+
+
+def polls_daily(content: Content) -> bool:
+    """Whether the schedule of a setting makes its node ask for another one at least once a day."""
+    schedule = get_value(
+        reveal(content.canonical), (*SERVER, "features", "setting", "feed", "info", "schedule")
+    )
+    return not isinstance(schedule, str) or _fires_daily(schedule)
+
+
+@lru_cache(maxsize=1024)
+def _fires_daily(schedule: str) -> bool:
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  (loaded only where a node polls)
+
+    fields = schedule.split()
+    if len(fields) == CRON_FIELDS and fields[3:] == ["*", "*", "*"]:
+        return True  # most do
+    try:
+        return all(
+            next(CronSim(schedule.upper(), day)) <= day + _DAY
+            for day in (_YEAR + number * _DAY for number in range(_DAYS))
+        )
+    except CronSimError:
+        return True  # another check says so
+    except StopIteration:
+        return False
 
 
 def make_url(polling: Polling, token: str, route: str) -> str:

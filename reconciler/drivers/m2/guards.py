@@ -11,7 +11,7 @@ from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
-from reconciler.drivers.m2.feed_rendering import polls_here
+from reconciler.drivers.m2.feed_rendering import polls_daily, polls_here
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
 from reconciler.drivers.m2.lock_out import (
     extract_access,
@@ -155,6 +155,15 @@ def refuse_lost_polling(context: GuardContext) -> Iterator[Diagnostic]:
                 f"with its new setting it would not poll {polling.server} by its own path, "
                 "so no other setting could reach it",
                 "keep the feed that `deliver: poll` writes, and its token",
+            )
+        elif not polls_daily(target.content):
+            yield _refuse(
+                context,
+                target,
+                "lock-out",
+                "with its new setting it would poll less than once a day, and so miss the way back, "
+                "which is offered for a day",
+                "remove `schedule` of the feed, or let it fire at least once on every day",
             )
 
 

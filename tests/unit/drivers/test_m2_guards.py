@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.guard_cases import polled
 from support.m2_wire import BASE, cluster_input, loaded, setting
 
 from reconciler.core.guard import GuardContext, run_guards
@@ -27,6 +28,21 @@ def codes(wanted, shown=BASE, caller="127.0.0.1", **entry):
 
 def test_a_change_that_keeps_all_access_passes():
     assert codes(setting(meta__version="B")) == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "found"),
+    [
+        ("0 0 0 1 1 *", ["lock-out"]),
+        ("0 0 3 * * 1-5", ["lock-out"]),
+        ("0 0 3 29 2 *", ["lock-out"]),
+        ("0 0 3 * * *", []),
+        ("*/15 * 2-4 * 1-12 *", []),
+    ],
+)
+def test_a_node_that_polls_does_so_every_day(schedule, found):
+    case = polled(1, counting=1, schedule=schedule)
+    assert [each.code for each in run_guards(case, DRIVER.guards)] == found
 
 
 def test_a_node_that_is_not_changed_is_not_judged():
