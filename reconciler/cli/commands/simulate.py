@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 app = make_app()
 
 EPILOG = f"""\b
-Faults (NAME is a node or a cluster; @reads or @changes: only for such requests; *COUNT: only so many times):
+Faults (NAME is a node or a cluster; @reads or @changes: only for such requests; @calls: for what the node
+sends by itself; *COUNT: only so many times):
 {format_columns({str(kind): meaning for kind, meaning in MEANING.items()})}
 
 \b
 Faults at run time, with --control 127.0.0.1:8650:
   curl 127.0.0.1:8650/nodes
   curl 127.0.0.1:8650/faults -d '{{"node": "edge-01", "fault": "slow", "argument": 2, "count": 3}}'
-  curl 127.0.0.1:8650/faults -X DELETE"""
+  curl 127.0.0.1:8650/faults -X DELETE
+  curl 127.0.0.1:8650/calls"""
 
 
 @add_command(app, epilog=EPILOG)
