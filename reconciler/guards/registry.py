@@ -13,6 +13,7 @@ from reconciler.guards import (
     place_conflicts,
     provenance,
     removed_clusters,
+    rollout_gates,
 )
 
 EVERYWHERE: Final[tuple[Guard, ...]] = (
@@ -20,6 +21,7 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
     *change_control.GUARDS,
     *provenance.GUARDS,
     *place_conflicts.GUARDS,
+    *rollout_gates.GUARDS,
 )
 """The guards of every cluster, before those of its product."""
 

@@ -46,13 +46,21 @@ from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
 from reconciler.core.policy import Budget, ChangeRules, Policy
 from reconciler.core.revision import Ancestry
+from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora import swapped_addresses
 from reconciler.drivers.sora.history import ClusterPast
-from reconciler.guards import change_control, failure_domains, limits, place_conflicts, provenance
+from reconciler.guards import (
+    change_control,
+    failure_domains,
+    limits,
+    place_conflicts,
+    provenance,
+    rollout_gates,
+)
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
 
@@ -82,6 +90,8 @@ def swapped(case: GuardContext) -> GuardContext:
     entry = case.desired.entry.model_copy(update={"nodes": nodes})
     return replace(case, desired=replace(case.desired, entry=entry), entry=entry)
 
+
+REPORTED = ChangeRules(rollout=Rollout.model_validate({"waves": [1], "gates": {"reports": {}}}))
 
 SCENARIOS = [
     Scenario(
@@ -131,6 +141,13 @@ SCENARIOS = [
         "refuse_emptying_domains",
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="2")),
         lambda: edge(WITHOUT, domain="rrr", policy=replaced(FREE, max_of_domain="3")),
+    ),
+    Scenario(
+        "gate-without-reports",
+        rollout_gates,
+        "refuse_gate_without_reports",
+        lambda: edge(change_rules=REPORTED, polling=frozenset({"n1", "n2"})),
+        lambda: edge(change_rules=REPORTED, polling=frozenset({"n1", "n2", "n3"})),
     ),
     Scenario(
         "outside-window",
