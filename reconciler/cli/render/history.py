@@ -120,7 +120,7 @@ def render_orders_json(orders: Sequence[OrderRecord]) -> str:
 def describe_run_result(run: RunSummary) -> str:
     """The result of a run: `applied in part: 38 done, 3 failed`."""
     if run.finished is None or run.exit_status is None:
-        return f"not finished: {_format_counts(run.counts)}"
+        return f"not finished: {_format_counts(run.counts)}" if run.counts else "not finished"
     word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
     if not run.counts:
         return f"{word}: {textwrap.shorten(clean_line(run.note), 80, placeholder=' …')}" if run.note else word

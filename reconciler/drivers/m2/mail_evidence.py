@@ -220,7 +220,7 @@ class EvidenceReader:
             return None
         status = _get_result(report).get("status")
         reason = mail.redact(str(status or "it gave no reason"), LONGEST_SENTENCE)
-        return FailedOffer(offered, f"the node reported: {reason}")
+        return FailedOffer(offered, reason)
 
     def find_parts(self, mail: NodeMail, before: str, payload: Payload) -> Payload | tuple[bytes, ...]:
         """What the node has now, to offer it again later; the parts of its own offer where they are known.

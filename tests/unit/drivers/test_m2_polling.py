@@ -210,7 +210,7 @@ async def test_a_node_that_reports_a_failure_is_not_waited_for(userdata):
     site.mailbox.load("edge-01", status="E0003 not loadable", upload=False, userdata=userdata)
     verdict = await site.judge(step)
     assert (verdict.status, verdict.is_final) == (StepStatus.READY, True)
-    assert verdict.reason == "the node reported: E0003 not loadable"
+    assert verdict.reason == "E0003 not loadable"
     await site.act(plan)
     assert not (await site.judge(step)).is_final, "the report was about the offer before"
 
@@ -226,7 +226,7 @@ async def test_a_restart_after_a_failure_does_not_hide_it():
     site.mailbox.later(1)
     site.mailbox.tell("edge-01", event="/_sys_/bootup")
     verdict = await site.judge(step)
-    assert (verdict.is_final, verdict.reason) == (True, "the node reported: E0003 not loadable")
+    assert (verdict.is_final, verdict.reason) == (True, "E0003 not loadable")
 
 
 async def test_a_report_about_another_offer_is_no_failure_of_this_one():
@@ -287,7 +287,7 @@ async def test_a_node_with_a_repository_is_only_asked_to_check_it_out():
     site.mailbox.poll("edge-01")
     site.mailbox.tell("edge-01", offer, status="no such branch", upload=False)
     failed = await site.judge(step)
-    assert (failed.is_final, failed.reason) == (True, "the node reported: no such branch")
+    assert (failed.is_final, failed.reason) == (True, "no such branch")
     other = await site.plan(setting(functions={"x": 2}), short="decade3")
     assert not (await site.judge(other.steps[0])).is_final, "it failed to do something else"
     site.mailbox.later(1)
@@ -526,7 +526,7 @@ async def test_a_failure_ends_a_step_also_where_the_version_is_always_the_same()
     site.mailbox.later(15)
     site.mailbox.poll("edge-01")
     verdict = await site.judge(plan.steps[0])
-    assert (verdict.is_final, verdict.reason) == (True, "the node reported: disk full")
+    assert (verdict.is_final, verdict.reason) == (True, "disk full")
 
 
 async def test_an_offer_from_a_plan_file_is_completed_where_the_content_is_the_same():
