@@ -36,6 +36,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         guards.refuse_unknown_command,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
+        m2_guards.refuse_lost_polling,  # the machine of a node does not poll
     }
     parts = {
         guards.refuse_repeated_init: guards._find_init_objection,

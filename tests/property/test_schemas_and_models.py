@@ -147,7 +147,9 @@ def fleet_faults(document):
         try:
             DRIVERS[cluster_input.entry.kind].desire(cluster_input)
         except InputError as error:
-            found += [one for one in error.problems if one.pointer.endswith("/address")]
+            found += [
+                one for one in error.problems if one.code == "missing-key" or one.pointer.endswith("/address")
+            ]
     return [
         next((word for word in BEYOND["fleet"] if word in problem.message), problem.code)
         for problem in found
