@@ -99,8 +99,10 @@ class SkippingLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Future[T]:
         """Run in a thread, and wait for it, so that each run of a seed has the same order of events."""
         future: asyncio.Future[T] = self.create_future()
+        # An executor that was shut down raises at once, as with any other loop.
+        running = executor.submit(func, *args) if executor else None
         try:
-            future.set_result(executor.submit(func, *args).result() if executor else func(*args))
+            future.set_result(running.result() if running else func(*args))
         except Exception as error:  # noqa: BLE001  (the future raises it)
             future.set_exception(error)
         return future

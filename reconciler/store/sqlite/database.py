@@ -157,7 +157,9 @@ class Database:
         """
         pending: _Pending[T] = _Pending(work)
         self._pending.append(pending)
-        self._thread.submit(self._write_pending)
+        # By the loop, not by the thread itself: a loop that skips waiting must know that a write is under
+        # way. Its future is not awaited, since giving up would take the call away and leave the write.
+        asyncio.get_running_loop().run_in_executor(self._thread, self._write_pending)
         return await asyncio.wrap_future(pending.future)
 
     def close(self) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from reconciler.fault_trials.clock import PACE, SkippingLoop, StampClock, count_calls, run_skipping_waits
 from reconciler.ports.transport import Http, HttpAnswer, Transports
@@ -46,6 +49,16 @@ def test_an_exception_of_a_thread_is_raised():
             return str(error)
 
     assert "invalid literal" in run_skipping_waits(work())
+
+
+def test_an_executor_that_was_shut_down_is_told_at_once():
+    async def work():
+        executor = ThreadPoolExecutor()
+        executor.shutdown()
+        asyncio.get_running_loop().run_in_executor(executor, time.time)
+
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        run_skipping_waits(work())
 
 
 class Echo(Http):

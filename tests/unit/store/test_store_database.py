@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from support.driver import FakeDriver, Wish, World, cluster
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Revision
 from reconciler.errors import StateError
+from reconciler.fault_trials.clock import run_skipping_waits
 from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
 from reconciler.store.sqlite import FILE, database, schema
@@ -132,6 +134,22 @@ async def test_writes_that_wait_together_share_a_transaction(tmp_path):
         await asyncio.gather(*(store.store_facts("edge", {f"n{one}": {"k": "v"}}) for one in range(50)))
         assert len((await store.read_memory()).facts["edge"]) == 50
         assert asked.count("BEGIN IMMEDIATE") <= 5
+
+
+def test_a_write_takes_no_time_of_a_clock_that_skips_waits(tmp_path):
+    async def work():
+        bound = asyncio.create_task(asyncio.sleep(5))
+        await asyncio.sleep(0)
+        await store.write(lambda _: time.sleep(0.02))
+        early = bound.done(), asyncio.get_running_loop().time()
+        bound.cancel()
+        return early
+
+    store = database.Database(tmp_path / FILE)
+    try:
+        assert run_skipping_waits(work()) == (False, 0.0)
+    finally:
+        store.close()
 
 
 async def test_long_writes_do_not_share_a_transaction_for_long(tmp_path, monkeypatch):
