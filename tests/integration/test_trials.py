@@ -215,7 +215,7 @@ def test_a_call_without_an_intent_is_found(scene, monkeypatch):
 
 def test_a_run_that_is_settled_without_reading_is_found(scene, monkeypatch):
     async def believed(self, entry, record):
-        return State.DONE, "it was on its way"
+        return State.DONE, "it was on its way", None, True
 
     monkeypatch.setattr(StepRecovery, "_read_state", believed)
     script = scene("name: x\nfleet: fleet\nrandom: {faults: 0, kills: 2}\n")
