@@ -3,8 +3,8 @@
 import asyncio
 import json
 
-from integration.test_polled_fleet import NODES, PolledFleet, enrol, is_converged, setting
-from integration.test_polled_purge import run
+from end_to_end.test_polled_fleet import NODES, PolledFleet, enrol, is_converged, setting
+from end_to_end.test_polled_purge import run
 from support.m2_settings import upload
 from support.waiting import wait_until
 

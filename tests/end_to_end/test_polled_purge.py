@@ -7,7 +7,7 @@ import signal
 import sys
 
 import pytest
-from integration.test_polled_fleet import PolledFleet, enrol
+from end_to_end.test_polled_fleet import PolledFleet, enrol
 from support.git_repositories import ALONE
 from support.waiting import wait_until
 
