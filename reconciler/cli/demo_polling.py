@@ -52,8 +52,9 @@ class PolledDemo:
 
         def change(text: str) -> str:
             setting = json.loads(text)
-            features = setting["env"]["management"]["server"]["features"]
-            features["heartbeat"]["feedback"]["info"]["schedule"] = schedule
+            feedback = {"type": "apiPolling", "info": {"schedule": schedule}}
+            features = {"heartbeat": {"enable": True, "feedback": feedback}}
+            setting["env"]["management"]["server"] = {"enable": True, "features": features}
             return json.dumps(setting, indent=2) + "\n"
 
         self.repository.edit("edge/setting.json", change)
