@@ -88,6 +88,15 @@ Source = Annotated[
     ),
 ]
 Ref = Annotated[str, typer.Option(metavar="REF", help="Branch, tag or commit of a git source.")]
+WatchedSource = Annotated[
+    str,
+    typer.Option(
+        "--source",
+        metavar="SOURCE",
+        help="Where the desired state is. Default: that of the running watch, else this folder.",
+        show_default=False,
+    ),
+]
 Within = Annotated[str, typer.Option(metavar="FOLDER", help="Folder within the source.")]
 Sha256 = Annotated[str, typer.Option(metavar="HEX", help="Required SHA-256 of the tarball.")]
 BaseRef = Annotated[

@@ -1,4 +1,4 @@
-"""What the kernel knows of a socket."""
+"""TCP sockets: how to listen, and what the kernel knows of a connection."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ import socket
 import struct
 import termios
 from typing import Any
+
+
+def listen_on(host: str, port: int, backlog: int) -> socket.socket:
+    """A socket that listens at an address, for IPv4 or IPv6 as the address says.
+
+    Args:
+        host: name or address; the first address of a name counts.
+        port: 0 for one that the system chooses.
+        backlog: connections that the kernel accepts before the program does.
+
+    Raises:
+        OSError: the address is in use, not on this machine, or not permitted.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, where = found[0]
+    opened = socket.socket(family, kind, protocol)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(where)
+        opened.listen(backlog)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 def count_unsent(opened: socket.socket | Any) -> int:

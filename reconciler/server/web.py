@@ -16,6 +16,7 @@ from reconciler.core.canonical import write_json
 from reconciler.core.defect import name_error
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
+from reconciler.host.sockets import listen_on
 from reconciler.server.cluster_loop import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
@@ -114,19 +115,7 @@ def bind_socket(address: SocketAddress) -> socket.socket:
         UsageError: the address is in use, not on this machine, or not permitted.
     """
     try:
-        addresses = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, where = addresses[0]
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind(where)
-            opened.listen(CONNECTIONS)
-        except OSError:
-            opened.close()
-            raise
+        return listen_on(address.host, address.port, CONNECTIONS)
     except OSError as error:
         remedy = "choose another address with --listen HOST:PORT, or use --listen off"
         raise UsageError(f"cannot listen on {address}: {error.strerror or error}", remedy=remedy) from error
-    return opened

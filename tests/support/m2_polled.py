@@ -8,10 +8,10 @@ from datetime import timedelta
 
 from reconciler.core.offers import Offer, OfferFeed, choose_last_modified
 from reconciler.core.secret import Secret
-from reconciler.drivers.m2.central_server.http_dates import format_http_date
 from reconciler.drivers.m2.central_server.offered_parts import read_package
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.transport import Mailbox, MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.text.http_dates import format_http_date
 from support.offers import NOON
 
 SERVER = "https://central.example.com:9443"

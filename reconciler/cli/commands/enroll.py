@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, SignerOptions, State, Why, Within, add_command, make_app
+from reconciler.cli.options import (
+    By,
+    CommonOptions,
+    SignerOptions,
+    State,
+    WatchedSource,
+    Why,
+    Within,
+    add_command,
+    make_app,
+)
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
@@ -39,15 +49,7 @@ def run_enroll(
             show_default=False,
         ),
     ] = None,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            metavar="SOURCE",
-            help="Where the desired state is. Default: that of the running watch, else this folder.",
-            show_default=False,
-        ),
-    ] = "",
+    source: WatchedSource = "",
     path: Within = "",
     state: State = None,
     signer_options: SignerOptions,

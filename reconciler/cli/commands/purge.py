@@ -16,6 +16,7 @@ from reconciler.cli.options import (
     ReportFormat,
     SignerOptions,
     State,
+    WatchedSource,
     Why,
     Within,
     add_command,
@@ -46,15 +47,7 @@ def run_purge(
     direct: Annotated[
         bool, typer.Option("--direct", help="Call nodes that poll, too, instead of waiting for their poll.")
     ] = False,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            metavar="SOURCE",
-            help="Where the desired state is. Default: that of the running watch, else this folder.",
-            show_default=False,
-        ),
-    ] = "",
+    source: WatchedSource = "",
     path: Within = "",
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask; a purge of high risk is asked for all the same.")

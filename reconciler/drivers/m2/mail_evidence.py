@@ -22,7 +22,6 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
 from reconciler.core.plan import Payload
-from reconciler.drivers.m2.central_server.http_dates import parse_http_date
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentTooLarge
@@ -32,6 +31,7 @@ from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
 

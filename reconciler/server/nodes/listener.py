@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
+from reconciler.host.sockets import listen_on
 from reconciler.server.logs import Log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.connection import NodeConnection
@@ -236,19 +237,8 @@ def bind_node_socket(address: SocketAddress) -> socket.socket:
         UsageError: the address is in use, not on this machine, or not permitted.
     """
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        opened = socket.socket(family, kind, protocol)
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind(where)
-            opened.listen(BACKLOG)
-        except OSError:
-            opened.close()
-            raise
+        return listen_on(address.host, address.port, BACKLOG)
     except OSError as error:
         remedy = "choose another address in `nodes.listen` of the host configuration"
         message = f"cannot listen for nodes on {address}: {error.strerror or error}"
         raise UsageError(message, remedy=remedy) from error
-    return opened

@@ -7,7 +7,6 @@ import re
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import format_datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Final
@@ -38,6 +37,7 @@ from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.download_queue import DownloadQueue
 from reconciler.server.nodes.node_table import NodeTable, ServedNode, ServedToken
 from reconciler.server.throttle import Throttle
+from reconciler.text.http_dates import format_http_date
 
 LARGEST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a report: the setting of a node is in it."""
@@ -641,7 +641,7 @@ _REMEDIES: Final = {
 
 @lru_cache(maxsize=4_096)
 def _make_unchanged(asked: datetime) -> InboundAnswer:
-    return InboundAnswer(304, {"last-modified": format_datetime(asked.astimezone(UTC), usegmt=True)})
+    return InboundAnswer(304, {"last-modified": format_http_date(asked)})
 
 
 def _refuse_method(route: NodeRoute) -> InboundAnswer:

@@ -20,7 +20,6 @@ from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.plan import Payload
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2.central_server import feeds, offered_parts
-from reconciler.drivers.m2.central_server.http_dates import format_http_date, parse_http_date
 from reconciler.drivers.m2.feed_rendering import render_feeds
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
 from reconciler.drivers.m2.product import DRIVER
@@ -29,6 +28,7 @@ from reconciler.drivers.m2.schema import M2Polling
 from reconciler.drivers.registry import load_installed
 from reconciler.errors import SecretError
 from reconciler.ports.central_server import InboundRequest, PollHeaders, RouteKind
+from reconciler.text.http_dates import format_http_date, parse_http_date
 
 SERVER = DRIVER.central_server()
 NOW = datetime(2026, 11, 30, 12, 0, 1, 500_000, tzinfo=UTC)

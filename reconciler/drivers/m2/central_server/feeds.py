@@ -9,9 +9,9 @@ import orjson
 
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.timestamps import format_timestamp
-from reconciler.drivers.m2.central_server.http_dates import format_http_date, parse_http_date
 from reconciler.drivers.m2.central_server.offered_parts import read_checkout, read_package, read_purge
 from reconciler.ports.central_server import InboundAnswer, InboundRequest, NodeRoute, PollHeaders, RouteKind
+from reconciler.text.http_dates import format_http_date, parse_http_date
 
 LABEL: Final = "x-m2-setting-meta-version"
 """The header with the `meta.version` that the node has loaded; in lower case."""

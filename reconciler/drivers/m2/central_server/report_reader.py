@@ -15,10 +15,10 @@ import jsonschema_rs
 
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.drivers.m2.central_server.http_dates import parse_http_date
 from reconciler.drivers.m2.central_server.messages import make_message_schema
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.ports.central_server import InvalidReport, ReceivedReport
+from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole, read_any_number, read_whole_number
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, make_one_line
 
