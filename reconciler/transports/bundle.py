@@ -11,6 +11,7 @@ from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
 from reconciler.transports.command import CommandTransport
 from reconciler.transports.http import MOST_KEPT, HttpTransport
+from reconciler.transports.machines.host_machines import HostMachines
 
 _FILES: Final = 65_536
 """Open files that a host with many nodes should allow."""
@@ -26,4 +27,4 @@ async def open_transports(host: Host | None = None) -> AsyncIterator[Transports]
     own = host or Host()
     # A quarter of the file descriptors at most: passes over other clusters need some at the same time.
     async with HttpTransport(own, keep=min(MOST_KEPT, extend_file_limit(_FILES) // 4)) as http:
-        yield Transports(http, CommandTransport(own))
+        yield Transports(http, CommandTransport(own, HostMachines(own)))

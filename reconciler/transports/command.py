@@ -7,18 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.host.environment import make_child_environment
 from reconciler.host.host import Host
-from reconciler.host.subprocesses import (
-    OutputTooLarge,
-    ProgramMissing,
-    ProgramResult,
-    ProgramTimeout,
-    run_program_async,
-)
+from reconciler.host.subprocesses import OutputTooLarge, ProgramError, ProgramMissing, ProgramResult
 from reconciler.ports.transport import Commands
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import UNSEEN
+from reconciler.transports.machines.machine import Machines, make_node_error
 
 KEPT: Final = 300
 """Characters kept of the end of a command's output."""
@@ -78,10 +72,12 @@ class CommandTransport(Commands):
 
     Args:
         host: defines the commands.
+        machines: run them.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, machines: Machines) -> None:
         self._host = host
+        self._machines = machines
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         result = await self._run_to_end(command, values, node, limit=_TAIL, tail=True)
@@ -113,17 +109,17 @@ class CommandTransport(Commands):
             )
         try:
             arguments = fill_arguments(known.run, values)
-            environment = make_child_environment(host.environment, *known.variables)
-            return await run_program_async(
-                arguments, environment=environment, seconds=known.timeout, limit=limit, tail=tail
-            )
+            machine = self._machines.find(None, values=values, variables=known.variables)
+            return await machine.run(arguments, seconds=known.timeout, limit=limit, tail=tail)
         except (BadCommand, ProgramMissing) as error:
             why = f"cannot run the command {command}: {error}"
             raise _make_refusal(
                 node, why, remedy=f"correct it in {_describe_file(host)} or in the fleet file"
             ) from error
-        except ProgramTimeout as error:
-            raise NodeUnreachable(node, f"the command {command} {error}") from error
+        except OutputTooLarge:
+            raise
+        except ProgramError as error:
+            raise make_node_error(error, node, f"the command {command}") from error
 
 
 def _make_refusal(node: str, why: str, *, status: int = 0, remedy: str = "") -> NodeRefused:

@@ -12,6 +12,7 @@ from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.transport import Http, HttpAnswer, Transports
 from reconciler.transports.command import CommandTransport
+from reconciler.transports.machines.host_machines import HostMachines
 
 
 class Recording(Http):
@@ -86,7 +87,9 @@ async def test_a_look_asks_nothing_but_the_documented_reading_calls(tmp_path):
         sora_cluster("it", {"n1@10.0.0.1": "http://10.0.0.1:3000/"}),
     )
     await run_plan_pass(
-        fleet, drivers=DRIVERS, transports=Transports(below, CommandTransport(HostSettings()))
+        fleet,
+        drivers=DRIVERS,
+        transports=Transports(below, CommandTransport(HostSettings(), HostMachines(HostSettings()))),
     )
     assert below.sent
     for method, url, headers, content in below.sent:

@@ -11,6 +11,7 @@ from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.transports.command import BadCommand, CommandTransport, fill_arguments
+from reconciler.transports.machines.host_machines import HostMachines
 
 NODE = {"node": "node-01@h.example", "host": "h.example"}
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
@@ -21,8 +22,12 @@ def host(*run, environment=None, **more):
     return Host(config, Environment(environment or {"PATH": "/usr/bin:/bin"}))
 
 
+def make_transport(own):
+    return CommandTransport(own, HostMachines(own))
+
+
 def run(*command, values=NODE, **more):
-    return CommandTransport(host(*command, **more)).run("stop-sora", values, node="n")
+    return make_transport(host(*command, **more)).run("stop-sora", values, node="n")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ async def test_the_end_of_the_output_is_kept():
 
 async def test_what_the_host_does_not_have_is_refused():
     with pytest.raises(NodeRefused, match="no command 'other'") as caught:
-        await CommandTransport(host("true")).run("other", NODE, node="n")
+        await make_transport(host("true")).run("other", NODE, node="n")
     assert "`commands` of the host configuration" in caught.value.remedy
 
 

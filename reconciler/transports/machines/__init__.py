@@ -1,0 +1,1 @@
+"""Machines that run programs: this one, and those of nodes over SSH."""

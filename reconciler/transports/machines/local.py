@@ -1,0 +1,47 @@
+"""This machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.host.environment import make_child_environment
+from reconciler.host.subprocesses import ProgramResult, run_program_async
+from reconciler.transports.machines.machine import OUTPUT_KEPT, SUDO, Machine
+
+
+class LocalMachine(Machine):
+    """Runs programs on this machine.
+
+    Args:
+        environment: of this process; a program gets the safe part of it.
+        sudo: run programs with sudo.
+        variables: further variables that programs get.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str], *, sudo: bool = False, variables: Sequence[str] = ()
+    ) -> None:
+        self._environment = make_child_environment(environment, *variables)
+        self._prefix = SUDO if sudo else ()
+
+    @property
+    def place(self) -> str:
+        return "this machine"
+
+    async def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        content: bytes = b"",
+        seconds: float,
+        limit: int = OUTPUT_KEPT,
+        tail: bool = False,
+    ) -> ProgramResult:
+        return await run_program_async(
+            (*self._prefix, *arguments),
+            environment=self._environment,
+            seconds=seconds,
+            data=content or None,
+            limit=limit,
+            tail=tail,
+        )
