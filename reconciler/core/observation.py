@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
+from reconciler.core.file_state import FileState
+
 T = TypeVar("T")
 
 
@@ -111,6 +113,9 @@ KINDS: Final = (Present, Absent, Unreachable, Unidentified, Unauthorized, Stale)
 
 Observation: TypeAlias = Present[T] | Absent | Unreachable | Unidentified | Unauthorized | Stale[T]
 
+FileReading: TypeAlias = Present[FileState] | Unreachable | Unauthorized
+"""A file that does not exist is a `FileState` without content; one that cannot be read is never that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Observed(Generic[T]):
@@ -119,10 +124,12 @@ class Observed(Generic[T]):
     Args:
         nodes: node -> its answer, at the address in the desired state, if there is one.
         elsewhere: node -> address -> the answer there, of further addresses known for the node.
+        files: node -> entry of the host configuration -> the reading of that file.
     """
 
     nodes: Mapping[str, Observation[T]]
     elsewhere: Mapping[str, Mapping[str, Observation[T]]] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, FileReading]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

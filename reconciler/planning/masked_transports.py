@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
+from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeError
 from reconciler.ports.transport import (
     Commands,
+    Files,
     Http,
     HttpAnswer,
     Mailbox,
@@ -30,7 +33,17 @@ def mask_transports(transports: Transports, redactor: TextRedactor) -> Transport
         http=lambda http: _MaskingHttp(http, redactor),
         commands=lambda commands: _MaskingCommands(commands, redactor),
         mailbox=lambda mailbox: _MaskingMailbox(mailbox, redactor),
+        files=lambda files: _MaskingFiles(files, redactor),
     )
+
+
+@contextmanager
+def _mask_errors(redactor: TextRedactor) -> Iterator[None]:
+    try:
+        yield
+    except NodeError as error:
+        error.reword(redactor.redact_text(error.reason))
+        raise
 
 
 class _MaskingHttp(Http):
@@ -49,13 +62,10 @@ class _MaskingHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        try:
+        with _mask_errors(self._redactor):
             answer = await self._http.send(
                 method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
             )
-        except NodeError as error:
-            error.reword(self._redactor.redact_text(error.reason))
-            raise
         return replace(answer, redactors=(*answer.redactors, self._redactor))
 
     async def resolve(self, host: str) -> tuple[str, ...]:
@@ -71,19 +81,13 @@ class _MaskingCommands(Commands):
         self._redactor = redactor
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        try:
+        with _mask_errors(self._redactor):
             return self._redactor.redact_text(await self._commands.run(command, values, node=node))
-        except NodeError as error:
-            error.reword(self._redactor.redact_text(error.reason))
-            raise
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         # The output itself is data, which is compared: only an error is masked.
-        try:
+        with _mask_errors(self._redactor):
             return await self._commands.read(command, values, node=node)
-        except NodeError as error:
-            error.reword(self._redactor.redact_text(error.reason))
-            raise
 
 
 class _MaskingMailbox(Mailbox):
@@ -92,16 +96,37 @@ class _MaskingMailbox(Mailbox):
         self._redactor = redactor
 
     async def offer(self, draft: OfferDraft) -> str:
-        try:
+        with _mask_errors(self._redactor):
             return self._redactor.redact_text(await self._mailbox.offer(draft))
-        except NodeError as error:
-            error.reword(self._redactor.redact_text(error.reason))
-            raise
 
     async def read_mail(self, cluster: str, node: str) -> NodeMail:
-        try:
+        with _mask_errors(self._redactor):
             mail = await self._mailbox.read_mail(cluster, node)
-        except NodeError as error:
-            error.reword(self._redactor.redact_text(error.reason))
-            raise
         return replace(mail, redactors=(*mail.redactors, self._redactor))
+
+
+class _MaskingFiles(Files):
+    def __init__(self, files: Files, redactor: TextRedactor) -> None:
+        self._files = files
+        self._redactor = redactor
+
+    async def read(self, place: FilePlace) -> FileState:
+        # The content itself is data, which is compared: only an error is masked.
+        with _mask_errors(self._redactor):
+            return await self._files.read(place)
+
+    async def stage(self, place: FilePlace, content: bytes) -> str:
+        with _mask_errors(self._redactor):
+            return self._redactor.redact_text(await self._files.stage(place, content))
+
+    async def switch(self, place: FilePlace, *, before: str, after: str) -> str:
+        with _mask_errors(self._redactor):
+            return self._redactor.redact_text(await self._files.switch(place, before=before, after=after))
+
+    async def restore(self, place: FilePlace, *, before: str, after: str) -> str:
+        with _mask_errors(self._redactor):
+            return self._redactor.redact_text(await self._files.restore(place, before=before, after=after))
+
+    async def discard(self, place: FilePlace) -> str:
+        with _mask_errors(self._redactor):
+            return self._redactor.redact_text(await self._files.discard(place))

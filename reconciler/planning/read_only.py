@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import WriteRefused
 from reconciler.ports.transport import (
     Commands,
+    Files,
     Http,
     HttpAnswer,
     Mailbox,
@@ -30,6 +32,7 @@ def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | Re
         http=lambda http: _ReadingHttp(http, allowed),
         commands=lambda commands: _ReadingCommands(commands, named),
         mailbox=_ReadingMailbox,
+        files=_ReadingFiles,
     )
 
 
@@ -89,3 +92,27 @@ class _ReadingMailbox(Mailbox):
 
     async def read_mail(self, cluster: str, node: str) -> NodeMail:
         return await self._mailbox.read_mail(cluster, node)
+
+
+class _ReadingFiles(Files):
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def read(self, place: FilePlace) -> FileState:
+        return await self._files.read(place)
+
+    async def stage(self, place: FilePlace, content: bytes) -> str:  # noqa: ARG002
+        raise _refuse_writing(place)
+
+    async def switch(self, place: FilePlace, *, before: str, after: str) -> str:  # noqa: ARG002
+        raise _refuse_writing(place)
+
+    async def restore(self, place: FilePlace, *, before: str, after: str) -> str:  # noqa: ARG002
+        raise _refuse_writing(place)
+
+    async def discard(self, place: FilePlace) -> str:
+        raise _refuse_writing(place)
+
+
+def _refuse_writing(place: FilePlace) -> WriteRefused:
+    return WriteRefused(f"{place.node}: only reading is allowed here; the file {place.entry} was not changed")

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol
 from urllib.parse import urlsplit
 
+from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.errors import MissingTransport
 from reconciler.text.one_line import make_one_line
@@ -28,6 +29,9 @@ class TransportKind(StrEnum):
 
     COMMAND = "command"
     """Commands of the host configuration."""
+
+    FILE = "file"
+    """Files of the host configuration."""
 
     MAILBOX = "mailbox"
     """For nodes that poll: writing is an offer, reading gives the last report."""
@@ -157,6 +161,77 @@ class Commands(Transport, ABC):
         Raises:
             NodeRefused: unknown command, or it cannot be started.
             NodeUnreachable: it failed, did not end in time, or wrote too much.
+        """
+
+
+class Files(Transport, ABC):
+    """Files on this host or on nodes: the driver gives a name and content, the host configuration the path.
+
+    A new content is first staged: written aside and checked. A switch then puts it in place in one moment,
+    and leaves the former content as a backup. The file itself is whole at every moment, and every call that
+    was not answered is settled by a reading. The digests are those of `FileState`.
+    """
+
+    @abstractmethod
+    async def read(self, place: FilePlace) -> FileState:
+        """What a file is now.
+
+        Raises:
+            NodeRefused: the host has no such entry, or the file is of a kind that is never read or written.
+            NodeUnauthorized: this host has no permission.
+            NodeUnreachable: it could not be read to its end.
+        """
+
+    @abstractmethod
+    async def stage(self, place: FilePlace, content: bytes) -> str:
+        """Write a content aside and run the check of the entry on it; gives a text for the journal.
+
+        Owner, mode and access rights are those of the current file. What was staged before is replaced.
+
+        Raises:
+            NodeRefused: the check refused the content, or it cannot be written; nothing is staged.
+            NodeUnauthorized: this host has no permission.
+            NodeUnreachable: it did not end; whether the content is staged is unknown.
+        """
+
+    @abstractmethod
+    async def switch(self, place: FilePlace, *, before: str, after: str) -> str:
+        """Put the staged content in the place of the file; gives a text for the journal.
+
+        Args:
+            place: the file.
+            before: digest that the file must have; it becomes the backup.
+            after: digest that the staged content must have.
+
+        Raises:
+            NodeRefused: one of the two digests is another one, or the file cannot be replaced.
+            NodeUnauthorized: this host has no permission.
+            NodeUnreachable: it did not end; whether the file was replaced is unknown.
+        """
+
+    @abstractmethod
+    async def restore(self, place: FilePlace, *, before: str, after: str) -> str:
+        """Take a switch back: the backup becomes the file again; gives a text for the journal.
+
+        Args:
+            place: the file.
+            before: digest that the file must have.
+            after: digest that the backup must have; `NO_FILE` to remove a file that was not there before.
+
+        Raises:
+            NodeRefused: one of the two digests is another one, or the file cannot be replaced.
+            NodeUnauthorized: this host has no permission.
+            NodeUnreachable: it did not end; whether the file was replaced is unknown.
+        """
+
+    @abstractmethod
+    async def discard(self, place: FilePlace) -> str:
+        """Remove what is staged or left over, not the backup; gives a text for the journal.
+
+        Raises:
+            NodeRefused: it cannot be removed.
+            NodeUnauthorized: this host has no permission.
+            NodeUnreachable: it did not end; whether something is left is unknown.
         """
 
 
@@ -299,6 +374,17 @@ class _Missing(Http, Commands, Mailbox):
     send = run = read = offer = read_mail = _refuse
 
 
+class _MissingFiles(Files):
+    """Files that this host does not reach; every call raises `MissingTransport`."""
+
+    is_available = False
+
+    async def _refuse(self, place: FilePlace, *_: Any, **__: Any) -> NoReturn:
+        raise MissingTransport(place.node, TransportKind.FILE)
+
+    read = stage = switch = restore = discard = _refuse
+
+
 @dataclass(frozen=True, slots=True)
 class Transports:
     """The transports of this host; a missing one raises `MissingTransport` when used."""
@@ -306,6 +392,7 @@ class Transports:
     http: Http = field(default_factory=partial(_Missing, TransportKind.HTTP))
     commands: Commands = field(default_factory=partial(_Missing, TransportKind.COMMAND))
     mailbox: Mailbox = field(default_factory=partial(_Missing, TransportKind.MAILBOX))
+    files: Files = field(default_factory=_MissingFiles)
 
     def refuse_missing(self, needed: Iterable[TransportKind], subject: str) -> None:
         """Check that every needed transport is there.
@@ -321,6 +408,7 @@ class Transports:
             TransportKind.HTTP: self.http,
             TransportKind.COMMAND: self.commands,
             TransportKind.MAILBOX: self.mailbox,
+            TransportKind.FILE: self.files,
         }
         for kind in sorted(needed):
             if not ways[kind].is_available:
@@ -332,12 +420,14 @@ class Transports:
         http: Callable[[Http], Http],
         commands: Callable[[Commands], Commands],
         mailbox: Callable[[Mailbox], Mailbox],
+        files: Callable[[Files], Files],
     ) -> Transports:
         """Every available transport, wrapped; each kind is a required argument: none can be forgotten."""
         return Transports(
             http=http(self.http) if self.http.is_available else self.http,
             commands=commands(self.commands) if self.commands.is_available else self.commands,
             mailbox=mailbox(self.mailbox) if self.mailbox.is_available else self.mailbox,
+            files=files(self.files) if self.files.is_available else self.files,
         )
 
 

@@ -11,6 +11,7 @@ from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, 
 from support.offers import make_draft
 
 from reconciler.core.diff import Change, Op
+from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import NodeReport, Observed, Present, ReportKind
 from reconciler.core.outcome import State
@@ -23,7 +24,16 @@ from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import withhold_steps
 from reconciler.ports.answer_text import describe_answer
 from reconciler.ports.driver import Capabilities
-from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, MailItem, NodeMail, Transports
+from reconciler.ports.transport import (
+    Commands,
+    Files,
+    Http,
+    HttpAnswer,
+    Mailbox,
+    MailItem,
+    NodeMail,
+    Transports,
+)
 from reconciler.rollout.step_executor import ExecutionContext, run_step_masked, skip_step
 from reconciler.rollout.stored_reports import StoredReports
 from reconciler.secrets.redaction import Redactor
@@ -124,6 +134,48 @@ class Echo(Http, Commands, Mailbox):
     async def read_mail(self, *_):
         await self.run()
         return NodeMail(content=MailItem(self.text.encode(), 0.0))
+
+
+class EchoFiles(Files):
+    """Files of such a node."""
+
+    def __init__(self, echo):
+        self.echo = echo
+
+    async def read(self, place):
+        return FileState((await self.echo.run()).encode())
+
+    async def stage(self, place, content):
+        return await self.echo.run()
+
+    async def switch(self, place, *, before, after):
+        return await self.echo.run()
+
+    async def restore(self, place, *, before, after):
+        return await self.echo.run()
+
+    async def discard(self, place):
+        return await self.echo.run()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_files_mask_what_is_told_and_leave_the_content_unchanged(fails):
+    echo = Echo("it has clear-text-of-A", fails)
+    files = mask_transports(Transports(files=EchoFiles(echo)), Redactor(["clear-text-of-A"])).files
+    place = FilePlace("conf", "n")
+    calls = [
+        files.stage(place, b""),
+        files.switch(place, before="", after=""),
+        files.restore(place, before="", after=""),
+        files.discard(place),
+        files.read(place),
+    ]
+    told = [f"it has {MASK}"] * 4
+    if fails:
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert [str(error) for error in errors] == [f"n: {text}" for text in [*told, told[0]]]
+        return
+    assert await asyncio.gather(*calls) == [*told, FileState(b"it has clear-text-of-A")]
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -10,6 +10,7 @@ from support.driver import FakeDriver, World, cluster, fleet
 from support.offers import make_draft
 
 import reconciler
+from reconciler.core.file_state import FilePlace, FileState
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import MissingTransport, WriteRefused
 from reconciler.fault_trials.clock import SkippingLoop, count_calls, run_skipping_waits
@@ -18,6 +19,7 @@ from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Capabilities
 from reconciler.ports.transport import (
     Commands,
+    Files,
     Http,
     HttpAnswer,
     Mailbox,
@@ -26,6 +28,8 @@ from reconciler.ports.transport import (
     Transports,
 )
 from reconciler.transports.bundle import open_transports
+
+PLACE = FilePlace("conf", "n")
 
 CARRIERS = {
     *("socket", "ssl", "http.client", "urllib.request", "httpx", "aiohttp", "subprocess", "os"),
@@ -70,6 +74,43 @@ class Recording(Http, Commands, Mailbox):
     async def read_mail(self, cluster, node):
         self.note(f"read mail of {cluster}/{node}")
         return NodeMail()
+
+
+class RecordingFiles(Files):
+    """Files; keeps what travels, beside another recording."""
+
+    def __init__(self, below: Recording) -> None:
+        self.below = below
+
+    async def read(self, place):
+        self.below.note(f"read {place.entry}")
+        return FileState(None)
+
+    async def stage(self, place, content):
+        self.below.note(f"stage {place.entry}")
+        return "aside"
+
+    async def switch(self, place, *, before, after):
+        self.below.note(f"switch {place.entry}")
+        return "in place"
+
+    async def restore(self, place, *, before, after):
+        self.below.note(f"restore {place.entry}")
+        return "as before"
+
+    async def discard(self, place):
+        self.below.note(f"discard {place.entry}")
+        return "gone"
+
+
+def change_file(files: Files):
+    """Every call that writes, by name, as something to await."""
+    return {
+        "stage": lambda: files.stage(PLACE, b"x"),
+        "switch": lambda: files.switch(PLACE, before="a", after="b"),
+        "restore": lambda: files.restore(PLACE, before="a", after="b"),
+        "discard": lambda: files.discard(PLACE),
+    }
 
 
 def imported(module: Path) -> set[str]:
@@ -128,13 +169,16 @@ async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
         await Transports().mailbox.offer(make_draft("n"))
     with pytest.raises(MissingTransport):
         await Transports().mailbox.read_mail("c", "n")
+    for call in (lambda: Transports().files.read(PLACE), *change_file(Transports().files).values()):
+        with pytest.raises(MissingTransport, match=r"n: .*'file'"):
+            await call()
     with pytest.raises(MissingTransport):
         await restrict_to_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
 
 
 async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs():
     below = Recording()
-    transports = restrict_to_reading(Transports(below, below, below), ())
+    transports = restrict_to_reading(Transports(below, below, below, RecordingFiles(below)), ())
     assert transports.http.local_address("http://n/") == "198.51.100.1"
     assert await transports.http.resolve("n") == ("192.0.2.1",)
     with pytest.raises(WriteRefused, match="nothing was run"):
@@ -142,19 +186,30 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     with pytest.raises(WriteRefused, match="nothing was offered"):
         await transports.mailbox.offer(make_draft("n"))
     assert await transports.mailbox.read_mail("c", "n") == NodeMail()
-    assert below.sent == ["resolve n, 0 in flight", "read mail of c/n, 0 in flight"]
+    assert await transports.files.read(PLACE) == FileState(None)
+    for call in change_file(transports.files).values():
+        with pytest.raises(WriteRefused, match="the file conf was not changed"):
+            await call()
+    assert below.sent == [
+        "resolve n, 0 in flight",
+        "read mail of c/n, 0 in flight",
+        "read conf, 0 in flight",
+    ]
 
 
 def test_every_call_of_every_transport_is_counted():
     async def work():
         loop = asyncio.get_running_loop()
         below = Recording(loop)
-        transports = count_calls(Transports(below, below, below), loop)
+        transports = count_calls(Transports(below, below, below, RecordingFiles(below)), loop)
         await transports.http.send("GET", "http://n/", node="n", timeout=1)
         await transports.http.resolve("n")
         await transports.commands.run("stop", {}, node="n")
         await transports.mailbox.offer(make_draft("n"))
         await transports.mailbox.read_mail("c", "n")
+        await transports.files.read(PLACE)
+        for call in change_file(transports.files).values():
+            await call()
         assert loop._selector.calls == 0
         return below.sent
 
@@ -164,6 +219,8 @@ def test_every_call_of_every_transport_is_counted():
         "run stop, 1 in flight",
         "offer n, 1 in flight",
         "read mail of c/n, 1 in flight",
+        "read conf, 1 in flight",
+        *(f"{call} conf, 1 in flight" for call in ("stage", "switch", "restore", "discard")),
     ]
 
 

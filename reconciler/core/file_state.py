@@ -1,0 +1,52 @@
+"""A file of a node as data: which one, and what a reading shows of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+NO_FILE: Final = ""
+"""The digest of a file that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlace:
+    """A file of one node.
+
+    Args:
+        entry: name in `files` of the host configuration, which alone knows the path and the way to it.
+        node: name of the node.
+        host: of the node's endpoint, for an entry that is reached by the node's own host.
+    """
+
+    entry: str
+    node: str
+    host: str = ""
+
+
+def compute_file_digest(content: bytes | None) -> str:
+    """SHA-256 of a file's content in hexadecimal; `NO_FILE` if there is no file."""
+    return NO_FILE if content is None else hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a reading shows of a file.
+
+    Args:
+        content: None if the file does not exist.
+        staged: digest of the content that was written aside and checked; `NO_FILE` if there is none.
+        backup: digest of the content that the last switch replaced; `NO_FILE` if there is none.
+        leftover: whether something that was not finished, and so not checked, lies beside it.
+    """
+
+    content: bytes | None = field(repr=False)
+    staged: str = NO_FILE
+    backup: str = NO_FILE
+    leftover: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content."""
+        return compute_file_digest(self.content)
