@@ -10,7 +10,7 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import MergeBase, PriorRevisions
 from reconciler.core.revision import Ancestry
-from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class ClusterMemory:
         references: places in its settings where what was applied referred to secrets.
         kind: the product of its nodes; empty if it is not known.
         former_names: its earlier names, the latest last.
+        pending_return: what is still to do for the offers of a failed wave; None for nothing.
     """
 
     nodes: int = 0
@@ -89,6 +90,7 @@ class ClusterMemory:
     content: str = ""
     kind: str = ""
     former_names: tuple[str, ...] = ()
+    pending_return: PendingReturn | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, StrictModel
+from reconciler.core.plan import Revision
 
 
 class MetricGate(StrictModel):
@@ -195,4 +196,37 @@ def load_progress(text: str) -> RolloutProgress | None:
         lists["approved"] = tuple(map(str, value.get("approved", ())))
         return RolloutProgress(**{**value, **lists})
     except (ValueError, TypeError, KeyError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingReturn:
+    """What is still to do for the offers of a failed wave; stored together with its rejection.
+
+    Args:
+        run: that rejected the revision.
+        revision: that was rejected.
+        offers: node -> ids of the wave's offers to it, taken or not.
+        goes_back: whether nodes that took their offer are offered what they had before; otherwise offers that
+            were not taken are withdrawn, and that is all.
+    """
+
+    run: str
+    revision: Revision
+    offers: Mapping[str, tuple[str, ...]]
+    goes_back: bool = False
+
+    def plain(self) -> str:
+        """The fact's text."""
+        value = {one.name: getattr(self, one.name) for one in fields(self)}
+        return json.dumps({**value, "revision": self.revision.plain()}, sort_keys=True)
+
+
+def load_return(text: str) -> PendingReturn | None:
+    """What is to do by a fact; None if this version cannot read it."""
+    try:
+        value = json.loads(text)
+        offers = {str(node): tuple(map(str, ids)) for node, ids in value["offers"].items()}
+        return PendingReturn(**{**value, "offers": offers, "revision": Revision(**value["revision"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -412,6 +412,17 @@ class Driver(ABC, Generic[D, S]):
         """
         return None
 
+    def rebuild_offer(self, desired: D, offered: OfferedContent) -> Step | None:
+        """The step of an offer as this version makes it, from the offer alone; None where that is impossible.
+
+        Nodes go back from offers of earlier runs, which other versions of this program may have planned.
+
+        Args:
+            desired: the desired state of the cluster now; the node may be left out of it.
+            offered: the offer, which the node has taken.
+        """
+        return None
+
     def undo_part(
         self, step: Step, observed: Observed[S], payloads: Mapping[str, Payload], shown: Observed[S]
     ) -> Undo | None:

@@ -20,7 +20,7 @@ from reconciler.core.fleet_matching import FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
-from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.text.one_line import bound_sentence
 
@@ -473,8 +473,27 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
     async def resume(self, cluster: str, by: Actor) -> None:
         """End the suspension of a cluster, or of all clusters."""
 
-    async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
-        """Record that a revision must not be applied again in a cluster, and whether its rollout ends."""
+    async def reject(
+        self,
+        cluster: str,
+        revision: Revision,
+        reason: str,
+        *,
+        ends_rollout: bool,
+        pending: PendingReturn | None = None,
+    ) -> None:
+        """Record that a revision must not be applied again in a cluster.
+
+        Args:
+            cluster: its name.
+            revision: that failed there.
+            reason: why.
+            ends_rollout: whether its rollout ends.
+            pending: what is to do for the offers of its wave; None leaves what an earlier wave left to do.
+        """
+
+    async def store_return(self, cluster: str, pending: PendingReturn | None) -> None:
+        """Record what is still to do for the offers of a failed wave; None if all is done."""
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -41,6 +41,7 @@ from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
 from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
 from reconciler.rollout.stored_reports import StoredReports
+from reconciler.rollout.wave_return import finish_return
 from reconciler.rollout.wave_runner import WaveRunner
 
 
@@ -109,6 +110,7 @@ async def run_apply_pass(
     # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
     if not plan_result.is_refused:
         await withdraw_superseded(plan_result, journal)
+    returned = await _finish_returns(plan_result, drivers, own_transports, listener, run_context)
     released, refusals = plan_result.select_released(), run_context.refusals
     if plan_result.is_refused or (plan_result.violations and released.plan.is_empty):
         if refusals.is_new(plan_result):
@@ -129,7 +131,48 @@ async def run_apply_pass(
         idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()
         await _record_facts(plan_result, report, journal)
-        return replace(report, findings=(*report.findings, *await message_sender.finish(stop)))
+        findings = (*returned, *report.findings, *await message_sender.finish(stop))
+        return replace(report, findings=findings)
+
+
+async def _finish_returns(
+    plan_result: PlanResult,
+    drivers: Drivers,
+    transports: RunTransports,
+    listener: PassListener,
+    run_context: RunContext,
+) -> tuple[Diagnostic, ...]:
+    """Finish going back from failed waves, in clusters that no other run holds."""
+    journal = transports.store
+    # Whatever the plan is: its revision may be the rejected one, which is refused from now on.
+    findings: list[Diagnostic] = []
+    for guard_context in plan_result.guard_contexts:
+        plan, pending = guard_context.plan, guard_context.cluster_memory.pending_return
+        if pending is None:
+            continue
+        log = RunLog(
+            journal,
+            pending.run,
+            pending.revision,
+            has_sink=plan_result.fleet.feedback is not None,
+            clock=run_context.clock,
+            listener=listener,
+            actor=run_context.actor,
+        )
+        context = ExecutionContext(
+            drivers[plan.kind],
+            transports.for_reading(),
+            plan.payloads,
+            log,
+            asyncio.Event(),
+            run_context.clock,
+            for_run=transports.for_run,
+        )
+        with suppress(ClusterBusy):
+            async with journal.lock(plan.cluster):
+                overrides = plan_result.fleet.overrides
+                findings += await finish_return(guard_context, context, log, overrides)
+    return tuple(findings)
 
 
 async def _rename_clusters(

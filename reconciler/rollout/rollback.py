@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -11,7 +10,6 @@ from typing import Any, Final
 from reconciler import __version__
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
-from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import Payload, Plan, Step
 from reconciler.core.step_status import StepStatus
@@ -20,7 +18,6 @@ from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.driver import Driver
 from reconciler.ports.store import StepEnd
 from reconciler.ports.transport import OfferedContent
-from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import judge_step
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import ExecutionContext, run_step
@@ -42,48 +39,11 @@ TRIGGER = "undo"
 """The trigger of such a run, in the history."""
 
 
-@dataclass(frozen=True, slots=True)
-class OfferedStep:
-    """A step of a wave that made an offer.
+TakenOffer = tuple[Step | None, OfferedContent]
+"""The step of an offer that its node has taken, and the offer; no step if this version cannot make one."""
 
-    Args:
-        run: that made it.
-        state: of the step now; None if the run was killed before its outcome.
-    """
-
-    run: str
-    step: Step
-    state: State | None
-
-
-TakenOffer = tuple[OfferedStep, OfferedContent | None]
-"""An offer that its node has taken; without the content if it is not known any more."""
-
-
-async def withdraw_wave(offers: Sequence[OfferedStep], log: RunLog) -> list[TakenOffer]:
-    """Withdraw the offers of a failed wave that no node has taken, and end their steps; gives the others."""
-    if not offers:
-        return []
-    cluster, nodes = offers[0].step.cluster, sorted({one.step.node for one in offers})
-    # First withdrawn, then read: whatever a node has not taken until now, it cannot take any more.
-    await log.store.withdraw(cluster, nodes, OfferFeed.SETTING)
-    mail = await log.store.mail(cluster, nodes)
-    taken: list[TakenOffer] = []
-    ends: dict[str, list[StepEnd]] = defaultdict(list)
-    for one in offers:
-        own = find_own_offer(mail[one.step.node], one.run, one.step.id)
-        if own is not None and own.offer.taken is None:
-            if one.state is None or one.state in OPEN:
-                why = "the offer was withdrawn before its node took it: its wave failed"
-                ends[one.run].append(StepEnd(Outcome(one.step, State.SKIPPED, why)))
-        else:
-            taken.append((one, own))
-    for run, endings in ends.items():
-        if run == log.run:
-            await log.record_outcomes(endings)
-        else:
-            await log.store.record_outcomes(run, endings)
-    return taken
+UNDO: Final = "/undo"
+"""End of the id of a step that undoes another one; it follows that one's id."""
 
 
 @dataclass(slots=True)
@@ -98,11 +58,13 @@ class _UndoPlan:
 
     offers: set[str] = field(default_factory=set)
 
-    def add_offer(self, step: Step, offered: OfferedContent | None) -> None:
+    def add_offer(self, step: Step | None, offered: OfferedContent) -> None:
         """Add the offer of what a node had before, or a finding if that is not known."""
-        undo = self.driver.undo_offer(step, offered) if offered is not None else None
-        if undo is None:
-            self.findings.append(_report_not_undone(step, "what the node had before the offer is not known"))
+        undo = self.driver.undo_offer(step, offered) if step is not None else None
+        if step is None or undo is None:
+            why = "what the node had before the offer is not known"
+            offer = offered.offer
+            self.findings.append(_report_not_undone(offer.step, f"{offer.cluster}/{offer.node}", why))
             return
         inverse, inverse_payloads = undo
         lasts = max(inverse.in_flight, LASTS)
@@ -125,7 +87,7 @@ class _UndoPlan:
         else:
             undo = self.driver.undo_part(step, observed, payloads, shown)
         if undo is None:
-            self.findings.append(_report_not_undone(step, why))
+            self.findings.append(_report_step_not_undone(step, why))
             return
         inverse, inverse_payloads = undo
         added = {one.id for one in self.steps}
@@ -141,8 +103,8 @@ class FailedWave:
     Args:
         outcomes: of the wave's steps in this run, in the plan's order.
         earlier: steps that an earlier run performed: their nodes' previous content is not known.
-        taken: offers that their nodes have taken, by this run or an earlier one. Going back is an offer too:
-            the store has what each node had before.
+        taken: offers that their nodes have taken and that have to be taken back, of whatever run: the store
+            has what each node had before.
     """
 
     outcomes: Sequence[Outcome]
@@ -174,13 +136,11 @@ async def undo_wave(
     for outcome in reversed(wave.outcomes):
         if outcome.sent and not outcome.step.arguments.is_offer:
             await _plan_undo(outcome, steps, undo, context)
-    for one, offered in reversed(wave.taken):
-        # A node that failed to load it still has what it had before.
-        if one.state is not State.FAILED or await _has_changed(one.step, context):
-            undo.add_offer(one.step, offered)
+    for own_step, offered in reversed(wave.taken):
+        undo.add_offer(own_step, offered)
     not_stored = "an earlier run sent it, and the previous content of the node is not stored"
     undo.findings += [
-        _report_not_undone(step, not_stored) for step in wave.earlier if not step.arguments.is_offer
+        _report_step_not_undone(step, not_stored) for step in wave.earlier if not step.arguments.is_offer
     ]
     if undo.steps:
         own = await _run_undo(undo, context, log)
@@ -191,9 +151,10 @@ async def undo_wave(
                 before, reason = log.outcomes[step.id], f"its wave failed its gates; run {own.run} undid it"
                 undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
             elif ended is not None:
-                undo.findings.append(_report_not_undone(step, ended.reason))
+                undo.findings.append(_report_step_not_undone(step, ended.reason))
         await log.record_outcomes(undone)
-        undo.findings += _report_offers([one.step for one, _ in wave.taken], own, guard_context.plan.cluster)
+        offers = [step for step, _ in wave.taken if step is not None]
+        undo.findings += _report_offers(offers, own, guard_context.plan.cluster)
     return tuple(undo.findings)
 
 
@@ -233,19 +194,11 @@ def _report_offers(steps: Sequence[Step], undoing: RunLog, cluster: str) -> Iter
         if ended.state is State.OFFERED:
             offered.append(step.node)
         else:
-            yield _report_not_undone(step, ended.reason)
+            yield _report_step_not_undone(step, ended.reason)
     if offered:
         names = join_some(sorted(offered), _NAMED)
         words = f"run {undoing.run} offers {len(offered)} nodes what they had before ({names})"
         yield Diagnostic(Severity.NOTE, OFFERED_BACK, words, target=cluster)
-
-
-async def _has_changed(step: Step, context: ExecutionContext) -> bool:
-    """Whether a node shows something else than before a step."""
-    seen = await context.driver.observe_step(
-        step, restrict_to_reading(context.transports, context.driver.reads)
-    )
-    return judge_step(step, context.driver, seen).status in {StepStatus.DONE, StepStatus.CHANGED}
 
 
 async def _plan_undo(
@@ -282,18 +235,22 @@ async def _plan_undo(
             undo.add(step, steps, f"{verdict.reason}; {why}", seen)
         case StepStatus.UNKNOWN:
             inconclusive = f"the node's answer is not conclusive: {verdict.reason}"
-            undo.findings.append(_report_not_undone(step, inconclusive))
+            undo.findings.append(_report_step_not_undone(step, inconclusive))
 
 
 def _get_id(step: Step) -> str:
-    return f"{step.id}/undo"
+    return f"{step.id}{UNDO}"
 
 
-def _report_not_undone(step: Step, why: str) -> Diagnostic:
+def _report_step_not_undone(step: Step, why: str) -> Diagnostic:
+    return _report_not_undone(step.id, f"{step.cluster}/{step.node}", why)
+
+
+def _report_not_undone(step: str, target: str, why: str) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         "not-undone",
-        f"{step.id} was not undone: {why}",
+        f"{step} was not undone: {why}",
         "check the node, then revert the commit or undo the step by hand",
-        target=f"{step.cluster}/{step.node}",
+        target=target,
     )

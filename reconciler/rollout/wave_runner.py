@@ -10,11 +10,10 @@ from functools import partial
 from reconciler import __version__
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import apply_overrides, run_guards
-from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, SUCCESSES, State
 from reconciler.core.plan import Step
 from reconciler.core.policy import Override
-from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.core.wave_state import WAVE_WAITS, WaveState
 from reconciler.core.waves import group_by_wave
@@ -24,10 +23,11 @@ from reconciler.guards.change_control import find_steps_to_approve, find_tempora
 from reconciler.ports.store import RunRecord
 from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
-from reconciler.rollout.rollback import FailedWave, OfferedStep, undo_wave, withdraw_wave
+from reconciler.rollout.rollback import FailedWave, undo_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import STOPPED, run_step
 from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.rollout.wave_return import find_wave_offers, narrow_return, withdraw_wave
 from reconciler.text.one_line import join_some
 
 _NAMED = 3
@@ -152,25 +152,6 @@ class WaveRunner:
                     with suppress(UnreadableArguments):  # as if the history no longer had it
                         found[step.id] = self.gate_keeper.context.driver.load_step(step)
         return list(found.values())
-
-    async def _list_offers(self, steps: Sequence[Step]) -> list[OfferedStep]:
-        """The offers of the open wave, by this run and earlier ones; of each step the newest one."""
-        if not self.gate_keeper.guard_context.polling:
-            return []
-        found: dict[str, OfferedStep] = {}
-        for record in await self._read_records():
-            for entry in record.entries:
-                step = entry.step
-                if step.id not in self._progress.wave or entry.intended is None:
-                    continue
-                with suppress(UnreadableArguments):  # as if the history no longer had it
-                    step = self.gate_keeper.context.driver.load_step(step)
-                    found[step.id] = OfferedStep(record.summary.id, step, entry.state)
-        for step in steps:
-            outcome = self.log.outcomes.get(step.id)
-            if outcome is not None and outcome.sent:
-                found[step.id] = OfferedStep(self.log.run, step, outcome.state)
-        return [one for one in found.values() if one.step.arguments.is_offer]
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         context = self.gate_keeper.context
@@ -302,11 +283,12 @@ class WaveRunner:
         bad = result.status is GateStatus.BAD
         failed = "failed its gates" if bad else "has no clear gate result"
         why = f"wave {number} {failed}: {result.reason}"
-        offers = await self._list_offers(steps)
-        nodes = sorted(self._progress.nodes) if self.gate_keeper.guard_context.polling else []
+        goes_back = bad and self.gate_keeper.rollout.on_failure == "return"
+        pending = await self._plan_return(goes_back=goes_back)
         self._progress = replace(self._progress, wave=(), runs=())
-        # Stored before anything is undone: after a kill, the next run must not apply the revision again.
-        await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole)
+        # Stored before anything is undone: after a kill, the next run must not apply the revision again, and
+        # has to finish what is to do for the offers.
+        await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole, pending=pending)
         self._findings.append(
             Diagnostic(
                 Severity.ERROR,
@@ -316,20 +298,29 @@ class WaveRunner:
                 target=plan.cluster,
             )
         )
-        # Whatever follows: what no node has taken yet must not be taken any more, also of offers whose runs
-        # are not known any more, or are those of another version.
-        if nodes:
-            await self.log.store.withdraw(plan.cluster, nodes, OfferFeed.SETTING)
-        taken = await withdraw_wave(offers, self.log)
-        if bad and self.gate_keeper.rollout.on_failure == "return":
+        context, guard_context = self.gate_keeper.context, self.gate_keeper.guard_context
+        # Whatever follows: what no node has taken yet must not be taken any more.
+        taken = await withdraw_wave(pending, guard_context, context, self.log) if pending else []
+        if goes_back:
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
-            self._findings += await undo_wave(
-                FailedWave(wave, earlier, taken),
-                self.gate_keeper.guard_context,
-                self.gate_keeper.context,
-                self.log,
-            )
+            failed_wave = FailedWave(wave, earlier, taken)
+            self._findings += await undo_wave(failed_wave, guard_context, context, self.log)
+        if pending:
+            await narrow_return(pending, plan.cluster, self.log)
         return f"the rollout stops: {why}"
+
+    async def _plan_return(self, *, goes_back: bool) -> PendingReturn | None:
+        """What is to do for the offers of the open wave, and still is for those of an earlier one."""
+        case, progress, log = self.gate_keeper.guard_context, self._progress, self.log
+        if not case.polling:
+            return None
+        runs = {*progress.runs, log.run}
+        cluster, begun = case.plan.cluster, progress.begun
+        offers = await find_wave_offers(log.store, cluster, progress.nodes, runs, begun)
+        before = case.cluster_memory.pending_return
+        earlier = before.offers if before and before.goes_back == goes_back else {}
+        both = {node: (*earlier.get(node, ()), *offers.get(node, ())) for node in sorted({*earlier, *offers})}
+        return PendingReturn(log.run, log.revision, both, goes_back) if both else None
 
     def _report_waiting(self, number: int, what: str) -> str:
         """Why no further wave is started now, although nothing has failed."""

@@ -14,7 +14,7 @@ from reconciler.core.observation import (
     classify_by_age,
 )
 from reconciler.core.offers import OfferFeed, PollAnswer, decide_poll
-from reconciler.core.plan import Payload
+from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, StepAnswer
@@ -106,6 +106,28 @@ class Polled(FakeDriver):
         if "status" in message:
             return NodeReport(node, ReportKind.FEEDBACK, message["version"], message["status"])
         return None
+
+    def rebuild_offer(self, desired, offered):
+        value, offer = offered.parts[0].decode(), offered.offer
+        before = offered.former[0].decode()
+        digest = fingerprint([value, offer.id])
+        arguments = Offered(before=before, want=value, payload=digest, setting_version=value)
+        entry = desired.entry
+        return Step(
+            id=f"{entry.name}/{offer.node}/set",
+            cluster=entry.name,
+            node=offer.node,
+            action="set",
+            arguments=arguments,
+            reason="an earlier run offered it",
+            effect=Effect.NONE,
+            risk=Risk.LOW,
+            risk_reason="",
+            needs="",
+            inverse=Inverse("", "set"),
+            settle=30.0,
+            in_flight=LASTS,
+        )
 
     def undo_offer(self, step, offered):
         if not offered.former:

@@ -70,7 +70,7 @@ from reconciler.drivers.m2.schema import (
     NodeTarget,
 )
 from reconciler.drivers.m2.shared_contents import SharedContents
-from reconciler.drivers.m2.undo import undo_delivery, undo_offer, undo_partial_delivery
+from reconciler.drivers.m2.undo import rebuild_offer, undo_delivery, undo_offer, undo_partial_delivery
 from reconciler.errors import NodeUnreachable
 from reconciler.host.defect_capture import capture_defects
 from reconciler.ports.central_server import CentralServer
@@ -294,6 +294,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def undo_offer(self, step: Step, offered: OfferedContent) -> Undo | None:
         return undo_offer(step, offered)
+
+    def rebuild_offer(self, desired: M2Desired, offered: OfferedContent) -> Step | None:
+        return rebuild_offer(desired, offered)
 
     def undo_part(
         self,

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, read_json
-from reconciler.core.plan import Inverse, Payload, Step
+from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import Secret, find_secrets, mask
 from reconciler.drivers.m2.arguments import PART, OfferArguments, UploadArguments, read_delivery
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
@@ -19,7 +20,7 @@ from reconciler.drivers.m2.feed_rendering import carry_feeds
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
-from reconciler.drivers.m2.schema import LoadedSetting
+from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
 from reconciler.drivers.m2.setting.check import LIMITS
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.ports.transport import OfferedContent
@@ -93,6 +94,56 @@ def undo_delivery(
     return undo, {digest: Payload(document, resources)}
 
 
+def rebuild_offer(desired: M2Desired, offered: OfferedContent) -> Step | None:
+    """The step of an offer, from the offer alone; None where the node does not poll, or it has no package."""
+    entry, polling, node = desired.entry, desired.entry.polling, offered.offer.node
+    if polling is None:
+        return None
+    try:
+        package, former = read_package(offered.parts), read_package(offered.former)
+        document, earlier = read_json(package.setting(), LIMITS), read_json(former.setting(), LIMITS)
+        files = compute_digests(package.resources())
+    except (UnreadableParts, JsonError):
+        return None
+    if not (isinstance(document, Mapping) and isinstance(earlier, Mapping)):
+        return None
+    contents, id_ = ContentCache(), offered.offer.id
+    # Without any of the contents, whose secrets are not known as such after the pass; the id is random.
+    shown = {one: fingerprint([one, id_]) for one in ("before", "after")}
+    bases = next((one.bases for one in desired.targets if one.node == node), ())
+    arguments = OfferArguments(
+        bases=bases,
+        addresses=(urlsplit(bases[0]).hostname,) if bases else (),
+        before=contents.of(earlier).fingerprint,
+        after=contents.of(document).fingerprint,
+        restart=(),
+        resources=files,
+        setting_version=mask(hide_by_key("version", get_value(document, ("meta", "version")))),
+        timeout=entry.timeouts.read,
+        connect=entry.timeouts.connect,
+        shown={**shown, "resources": {path: fingerprint([path, id_]) for path in files}},
+        payload=fingerprint(["offer", id_]),
+        label=offered.offer.label,
+        period=polling.every,
+        fresh=polling.fresh_seconds,
+    )
+    return Step(
+        id=f"{entry.name}/{node}/offer",
+        cluster=entry.name,
+        node=node,
+        action="offer",
+        arguments=arguments,
+        reason="an earlier run offered it",
+        effect=Effect.HOT,
+        risk=Risk.LOW,
+        risk_reason="the node had this setting before",
+        needs="the node still shows the setting that it had before",
+        inverse=Inverse("offer the previous setting again", "offer"),
+        settle=entry.timeouts.settle,
+        in_flight=polling.overdue_seconds,
+    )
+
+
 def undo_offer(step: Step, offered: OfferedContent) -> tuple[Step, Mapping[str, Payload]] | None:
     """The offer of what a node had before another offer; None where that is not known."""
     given = read_delivery(step)
@@ -128,7 +179,12 @@ def _offer_again(
         setting_version=shown,
         returning=True,
         checkout=False,
-        shown={"before": plain["after"], "after": plain["before"], "resources": files},
+        shown={
+            "before": plain["after"],
+            "after": plain["before"],
+            # Not the digests of the files: which of them are encrypted in the source is not known any more.
+            "resources": {path: fingerprint([path, digest]) for path in files},
+        },
         payload=digest,
         # Only a stamp of this program stands for one content; a version of somebody's own may not.
         label=version if given.label and isinstance(version, str) and _STAMP.fullmatch(version) else "",

@@ -21,6 +21,7 @@ FORMER = "former"  # of a cluster: its earlier names, as JSON, the latest last
 APPLIED = "applied"  # of a cluster: the revision that was applied last, as JSON
 CONTENT = "content"  # of a cluster: keyed fingerprint of what was applied last
 ROLLOUT = "rollout"  # of a cluster: progress of its rollout, as JSON
+RETURN = "return"  # of a cluster: what is still to do for the offers of a failed wave, as JSON
 SUSPENDED = "suspended"  # of a cluster or the fleet: suspended by `reconcile suspend`
 ASKED = "asked"  # of a cluster: the plan that waited for an approval last
 APPROVED = "approved/"  # of the fleet, followed by a digest: a plan that may be applied

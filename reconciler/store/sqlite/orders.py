@@ -16,10 +16,19 @@ from reconciler.core.actor import Actor, load_actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
+from reconciler.core.rollout_rules import PendingReturn
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderRecord, Rejection
 from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.facts import APPROVED, ASKED, REJECTED, ROLLOUT, SUSPENDED, write_cluster_facts
+from reconciler.store.sqlite.facts import (
+    APPROVED,
+    ASKED,
+    REJECTED,
+    RETURN,
+    ROLLOUT,
+    SUSPENDED,
+    write_cluster_facts,
+)
 
 KEPT_ACTS = 10_000
 """Orders that the history keeps, the newest ones."""
@@ -38,12 +47,26 @@ def delete_suspension(tx: Transaction, cluster: str, by: Actor) -> None:
 
 
 def write_rejection(
-    tx: Transaction, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool
+    tx: Transaction,
+    cluster: str,
+    revision: Revision,
+    reason: str,
+    *,
+    ends_rollout: bool,
+    pending: PendingReturn | None = None,
 ) -> None:
-    """Reject a revision in a cluster."""
+    """Reject a revision in a cluster, with what is to do for the offers of its wave."""
     over = {ROLLOUT: ""} if ends_rollout else {}
+    # In the transaction of the rejection: nobody else would ever do it after a kill.
+    if pending is not None:
+        over |= {RETURN: pending.plain()}
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
     write_cluster_facts(tx, cluster, rejection | over)
+
+
+def write_return(tx: Transaction, cluster: str, pending: PendingReturn | None) -> None:
+    """Write what is still to do for the offers of a failed wave; None if all is done."""
+    write_cluster_facts(tx, cluster, {RETURN: pending.plain() if pending else ""})
 
 
 def write_rollback(

@@ -17,7 +17,7 @@ from reconciler.core.memory import FleetMemory
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation, OperationResult
 from reconciler.core.plan import Revision, Step
-from reconciler.core.rollout_rules import RolloutProgress
+from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
 from reconciler.ports.store import (
@@ -225,8 +225,21 @@ class SqliteStore:
     async def resume(self, cluster: str, by: Actor) -> None:
         await self._write(orders.delete_suspension, cluster, by)
 
-    async def reject(self, cluster: str, revision: Revision, reason: str, *, ends_rollout: bool) -> None:
-        await self._write_in_run(orders.write_rejection, cluster, revision, reason, ends_rollout=ends_rollout)
+    async def reject(
+        self,
+        cluster: str,
+        revision: Revision,
+        reason: str,
+        *,
+        ends_rollout: bool,
+        pending: PendingReturn | None = None,
+    ) -> None:
+        await self._write_in_run(
+            orders.write_rejection, cluster, revision, reason, ends_rollout=ends_rollout, pending=pending
+        )
+
+    async def store_return(self, cluster: str, pending: PendingReturn | None) -> None:
+        await self._write_in_run(orders.write_return, cluster, pending)
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str

@@ -416,6 +416,53 @@ async def test_going_back_is_an_offer_with_the_token_that_counts():
     assert features(now)["setting"]["feed"]["info"]["url"] == f"{SERVER}/{token('edge-01', 2)}/setting"
 
 
+async def test_an_offer_of_another_version_is_taken_back_as_one_of_this_version():
+    site = Site(resources={"a.pem": b"A"})
+    site.enrol(setting(functions={"x": 0}))
+    plan = await site.plan(setting(functions={"x": 0}), short="decade1")
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    site.mailbox.load("edge-01")
+    site.entry["resources"] = {"a.pem": b"B"}
+    document = setting(functions={"x": 1})
+    plan = await site.plan(document, short="decade2")
+    (step,) = plan.steps
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    mail = await site.mailbox.read_mail("edge", "edge-01")
+    offered, desired = mail.offers[0], site.desired(document, short="decade2")
+    rebuilt = DRIVER.rebuild_offer(DRIVER.exclude_nodes(desired, frozenset(ONE)), offered)
+    assert (rebuilt.id, rebuilt.action) == (step.id, step.action)
+    assert (rebuilt.arguments.before, rebuilt.arguments.after) == (
+        step.arguments.before,
+        step.arguments.after,
+    )
+    undo, payloads = DRIVER.undo_offer(rebuilt, offered)
+    same, others = DRIVER.undo_offer(step, offered)
+    assert list(payloads.values()) == list(others.values())
+    for name in ("before", "after", "resources", "label", "period", "fresh"):
+        assert getattr(undo.arguments, name) == getattr(same.arguments, name), name
+    shown = json.dumps([rebuilt.plain(), undo.plain()])
+    assert token("edge-01") not in shown
+    assert rebuilt.arguments.after not in shown
+    assert (await site.judge(rebuilt)).status is StepStatus.READY
+    site.mailbox.load("edge-01")
+    assert (await site.judge(rebuilt)).status is StepStatus.DONE
+
+
+async def test_an_offer_is_not_rebuilt_where_nodes_do_not_poll_any_more_or_its_contents_are_lost():
+    site = Site()
+    site.enrol(setting(functions={"x": 0}))
+    plan = await site.plan(setting(functions={"x": 1}), short="decade2")
+    await site.act(plan)
+    site.mailbox.poll("edge-01")
+    offered, desired = (await site.mailbox.read_mail("edge", "edge-01")).offers[0], site.desired()
+    assert DRIVER.rebuild_offer(desired, replace(offered, parts=())) is None
+    assert DRIVER.rebuild_offer(desired, replace(offered, former=())) is None
+    pushed = replace(desired, entry=desired.entry.model_copy(update={"poll": None, "deliver": "upload"}))
+    assert DRIVER.rebuild_offer(pushed, offered) is None
+
+
 async def test_files_that_change_alone_need_a_report_about_their_offer():
     site = Site(version=None, resources={"a.pem": b"A"})
     site.enrol()
