@@ -133,6 +133,26 @@ Span = Annotated[Number, BeforeValidator(_duration_to_seconds), _make_span_schem
 """A length of time: seconds as a number, or text such as `90s`, `30m`, `1h30m`, `2d`."""
 
 
+_SIZE = r"^([1-9][0-9]{0,8})(KiB|MiB|GiB)?$"
+_SIZE_UNITS = {None: 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def _size_to_bytes(value: Any) -> Any:
+    if isinstance(value, str):
+        if (found := re.fullmatch(_SIZE, value)) is None:
+            raise PydanticCustomError("size_form", "write a size as `64KiB`, `1MiB`, or as a number of bytes")
+        return int(found[1]) * _SIZE_UNITS[found[2]]
+    return value
+
+
+Size = Annotated[
+    Whole,
+    BeforeValidator(_size_to_bytes),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SIZE}]}),
+]
+"""A number of bytes, or text such as `64KiB` or `1MiB`."""
+
+
 def _require_positive(seconds: float) -> float:
     if seconds <= 0:
         raise ValueError("the duration must be more than 0 seconds")

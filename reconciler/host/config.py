@@ -15,15 +15,16 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    ValidationError,
     WithJsonSchema,
     create_model,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from reconciler.core.endpoint import LAST_PORT, SocketAddress
-from reconciler.core.fields import SomeTime, StrictModel
+from reconciler.core.fields import Flag, Size, SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
@@ -45,6 +46,10 @@ _OWN: Final = "RECONCILE_"
 _CIDR: Final = r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?"
 _SOCKET: Final = r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Za-z._\-]{1,253})):([0-9]{1,5})"
 _LONGEST: Final = 4096
+_FILE_LIMIT: Final = 1024 * 1024
+_FILE_MOST: Final = 64 * 1024 * 1024
+_MODE: Final = r"^0?[0-7]{3}$"
+_OWNER: Final = r"^[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63}(:[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63})?$"
 
 
 def _require_absolute(text: Any) -> Any:
@@ -115,6 +120,29 @@ SecretFolder = Annotated[
     WithJsonSchema({"anyOf": [_ABSOLUTE_SCHEMA, {"const": CREDENTIALS}]}),
 ]
 
+
+def _check_file_path(text: Any) -> Any:
+    path = _require_absolute(text)
+    if not isinstance(path, Path):
+        return path
+    if any(str(path) == place or str(path).startswith(f"{place}/") for place in NEVER):
+        raise PydanticCustomError("kernel_path", "files in /proc, /dev and /sys are never read or written")
+    if re.search(r"[{}]", str(path).replace("{node}", "")):
+        raise PydanticCustomError("path_placeholder", "the only placeholder of a path is {node}")
+    if path == Path("/") or str(text).endswith("/") or any(ord(mark) < ord(" ") for mark in str(path)):
+        raise PydanticCustomError("no_file", "the path must be that of a file, on one line")
+    return path
+
+
+FilePath = Annotated[
+    Path,
+    BeforeValidator(_check_file_path),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^/([^{}]|\{node\})*[^{}/]$|^/.*\{node\}$", "maxLength": _LONGEST}
+    ),
+]
+"""The path of a file that desired state may read and write by a name."""
+
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 GroupName = Annotated[str, Field(pattern=r"^[a-z_A-Z][a-z_A-Z0-9.\-]{0,63}$")]
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -176,6 +204,76 @@ class HostCommand(StrictModel):
         if "{" in run[0]:
             raise PydanticCustomError("own_program", "the program must not contain a placeholder")
         return run
+
+
+class HostFile(StrictModel):
+    """A file that a fleet file may name; desired state gives its content, never its path."""
+
+    path: FilePath = Field(
+        description="Absolute path. `{node}` is the node's name; nothing else of the fleet file is part of a "
+        "path.",
+        examples=["/etc/sora/sora.conf"],
+    )
+    ssh: CommandName | None = Field(
+        default=None,
+        description="Name in `ssh` of the way to the machine that has the file. Default: this machine.",
+        examples=["sora"],
+    )
+    sudo: Flag = Field(
+        default=False,
+        description="Read and write it with `sudo -n`.",
+    )
+    follow: Flag = Field(
+        default=False,
+        description="Whether `path` may be a symbolic link; then the file at its end is read and replaced, "
+        "and the link stays. Otherwise a link is refused: with sudo it could lead to any file.",
+    )
+    check: tuple[Argument, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Program and arguments that test new content before it is put in place; status 0 means "
+        "good. `{file}` is the content that is written aside, in the same folder. Default: no test.",
+        examples=[["/opt/sora/bin/sora", "check", "{file}"]],
+    )
+    reload: CommandName | None = Field(
+        default=None,
+        description="Name in `commands` of the command that makes a running product read the file again, for "
+        "products that can.",
+        examples=["reload-nginx"],
+    )
+    limit: Size = Field(
+        default=_FILE_LIMIT,
+        ge=1,
+        le=_FILE_MOST,
+        description="Largest size; a larger file is neither read nor written.",
+        examples=["1MiB"],
+    )
+    mode: Annotated[str, Field(pattern=_MODE)] = Field(
+        default="0600",
+        description="Permissions of a file that does not exist yet. An existing file keeps its own.",
+        examples=["0640"],
+    )
+    owner: Annotated[str, Field(pattern=_OWNER)] | None = Field(
+        default=None,
+        description="Owner, or owner and group, of a file that does not exist yet. Default: the user who "
+        "writes it.",
+        examples=["sora:sora"],
+    )
+    timeout: SomeTime = Field(
+        default=60.0, description="Time after which each program that reads, writes or tests it is killed."
+    )
+
+    @field_validator("check")
+    @classmethod
+    def _require_file(cls, check: tuple[str, ...]) -> tuple[str, ...]:
+        """Require that the check names the content that it tests, and a program of its own."""
+        if check and not any("{file}" in argument for argument in check[1:]):
+            raise PydanticCustomError("check_file", "one of its arguments must have the placeholder {file}")
+        if any(re.search(r"[{}]", argument.replace("{file}", "")) for argument in check) or (
+            check and "{" in check[0]
+        ):
+            raise PydanticCustomError("check_placeholder", "the only placeholder of its arguments is {file}")
+        return check
 
 
 class NodeServerRules(StrictModel):
@@ -288,6 +386,34 @@ class HostConfig(StrictModel):
         description="Programs that a fleet file may name, such as for Sora's `stop`.",
         examples=[{"stop-sora": {"run": ["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]}}],
     )
+
+    files: Mapping[CommandName, HostFile] = Field(
+        default_factory=dict,
+        description="Files of this machine or of nodes that a fleet file may name, such as a `sora.conf`.",
+        examples=[{"sora-conf": {"path": "/etc/sora/sora.conf", "ssh": "sora", "sudo": True}}],
+    )
+
+    @model_validator(mode="after")
+    def _require_named_entries(self) -> HostConfig:
+        """Require that what an entry names exists; the errors stand at the names."""
+        known = {"reload": self.commands, "ssh": getattr(self, "ssh", {})}
+        missing = [
+            InitErrorDetails(
+                type=PydanticCustomError(
+                    "unknown_entry",
+                    "`{section}` has no such entry",
+                    {"section": "commands" if key == "reload" else key},
+                ),
+                loc=("files", name, key),
+                input=named,
+            )
+            for name, file in self.files.items()
+            for key, entries in known.items()
+            if (named := getattr(file, key)) is not None and named not in entries
+        ]
+        if missing:
+            raise ValidationError.from_exception_data(type(self).__name__, missing)
+        return self
 
     def section(self, kind: str, model: type[S]) -> S:
         """The section of one product, or its defaults if the file has none.

@@ -58,6 +58,13 @@ which `ssh` gives its arguments. `{{` and `}}` are braces. The program itself ca
 A plan that needs a command which the host does not have is refused before anything is done
 (`unknown-command`). Without a host configuration, as in a pull request, a dry run does not check this.
 
+## Files
+
+A fleet file names an entry of `files` and gives data for its content. The entry has the path, the way to the
+machine, and the program that checks new content. So a commit can never choose which file is read or written:
+otherwise it could show `/etc/shadow` in a plan. Choose files whose content may be shown in plans, with
+secrets masked, in folders that only root can write.
+
 A command runs without a shell and in a session of its own. After its timeout it is killed with all processes
 that it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
 

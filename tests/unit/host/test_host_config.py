@@ -33,6 +33,20 @@ def test_a_whole_file_is_read():
     assert found.commands["stop-sora"].timeout == 120.0
 
 
+def test_a_file_entry_has_safe_defaults():
+    text = """
+commands: {reload-nginx: {run: [systemctl, reload, nginx]}}
+files:
+  upstream:
+    {path: "/etc/nginx/{node}.conf", reload: reload-nginx, check: [nginx, -t, -c, "{file}"], limit: 64KiB}
+"""
+    file = parse_config("host.yaml", text.encode()).files["upstream"]
+    assert file.path == Path("/etc/nginx/{node}.conf")
+    assert (file.limit, file.mode, file.owner, file.ssh) == (65_536, "0600", None, None)
+    assert not file.sudo
+    assert not file.follow
+
+
 @pytest.mark.parametrize("text", ["", "{}", "# nothing yet\n"])
 def test_an_empty_file_is_the_defaults(text):
     assert parse_config("host.yaml", text.encode()) == HostConfig()
@@ -59,6 +73,25 @@ def test_an_empty_file_is_the_defaults(text):
         ("sora: {api_paths: ['http://a/b?c']}", "host.yaml:1:20", "without query"),
         ("sora: {api_paths: [node1.example.com/api]}", "host.yaml:1:20", "https://"),
         ("signers: {allowed: /x}", "host.yaml:1:10", "required"),
+        ("files: {a: {path: etc/x}}", "host.yaml:1:19", "must begin with /"),
+        ("files: {a: {path: /a/../b}}", "host.yaml:1:19", "`..`"),
+        ("files: {a: {path: //dev/sda}}", "host.yaml:1:19", "/proc, /dev and /sys"),
+        ("files: {a: {path: /./sys/x}}", "host.yaml:1:19", "/proc, /dev and /sys"),
+        ("files: {a: {path: '/etc/{host}'}}", "host.yaml:1:19", "the only placeholder of a path is {node}"),
+        ("files: {a: {path: /etc/}}", "host.yaml:1:19", "that of a file"),
+        ("files: {a: {path: /}}", "host.yaml:1:19", "that of a file"),
+        ('files: {a: {path: "/etc/x\\ny"}}', "host.yaml:1:19", "on one line"),
+        ("files: {a: {path: /x, ssh: y}}", "host.yaml:1:28", "`ssh` has no such entry"),
+        ("files: {a: {path: /x, reload: y}}", "host.yaml:1:31", "`commands` has no such entry"),
+        ("files: {a: {path: /x, check: [a]}}", "host.yaml:1:30", "must have the placeholder {file}"),
+        ("files: {a: {path: /x, check: ['{file}', '{file}']}}", "host.yaml:1:30", "only placeholder"),
+        ("files: {a: {path: /x, check: [a, '{file}', '{node}']}}", "host.yaml:1:30", "only placeholder"),
+        ("files: {a: {path: /x, limit: 1MB}}", "host.yaml:1:30", "`64KiB`"),
+        ("files: {a: {path: /x, limit: 1GiB}}", "host.yaml:1:30", "at most"),
+        ("files: {a: {path: /x, limit: 0}}", "host.yaml:1:30", "at least 1"),
+        ("files: {a: {path: /x, mode: '4755'}}", "host.yaml:1:29", "form"),
+        ("files: {a: {path: /x, owner: 'a:b:c'}}", "host.yaml:1:30", "form"),
+        ("files: {'../x': {path: /x}}", "host.yaml:1:17", "form"),
         ("netwerks: []", "host.yaml:1:1", "networks"),
         ("- a", "host.yaml:1:1", "mapping"),
     ],
