@@ -29,7 +29,9 @@ HOST = SchemaTitle(
     beyond=(
         "a network begins with its first address",
         "a path has no `..`, and no secret folder lies in /proc, /dev or /sys",
-        "the program of a command has no placeholder",
+        "the program of a command has no placeholder, and `ssh` passes no variables on",
+        "a way of `ssh` has a key or an agent, and what `ssh` and `jump` name is an entry",
+        "a jump host has a fixed `host`, and does not lead back to the way that uses it",
         "a prefix of variables is not that of the program's own",
         "a duration is at most 366 days",
     ),

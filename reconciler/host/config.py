@@ -50,6 +50,9 @@ _FILE_LIMIT: Final = 1024 * 1024
 _FILE_MOST: Final = 64 * 1024 * 1024
 _MODE: Final = r"^0?[0-7]{3}$"
 _OWNER: Final = r"^[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63}(:[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63})?$"
+_CREDENTIAL: Final = r"^\$CREDENTIALS_DIRECTORY/[A-Za-z0-9_][A-Za-z0-9._\-]{0,254}$"
+_HOST_PATTERN: Final = r"^(?:\*\.)?[0-9A-Za-z_\-]+(?:\.[0-9A-Za-z_\-]+)*$"
+_SSH_HOST: Final = r"^(?:[0-9A-Za-z_.:\-]|\{node\}|\{host\}){1,253}$"
 
 
 def _require_absolute(text: Any) -> Any:
@@ -79,6 +82,10 @@ def _parse_socket_address(text: Any) -> Any:
         "socket_address",
         "an address to listen at must be written with its port, such as 0.0.0.0:8643 or [::]:8643",
     )
+
+
+def _is_credential(text: Any) -> bool:
+    return isinstance(text, str) and re.fullmatch(_CREDENTIAL, text) is not None
 
 
 def _refuse_kernel_folder(path: Path | str) -> Path | str:
@@ -143,10 +150,29 @@ FilePath = Annotated[
 ]
 """The path of a file that desired state may read and write by a name."""
 
+KeyFile = Annotated[
+    Path | Annotated[str, Field(pattern=_CREDENTIAL)],
+    BeforeValidator(lambda text: text if _is_credential(text) else _require_absolute(text)),
+    AfterValidator(_refuse_kernel_folder),
+    WithJsonSchema({"type": "string", "pattern": rf"^/|{_CREDENTIAL}", "maxLength": _LONGEST}),
+]
+"""A file with a key: an absolute path, or one in the credentials folder of the systemd unit."""
+
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+SshName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+SshHost = Annotated[str, Field(pattern=_SSH_HOST)]
+HostPattern = Annotated[str, Field(pattern=_HOST_PATTERN, max_length=253)]
+SshUser = Annotated[str, Field(pattern=r"^[a-z_A-Z][a-z_A-Z0-9.\-]{0,63}$")]
 GroupName = Annotated[str, Field(pattern=r"^[a-z_A-Z][a-z_A-Z0-9.\-]{0,63}$")]
 Argument = Annotated[str, Field(min_length=1, max_length=4096)]
 VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+_UNKNOWN_WAY: Final = PydanticCustomError("unknown_way", "it names no entry of `ssh`")
+_JUMP_CIRCLE: Final = PydanticCustomError("jump_circle", "its jump hosts lead back to it")
+_JUMP_HOST: Final = PydanticCustomError(
+    "jump_host", "the `host` of a jump host must be one fixed machine, without a placeholder"
+)
 
 
 class SecretSources(StrictModel):
@@ -179,6 +205,78 @@ class SigningRules(StrictModel):
     )
 
 
+class SshTimeouts(StrictModel):
+    """How long a way waits."""
+
+    connect: SomeTime = Field(default=10.0, description="For the TCP connection.")
+    login: SomeTime = Field(
+        default=30.0, description="For the exchange of keys and the login, after the connection."
+    )
+    alive: SomeTime = Field(
+        default=15.0,
+        description="Time between two signs of life of an open connection; after three without an answer it "
+        "counts as broken.",
+    )
+    idle: SomeTime = Field(
+        default=300.0,
+        description="How long an unused connection is kept for later commands, also of later passes.",
+    )
+
+
+class SshWay(StrictModel):
+    """A way to machines over SSH."""
+
+    host: SshHost = Field(
+        default="{host}",
+        description="Name or address of the machine. `{host}` is the node's own host, `{node}` its name; a "
+        "jump host has neither.",
+        examples=["{host}", "bastion.example.com"],
+    )
+    port: int = Field(default=22, ge=1, le=LAST_PORT, description="Port of its SSH server.")
+    user: SshUser = Field(description="User who logs in.", examples=["reconciler"])
+    keys: tuple[KeyFile, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Files of private keys without a password, tried in this order. A certificate is "
+        "in `NAME-cert.pub` next to it. `$CREDENTIALS_DIRECTORY/NAME` is a credential of the systemd unit.",
+        examples=[["/etc/reconciler/ssh/id_ed25519"]],
+    )
+    agent: Flag = Field(
+        default=False, description="Whether the keys of the agent at `SSH_AUTH_SOCK` are tried too."
+    )
+    known_hosts: AbsolutePath = Field(
+        description="File of the host keys that are accepted, as OpenSSH writes it; `@cert-authority` and "
+        "`@revoked` count. No other file of known hosts is read.",
+        examples=["/etc/reconciler/ssh/known_hosts"],
+    )
+    jump: SshName | None = Field(
+        default=None,
+        description="Another entry of `ssh` to go through, with its own user, keys and known hosts.",
+        examples=["bastion"],
+    )
+    names: tuple[HostPattern, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Behind a jump host, names resolve there, and their addresses cannot be compared with "
+        "`networks`. If that has entries, only addresses in them and names of this list are allowed.",
+        examples=[["*.sora.internal"]],
+    )
+    sudo: Flag = Field(default=False, description="Whether each program runs with `sudo -n` in front.")
+    connections: int = Field(
+        default=64,
+        ge=1,
+        le=1000,
+        description="Connections of this way that are open at once, unused ones included.",
+    )
+    timeouts: SshTimeouts = Field(default_factory=SshTimeouts, description="How long it waits.")
+
+    @model_validator(mode="after")
+    def _require_key(self) -> SshWay:
+        if not self.keys and not self.agent:
+            raise PydanticCustomError("no_key", "`keys` or `agent: true` is needed; nothing else logs in")
+        return self
+
+
 class HostCommand(StrictModel):
     """A program that a fleet file may name."""
 
@@ -187,15 +285,22 @@ class HostCommand(StrictModel):
         max_length=100,
         description="Program and arguments, without a shell. `{node}` is the node's name, `{host}` its host. "
         "Other `{key}` come from `arguments` of the fleet file. A value always stays one argument.",
-        examples=[["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]],
+        examples=[["systemctl", "stop", "sora"]],
     )
     timeout: SomeTime = Field(default=60.0, description="Time after which the program is killed.")
     variables: tuple[VariableName, ...] = Field(
         default=(),
         max_length=100,
-        description="Variables that the program gets in addition to PATH, HOME, USER, LANG and similar ones.",
+        description="Variables that the program gets in addition to PATH, HOME, USER, LANG and similar ones. "
+        "Only without `ssh`.",
         examples=[["SSH_AUTH_SOCK"]],
     )
+    ssh: SshName | None = Field(
+        default=None,
+        description="Entry of `ssh`: the program runs on the node's machine. Without it, on this machine.",
+        examples=["sora"],
+    )
+    sudo: Flag = Field(default=False, description="Whether the program runs with `sudo -n` in front.")
 
     @field_validator("run")
     @classmethod
@@ -204,6 +309,12 @@ class HostCommand(StrictModel):
         if "{" in run[0]:
             raise PydanticCustomError("own_program", "the program must not contain a placeholder")
         return run
+
+    @model_validator(mode="after")
+    def _refuse_variables(self) -> HostCommand:
+        if self.ssh and self.variables:
+            raise PydanticCustomError("far_variables", "`ssh` passes no `variables` on")
+        return self
 
 
 class HostFile(StrictModel):
@@ -384,8 +495,52 @@ class HostConfig(StrictModel):
     commands: Mapping[CommandName, HostCommand] = Field(
         default_factory=dict,
         description="Programs that a fleet file may name, such as for Sora's `stop`.",
-        examples=[{"stop-sora": {"run": ["ssh", "{host}", "sudo", "systemctl", "stop", "sora"]}}],
+        examples=[{"stop-sora": {"run": ["systemctl", "stop", "sora"], "ssh": "sora", "sudo": True}}],
     )
+    ssh: Mapping[SshName, SshWay] = Field(
+        default_factory=dict,
+        description="Ways to machines over SSH, which `commands` and other ways name.",
+        examples=[
+            {
+                "sora": {
+                    "user": "reconciler",
+                    "keys": ["/etc/reconciler/ssh/id_ed25519"],
+                    "known_hosts": "/etc/reconciler/ssh/known_hosts",
+                }
+            }
+        ],
+    )
+
+    @model_validator(mode="after")
+    def _check_ways(self) -> HostConfig:
+        """Check what entries name: an unknown way would otherwise be found only when a node needs it."""
+        wrong = [
+            _make_wrong_entry(_UNKNOWN_WAY, ("commands", name, "ssh"), command.ssh)
+            for name, command in self.commands.items()
+            if command.ssh is not None and command.ssh not in self.ssh
+        ]
+        for name, way in self.ssh.items():
+            if way.jump is None:
+                continue
+            place = ("ssh", name, "jump")
+            if way.jump not in self.ssh:
+                wrong.append(_make_wrong_entry(_UNKNOWN_WAY, place, way.jump))
+            elif name in self.list_jumps(name):
+                wrong.append(_make_wrong_entry(_JUMP_CIRCLE, place, way.jump))
+            elif "{" in self.ssh[way.jump].host:
+                wrong.append(_make_wrong_entry(_JUMP_HOST, place, way.jump))
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
+    def list_jumps(self, name: str) -> tuple[str, ...]:
+        """The entries of `ssh` that a way goes through, the one next to the machine first."""
+        found: dict[str, None] = {}
+        way = self.ssh.get(name)
+        while way is not None and way.jump is not None and way.jump not in found:
+            found[way.jump] = None
+            way = self.ssh.get(way.jump)
+        return tuple(found)
 
     files: Mapping[CommandName, HostFile] = Field(
         default_factory=dict,
@@ -396,7 +551,7 @@ class HostConfig(StrictModel):
     @model_validator(mode="after")
     def _require_named_entries(self) -> HostConfig:
         """Require that what an entry names exists; the errors stand at the names."""
-        known = {"reload": self.commands, "ssh": getattr(self, "ssh", {})}
+        known = {"reload": self.commands, "ssh": self.ssh}
         missing = [
             InitErrorDetails(
                 type=PydanticCustomError(
@@ -424,6 +579,10 @@ class HostConfig(StrictModel):
         """
         found = dict(self).get(kind)
         return found if isinstance(found, model) else model()
+
+
+def _make_wrong_entry(error: PydanticCustomError, place: tuple[str, ...], value: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=error, loc=place, input=value)
 
 
 def add_sections(sections: Mapping[str, tuple[str, type[StrictModel]]]) -> type[HostConfig]:

@@ -109,7 +109,9 @@ class CommandTransport(Commands):
             )
         try:
             arguments = fill_arguments(known.run, values)
-            machine = self._machines.find(None, values=values, variables=known.variables)
+            machine = self._machines.find(
+                known.ssh, sudo=known.sudo, values=values, variables=known.variables
+            )
             return await machine.run(arguments, seconds=known.timeout, limit=limit, tail=tail)
         except (BadCommand, ProgramMissing) as error:
             why = f"cannot run the command {command}: {error}"

@@ -93,6 +93,16 @@ def test_an_empty_file_is_the_defaults(text):
         ("files: {a: {path: /x, owner: 'a:b:c'}}", "host.yaml:1:30", "form"),
         ("files: {'../x': {path: /x}}", "host.yaml:1:17", "form"),
         ("netwerks: []", "host.yaml:1:1", "networks"),
+        ("commands: {x: {run: [a], ssh: far}}", "host.yaml:1:31", "no entry of `ssh`"),
+        ("ssh: {far: {user: u, known_hosts: /k}}", "host.yaml:1:12", "`keys` or `agent: true`"),
+        ("ssh: {far: {user: u, keys: [id], known_hosts: /k}}", "host.yaml:1:29", "must begin with /"),
+        ("ssh: {far: {user: u, keys: [/id]}}", "host.yaml:1:12", "known_hosts"),
+        ("ssh: {far: {user: u, agent: yes please, known_hosts: /k}}", "host.yaml:1:29", "`true` or `false`"),
+        ("ssh: {far: {user: u, agent: true, known_hosts: /k, jump: a}}", "host.yaml:1:58", "no entry"),
+        ("ssh: {far: {user: u, agent: true, known_hosts: /k, jump: far}}", "host.yaml:1:58", "lead back"),
+        ("ssh: {far: {user: '-oProxyCommand=x', agent: true, known_hosts: /k}}", "host.yaml:1:19", "form"),
+        ("ssh: {far: {user: u, agent: true, known_hosts: /k, host: '{port}'}}", "host.yaml:1:58", "form"),
+        ("ssh: {far: {user: u, keys: [/proc/x], known_hosts: /k}}", "host.yaml:1:29", "/proc"),
         ("- a", "host.yaml:1:1", "mapping"),
     ],
 )
@@ -103,3 +113,20 @@ def test_an_invalid_value_is_refused_with_its_position(text, place, words):
     found = [f"{problem.message} {problem.remedy}" for problem in caught.value.problems]
     assert len(found) == 1
     assert words in found[0]
+
+
+def test_a_jump_host_is_one_machine():
+    text = "ssh:\n" + "\n".join(
+        f"  {name}: {{user: u, agent: true, known_hosts: /k, {rest}}}"
+        for name, rest in {
+            "far": "jump: near",
+            "near": "host: near.example.com, jump: door",
+            "door": "host: door.example.com",
+            "loose": "jump: far",
+        }.items()
+    )
+    with pytest.raises(InputError, match=r"host.yaml:5:56.*one fixed machine"):
+        parse_config("host.yaml", text.encode())
+    found = parse_config("host.yaml", text.rpartition("\n")[0].encode())
+    assert found.list_jumps("far") == ("near", "door")
+    assert found.ssh["far"].host == "{host}"
