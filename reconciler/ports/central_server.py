@@ -100,6 +100,8 @@ class ReceivedReport:
         kind: the product's name of it, such as `heartbeat.feedback`; the newest of each kind is kept.
         hostname: what the node calls itself; empty if the report does not say.
         addresses: what the node says of its addresses.
+        about: the feed whose offer this kind of report has the result of; None if it has none, whatever it
+            says.
         offer: id of the offer that it is about; empty if it does not say.
         last_modified: of the content that it is about; ties a report to an offer where `offer` is empty.
         succeeded: whether the node did what it was offered; None if the report is about no offer.
@@ -114,6 +116,7 @@ class ReceivedReport:
     kind: str
     hostname: str = ""
     addresses: tuple[str, ...] = ()
+    about: OfferFeed | None = None
     offer: str = ""
     last_modified: datetime | None = None
     succeeded: bool | None = None

@@ -68,8 +68,11 @@ class CallRecord:
         kind: of a report, such as `heartbeat.feedback`; empty for a poll.
         body: of a report, without the setting.
         content: the setting in a report; None if it had none.
-        result: of the offer that a report is about; None if it is about none.
-        offer: id of that offer; an id that this node was not offered counts as empty.
+        about: the feed of the offer that a report is about; None if it is about none.
+        result: of that offer.
+        offer: id of that offer; an id that this node was not offered in this feed counts as empty.
+        modified: `Last-Modified` of the content that a report is about; None if it does not say. A report
+            about an earlier offer than the newest one that was reported changes nothing else of the node.
         address: of the caller, as this host sees it.
         clash: what a report says of its sender that does not agree with its token; empty for nothing.
     """
@@ -86,8 +89,10 @@ class CallRecord:
     kind: str = ""
     body: bytes = b""
     content: bytes | None = None
+    about: OfferFeed | None = None
     result: OperationResult | None = None
     offer: str = ""
+    modified: datetime | None = None
     address: str = ""
     clash: str = ""
 

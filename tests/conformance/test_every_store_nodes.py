@@ -225,15 +225,77 @@ async def test_the_report_about_an_offer_stays_whatever_the_node_reports_later(s
     await store.record_calls(
         [
             call(feed=OfferFeed.SETTING, took=offer.id),
-            call(kind="setting.feedback", body=b"failed", offer=offer.id),
+            call(kind="setting.feedback", body=b"failed", offer=offer.id, about=OfferFeed.SETTING),
             call(kind="setting.feedback", body=b"booted", at=NOON + timedelta(seconds=5)),
-            call("b", kind="setting.feedback", body=b"forged", offer=offer.id),
+            call("b", kind="setting.feedback", body=b"forged", offer=offer.id, about=OfferFeed.SETTING),
         ]
     )
     mail = await store.mail("c", ["a", "b"])
     assert mail["a"].items["setting.feedback"].body == b"booted"
     assert mail["a"].offers[0].report.body == b"failed"
     assert mail["b"].offers[0].report is None
+
+
+def about(offer, body, *, feed=OfferFeed.SETTING, succeeded=True, **more):
+    """A report of the node about an offer."""
+    state = OperationState.DONE if succeeded else OperationState.FAILED
+    result = OperationResult("a", state, "" if succeeded else "no room")
+    kind = f"{feed}.feedback"
+    return call(kind=kind, body=body, content=body, offer=offer, about=feed, result=result, **more)
+
+
+async def test_only_a_report_of_the_kind_of_an_offer_proves_something_about_it(store):
+    offer = await store.offer(make_draft("a"), "r", "v")
+    draft = replace(make_draft("a", b"purge"), feed=OfferFeed.PURGE)
+    purge = await store.offer(draft, "op", "")
+    await store.record_calls(
+        [
+            call(feed=OfferFeed.SETTING, took=offer.id),
+            call(feed=OfferFeed.PURGE, took=purge.id),
+            about(offer.id, b"failed", succeeded=False),
+            call(kind="heartbeat.feedback", body=b"beat", offer=offer.id),
+            about(offer.id, b"purged", feed=OfferFeed.PURGE),
+            about(purge.id, b"loaded another", succeeded=True),
+        ]
+    )
+    mail = (await store.mail("c", ["a"]))["a"]
+    assert mail.offers[0].report.body == b"failed"
+    assert mail.items["heartbeat.feedback"].body == b"beat"
+
+
+async def test_a_report_that_comes_again_does_not_undo_a_newer_one(store):
+    first = await store.offer(make_draft("a", b"1"), "r1", "v")
+    await store.record_calls([call(feed=OfferFeed.SETTING, took=first.id)])
+    early = about(first.id, b"first")
+    await store.record_calls([about(first.id, b"no room", succeeded=False), early])
+    second = await store.offer(make_draft("a", b"2"), "r2", "v")
+    await store.record_calls([call(feed=OfferFeed.SETTING, took=second.id), about(second.id, b"second")])
+    dated = replace(early, offer="", modified=first.last_modified)
+    pruned = replace(early, offer="0123456789abcdef", modified=first.last_modified)
+    failed = about(first.id, b"no room", succeeded=False)
+    for again in (early, failed, dated, pruned):
+        await store.record_calls([again])
+        mail = (await store.mail("c", ["a"]))["a"]
+        assert mail.items["setting.feedback"].body == b"second"
+        assert mail.content.body == b"second"
+        assert mail.offers[0].report.body == b"second"
+    # What a node says of the offer itself: a failure does not take a success back, and the other way round.
+    await store.record_calls([about(second.id, b"no room", succeeded=False)])
+    mail = (await store.mail("c", ["a"]))["a"]
+    assert mail.offers[0].report.body == b"second"
+    third = await store.offer(make_draft("a", b"3"), "r3", "v")
+    await store.record_calls([call(feed=OfferFeed.SETTING, took=third.id)])
+    await store.record_calls([about(third.id, b"no room", succeeded=False), about(third.id, b"third")])
+    assert (await store.mail("c", ["a"]))["a"].offers[0].report.body == b"third"
+
+
+async def test_a_report_about_an_offer_that_is_not_known_is_news_unless_its_date_is_an_earlier_one(store):
+    offer = await store.offer(make_draft("a", b"1"), "r1", "v")
+    await store.record_calls([call(feed=OfferFeed.SETTING, took=offer.id), about(offer.id, b"first")])
+    later = offer.last_modified + timedelta(seconds=1)
+    for body, modified in ((b"of a lost state", later), (b"by a call", None), (b"again", later)):
+        await store.record_calls([about("lost", body, modified=modified)])
+        assert (await store.mail("c", ["a"]))["a"].content.body == body
 
 
 async def test_a_text_that_is_none_fails_no_call_of_another_node(store):
@@ -243,7 +305,7 @@ async def test_a_text_that_is_none_fails_no_call_of_another_node(store):
     await store.record_calls(
         [
             call("a", feed=OfferFeed.SETTING, label=bad, address=bad),
-            call("a", kind="setting.feedback", clash=bad, offer=bad, result=result),
+            call("a", kind="setting.feedback", clash=bad, offer=bad, result=result, about=OfferFeed.SETTING),
             call("b", kind="setting.feedback", body=b"{}"),
             call(bad, feed=OfferFeed.SETTING),
             call("a", feed=OfferFeed.SETTING, token=bad),
@@ -343,7 +405,7 @@ async def test_an_operation_counts_each_node_once(store):
     (taken,) = await store.operations()
     assert {node: one.state for node, one in taken.results.items()} == {"a": OperationState.SENT}
     done = OperationResult("a", OperationState.DONE, totals={"count": 3.0}, at=NOON)
-    report = call(kind="purge.feedback", body=b"{}", offer=offer.id, result=done)
+    report = call(kind="purge.feedback", body=b"{}", offer=offer.id, result=done, about=OfferFeed.PURGE)
     await store.record_calls([report, report])
     await store.record_results("op-1", [OperationResult("b", OperationState.OVERDUE, at=NOON)])
     await store.record_results("op-1", [OperationResult("a", OperationState.FAILED, "late", at=NOON)])

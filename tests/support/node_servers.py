@@ -70,7 +70,10 @@ class TinyServer(CentralServer):
             fields = json.loads(request.body)
             if "crash" in fields:
                 raise ZeroDivisionError(fields["crash"])
-            return ReceivedReport(**{"kind": "heartbeat", **fields, "body": bytes(request.body)})
+            about = OfferFeed(fields.pop("about", "setting")) if "succeeded" in fields else None
+            return ReceivedReport(
+                **{"kind": "heartbeat", "about": about, **fields, "body": bytes(request.body)}
+            )
         except (ValueError, TypeError) as error:
             raise InvalidReport("not a report") from error
 

@@ -192,7 +192,16 @@ class OperationBench:
         state = OperationState.FAILED if failure else OperationState.DONE
         result = OperationResult(node, state, failure, {"count": count}, self.clock())
         await self.store.record_calls(
-            [self._call(node, kind="purge.feedback", body=b"{}", offer=offer, result=result)]
+            [
+                self._call(
+                    node,
+                    kind="purge.feedback",
+                    body=b"{}",
+                    about=OfferFeed.PURGE,
+                    offer=offer,
+                    result=result,
+                )
+            ]
         )
 
     @property

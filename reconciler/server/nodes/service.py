@@ -533,9 +533,11 @@ class NodeService:
         self, call: InboundCall, admitted: AdmittedCall, report: ReceivedReport, now: datetime
     ) -> CallRecord:
         node = admitted.token.node
-        offer = node.find_offer(report.offer) if report.offer else _find_by_time(node, report.last_modified)
-        result = None
-        if report.succeeded is not None:
+        offer, result = "", None
+        if report.about is not None:
+            by_time = _find_by_time(node, report.last_modified) if not report.offer else None
+            offer = by_time.id if by_time else report.offer
+        if report.about is not None and report.succeeded is not None:
             state = OperationState.DONE if report.succeeded else OperationState.FAILED
             result = OperationResult(node.name, state, report.reason, report.totals, now)
         return CallRecord(
@@ -547,8 +549,10 @@ class NodeService:
             kind=report.kind,
             body=report.body,
             content=report.content,
+            about=report.about,
             result=result,
-            offer=report.offer or (offer.id if offer else ""),
+            offer=offer,
+            modified=report.last_modified,
             token=admitted.token.known.digest,
             address=call.caller,
             clash=self._find_clash(node, report),

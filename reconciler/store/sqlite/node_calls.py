@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from reconciler.core.offers import FUTURE, OfferFeed
+from reconciler.core.operations import OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import POLL, CallRecord, NodeContact
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
@@ -208,18 +209,45 @@ def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
 
 def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> None:
     caller.row["clash"] = _clean(call.clash)
+    if not _note_result(tx, key, caller, call, at):
+        return
     caller.reports[_clean(call.kind)] = (at, call.body)
     if call.content is not None:
         caller.content = (at, call.content)
-    if not call.offer:
-        return
+
+
+def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> bool:
+    """Note what a report proves about an offer; gives whether it is news about the node.
+
+    A report about an earlier offer than one that was reported is late, or sent again by somebody: what the
+    node has loaded since is not what it says.
+    """
+    if call.about is None:
+        return True
     own = tx.execute(
-        "UPDATE node_offer SET reported = ?, report = ? WHERE id = ? AND node = ?",
-        (at, key.seal(call.body, _REPORT), _clean(call.offer), caller.number),
-    )
-    if own.rowcount and call.result is not None:
+        "SELECT number, succeeded FROM node_offer WHERE id = ? AND node = ? AND feed = ?",
+        (_clean(call.offer), caller.number, call.about),
+    ).fetchone()
+    newest = tx.execute(
+        "SELECT number, last_modified FROM node_offer WHERE node = ? AND feed = ? AND reported IS NOT NULL"
+        " ORDER BY number DESC LIMIT 1",
+        (caller.number, call.about),
+    ).fetchone()
+    if own is None:
+        # Of an offer that is not kept any more, the date shows that it is an earlier one.
+        if newest is None or call.modified is None:
+            return True
+        return parse_timestamp(newest["last_modified"]) <= call.modified
+    has_succeeded = call.result is not None and call.result.state is OperationState.DONE
+    if has_succeeded or not own["succeeded"]:
+        tx.execute(
+            "UPDATE node_offer SET reported = ?, report = ?, succeeded = ? WHERE number = ?",
+            (at, key.seal(call.body, _REPORT), has_succeeded, own["number"]),
+        )
+    if call.result is not None:
         result = replace(call.result, reason=_clean(call.result.reason))
         write_reported_result(tx, key, call.offer, result)
+    return newest is None or newest["number"] <= own["number"]
 
 
 def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:

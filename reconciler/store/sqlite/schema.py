@@ -312,5 +312,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE operation ADD COLUMN ended TEXT",  # when nothing more of it is sent or expected
         "CREATE INDEX operation_open ON operation(fleet) WHERE ended IS NULL",
     ),
+    (
+        # Whether the node reported that it did what it was offered: no later report takes that back.
+        "ALTER TABLE node_offer ADD COLUMN succeeded INTEGER NOT NULL DEFAULT 0",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from reconciler.core.offers import OfferFeed
 from reconciler.drivers.m2.central_server import feeds, report_reader
 from reconciler.drivers.m2.central_server.openapi import make_report_schema
 from reconciler.drivers.m2.product import DRIVER
@@ -171,6 +172,11 @@ def test_what_ties_a_report_to_an_offer():
     assert read(feedback(userdata={"offer": "o-1", "run": "r"})).offer == "o-1"
     for odd in ("o-1", ["offer"], {"offer": 1}, {"offer": "x" * 9000}, {"offer": None}, 5):
         assert read(feedback(userdata=odd)).offer == ""
+    assert read(feedback()).about is OfferFeed.SETTING
+    called = feedback(userdata={"offer": "o-1"}) | {"action": {"api": "/setting/upload", "event": "/_api_/x"}}
+    assert read(called).last_modified is None
+    booted = feedback(userdata={"offer": "o-1"}, setting={"meta": {}}) | {"parameters": []}
+    assert (read(booted).about, read(booted).offer) == (None, "")
     assert read(feedback(lastModified="yesterday")).last_modified is None
     assert read(feedback(lastModified=None)).last_modified is None
 

@@ -49,7 +49,14 @@ async def fill(store):
     body = json.dumps({"password": PLANTED, "url": f"https://host/{tokens[1]}/setting"}).encode()
     draft = replace(make_draft("a", body), label="v1", content=PLANTED, former=(body + b" ", body * 300))
     offer = await store.offer(draft, "run", "rev")
-    report = call(kind="setting.feedback", body=body, content=body, offer=offer.id, token=digest(tokens[0]))
+    report = call(
+        kind="setting.feedback",
+        body=body,
+        content=body,
+        offer=offer.id,
+        token=digest(tokens[0]),
+        about=OfferFeed.SETTING,
+    )
     await store.record_calls([call(feed=OfferFeed.SETTING, took=offer.id), report])
     target = f"www.example.com/{PLANTED}"
     purge = Operation(

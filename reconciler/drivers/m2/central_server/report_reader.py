@@ -15,6 +15,7 @@ import jsonschema_rs
 
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.offers import OfferFeed
 from reconciler.drivers.m2.central_server.messages import make_message_schema
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.ports.central_server import InvalidReport, ReceivedReport
@@ -46,6 +47,9 @@ MOST: Final = 2**63 - 1
 
 PURGES: Final = frozenset({"purge", "expire", "expireafter", "hardpurge"})
 """Last parts of the calls that remove content; `/command/async/purge` is one, too."""
+
+_FEEDS: Final = {SETTING: OfferFeed.SETTING, PURGE: OfferFeed.PURGE}
+"""Kind of report -> the feed whose offers it has results of."""
 
 _VERSION: Final = b'"version"'
 
@@ -170,12 +174,18 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
             label = label if version is None else version
     if content is not None:
         label = get_value(message, ("setting", "meta", "version"))
-    offer = get_value(message, ("userdata", "offer"))
-    dates = [parse_http_date(one[1].get("lastModified") or "") for one in results if kind == SETTING]
+    # Any report may echo `userdata`; only one with results proves something about an offer.
+    about = _FEEDS.get(kind) if results else None
+    offer = get_value(message, ("userdata", "offer")) if about is not None else None
+    # What came by a call, or is loaded at the start, has no date of a feed.
+    is_polled = not str(get_value(message, ("action", "event")) or "").startswith(("/_api_/", "/_sys_/"))
+    is_dated = kind == SETTING and is_polled
+    dates = [parse_http_date(one[1].get("lastModified") or "") for one in results if is_dated]
     return ReceivedReport(
         kind=kind,
         hostname=make_one_line(node["hostname"], LONGEST_NAME),
         addresses=tuple(make_one_line(one, LONGEST_NAME) for one in node["iplist"][:MOST_ADDRESSES]),
+        about=about,
         offer=offer if isinstance(offer, str) and len(offer) <= LONGEST_NAME else "",
         last_modified=next((one for one in dates if one is not None), None),
         succeeded=succeeded,

@@ -213,4 +213,7 @@ async def test_a_replayed_report_counts_again_and_changes_nothing_else():
     async with NodeSite(new_store()) as site:
         for _ in range(2):
             await send(site, "t1", {"kind": "k", "offer": "o1", "succeeded": True})
-        assert [(call.offer, call.result.state) for call in site.store.reports()] == [("o1", "done")] * 2
+        await send(site, "t1", {"kind": "beat", "offer": "o1"})
+        *reports, beat = site.store.reports()
+        assert (beat.kind, beat.about, beat.offer, beat.result) == ("beat", None, "", None)
+        assert [(call.offer, call.result.state) for call in reports] == [("o1", "done")] * 2
