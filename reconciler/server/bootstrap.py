@@ -34,6 +34,8 @@ from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
+from reconciler.transports.bundle import make_pool, open_transports
+from reconciler.transports.connection_pool import ConnectionPool
 
 
 def start_watch(options: WatchOptions, stream: TextIO) -> int:
@@ -74,7 +76,9 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         stack.callback(writer.drain)
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
-        reader = Reader(source, host=options.host)
+        # One pool for all passes: one that confirms a change uses the connections of the one that made it.
+        pool = make_pool()
+        reader = Reader(source, host=options.host, connect=partial(open_transports, pool=pool))
         dry_run_pass = DryRunPass(reader, options.state, options.only)
         perform = (
             dry_run_pass
@@ -95,7 +99,15 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             node_server=None if store is None else choose_node_server(options, drivers),
             operator=Operator(reader, store) if store is not None else None,
         )
-        return aio.run_until_signal(watch.run())
+        return aio.run_until_signal(run_with_pool(watch, pool))
+
+
+async def run_with_pool(watch: Watch, pool: ConnectionPool) -> int:
+    """Run a watch, then close the connections to nodes that its passes left open."""
+    try:
+        return await watch.run()
+    finally:
+        await pool.aclose()
 
 
 def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerStart | None:

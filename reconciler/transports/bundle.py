@@ -10,21 +10,38 @@ from reconciler.host.file_limit import extend_file_limit
 from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
 from reconciler.transports.command import CommandTransport
-from reconciler.transports.http import MOST_KEPT, HttpTransport
+from reconciler.transports.connection_pool import ConnectionPool
+from reconciler.transports.http import HttpTransport
 from reconciler.transports.machines.host_machines import HostMachines
 
 _FILES: Final = 65_536
 """Open files that a host with many nodes should allow."""
 
 
+MOST_KEPT: Final = 4096
+"""Highest number of connections that are kept open for later readings, one for each node."""
+
+
+def make_pool() -> ConnectionPool:
+    """A pool for the connections of a whole process, which its owner closes."""
+    # A quarter of the file descriptors at most: calls, files and callers need some at the same time.
+    return ConnectionPool(min(MOST_KEPT, extend_file_limit(_FILES) // 4))
+
+
 @asynccontextmanager
-async def open_transports(host: Host | None = None) -> AsyncIterator[Transports]:
+async def open_transports(
+    host: Host | None = None, *, pool: ConnectionPool | None = None
+) -> AsyncIterator[Transports]:
     """All transports of this host, open until the context ends.
 
     Args:
         host: limits networks and defines commands; None for a host with all networks and no commands.
+        pool: keeps connections for later transports; None for connections that end with these ones.
     """
-    own = host or Host()
-    # A quarter of the file descriptors at most: passes over other clusters need some at the same time.
-    async with HttpTransport(own, keep=min(MOST_KEPT, extend_file_limit(_FILES) // 4)) as http:
-        yield Transports(http, CommandTransport(own, HostMachines(own)))
+    own, kept = host or Host(), pool or make_pool()
+    try:
+        async with HttpTransport(own, pool=kept) as http:
+            yield Transports(http, CommandTransport(own, HostMachines(own)))
+    finally:
+        if pool is None:
+            await kept.aclose()

@@ -1,19 +1,17 @@
-"""HTTP to nodes over aiohttp, with limits of time, size and number."""
+"""HTTP to nodes over kept and single connections, with limits of time, size and number."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-from reconciler import __version__
 from reconciler.core.endpoint import unmap_address
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
@@ -21,13 +19,14 @@ from reconciler.host.config import Network
 from reconciler.host.host import Host
 from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
-from reconciler.text.one_line import format_size
-from reconciler.transports.http_errors import DROPPED, classify_liveness, describe_failure, is_other_protocol
+from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
+from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
+from reconciler.transports.http_errors import CallFailed, describe_connection_error, unsent
+from reconciler.transports.http_request import RequestUrl, encode_request, parse_url
+from reconciler.transports.name_cache import NameCache, ResolvedAddress, list_ips
 
 if TYPE_CHECKING:
-    import aiohttp
-
-    from reconciler.transports.name_cache import NameCache
+    import ssl
 
 MIB: Final = 1024 * 1024
 SMALL: Final = 2 * MIB
@@ -39,33 +38,26 @@ LARGE: Final = 4
 _PATIENCE: Final = 5.0
 """Seconds for resolving a name when addresses are compared."""
 
-MOST_KEPT: Final = 4096
-"""Highest number of connections that are kept open for later readings, one for each node of a pass."""
+_NEXT_ADDRESS: Final = 0.25
+"""Seconds after which the next address of a name is tried too (RFC 8305)."""
 
-IDLE: Final = 60.0
-"""Seconds for which an unused connection is kept: a pass reads a node for its plan, then for its step."""
+_TLS_END: Final = 2.0
+"""Seconds that the other end gets to confirm the end of TLS."""
+
+_READS: Final = frozenset({"GET", "HEAD"})
 
 _ANY_PORT: Final = 9
 """Port of a datagram socket that sends nothing; it does not affect the route."""
 
 
-class OutsideNetworks(OSError):
-    """A connection is refused: its address is in none of the host's networks."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(
-            f"{address} is in none of the networks that this host allows for nodes "
-            "(`networks` in the host configuration)"
-        )
-
-
 class HttpTransport(Http):
     """HTTP to nodes, as `ports.transport.Http` describes it; an asynchronous context manager.
 
-    Redirects are not followed, cookies are not kept, TLS certificates are verified with the system's
-    authorities. A read (GET, HEAD) may reuse an open connection to the same node. Any other call, and one
-    with `Connection: close`, gets its own connection and is never repeated: the caller must find out whether
-    it had an effect.
+    Redirects are not followed, cookies are not kept, proxies of the environment are ignored, TLS certificates
+    are verified with the system's authorities. A read (GET, HEAD) may reuse an open connection to the same
+    node; it is sent once more, on a new connection, if the node closed the kept one before any answer. Any
+    other call, and one with `Connection: close`, gets its own connection and is never repeated: the caller
+    must find out whether it had an effect.
 
     Args:
         host: limits the networks of nodes.
@@ -73,10 +65,11 @@ class HttpTransport(Http):
         body_limit: largest answer in bytes.
         tls: certificates to trust instead of the system's.
         keep: connections that are kept open for later reads.
+        pool: keeps connections beyond the life of this transport, instead of `tls` and `keep`.
     """
 
-    # aiohttp, not httpx: 2,000 reads of 1,000 nodes take half the time, and most passes only read. Proxies of
-    # the environment are ignored: they would hide which address is reached.
+    # A client of its own on httptools: calls are most of the CPU of a pass, and a library for all kinds of
+    # clients (cookies, redirects, proxies) takes a multiple of it.
 
     def __init__(
         self,
@@ -86,17 +79,17 @@ class HttpTransport(Http):
         body_limit: int = 64 * MIB,
         tls: ssl.SSLContext | None = None,
         keep: int = 256,
+        pool: ConnectionPool | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._large = asyncio.Semaphore(LARGE)
         self._body_limit = body_limit
         self._host = host or Host()
-        self._tls = tls
-        self._keep = keep
-        self._reads: _Pool | None = None
-        self._writes: aiohttp.ClientSession | None = None
-        self._retired: set[_Pool] = set()
-        self._resolver: NameCache | None = None
+        self._pool = pool or ConnectionPool(keep, tls)
+        self._owns_pool = pool is None
+        self._names = NameCache()
+        self._permitted: dict[str, dict[str, ResolvedAddress]] = {}
+        self._busy: set[ClientConnection] = set()
         self._local_addresses: dict[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -109,11 +102,9 @@ class HttpTransport(Http):
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         try:
-            found = await asyncio.wait_for(self._get_resolver().resolve(host, 0, socket.AF_UNSPEC), _PATIENCE)
+            return list_ips(await asyncio.wait_for(self._names.resolve(host), _PATIENCE))
         except (OSError, TimeoutError, UnicodeError):
             return ()
-        addresses = (ip_address(one["host"].partition("%")[0]) for one in found)
-        return tuple(sorted({str(unmap_address(one)) for one in addresses}))
 
     def local_address(self, url: str) -> str:
         host = urlsplit(url).hostname or ""
@@ -121,22 +112,11 @@ class HttpTransport(Http):
             self._local_addresses[host] = _find_local_address(host)
         return self._local_addresses[host]
 
-    def _get_resolver(self) -> NameCache:
-        from reconciler.transports.name_cache import NameCache  # noqa: PLC0415  (heavy: loaded with the first call)
-
-        if self._resolver is None:
-            self._resolver = NameCache()
-        return self._resolver
-
     async def aclose(self) -> None:
-        """Close every connection; calls in flight fail."""
-        pools = {self._reads, *self._retired} - {None}
-        self._reads, self._retired = None, set()
-        sessions = [pool.session for pool in pools if pool]
-        if self._writes is not None:
-            sessions.append(self._writes)
-            self._writes = None
-        await asyncio.gather(*(session.close() for session in sessions))
+        """Close every connection, except those in a pool of its caller; calls in flight fail."""
+        await abort_connections(self._busy)
+        if self._owns_pool:
+            await self._pool.aclose()
 
     async def send(
         self,
@@ -144,137 +124,202 @@ class HttpTransport(Http):
         url: str,
         *,
         node: str,
-        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by aiohttp)
+        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced here)
         connect: float = 0.0,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        from aiohttp import (  # noqa: PLC0415  (heavy: loaded with the first call)
-            ClientConnectorError,
-            ClientError,
-            ClientTimeout,
-            ConnectionTimeoutError,
-        )
-
-        unconnected = (ClientConnectorError, ConnectionTimeoutError)
-
+        method = method.upper()
         closes = any(
             name.lower() == "connection" and "close" in text.lower() for name, text in headers.items()
         )
-        own = closes or method.upper() not in {"GET", "HEAD"}
-        bounds = ClientTimeout(total=timeout, sock_connect=connect or None)
+        bounds = AnswerBounds(self._body_limit, SMALL, is_head=method == "HEAD")
+        is_alone = closes or method not in _READS
         async with self._slots:
-            # The pool is chosen after the wait for a slot, or a call could get a pool that has been retired.
-            pool = None if own else self._take_pool()
-            session = pool.session if pool else self._get_write_session()
             try:
-                # aiohttp's timeout excludes waits in this code, such as for memory in `_read_body`
-                async with (
-                    asyncio.timeout(timeout),
-                    session.request(
-                        method,
-                        url,
-                        headers=headers,
-                        data=content or None,
-                        timeout=bounds,
-                        allow_redirects=False,
-                    ) as response,
-                ):
-                    body = await self._read_body(response, node)
-                    return HttpAnswer(response.status, _lower_names(response.headers), body, (SHAPES,))
-            except (ClientError, OSError, ValueError) as error:
-                # Without a connection no request was sent. After any other failure the node may have got it.
-                sent = not isinstance(error, unconnected)
-                words = describe_failure(error, timeout=timeout, connect=connect)
-                failure = NodeUnidentified if is_other_protocol(error) else NodeUnreachable
+                call = _Call(node, parse_url(url), timeout, connect)
+                request = encode_request(method, call.url, headers, content, closes=is_alone)
+                answer = await self._run(call, request, bounds, is_alone=is_alone)
+            except CallFailed as error:
+                failure = NodeUnidentified if error.is_other_protocol else NodeUnreachable
                 raise failure(
-                    node, words, sign=classify_liveness(error), sent=sent, closed=words == DROPPED
+                    node, error.reason, sign=error.sign, sent=error.sent, closed=error.closed
                 ) from error
-            finally:
-                if pool:
-                    await self._release_pool(pool)
+        return HttpAnswer(answer.status, answer.headers, bytes(answer.body), (SHAPES,))
 
-    def _new_socket(self, pool: _Pool | None, info: aiohttp.AddrInfoType) -> socket.socket:
-        """A socket for the address that aiohttp connects to next.
+    async def _run(self, call: _Call, request: bytes, bounds: AnswerBounds, *, is_alone: bool) -> Answer:
+        """Send a request and give its answer within the time of the call."""
+        try:
+            async with asyncio.timeout(call.timeout):
+                return await (self._call_once if is_alone else self._read)(call, request, bounds)
+        except TimeoutError as error:
+            raise call.describe_timeout() from error
 
-        Args:
-            pool: that will have the connection.
-            info: the address.
+    async def _call_once(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
+        """Send a request on a connection of its own."""
+        connection = await self._connect(call, await self._find_places(call.url.host))
+        try:
+            return await self._exchange(call, connection, request, bounds)
+        finally:
+            # An answer that came is complete: what is left to send of the request is of no use to anyone.
+            connection.close()
+
+    async def _read(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
+        """Send a read on a kept connection if there is one, and keep the connection."""
+        url = call.url
+        places = await self._find_places(url.host)
+        key = ConnectionKey(call.node, url.scheme, url.host, url.port)
+        kept = self._pool.take(key, places)
+        if kept is not None:
+            try:
+                answer = await self._exchange(call, kept, request, bounds)
+            except CallFailed as error:
+                # The node closed it while it was idle, or just now: the request had no effect that counts,
+                # because it only reads. After any part of an answer it is an answer that failed.
+                if not error.closed:
+                    raise
+            else:
+                self._release(key, kept, answer)
+                return answer
+        connection = await self._connect(call, places)
+        answer = await self._exchange(call, connection, request, bounds)
+        self._release(key, connection, answer)
+        return answer
+
+    async def _exchange(
+        self, call: _Call, connection: ClientConnection, request: bytes, bounds: AnswerBounds
+    ) -> Answer:
+        """Send a request and give its answer; a connection without a complete one is ended."""
+        self._busy.add(connection)
+        call.stage = _Stage.SENT
+        answer = None
+        try:
+            answer = await connection.exchange(request, bounds, self._large)
+            return answer
+        finally:
+            self._busy.discard(connection)
+            if answer is None:  # also a cancelled call: its answer must not become that of the next one
+                connection.abort()
+
+    def _release(self, key: ConnectionKey, connection: ClientConnection, answer: Answer) -> None:
+        if answer.can_continue:
+            self._pool.put(key, connection)
+        else:
+            connection.close()
+
+    async def _find_places(self, host: str) -> dict[str, ResolvedAddress]:
+        """IP address -> how to connect to it; those that this host allows.
 
         Raises:
-            OutsideNetworks: the host does not allow this address.
+            CallFailed: the name does not resolve, or the host allows none of its addresses.
         """
         # The check is here, after name resolution: a name cannot change its address between check and
         # connection.
-        family, kind, protocol, _, place = info
-        networks = self._host.config.networks
-        if networks and not is_within_networks(str(place[0]), networks):
-            raise OutsideNetworks(str(place[0]))
-        if pool:
-            pool.connections += 1
-        return socket.socket(family=family, type=kind, proto=protocol)
+        places = self._permitted.get(host)
+        if places is None:
+            try:
+                found = self._names.get_known(host) or await self._names.resolve(host)
+            except (OSError, UnicodeError):
+                raise unsent("name does not resolve") from None
+            networks = self._host.config.networks
+            places = {one.ip: one for one in found if not networks or is_within_networks(one.ip, networks)}
+            if not places:
+                raise unsent(
+                    f"{found[0].ip} is in none of the networks that this host allows for nodes "
+                    "(`networks` in the host configuration)"
+                )
+            self._permitted[host] = places
+        return places
 
-    async def _read_body(self, response: aiohttp.ClientResponse, node: str) -> bytes:
-        """The complete body; a large one waits for one of `LARGE` slots."""
-        body = bytearray()
-        async with AsyncExitStack() as stack:
-            async for chunk in response.content.iter_any():
-                # True once for each large answer, so that it takes one slot and not one for each chunk.
-                if len(body) <= SMALL < len(body) + len(chunk):
-                    await stack.enter_async_context(self._large)
-                body += chunk
-                if len(body) > self._body_limit:
-                    response.close()
-                    words = f"its answer is larger than {format_size(self._body_limit)}"
-                    raise NodeUnreachable(node, words, sign=Liveness.ALIVE)
-            return bytes(body)
+    async def _connect(self, call: _Call, places: Mapping[str, ResolvedAddress]) -> ClientConnection:
+        """A new connection to one of the addresses.
 
-    def _take_pool(self) -> _Pool:
-        """The pool for a read; a new one after every `keep` connections, which limits idle ones."""
-        if self._reads is None or self._reads.connections >= self._keep:
-            if self._reads is not None:
-                self._retired.add(self._reads)
-            pool = self._reads = _Pool()
-            pool.session = self._make_session(pool)
-        self._reads.busy += 1
-        return self._reads
+        Raises:
+            CallFailed: there is none.
+        """
+        call.stage = _Stage.CONNECTING
+        try:
+            async with asyncio.timeout(call.connect or None):
+                opened = await _open_socket(list(places.values()), call.url.port)
+                call.stage = _Stage.ACCEPTED
+                return await self._start(call.url, opened)
+        except OSError as error:
+            if isinstance(error, TimeoutError) and error.errno is None:
+                raise  # of this program's clock, not of the kernel
+            failed = describe_connection_error(error)
+            if call.stage is _Stage.ACCEPTED:
+                failed.sign = Liveness.ALIVE
+            raise failed from error
 
-    async def _release_pool(self, pool: _Pool) -> None:
-        """End a read; a pool that made all its connections closes after the last of its reads."""
-        pool.busy -= 1
-        if pool.busy or pool.connections < self._keep:
-            return
-        self._retired.discard(pool)
-        if pool is self._reads:
-            self._reads = None
-        await pool.session.close()
+    async def _start(self, url: RequestUrl, opened: socket.socket) -> ClientConnection:
+        """The connection on a connected socket, after the handshake if it has TLS."""
+        place = str(opened.getpeername()[0]).partition("%")[0]
+        is_tls = url.scheme == "https"
+        try:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: ClientConnection(place),
+                sock=opened,
+                ssl=self._pool.tls if is_tls else None,
+                server_hostname=url.host.partition("%")[0].rstrip(".") if is_tls else None,
+                ssl_shutdown_timeout=_TLS_END if is_tls else None,
+            )
+        except BaseException:
+            opened.close()
+            raise
+        return connection
 
-    def _get_write_session(self) -> aiohttp.ClientSession:
-        if self._writes is None:
-            self._writes = self._make_session()
-        return self._writes
 
-    def _make_session(self, pool: _Pool | None = None) -> aiohttp.ClientSession:
-        """A session for the reads of a pool; without one, for calls with a connection each."""
-        import aiohttp  # noqa: PLC0415
+class _Stage(Enum):
+    """How far a call has come."""
 
-        tls = self._tls if self._tls is not None else True
-        # No limit here: `_slots` bounds the calls, so that the timeout starts after the wait for a slot.
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=tls,
-            force_close=pool is None,
-            keepalive_timeout=IDLE if pool else None,
-            socket_factory=partial(self._new_socket, pool),
-            resolver=self._get_resolver(),
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),  # a cookie would carry state from call to call
-            trust_env=False,
-            headers={"User-Agent": f"reconciler/{__version__}", "Accept-Encoding": "identity"},
-            middlewares=() if pool else (_prevent_retry,),
-        )
+    RESOLVING = auto()
+    CONNECTING = auto()
+    ACCEPTED = auto()
+    SENT = auto()
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call: its limits, and how far it has come, which decides what a timeout means."""
+
+    node: str
+    url: RequestUrl
+    timeout: float
+    connect: float
+    stage: _Stage = _Stage.RESOLVING
+
+    def describe_timeout(self) -> CallFailed:
+        """Why it failed, if its time is over."""
+        if self.stage is _Stage.SENT:
+            return CallFailed(f"no answer within {self.timeout:g} s")
+        sign = {_Stage.RESOLVING: Liveness.UNASKED, _Stage.CONNECTING: Liveness.SILENT}
+        words = f"no connection within {self.connect or self.timeout:g} s"
+        return unsent(words, sign.get(self.stage, Liveness.ALIVE))
+
+
+async def _open_socket(places: Sequence[ResolvedAddress], port: int) -> socket.socket:
+    """A socket that is connected to the first of the addresses that accepts it.
+
+    Raises:
+        OSError: none does; the error of the first one.
+    """
+    if len(places) == 1:
+        return await _connect_socket(places[0], port)
+    from aiohappyeyeballs import start_connection  # noqa: PLC0415  (most nodes have one address)
+
+    rows = [(one.family, socket.SOCK_STREAM, 0, "", (one.host, port, *one.rest)) for one in places]
+    return await start_connection(rows, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1)
+
+
+async def _connect_socket(place: ResolvedAddress, port: int) -> socket.socket:
+    opened = socket.socket(place.family, socket.SOCK_STREAM)
+    try:
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, (place.host, port, *place.rest))
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
@@ -304,37 +349,3 @@ def _find_local_address(host: str) -> str:
             return str(probe.getsockname()[0])
     except OSError:
         return ""
-
-
-class _Pool:
-    """A session, the number of connections that it made, and of its reads that still run."""
-
-    session: aiohttp.ClientSession
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.busy = 0
-
-
-async def _prevent_retry(
-    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Prevent aiohttp from repeating a call when its connection breaks."""
-    # aiohttp retries idempotent methods such as PUT and DELETE on some errors. The second call could reach
-    # the node after its state has changed.
-    import aiohttp  # noqa: PLC0415
-
-    try:
-        return await send(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientError(describe_failure(error)) from error
-
-
-def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers with names in lower case; the first of a repeated header counts."""
-    found: dict[str, str] = {}
-    for name, text in headers.items():
-        found.setdefault(name.lower(), text)
-    return found

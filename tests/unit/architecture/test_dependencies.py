@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-BROUGHT = {"h11": "uvicorn", "pydantic-core": "pydantic", "typing-extensions": "pydantic"}
+BROUGHT = {
+    "aiohappyeyeballs": "aiohttp",
+    "h11": "uvicorn",
+    "pydantic-core": "pydantic",
+    "typing-extensions": "pydantic",
+}
 """Library -> the dependency that always brings it, and whose versions fit."""
 
 

@@ -75,6 +75,8 @@ WRITERS = {
     *("simulation/call_sender.py", "simulation/fault_control.py"),
     *("simulation/http_client.py", "simulation/node_server.py"),
     "fault_trials/fork_server.py",
+    # nodes: requests as their drivers make them
+    "transports/http_connection.py",
     "server/nodes/connection.py",
 }
 """Modules that write to somebody; for a new one, `integration/test_quoted_secrets.py` has to look, too."""

@@ -1,0 +1,122 @@
+"""A request to a node as the bytes that are sent, from its URL, headers and body."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
+
+from reconciler import __version__
+from reconciler.transports.http_errors import unsent
+
+_PORTS: Final = {"http": 80, "https": 443}
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
+_URL_CHARACTERS: Final = "%/:?#[]@!$&'()*+,;=-._~"
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_OWN: Final = frozenset({"content-length", "transfer-encoding", "connection", "host"})
+"""Headers that say where a message ends, or stand before the others: only this module writes them."""
+
+_DEFAULTS: Final = {
+    "accept": "Accept: */*",
+    "accept-encoding": "Accept-Encoding: identity",
+    "user-agent": f"User-Agent: reconciler/{__version__}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUrl:
+    """The parts of a URL.
+
+    Args:
+        host: name or IP address, without brackets.
+        authority: value of the header `Host`.
+        target: path and query.
+        authorization: value of the header; empty without a user in the URL.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    target: str
+    authorization: str = ""
+
+
+def parse_url(url: str) -> RequestUrl:
+    """The parts of an absolute http or https URL.
+
+    Raises:
+        CallFailed: it is none; nothing was sent.
+    """
+    invalid = "its address is not a valid URL"
+    if _BLANK.search(url):
+        raise unsent(invalid)
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname or "", parts.port
+        if not host.isascii():
+            host = host.encode("idna").decode("ascii")
+    except ValueError:
+        raise unsent(invalid) from None
+    if scheme not in _PORTS:
+        raise unsent("its address is not an http or https URL" if scheme and host else invalid)
+    if not host or port == 0:
+        raise unsent(invalid)
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    shown = f"[{host.partition('%')[0]}]" if ":" in host else host
+    authority = shown if port in {None, _PORTS[scheme]} else f"{shown}:{port}"
+    user, _, _ = parts.netloc.rpartition("@")
+    name, _, password = user.partition(":")
+    basic = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode() if user else ""
+    return RequestUrl(
+        scheme,
+        host,
+        port or _PORTS[scheme],
+        authority,
+        target if target.isascii() else quote(target, safe=_URL_CHARACTERS),
+        f"Basic {basic}" if basic else "",
+    )
+
+
+def encode_request(
+    method: str, url: RequestUrl, headers: Mapping[str, str], content: bytes, *, closes: bool
+) -> bytes:
+    """A complete request.
+
+    Args:
+        method: the HTTP verb.
+        url: parsed.
+        headers: in addition to the usual ones, or instead of them.
+        content: the body.
+        closes: whether it is the last one on its connection.
+
+    Raises:
+        CallFailed: a header would add another line; nothing was sent.
+    """
+    given = {name.lower(): text for name, text in headers.items()}
+    lines = [f"{method} {url.target} HTTP/1.1", f"Host: {given.get('host', url.authority)}"]
+    lines += [line for name, line in _DEFAULTS.items() if name not in given]
+    if url.authorization and "authorization" not in given:
+        lines.append(f"Authorization: {url.authorization}")
+    if content and "content-type" not in given:
+        lines.append("Content-Type: application/octet-stream")
+    if closes:
+        lines.append("Connection: close")
+    for name, text in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise unsent("a header of the request has an invalid name")
+        if name.lower() not in _OWN:
+            lines.append(f"{name}: {text}")
+    if not _TOKEN.fullmatch(method) or any(_UNSAFE.search(line.replace("\t", " ")) for line in lines):
+        raise unsent("a header of the request has a control character")
+    if content or method in _WITH_BODY:
+        lines.append(f"Content-Length: {len(content)}")
+    try:
+        return "\r\n".join([*lines, "", ""]).encode() + content
+    except UnicodeEncodeError:
+        raise unsent("a header of the request has a character that cannot be sent") from None
