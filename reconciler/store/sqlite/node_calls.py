@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 from reconciler.core.offers import FUTURE, OfferFeed
@@ -19,6 +20,7 @@ from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.node_offers import StoredOffer, read_newest_offers, take_offer
+from reconciler.store.sqlite.node_polls import is_plain_poll, write_polls
 from reconciler.store.sqlite.node_tokens import use_token
 from reconciler.store.sqlite.operations import write_reported_result
 
@@ -54,6 +56,17 @@ class _Caller:
 
 def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> frozenset[str]:
     """Write calls; gives the ids of offers that cannot be taken any more."""
+    refused: set[str] = set()
+    for is_plain, some in groupby(calls, is_plain_poll):
+        group = list(some)
+        if is_plain:
+            group = write_polls(tx, group)
+        refused |= _write_each(tx, key, group)
+    return frozenset(refused)
+
+
+def _write_each(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> set[str]:
+    """Write calls of any kind; gives the ids of offers that cannot be taken any more."""
     # By what a call says of itself, and by node: both tokens of a node may be in one batch.
     places: dict[tuple[str, int, str, str], _Caller | None] = {}
     callers: dict[int, _Caller] = {}
@@ -74,7 +87,7 @@ def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> f
         if call.kind:
             _note_report(tx, key, caller, call, at)
     _write_callers(tx, key, list(callers.values()))
-    return frozenset(refused)
+    return refused
 
 
 def _write_callers(tx: Transaction, key: HostKey, known: Sequence[_Caller]) -> None:
