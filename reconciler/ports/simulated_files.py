@@ -8,21 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Final
 
 from reconciler.core.file_state import FilePlace, FileState, compute_file_digest
-from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.ports.transport import Files
-
-CODE: Final = "FILE"
-"""The code of every refusal by the files transport."""
-
-
-def refuse_file(place: FilePlace, why: str, *, remedy: str = "", again: bool = True) -> NodeRefused:
-    """The refusal of a call about a file; worth a retry, unless the content itself was refused."""
-    return NodeRefused(
-        place.node, f"the file {place.entry} {why}", status=0, code=CODE, remedy=remedy, again=again
-    )
+from reconciler.errors import NodeUnreachable
+from reconciler.ports.transport import Files, refuse_file
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.offers import Offer, OfferFeed
-from reconciler.errors import MissingTransport
+from reconciler.errors import MissingTransport, NodeRefused
 from reconciler.text.one_line import make_one_line
 
 
@@ -162,6 +162,23 @@ class Commands(Transport, ABC):
             NodeRefused: unknown command, or it cannot be started.
             NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
+
+
+FILE_CODE: Final = "FILE"
+"""The code of every refusal about a file."""
+
+
+def refuse_file(place: FilePlace, why: str, *, remedy: str = "", again: bool = True) -> NodeRefused:
+    """The refusal of a call about a file.
+
+    Args:
+        place: the file.
+        why: to follow "the file NAME".
+        remedy: what to do about it.
+        again: whether it is worth a retry: the content itself was not refused.
+    """
+    words = f"the file {place.entry} {why}"
+    return NodeRefused(place.node, words, status=0, code=FILE_CODE, remedy=remedy, again=again)
 
 
 class Files(Transport, ABC):

@@ -11,6 +11,7 @@ from reconciler.host.host import Host
 from reconciler.ports.transport import Transports
 from reconciler.transports.command import CommandTransport
 from reconciler.transports.connection_pool import ConnectionPool
+from reconciler.transports.files import FileTransport
 from reconciler.transports.http import HttpTransport
 from reconciler.transports.machines.host_machines import HostMachines
 
@@ -41,7 +42,8 @@ async def open_transports(
     own, kept = host or Host(), pool or make_pool()
     try:
         async with HttpTransport(own, pool=kept) as http:
-            yield Transports(http, CommandTransport(own, HostMachines(own)))
+            machines = HostMachines(own)
+            yield Transports(http, CommandTransport(own, machines), files=FileTransport(own, machines))
     finally:
         if pool is None:
             await kept.aclose()
