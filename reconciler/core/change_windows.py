@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim
@@ -14,6 +14,12 @@ from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from reconciler.core.cron import FIVE_OR_SIX_FIELDS, find_cron_error
 from reconciler.core.fields import SomeTime, StrictModel
+
+SUSPENSION_HOLD: Final = "suspended"
+"""Code of the hold on changes by a suspension."""
+
+FREEZE_HOLD: Final = "frozen"
+"""Code of the hold on changes by a freeze."""
 
 _ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 _DAY_OR_MOMENT = (

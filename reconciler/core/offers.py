@@ -41,6 +41,7 @@ class Offer:
         closes: after this time a node that has not taken the offer does not see it any more.
         taken: when it was served first; None if it was not.
         withdrawn: whether it must not be shown to a node that has not taken it.
+        despite: codes of the holds on changes that were set aside for it, so that they do not hide it.
         parts: digests of its contents in the store, in the product's order.
     """
 
@@ -57,6 +58,7 @@ class Offer:
     closes: datetime
     taken: datetime | None = None
     withdrawn: bool = False
+    despite: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ()
 
     def is_visible(self, now: datetime) -> bool:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
-from reconciler.core.change_windows import find_active_freeze, find_closing_time, find_opening_time
+from reconciler.core.change_windows import (
+    FREEZE_HOLD,
+    SUSPENSION_HOLD,
+    find_active_freeze,
+    find_closing_time,
+    find_opening_time,
+)
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
-from reconciler.core.policy import Mark, Policy
+from reconciler.core.policy import ChangeRules, Mark, Policy
 from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
@@ -38,25 +45,25 @@ def refuse_outside_window(context: GuardContext) -> Iterator[Diagnostic]:
     )
 
 
-@guard("frozen")
+@guard(FREEZE_HOLD)
 def refuse_in_freeze(context: GuardContext) -> Iterator[Diagnostic]:
     """No change during a freeze."""
     freeze = find_active_freeze(context.change_rules.freezes, context.now) if context.now else None
     if freeze is not None:
         yield context.violation(
-            "frozen",
+            FREEZE_HOLD,
             f"changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
             hold=True,
         )
 
 
-@guard("suspended")
+@guard(SUSPENSION_HOLD)
 def refuse_suspended(context: GuardContext) -> Iterator[Diagnostic]:
     """No change while the fleet file or `reconcile suspend` suspends the cluster or the fleet."""
     if context.change_rules.suspend is not None:
         yield context.violation(
-            "suspended",
+            SUSPENSION_HOLD,
             f"the fleet file suspends changes: {context.change_rules.suspend.reason}",
             "to continue, remove `suspend` from the fleet file",
             hold=True,
@@ -64,7 +71,7 @@ def refuse_suspended(context: GuardContext) -> Iterator[Diagnostic]:
     for suspension in context.cluster_memory.suspended:
         argument = f" {suspension.cluster}" if suspension.cluster else ""
         yield context.violation(
-            "suspended",
+            SUSPENSION_HOLD,
             f"{suspension.by or 'somebody'} suspended changes "
             f"{'of this cluster' if suspension.cluster else 'of the whole fleet'} "
             f"at {format_minute(suspension.since)} UTC: {suspension.reason}",
@@ -140,6 +147,17 @@ def refuse_unproven_steps(context: GuardContext) -> Iterator[Diagnostic]:
             target=context.plan.cluster,
             hold=True,
         )
+
+
+def find_hiding_holds(rules: ChangeRules, now: datetime) -> frozenset[str]:
+    """Codes of the holds by a fleet file that hide open offers, unless they were set aside for them.
+
+    A change window needs none: an offer closes with the window in which it was made.
+    """
+    holds = {SUSPENSION_HOLD} if rules.suspend is not None else set()
+    if find_active_freeze(rules.freezes, now) is not None:
+        holds.add(FREEZE_HOLD)
+    return frozenset(holds)
 
 
 def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:

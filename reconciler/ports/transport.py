@@ -338,6 +338,7 @@ class OfferDraft:
             stored without a key.
         period: seconds between two polls of the node, over which the offers of a run are spread.
         seconds: lifetime of the offer.
+        despite: codes of the holds on changes that were set aside for it.
         former: what the node had before, in the same form as `parts`, so that a later pass can offer it again
             (`Driver.undo_offer`); empty if it is not known.
     """
@@ -351,6 +352,7 @@ class OfferDraft:
     content: str = ""
     period: float = 0.0
     seconds: float
+    despite: frozenset[str] = frozenset()
     former: tuple[bytes, ...] = ()
 
 

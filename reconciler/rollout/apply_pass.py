@@ -313,10 +313,12 @@ class _Run:
     ) -> tuple[Diagnostic, ...]:
         """Perform the steps of one cluster; gives what stopped its rollout, if anything did."""
         plan, rollout = guard_context.plan, guard_context.change_rules.rollout
+        # The lock is held since before the run was recorded.
+        holds, set_aside = await self._find_new_holds(guard_context)
         driver, clock = self.drivers[plan.kind], self.run_context.clock
         context = ExecutionContext(
             driver,
-            self.transports.for_run(log.run, log.revision, find_closing(guard_context)),
+            self.transports.for_run(log.run, log.revision, find_closing(guard_context), set_aside),
             plan.payloads,
             log,
             self.stop,
@@ -325,7 +327,7 @@ class _Run:
             self.transports.for_run,
         )
         async with lock:
-            if holds := await self._find_new_holds(guard_context):
+            if holds:
                 await log.record_skipped([(step, holds[0].message) for step in plan.steps])
                 return holds
             if self.run_context.is_rollback:
@@ -346,8 +348,10 @@ class _Run:
             ).run()
             return ()
 
-    async def _find_new_holds(self, guard_context: GuardContext) -> tuple[Diagnostic, ...]:
-        """The holds that are in force now."""
+    async def _find_new_holds(
+        self, guard_context: GuardContext
+    ) -> tuple[tuple[Diagnostic, ...], frozenset[str]]:
+        """The holds that are in force now, and the codes of those that are set aside."""
         # Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
         # nothing: the plan was judged before it, and the lock was taken after it.
         memory = await self.store.read_memory()
@@ -357,8 +361,9 @@ class _Run:
         now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)
         found = apply_overrides(
             run_guards(now, (find_change_holds,)), self.plan_result.fleet.overrides, memory.at.date()
-        ).in_force
-        return tuple(replace(one, severity=Severity.WARNING) for one in found)
+        )
+        in_force = tuple(replace(one, severity=Severity.WARNING) for one in found.in_force)
+        return in_force, frozenset(one.code for one, _ in found.overridden)
 
     async def _record_rollback(self, guard_context: GuardContext) -> None:
         """Store from which revision the cluster is rolled back."""

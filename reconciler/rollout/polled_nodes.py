@@ -60,15 +60,22 @@ class RunTransports:
         """Transports that belong to no run: they offer nothing."""
         return self._with(MailReader(self.store))
 
-    def for_run(self, run: str, revision: Revision, closes: datetime | None = None) -> Transports:
+    def for_run(
+        self,
+        run: str,
+        revision: Revision,
+        closes: datetime | None = None,
+        despite: frozenset[str] = frozenset(),
+    ) -> Transports:
         """The transports of a run.
 
         Args:
             run: its id.
             revision: its revision.
             closes: when offers must be hidden from nodes that have not taken them; None for no such time.
+            despite: codes of the holds on changes that were set aside for it.
         """
-        return self._with(StoreMailbox(self.store, run, revision.id, closes, self.clock))
+        return self._with(StoreMailbox(self.store, run, revision.id, closes, self.clock, despite=despite))
 
     def _with(self, mailbox: MailReader) -> Transports:
         return mask_transports(replace(self.transports, mailbox=mailbox), self.redactor)

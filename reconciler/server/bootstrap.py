@@ -131,7 +131,7 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
         parts = NodeServerParts(
             partial(open_store, options.state, keep=options.keep),
             find_central_server,
-            watch.is_held,
+            watch.find_holds,
             watch.fresh_seconds,
             watch.log,
             watch.report,

@@ -15,11 +15,11 @@ from typing import TypeAlias
 
 from reconciler import __version__
 from reconciler.api.operator import Operator
-from reconciler.core.change_windows import find_active_freeze
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
+from reconciler.guards.change_control import find_hiding_holds
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, LoopContext, PassRunner
@@ -63,7 +63,7 @@ class NodeServerWatch:
     """What the watch gives its node server; the fields are those of `NodeServerParts`."""
 
     log: Log
-    is_held: Callable[[str, datetime], bool]
+    find_holds: Callable[[str, datetime], frozenset[str]]
     fresh_seconds: Callable[[str], float]
     report: Report
     beat: Callable[[], None]
@@ -288,20 +288,18 @@ class Watch:
             self._watch_state.heartbeats["nodes"] = time.monotonic() + PATIENCE
 
         server = self._node_server(
-            NodeServerWatch(self._log, self._is_held, self._count_fresh_seconds, report, beat)
+            NodeServerWatch(self._log, self._find_holds, self._count_fresh_seconds, report, beat)
         )
         self._watch_state.node_server = server
         with server.running() as where:
             yield where
         self._watch_state.heartbeats.pop("nodes", None)
 
-    def _is_held(self, cluster: str, now: datetime) -> bool:
-        """Whether the newest fleet suspends or freezes changes of a cluster."""
+    def _find_holds(self, cluster: str, now: datetime) -> frozenset[str]:
+        """Codes of the holds on changes of a cluster by the newest fleet."""
         fleet = self._cluster_loops.fleet
         rules = fleet.change_rules_by_cluster.get(cluster) if fleet is not None else None
-        if rules is None:
-            return False
-        return rules.suspend is not None or find_active_freeze(rules.freezes, now) is not None
+        return find_hiding_holds(rules, now) if rules is not None else frozenset()
 
     def _count_fresh_seconds(self, cluster: str) -> float:
         """How old the last call of a node may be for what it sent to count."""

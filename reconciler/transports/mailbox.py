@@ -69,6 +69,7 @@ class StoreMailbox(MailReader):
         run: id of the run.
         revision: id of the desired revision.
         closes: when the change window ends; None for no window.
+        despite: codes of the holds on changes that were set aside for this run.
         clock: of this host.
     """
 
@@ -79,6 +80,8 @@ class StoreMailbox(MailReader):
         revision: str,
         closes: datetime | None = None,
         clock: Clock = utc_now,
+        *,
+        despite: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(store)
         self._store = store
@@ -86,11 +89,13 @@ class StoreMailbox(MailReader):
         self._revision = revision
         self._closes = closes
         self._clock = clock
+        self._despite = despite
 
     async def offer(self, draft: OfferDraft) -> str:
         if self._closes is not None:
             left = (self._closes - self._clock()).total_seconds()
             draft = replace(draft, seconds=min(draft.seconds, left))
+        draft = replace(draft, despite=self._despite)
         try:
             offer = await self._store.offer(draft, self._run, self._revision)
         except StateError as error:

@@ -298,6 +298,25 @@ async def test_a_report_about_an_offer_that_is_not_known_is_news_unless_its_date
         assert (await store.mail("c", ["a"]))["a"].content.body == body
 
 
+async def test_an_offer_in_spite_of_a_suspension_is_taken_until_the_next_suspension(store):
+    await store.suspend("c", "night", Actor())
+    despite = frozenset({"suspended", "frozen"})
+    for node in "ab":
+        await store.offer(replace(make_draft(node), despite=despite), "r", "v")
+    plain = await store.offer(make_draft("c"), "r", "v")
+    newest = await store.newest_offers("c", OfferFeed.SETTING)
+    assert newest["a"].despite == despite
+    took = {node: call(node, feed=OfferFeed.SETTING, took=newest[node].id) for node in "abc"}
+    assert await store.record_calls([took["a"], took["c"]]) == {plain.id}
+    before = (await store.read_changes(0)).position
+    await store.suspend("", "everything", Actor())
+    assert {place[2] for place in (await store.read_changes(before)).offers} == {"b"}
+    newest = await store.newest_offers("c", OfferFeed.SETTING)
+    assert (newest["a"].despite, newest["b"].despite) == (despite, {"frozen"})
+    assert await store.record_calls([took["b"]]) == {newest["b"].id}
+    assert await store.record_calls([took["a"]]) == frozenset()
+
+
 async def test_a_text_that_is_none_fails_no_call_of_another_node(store):
     await store.enrol("c", "m2", ["a", "b"])
     bad = "\ud800\x00"

@@ -38,6 +38,11 @@ DOWNLOAD = NodeRoute("package", RouteKind.DOWNLOAD, ("GET",), OfferFeed.SETTING,
 REPORT = NodeRoute("report", RouteKind.REPORT, ("POST",))
 
 
+def freeze(clusters):
+    """The holds of clusters that are frozen as long as they are in a set."""
+    return lambda cluster, now: frozenset({"frozen"} if cluster in clusters else ())
+
+
 def http_date(moment):
     return format_datetime(moment, usegmt=True)
 
@@ -157,7 +162,7 @@ class NodeSite:
     """A running node server over a store in memory."""
 
     def __init__(
-        self, store=None, *, products=None, is_held=lambda cluster, now: False, fresh=60.0, **options
+        self, store=None, *, products=None, find_holds=lambda cluster, now: frozenset(), fresh=60.0, **options
     ):
         self.store = store or MemoryNodes()
         self.lines, self.crashes = io.StringIO(), deque()
@@ -168,7 +173,7 @@ class NodeSite:
             NodeServerParts(
                 lambda: self.store,
                 products.get,
-                is_held,
+                find_holds,
                 lambda cluster: fresh,
                 open_log(self.lines, form="json"),
                 lambda *crash: self.crashes.append(crash),

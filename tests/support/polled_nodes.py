@@ -16,6 +16,7 @@ from reconciler.core.observation import (
 from reconciler.core.offers import OfferFeed, PollAnswer, decide_poll
 from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.step_status import StepStatus, StepVerdict
+from reconciler.guards.change_control import find_hiding_holds
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, StepAnswer
 from reconciler.ports.node_store import CallRecord
@@ -199,7 +200,12 @@ class PolledSite:
         place, feed = (0, self.cluster, name), OfferFeed.SETTING
         changes = await self.store.read_changes(0)
         current, last = changes.offers.get(place, {}).get(feed, (None, None))
-        is_held = self.is_held or bool(changes.suspended & {(0, self.cluster), (0, "")})
+        is_suspended = bool(changes.suspended & {(0, self.cluster), (0, "")})
+        despite = current.despite if current else frozenset()
+        rules = self.rules.get("change_rules")
+        holds = find_hiding_holds(rules, self.time) if rules else frozenset()
+        holds |= frozenset({"suspended"} if is_suspended else ())
+        is_held = self.is_held or not holds <= despite
         decision = decide_poll(current, last, node.asked, self.time, is_held=is_held)
         taken = decision.offer if decision.answer is PollAnswer.OFFER else None
         call = self._record_call(

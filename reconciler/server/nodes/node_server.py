@@ -79,7 +79,7 @@ class NodeServerParts:
     Args:
         open_store: opens the store; called in the thread of the server.
         products: kind -> its central server; None for a product that has none.
-        is_held: whether the fleet file suspends or freezes changes of a cluster at a time.
+        find_holds: codes of the holds on changes of a cluster by the fleet file, at a time.
         fresh_seconds: cluster -> how old the last call of a node may be for what it sent to count.
         report: called when a loop crashes, before it restarts.
         beat: called regularly, while the server lives.
@@ -87,7 +87,7 @@ class NodeServerParts:
 
     open_store: Callable[[], Store]
     products: Callable[[str], CentralServer | None]
-    is_held: Callable[[str, datetime], bool]
+    find_holds: Callable[[str, datetime], frozenset[str]]
     fresh_seconds: Callable[[str], float]
     log: Log
     report: Report
@@ -126,7 +126,7 @@ class NodeServer:
         self._stop: asyncio.Event | None = None
         self._tls = load_certificate(options)
         self.counters = CallCounters()
-        self.table = NodeTable(parts.products, parts.is_held)
+        self.table = NodeTable(parts.products, parts.find_holds)
         self.address = options.listen
         self._problems = {_READ: STARTING, _WRITE: ""}
         self.state = NodeServerState()

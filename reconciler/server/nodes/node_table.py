@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.ports.central_server import CentralServer, NodeRoute, PollHeaders
 from reconciler.ports.node_store import FeedOffers, KnownToken, NodeChanges, NodeContact, NodePlace
@@ -104,15 +105,15 @@ class NodeTable:
 
     Args:
         products: kind -> its central server; None for a product that has none.
-        is_held: whether the fleet file suspends or freezes changes of a cluster at a time.
+        find_holds: codes of the holds on changes of a cluster by the fleet file, at a time.
     """
 
     def __init__(
         self,
         products: Callable[[str], CentralServer | None],
-        is_held: Callable[[str, datetime], bool] = lambda _cluster, _now: False,
+        find_holds: Callable[[str, datetime], frozenset[str]] = lambda _cluster, _now: frozenset(),
     ) -> None:
-        self._products, self._is_held = products, is_held
+        self._products, self._find_holds = products, find_holds
         self._tokens: dict[str, ServedToken] = {}
         self._places: dict[NodePlace, ServedNode] = {}
         self._senders: dict[tuple[int, str, str], ServedNode] = {}
@@ -127,13 +128,13 @@ class NodeTable:
             return None
         return self._tokens.get(hashlib.sha256(token).hexdigest())
 
-    def is_held(self, node: ServedNode, now: datetime) -> bool:
-        """Whether its cluster is suspended or frozen, so that it takes no new offer."""
+    def is_held(self, node: ServedNode, offer: Offer, now: datetime) -> bool:
+        """Whether a hold on changes of its cluster, such as a suspension, hides an offer."""
         fleet, cluster, _ = node.place
-        suspended = self._suspended
+        holds, suspended = self._find_holds(cluster, now), self._suspended
         if suspended and ((fleet, cluster) in suspended or (fleet, "") in suspended):
-            return True
-        return self._is_held(cluster, now)
+            holds |= {SUSPENSION_HOLD}
+        return not holds <= offer.despite
 
     def list_products(self) -> dict[str, CentralServer]:
         """Kind -> its central server, of all nodes with a token."""

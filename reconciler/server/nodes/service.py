@@ -301,7 +301,7 @@ class NodeService:
         headers = self._read_poll(call, admitted)
         now = datetime.now(UTC)
         current, last = node.offers.get(feed, (None, None))
-        is_held = current is not None and current.taken is None and self._table.is_held(node, now)
+        is_held = current is not None and current.taken is None and self._table.is_held(node, current, now)
         decision = decide_poll(current, last, headers.asked, now, is_held=is_held)
         if decision.is_absurd:
             self._tell_absurd(node, call, headers)
@@ -396,7 +396,7 @@ class NodeService:
         assert feed is not None
         node, now = token.node, datetime.now(UTC)
         # It may have waited for its turn: changes are on hold by now, or the offer has closed.
-        if not offer.is_visible(now) or self._table.is_held(node, now):
+        if not offer.is_visible(now) or self._table.is_held(node, offer, now):
             return False
         node.heard["poll"], node.asked[feed] = now, headers.asked
         node.label = headers.label or node.label

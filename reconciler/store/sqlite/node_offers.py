@@ -96,8 +96,8 @@ def write_offer(
     # No offer may close before it opens.
     opens = spread(name, draft.node, tx.now, min(draft.period, max(0.0, draft.seconds) / 2))
     row = tx.execute(
-        "INSERT INTO node_offer (id, node, feed, run, step, revision, label, last_modified, opens, closes)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO node_offer (id, node, feed, run, step, revision, label, last_modified, opens, closes,"
+        " despite) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             name,
             number,
@@ -109,6 +109,7 @@ def write_offer(
             format_timestamp(last_modified),
             format_timestamp(opens),
             format_timestamp(tx.now + timedelta(seconds=draft.seconds)),
+            " ".join(sorted(draft.despite)),
         ),
     )
     tx.connection.executemany(
@@ -145,13 +146,36 @@ def withdraw_offers(tx: Transaction, cluster: str, nodes: Sequence[str], feed: O
         advance_position(tx, changed)
 
 
+def end_exemptions(tx: Transaction, cluster: str) -> None:
+    """Let a suspension that begins now hide also the offers that were made in spite of an earlier one.
+
+    Args:
+        tx: the transaction.
+        cluster: its name, in all fleets of the host; empty for all.
+    """
+    rows = tx.execute(
+        "SELECT node_offer.number, node_offer.node AS node FROM node_offer"
+        " JOIN polled_node ON polled_node.number = node_offer.node"
+        " WHERE despite != '' AND taken IS NULL AND ? IN ('', polled_node.cluster)",
+        (cluster,),
+    ).fetchall()
+    without = "trim(replace(' ' || despite || ' ', ' suspended ', ' '))"
+    tx.connection.executemany(
+        f"UPDATE node_offer SET despite = {without} WHERE number = ?",  # noqa: S608
+        [(row["number"],) for row in rows],
+    )
+    if rows:
+        advance_position(tx, sorted({row["node"] for row in rows}))
+
+
 def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) -> bool:
     """Write that a node takes an offer; False if it was withdrawn or suspended before the node took it."""
     # The node server reads suspensions a few times a second: what `reconcile suspend` has said holds at once.
     if not tx.execute(
         "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
-        " AND NOT EXISTS (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
-        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5)",
+        " AND (instr(' ' || despite || ' ', ' suspended ') OR NOT EXISTS"
+        " (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
+        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))",
         (at, offer, number, HOST, SUSPENDED),
     ).rowcount:
         known = tx.execute(
@@ -273,6 +297,7 @@ def _make_offer(row: sqlite3.Row, parts: Sequence[str]) -> Offer:
         closes=parse_timestamp(row["closes"]),
         taken=parse_timestamp(row["taken"]) if row["taken"] else None,
         withdrawn=bool(row["withdrawn"]),
+        despite=frozenset(row["despite"].split()),
         parts=tuple(parts),
     )
 

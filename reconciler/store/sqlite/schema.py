@@ -316,5 +316,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Whether the node reported that it did what it was offered: no later report takes that back.
         "ALTER TABLE node_offer ADD COLUMN succeeded INTEGER NOT NULL DEFAULT 0",
     ),
+    (
+        # Codes of the holds on changes that were set aside for it, with a space between them.
+        "ALTER TABLE node_offer ADD COLUMN despite TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

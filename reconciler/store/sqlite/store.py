@@ -220,7 +220,11 @@ class SqliteStore:
         await self._write(write_claims, taken, given_up)
 
     async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        await self._write(orders.write_suspension, cluster, reason, by)
+        def suspend(tx: Transaction) -> None:
+            orders.write_suspension(tx, cluster, reason, by)
+            node_offers.end_exemptions(tx, cluster)
+
+        await self._write(suspend)
 
     async def resume(self, cluster: str, by: Actor) -> None:
         await self._write(orders.delete_suspension, cluster, by)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
+from support.node_servers import RECENT, MemoryNodes, NodeSite, freeze, http_date
 from support.offers import make_offer
 from support.waiting import wait_until
 
@@ -255,7 +255,11 @@ async def test_an_offer_that_is_held_or_closes_while_its_poll_waits_for_a_turn_i
     closes = datetime.now(UTC) + timedelta(seconds=1.5 if end == "closed" else 60)
     store.offer("n1", BIG, id="o-1", closes=closes)
     async with (
-        NodeSite(store, downloads=1, is_held=lambda cluster, now: cluster in frozen) as site,
+        NodeSite(
+            store,
+            downloads=1,
+            find_holds=freeze(frozen),
+        ) as site,
         AsyncExitStack() as stack,
     ):
         first = await begin(site, stack, 0)

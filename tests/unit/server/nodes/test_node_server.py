@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from support.node_servers import RECENT, MemoryNodes, NodeSite, TinyServer, http_date
+from support.node_servers import RECENT, MemoryNodes, NodeSite, TinyServer, freeze, http_date
 from support.waiting import wait_until
 
 from reconciler.core.secret import MASK
@@ -225,7 +225,7 @@ async def test_suspended_and_frozen_clusters_take_no_new_offer():
     store.add("t1", "n1")
     store.offer("n1", b"content")
     asked = {"If-Modified-Since": http_date(RECENT - timedelta(days=1))}
-    async with NodeSite(store, is_held=lambda cluster, now: cluster in frozen) as site:
+    async with NodeSite(store, find_holds=freeze(frozen)) as site:
         for held in ({(1, "c")}, {(1, "")}):
             store.suspended = frozenset(held)
             store.position += 1
