@@ -9,19 +9,21 @@ from typing import Any, Protocol
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents import json_parser
+from reconciler.documents.key_values import parse_key_values
 from reconciler.documents.text_lines import BYTE_ORDER_MARK, LineIndex, decode_text
 from reconciler.documents.value_offsets import ValueOffsets
 from reconciler.errors import InputError
 from reconciler.text.json_pointer import split_pointer
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+KEY_VALUE_SUFFIX = ".conf"
 
 _FEW = 30
 """Up to this many positions are found one by one, which then takes less time than all at once."""
 
 
 class Document(Protocol):
-    """A parsed JSON or YAML file that knows the position of every value."""
+    """A parsed JSON, YAML or `key = value` file that knows the position of every value."""
 
     @property
     def name(self) -> str:
@@ -87,7 +89,7 @@ class ParsedDocument:
 
 
 def parse_document(name: str, data: bytes) -> ParsedDocument:
-    """The document in a file: YAML by the suffix of its name, else JSON.
+    """The document in a file: YAML or `key = value` lines by the suffix of its name, else JSON.
 
     Raises:
         InputError: with every problem that can be found in the file.
@@ -105,7 +107,11 @@ def parse_document(name: str, data: bytes) -> ParsedDocument:
 
 
 def _read(name: str, text: str) -> ParsedDocument:
-    if PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES:
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == KEY_VALUE_SUFFIX:
+        values, offsets = parse_key_values(name, text)
+        return ParsedDocument(name, values, text, offsets)
+    if suffix not in YAML_SUFFIXES:
         return ParsedDocument(name, json_parser.parse_json(name, text), text)
     from reconciler.documents import yaml_parser  # noqa: PLC0415  (loads libyaml, which JSON does not need)
 

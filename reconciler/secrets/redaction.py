@@ -37,7 +37,7 @@ from reconciler.text.urls import strip_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
-_DOCUMENTS: Final = (".json", ".yaml", ".yml")
+_DOCUMENTS: Final = (".json", ".yaml", ".yml", ".conf")
 _PAIR: Final = 2
 _FEW: Final = 64
 _LONGEST: Final = 256 * 1024

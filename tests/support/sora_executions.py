@@ -9,6 +9,7 @@ from datetime import date
 
 from hypothesis import strategies as st
 
+from reconciler.core.command_reference import NamedCommand
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus
@@ -23,7 +24,7 @@ from reconciler.drivers.sora.choices import (
 )
 from reconciler.drivers.sora.cluster_state import Mode, find_groups, has_running_majority, list_members
 from reconciler.drivers.sora.product import SoraDriver
-from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode, StopCommand
+from reconciler.drivers.sora.schema import Collapsed, SoraCluster, SoraDesired, SoraNode
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 from reconciler.ports.transport import Commands, Http, HttpAnswer, Transports
@@ -58,7 +59,7 @@ def entry_of(names, *, likely=True, **more):
         )
         for name in names
     )
-    return SoraCluster(name="live", kind="sora", nodes=nodes, stop=StopCommand(command="stop"), **more)
+    return SoraCluster(name="live", kind="sora", nodes=nodes, stop=NamedCommand(command="stop"), **more)
 
 
 @dataclass(frozen=True)

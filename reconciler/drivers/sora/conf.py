@@ -1,41 +1,36 @@
-"""sora.conf: read with positions, checked against what the clustering documents say, and written back.
-
-A line is `key = value`; strings have no quotes, a number and its unit are parted by a space (`30 s`),
-`#` begins a comment line. Comments, order and unknown keys survive a change.
-"""
+"""sora.conf: the keys that the clustering documents describe, and what is checked about a node's values."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from reconciler.core.fields import Whole
 from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
-from reconciler.diagnostic import Diagnostic, Position, Severity
+from reconciler.core.secret import Secret, reveal
+from reconciler.diagnostic import Diagnostic
+from reconciler.documents.document import Document, ParsedDocument, make_diagnostic
+from reconciler.documents.key_values import KEY, Scalar, is_writable, parse_scalar
 from reconciler.documents.model_errors import find_model_errors, translate_model_errors
-from reconciler.errors import InputError
-from reconciler.text.json_pointer import split_pointer
+from reconciler.drivers.sora.schema import ConfTarget, SoraCluster, SoraNode
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.json_pointer import make_pointer
 
-Scalar = bool | int | str
 Port = Annotated[Whole, Field(ge=1, le=65_535)]
 NodeName = Annotated[
     str,
     StringConstraints(pattern=r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)+$"),
 ]
 
-_LINE = re.compile(r"^\s*(?P<key>[0-9A-Za-z_.\-]+)\s*=\s*(?P<value>.*?)\s*$")
-_INTEGER = re.compile(r"^-?(0|[1-9]\d{0,17})$")
-
 _REQUIRED = ("node_name", "external_signaling_url", "external_api_url")
 _CLUSTERED: dict[str, Any] = {
     "if": {"properties": {"cluster": {"const": True}}, "required": ["cluster"]},
     "then": {"properties": {key: {"type": "string"} for key in _REQUIRED}, "required": list(_REQUIRED)},
 }
-"""What a schema says of a clustered node, as `_whole` does."""
+"""What a schema says of a clustered node, as `SoraConf` does."""
 
 CONF: Final = SchemaTitle(
     "sora-conf",
@@ -45,12 +40,10 @@ CONF: Final = SchemaTitle(
 )
 
 
-class SoraConf(BaseModel):
-    """The keys that the clustering documents describe; every other key passes through."""
+class SoraConfKeys(BaseModel):
+    """Some keys of a sora.conf; those that the clustering documents do not describe pass through."""
 
-    model_config = ConfigDict(
-        extra="allow", frozen=True, strict=True, title="sora.conf", json_schema_extra=_CLUSTERED
-    )
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     cluster: bool = Field(default=False, description="Use the cluster feature.")
     node_name: NodeName | None = Field(
@@ -60,11 +53,13 @@ class SoraConf(BaseModel):
     )
     external_signaling_url: str | None = Field(
         default=None,
+        pattern=r"^wss?://[^\s/?#]+(/\S*)?$",
         description="Where clients are redirected to.",
         examples=["wss://node1.example.com/signaling"],
     )
     external_api_url: str | None = Field(
         default=None,
+        pattern=r"^https?://[^\s/?#]+(/\S*)?$",
         description="Where API calls are redirected to.",
         examples=["https://node1.example.com/api"],
     )
@@ -84,12 +79,22 @@ class SoraConf(BaseModel):
     license_file: str | None = Field(default=None, description="Path of the licence file.")
 
     @model_validator(mode="after")
-    def _whole(self) -> SoraConf:
+    def _check_ports(self) -> SoraConfKeys:
+        if self.cluster_listen_min_port > self.cluster_listen_max_port:
+            raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
+        return self
+
+
+class SoraConf(SoraConfKeys):
+    """A whole sora.conf: a clustered node has the keys that it needs."""
+
+    model_config = ConfigDict(title="sora.conf", json_schema_extra=_CLUSTERED)
+
+    @model_validator(mode="after")
+    def _require_keys(self) -> SoraConf:
         missing = [key for key in _REQUIRED if self.cluster and getattr(self, key) is None]
         if missing:
             raise ValueError(f"a clustered node needs {', '.join(missing)}")
-        if self.cluster_listen_min_port > self.cluster_listen_max_port:
-            raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
         return self
 
 
@@ -98,103 +103,136 @@ def make_conf_schema() -> Schema:
     return make_schema(SoraConf, CONF)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfFile:
-    """The lines of a sora.conf, and each key's value with its place."""
-
-    name: str
-    lines: tuple[str, ...]
-    value: Mapping[str, Scalar]
-    places: Mapping[str, tuple[int, int]]
-
-    def position(self, pointer: str, *, key: bool = False) -> Position:
-        """The position of the value (or the key) of `/key`; the file as a whole for anything else."""
-        name = next(iter(split_pointer(pointer)), "")
-        if name not in self.places:
-            return Position(self.name)
-        line, column = self.places[name]
-        start = len(self.lines[line - 1]) - len(self.lines[line - 1].lstrip()) + 1
-        return Position(self.name, line, start if key else column)
-
-    def changed(self, values: Mapping[str, Scalar]) -> str:
-        """The text with these values: known lines are rewritten in place, new keys come at the end."""
-        lines = list(self.lines)
-        for key, value in values.items():
-            if key not in self.places:
-                lines.append(f"{key} = {format_scalar(value)}")
-            # `1 == True` in Python, but `1` and `true` differ in the file.
-            elif self.value[key] != value or isinstance(self.value[key], bool) is not isinstance(value, bool):
-                lines[self.places[key][0] - 1] = f"{key} = {format_scalar(value)}"
-        return "".join(line + "\n" for line in lines)
-
-
-def parse_conf(name: str, data: bytes) -> ConfFile:
-    """The file's keys and values.
-
-    Raises:
-        InputError: with every line that has another form and every repeated key.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        where = Position(name, data.count(b"\n", 0, error.start) + 1, 1)
-        raise InputError(
-            [Diagnostic(Severity.ERROR, "encoding", "not UTF-8 text", position=where)]
-        ) from error
-    lines = tuple(text.splitlines())
-    value: dict[str, Scalar] = {}
-    places: dict[str, tuple[int, int]] = {}
-    problems: list[Diagnostic] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+def find_conf_problems(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
+    """What is wrong in the committed sora.conf of each node, and what in it contradicts the fleet file."""
+    entry = cluster_input.entry
+    assert isinstance(entry, SoraCluster)
+    if entry.conf is None:
+        return
+    checked: dict[int, bool] = {}
+    for node in entry.nodes:
+        document = cluster_input.documents.get(node.name)
+        if document is None:  # reported where the file was read
             continue
-        match = _LINE.match(line)
-        if match is None:
-            where, remedy = Position(name, number, 1), "write `key = value`"
-            problems.append(Diagnostic(Severity.ERROR, "syntax", "not `key = value`", remedy, position=where))
-            continue
-        key = match["key"]
-        if key in places:
-            problems.append(
-                Diagnostic(
-                    Severity.ERROR,
-                    "duplicate-key",
-                    f"duplicate key {key}, first in line {places[key][0]}",
-                    "keep one of them",
-                    position=Position(name, number, match.start("key") + 1),
-                    pointer=f"/{key}",
-                    related=(Position(name, *places[key]),),
-                )
+        if id(document) not in checked:
+            problems = [*_check_form(document)] or [*_check_values(document)]
+            checked[id(document)] = not problems
+            yield from problems
+        if checked[id(document)]:
+            yield from _check_agreement(document, node)
+            if entry.conf.own == "file":
+                yield from _find_missing_keys(document, node)
+    yield from _find_shared_urls(cluster_input, entry)
+
+
+def make_conf_targets(cluster_input: ClusterInput) -> dict[str, ConfTarget]:
+    """Node -> its sora.conf, from files without problems; empty where the cluster has none."""
+    entry = cluster_input.entry
+    assert isinstance(entry, SoraCluster)
+    if entry.conf is None:
+        return {}
+    found = {}
+    for node in entry.nodes:
+        document = cluster_input.documents[node.name]
+        values = {**_derive_values(node, document.value), **document.value}
+        found[node.name] = ConfTarget(values, _find_text(document) if entry.conf.own == "file" else None)
+    return found
+
+
+def _derive_values(node: SoraNode, given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The keys that the fleet file decides, so that nobody has to write them twice."""
+    derived: dict[str, Scalar] = {"cluster": True, "node_name": node.name}
+    if node.temporary:
+        derived["cluster_temporary_node"] = True
+    return {key: value for key, value in derived.items() if key not in given}
+
+
+def _find_text(document: Document) -> str:
+    """The text of the committed file, below all overlays."""
+    origin = getattr(document, "origin", None)
+    base = origin.document if origin is not None else document
+    assert isinstance(base, ParsedDocument)
+    return base.text
+
+
+def _check_form(document: Document) -> Iterator[Diagnostic]:
+    """Overlays can make of the flat file what no sora.conf can have."""
+    if not isinstance(document.value, Mapping):
+        yield make_diagnostic(
+            document, "", "wrong-type", "the settings of a node must be `key = value` lines"
+        )
+        return
+    for key, value in document.value.items():
+        pointer = make_pointer((key,))
+        if not KEY.fullmatch(key):
+            words = f"the key {key!r} cannot be written to a sora.conf"
+            yield make_diagnostic(
+                document, pointer, "bad-value", words, "use letters, digits, `_`, `.` and `-`"
             )
-            continue
-        value[key] = parse_scalar(match["value"])
-        places[key] = (number, match.start("value") + 1)
-    if problems:
-        raise InputError(problems)
-    return ConfFile(name, lines, value, places)
+        elif not is_writable(reveal(value)):
+            words = f"the value of {key} cannot be written to a sora.conf"
+            remedy = "use one line of text without spaces at its ends, a whole number, `true` or `false`"
+            yield make_diagnostic(document, pointer, "bad-value", words, remedy)
 
 
-def read_conf_model(conf: ConfFile) -> SoraConf:
-    """The file's keys as a model.
-
-    Raises:
-        InputError: with every value that does not fit, at its place.
-    """
+def _check_values(document: Document) -> Iterator[Diagnostic]:
+    # A secret that is not known here has no value to check.
+    values = {
+        key: parse_scalar(str(value.value)) if isinstance(value, Secret) else value
+        for key, value in document.value.items()
+        if not (isinstance(value, Secret) and value.missing)
+    }
     try:
-        return SoraConf.model_validate(dict(conf.value))
+        SoraConfKeys.model_validate(values)
     except ValidationError as error:
-        raise InputError(
-            translate_model_errors(find_model_errors(error, SoraConf, conf.value), conf, "")
-        ) from error
+        hidden = {key for key, value in document.value.items() if isinstance(value, Secret)}
+        found = find_model_errors(error, SoraConfKeys, values)
+        yield from translate_model_errors(found, document, "", is_secret=hidden.__contains__)
 
 
-def parse_scalar(text: str) -> Scalar:
-    """What a value's text means: `true` and `false`, whole numbers, else the text itself."""
-    if text in ("true", "false"):
-        return text == "true"
-    return int(text) if _INTEGER.match(text) else text
+def _check_agreement(document: Document, node: SoraNode) -> Iterator[Diagnostic]:
+    """Keys that contradict the fleet file: the node would be another one than the plan assumes."""
+    for key, wanted, where in (
+        ("cluster", True, "the nodes of a cluster need it"),
+        ("node_name", node.name, "its `name` in the fleet file"),
+        ("cluster_temporary_node", node.temporary, "`temporary` in the fleet file"),
+    ):
+        if key in document.value and reveal(document.value[key]) != wanted:
+            shown = str(wanted).lower() if isinstance(wanted, bool) else wanted
+            yield make_diagnostic(
+                document,
+                make_pointer((key,)),
+                "conf-contradicts",
+                f"the sora.conf of {node.name} has another {key} than {shown} ({where})",
+                f"remove {key} from the file: it follows from the fleet file",
+            )
 
 
-def format_scalar(value: Any) -> str:
-    """A value as text of the file; `parse_scalar` is the inverse."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _find_missing_keys(document: Document, node: SoraNode) -> Iterator[Diagnostic]:
+    missing = [key for key in _REQUIRED if key not in {*document.value, *_derive_values(node, {})}]
+    if missing:
+        message = f"the sora.conf of {node.name} is kept as a whole, but lacks {', '.join(missing)}"
+        yield make_diagnostic(document, "", "missing-key", message, "add it in an overlay of the node")
+
+
+def _find_shared_urls(cluster_input: ClusterInput, entry: SoraCluster) -> Iterator[Diagnostic]:
+    """External URLs that several nodes have: clients would be redirected to the wrong node."""
+    for key in ("external_signaling_url", "external_api_url"):
+        given = {
+            node.name: str(document.value[key])
+            for node in entry.nodes
+            if (document := cluster_input.documents.get(node.name)) is not None
+            and isinstance(document.value, Mapping)
+            and key in document.value
+        }
+        counts = Counter(given.values())
+        for name, url in given.items():
+            if counts[url] > 1:
+                yield make_diagnostic(
+                    cluster_input.documents[name],
+                    make_pointer((key,)),
+                    "conf-shared-url",
+                    f"{counts[url]} nodes have the same {key}, among them {name}",
+                    "give each node its own URL in an overlay of the node: clients are redirected to it",
+                )
+                break

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.core.secret import reveal
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora.cluster_state import compute_quorum
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.json_pointer import make_pointer
 
-CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot"})
+CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot", "conf-uneven"})
+
+_EVEN: Final = ("cluster_relay", "default_cluster_affinity", "cluster_affinity_threshold")
+"""Keys that decide where a connection goes: with different values, that depends on the node it reaches."""
 
 SMALLEST: Final = 3
 """Regular nodes of the smallest cluster that survives the loss of one."""
@@ -42,6 +47,23 @@ def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
             remedy = f"write a full domain name or an IP address, such as {node.name}.example.com"
             yield _make_warning(
                 cluster_input, f"nodes/{index}/name", "node-name-without-dot", message, remedy
+            )
+    yield from _find_uneven_keys(cluster_input)
+
+
+def _find_uneven_keys(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
+    documents = {id(one): one for one in cluster_input.documents.values() if isinstance(one.value, Mapping)}
+    for key in _EVEN:
+        given = [(str(reveal(one.value.get(key))), one) for one in documents.values()]
+        if len({text for text, _ in given}) > 1:
+            document = next(one for _, one in given if key in one.value)
+            yield make_diagnostic(
+                document,
+                make_pointer((key,)),
+                "conf-uneven",
+                f"the nodes of {cluster_input.entry.name} have different values of {key}",
+                "give all nodes of a cluster the same value",
+                severity=Severity.WARNING,
             )
 
 

@@ -55,7 +55,13 @@ from reconciler.drivers.sora.observation import (
     list_known_names,
     merge_replies,
 )
-from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, make_confirmation_key
+from reconciler.drivers.sora.schema import (
+    ConfTarget,
+    NodeView,
+    SoraCluster,
+    SoraDesired,
+    make_confirmation_key,
+)
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -144,7 +150,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """The desired state of one cluster.
 
         Raises:
-            InputError: no regular node, or addresses that this host does not allow.
+            InputError: no regular node, addresses that this host does not allow, or a wrong sora.conf.
         """
         assert isinstance(cluster_input.entry, SoraCluster)
         entry = cluster_input.entry
@@ -156,9 +162,16 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             problems.insert(
                 0, make_diagnostic(cluster_input.fleet, pointer, "temporary-alone", words, remedy)
             )
+        if entry.conf is None:
+            confs: Mapping[str, ConfTarget] = {}
+        else:
+            from reconciler.drivers.sora import conf  # noqa: PLC0415  (most clusters have no file)
+
+            problems += conf.find_conf_problems(cluster_input)
+            confs = {} if problems else conf.make_conf_targets(cluster_input)
         if problems:
             raise InputError(problems)
-        return SoraDesired(entry, source=cluster_input.revision.source)
+        return SoraDesired(entry, source=cluster_input.revision.source, confs=confs)
 
     def add_history(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
         """The desired state with the cluster's past: earlier nodes, and what earlier runs did."""

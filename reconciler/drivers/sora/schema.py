@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
@@ -14,27 +13,29 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.canonical import fingerprint
+from reconciler.core.command_reference import CommandReference, EntryName
 from reconciler.core.endpoint import InvalidAddress, parse_api
-from reconciler.core.entries import ClusterEntry, NodeEntry
+from reconciler.core.entries import NodeEntry
 from reconciler.core.fields import Day, Flag, Number, StrictModel, Whole
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.overlays import OverlaidCluster, OverlaidNode
+from reconciler.core.secret import Secret
+from reconciler.documents.key_values import Scalar
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.drivers.sora.history import ClusterPast
 from reconciler.text.one_line import make_one_line
 
 NODE_NAME: Final = re.compile(r"^[0-9A-Za-z_\-]+@[0-9A-Za-z][0-9A-Za-z\-]*(\.[0-9A-Za-z\-]+)*$")
 API_URL: Final = re.compile(r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")
-
-_GIVEN: Final = ("node", "host")
 
 _LOST: Final = re.compile(r"MAJORITY|QUORUM|MINORITY|AVAILABLE|LEADER|PURGED|COLLAPSE|SPLIT|PARTITION")
 """Words in the code of a refusal that show that the node is, or was, in a cluster."""
@@ -57,22 +58,6 @@ def _check_api_url(text: str) -> str:
     return text if text.count("/") > 2 else f"{text}/"  # noqa: PLR2004  (a path follows the two of ://)
 
 
-def _refuse_command_line(value: Any) -> Any:
-    """Refuse a command line, as older fleet files have it."""
-    # Who can merge into the repository could otherwise run any program on the management host.
-    if not isinstance(value, list | str):
-        return value
-    shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
-    raise PydanticCustomError(
-        "sora-stop-vector",
-        "a fleet file names a host command, not a command line",
-        {
-            "remedy": f"write `stop: {{command: stop-sora}}` here, and into the host configuration "
-            f"`commands: {{stop-sora: {{run: {shown}}}}}`; see `reconcile explain host`"
-        },
-    )
-
-
 SoraName = Annotated[
     str,
     AfterValidator(_check_node_name),
@@ -85,41 +70,7 @@ ApiUrl = Annotated[
 ]
 
 
-def _refuse_given_name(name: str) -> str:
-    if name in _GIVEN:
-        raise PydanticCustomError("sora-own-argument", "the program sets `node` and `host` itself")
-    return name
-
-
-ArgumentName = Annotated[
-    str,
-    AfterValidator(_refuse_given_name),
-    Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", json_schema_extra={"not": {"enum": list(_GIVEN)}}),
-]
-
-
-class StopCommand(StrictModel):
-    """A command of the host that stops a node; the host configuration says what it runs."""
-
-    command: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] = Field(
-        description="Its name under `commands` of the host configuration.", examples=["stop-sora"]
-    )
-    arguments: Mapping[
-        ArgumentName,
-        # No leading `-`, no space: the text becomes one argument of a host command, and never an option.
-        Annotated[str, Field(pattern=r"^[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}$")],
-    ] = Field(
-        default_factory=dict,
-        max_length=20,
-        description="Data for the command's own placeholders, in addition to `{node}` and `{host}`.",
-        examples=[{"unit": "sora"}],
-    )
-
-
-Stop = Annotated[StopCommand, BeforeValidator(_refuse_command_line)]
-
-
-class SoraNode(NodeEntry):
+class SoraNode(OverlaidNode):
     """One node of a Sora cluster."""
 
     name: SoraName = Field(
@@ -137,7 +88,9 @@ class SoraNode(NodeEntry):
     mode: ModeName | None = Field(
         default=None, description="What the node accepts; without it the mode is not changed."
     )
-    stop: Stop | None = Field(default=None, description="Stops this node; see the cluster's `stop`.")
+    stop: CommandReference | None = Field(
+        default=None, description="Stops this node; see the cluster's `stop`."
+    )
 
     def endpoint(self) -> str:
         """Where its API is reached, with the port written out."""
@@ -170,12 +123,45 @@ def make_confirmation_key(entry: Collapsed | Stopped | None) -> str:
     return f"{entry.until}: {entry.reason}" if entry is not None else ""
 
 
-class SoraCluster(ClusterEntry):
+class ConfDelivery(StrictModel):
+    """The sora.conf of the nodes: where it is committed, and to which file of a node it is delivered."""
+
+    source: Annotated[str, Field(min_length=1, pattern=r"\.conf$")] = Field(
+        description="Path of the committed file, relative to the fleet file; `overlays` change it for groups "
+        "and nodes.",
+        examples=["sora.conf"],
+    )
+    file: EntryName = Field(
+        description="Name of the node's file under `files` of the host configuration.", examples=["sora-conf"]
+    )
+    own: Literal["keys", "file"] = Field(
+        default="keys",
+        description="`keys`: the committed keys are kept as committed, and other lines of the node's file "
+        "stay as they are. `file`: the whole file is kept as committed.",
+    )
+    started: CommandReference | None = Field(
+        default=None,
+        description="The host's command that prints a text which is new after each start of the node, such "
+        "as `systemctl show --property InvocationID sora`. Without it, a start by hand is not seen.",
+        examples=[{"command": "sora-started"}],
+    )
+
+
+class SoraCluster(OverlaidCluster):
     """A Sora cluster."""
 
     kind: Literal["sora"] = Field(description="The product that its nodes run.")
+    conf: ConfDelivery | None = Field(
+        default=None, description="The sora.conf of its nodes. Without it, files of nodes are not managed."
+    )
+    restart: CommandReference | None = Field(
+        default=None,
+        description="The host's command that restarts a node, so that it uses its changed sora.conf. "
+        "Nodes are restarted one by one. Without it the plan waits for an operator.",
+        examples=[{"command": "restart-sora"}],
+    )
     nodes: tuple[SoraNode, ...] = Field(min_length=1, description="The nodes, regular and temporary.")
-    stop: Stop | None = Field(
+    stop: CommandReference | None = Field(
         default=None,
         description="The host's command that stops a node. Without it the plan waits for an operator.",
         examples=[{"command": "stop-sora"}],
@@ -208,6 +194,17 @@ class SoraCluster(ClusterEntry):
         "if no API address of the node is known, or if what answers there is in no cluster.",
     )
 
+    @model_validator(mode="after")
+    def _check_overlays(self) -> SoraCluster:
+        overlays = (self.overlays, *(group.overlays for group in self.groups))
+        if self.conf is None and any((*overlays, *(node.overlays for node in self.nodes))):
+            raise ValueError("overlays change the committed sora.conf, so they need `conf`")
+        return self
+
+    def get_setting_path(self, node: NodeEntry) -> str:  # noqa: ARG002  (one file for all nodes)
+        """The committed sora.conf; empty if the cluster has none."""
+        return self.conf.source if self.conf is not None else ""
+
     @property
     def regular(self) -> tuple[str, ...]:
         """Names of the regular nodes, sorted."""
@@ -224,6 +221,19 @@ class SoraCluster(ClusterEntry):
 
 
 @dataclass(frozen=True, slots=True)
+class ConfTarget:
+    """The sora.conf that a node is to have.
+
+    Args:
+        values: key -> value, a `Secret` where the file refers to one; also those that the fleet file decides.
+        base: text of the committed file where the whole file is ours; None where only the keys are.
+    """
+
+    values: Mapping[str, Scalar | Secret] = field(repr=False)
+    base: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SoraDesired:
     """The desired state of one Sora cluster.
 
@@ -233,12 +243,14 @@ class SoraDesired:
             which one `initialised` the cluster, and the `collapsed` entry by which it did so anew.
         history: who was in the cluster before.
         source: where the fleet file was read, by which facts of its nodes are kept apart.
+        confs: node -> the sora.conf that it is to have; empty where files are not managed.
     """
 
     entry: SoraCluster
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     history: ClusterPast = field(default_factory=ClusterPast)
     source: str = ""
+    confs: Mapping[str, ConfTarget] = field(default_factory=dict)
 
     def is_regular(self, node: str) -> bool:
         """Whether a fleet file, this one or an earlier one, names the node as a regular one."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from reconciler.core.command_reference import NamedCommand
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.arguments import (
@@ -28,7 +29,6 @@ from reconciler.drivers.sora.schema import (
     NODE_NAME,
     SoraCluster,
     SoraDesired,
-    StopCommand,
     Stopped,
     make_confirmation_key,
 )
@@ -315,7 +315,7 @@ def simulate_step(
     return result
 
 
-def find_stop_command(entry: SoraCluster, node: str) -> StopCommand | None:
+def find_stop_command(entry: SoraCluster, node: str) -> NamedCommand | None:
     """The host's command that stops a node; None without one, or if the name is unsafe in it."""
     named = entry.node(node)
     # The name may come from a node's list: one that starts with `-` would be an option of the command.

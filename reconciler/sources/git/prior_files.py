@@ -36,7 +36,7 @@ MOST_OTHERS: Final = 2_000
 MOST_BYTES: Final = 64 * 1024 * 1024
 """Bytes of all these files at most."""
 
-_SETTINGS: Final = (b".json", b".yaml", b".yml")
+_SETTINGS: Final = (b".json", b".yaml", b".yml", b".conf")
 _BLOB: Final = {0o100644, 0o100664, 0o100755}
 
 SHALLOW: Final = "this clone is shallow or damaged: it does not contain the commits before {commit}"

@@ -9,7 +9,6 @@ from reconciler.cli.render.sarif import render_sarif
 from reconciler.desired.validation import ValidationResult
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import parse_document
-from reconciler.drivers.sora import conf
 from reconciler.errors import InputError
 
 
@@ -27,7 +26,7 @@ def problems(read, name, text):
         (parse_document, "a.json", b'{"a": [1}', ["a.json:1:7"]),
         (parse_document, "a.yaml", b"a: [1,\n 2}\n", ["a.yaml:1:4"]),
         (parse_document, "a.json", b"{} {}", ["a.json:1:3"]),
-        (conf.parse_conf, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
+        (parse_document, "sora.conf", b"a = 1\na = 2\n", ["sora.conf:1:5"]),
     ],
 )
 def test_the_related_place_is_a_position(read, name, text, there):

@@ -1,82 +1,120 @@
-"""sora.conf is read with positions, refused with messages, and changed without losing a comment."""
+"""The committed sora.conf of a Sora cluster: values, what contradicts the fleet file, and overlays."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from reconciler.drivers.sora.conf import format_scalar, parse_conf, parse_scalar, read_conf_model
-from reconciler.errors import InputError
+from reconciler.core.secret import Secret
+from reconciler.desired.fleet import add_desired_state, load_fleet, read_fleet
+from reconciler.drivers.registry import DRIVERS
+from tests.support.memory_files import snapshot_of
 
-TEXT = b"""# the first node
-cluster = true
-node_name = node01@node01.example.com
-external_signaling_url = wss://node1.example.com/signaling
-external_api_url = https://node1.example.com/api
-
+FLEET = """\
+clusters:
+- name: live
+  kind: sora
+  conf: {source: sora.conf, file: sora-conf}
+  nodes:
+  - {name: node01@node01.example.com, api: "http://192.0.2.1:3000/"}
+  - name: node02@node02.example.com
+    api: "http://192.0.2.2:3000/"
+    overlays: [{merge: {external_api_url: "https://node2.example.com/api"}}]
+  - {name: node03@node03.example.com, api: "http://192.0.2.3:3000/", temporary: true}
+"""
+CONF = """\
+# of all nodes
+cluster_relay = true
 cluster_affinity_threshold = 20
 websocket_ping_interval = 30 s
+turn_secret = ${env:RECONCILE_SECRET_TURN}
 """
 
 
-def problems(data: bytes):
-    with pytest.raises(InputError) as caught:
-        read_conf_model(parse_conf("sora.conf", data))
-    return caught.value.problems
+def find_problems(fleet=FLEET, conf=CONF):
+    snapshot = snapshot_of({"fleet.yaml": fleet, "sora.conf": conf})
+    reading = read_fleet(snapshot, DRIVERS)
+    found = [problem for problem in reading.problems if problem.severity.value == "error"]
+    for cluster_input in reading.cluster_inputs:
+        found += DRIVERS["sora"].examine(cluster_input)
+    return found
 
 
-def test_values_have_their_types_and_defaults():
-    conf = read_conf_model(parse_conf("sora.conf", TEXT))
-    assert conf.cluster is True
-    assert conf.cluster_affinity_threshold == 20
-    assert conf.cluster_relay is True
-    assert (conf.cluster_listen_min_port, conf.cluster_listen_max_port, conf.api_port) == (49010, 49020, 3000)
-    assert conf.model_extra == {"websocket_ping_interval": "30 s"}
+def load_targets(fleet=FLEET, conf=CONF):
+    snapshot = snapshot_of({"fleet.yaml": fleet, "sora.conf": conf})
+    (cluster,) = add_desired_state(load_fleet(snapshot, DRIVERS), DRIVERS).desired
+    return cluster.state.confs
 
 
-def test_a_change_keeps_comments_order_and_unknown_keys():
-    conf = parse_conf("sora.conf", TEXT)
-    text = conf.changed({"cluster_affinity_threshold": 5, "cluster_temporary_node": True})
-    assert text == TEXT.decode().replace("= 20", "= 5") + "cluster_temporary_node = true\n"
-    assert conf.changed(conf.value) == TEXT.decode()
+def test_each_node_gets_the_file_with_its_overlays_and_what_the_fleet_file_says():
+    confs = load_targets()
+    first, second, third = (confs[f"node0{n}@node0{n}.example.com"].values for n in (1, 2, 3))
+    assert first["node_name"] == "node01@node01.example.com"
+    assert first["cluster"] is True
+    assert "cluster_temporary_node" not in first
+    assert second["external_api_url"] == "https://node2.example.com/api"
+    assert third["cluster_temporary_node"] is True
+    assert isinstance(first["turn_secret"], Secret)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "column", "words"),
+    ("old", "new", "place", "words"),
     [
-        (b"node01@node01.example.com", b"node01@node01", 3, 13, 'such as `"node01@node01.example.com"`'),
-        (b"cluster = true", b"cluster = yes", 2, 11, "must be `true` or `false`"),
-        (b"= 20", b"= 0", 7, 30, "must be at least 1"),
-        (b"# the first node", b"the first node", 1, 1, "not `key = value`"),
-        (b"websocket_ping_interval = 30 s", b"cluster = true", 8, 1, "duplicate key"),
+        ("cluster_relay = true", "cluster_relay = yes", "sora.conf:2:17", "must be `true` or `false`"),
+        ("threshold = 20", "threshold = 0", "sora.conf:3:30", "must be at least 1"),
+        ("# of all nodes", "node_name = other@node.example.com", "sora.conf:1:13", "another node_name"),
+        ("# of all nodes", "cluster = false", "sora.conf:1:11", "another cluster"),
+        (
+            "# of all nodes",
+            "cluster_temporary_node = true",
+            "sora.conf:1:26",
+            "another cluster_temporary_node",
+        ),
+        ("# of all nodes", "external_api_url = node1.example.com", "sora.conf:1:20", "external_api_url"),
+        (
+            "# of all nodes",
+            "external_signaling_url = wss://example.com/signaling",
+            "sora.conf:1:26",
+            "3 nodes have the same external_signaling_url",
+        ),
+        (
+            "# of all nodes",
+            "cluster_listen_min_port = 49050",
+            "sora.conf:1:1",
+            "cluster_listen_min_port is above cluster_listen_max_port",
+        ),
     ],
 )
-def test_an_error_has_its_position(old, new, line, column, words):
-    (problem,) = problems(TEXT.replace(old, new))
-    assert (problem.position.line, problem.position.column) == (line, column)
-    assert words in f"{problem.message}; {problem.remedy}"
+def test_a_wrong_value_has_its_position(old, new, place, words):
+    found = find_problems(conf=CONF.replace(old, new))
+    assert any(str(one.position) == place and words in f"{one.message} {one.remedy}" for one in found), found
 
 
-def test_a_clustered_node_needs_its_four_keys():
-    (problem,) = problems(b"cluster = true\n")
-    assert "node_name, external_signaling_url, external_api_url" in problem.message
-
-
-@given(
-    st.booleans() | st.integers(-(10**17), 10**17) | st.from_regex(r"[!-~]+( [!-~]+){0,2}", fullmatch=True)
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ('{merge: {a: "x\\nlicense_file = /etc/shadow"}}', "cannot be written to a sora.conf"),
+        ('{merge: {"a = 1\\nb": 2}}', "cannot be written to a sora.conf"),
+        ("{merge: {a: {b: 1}}}", "cannot be written to a sora.conf"),
+        ("{merge: {a: [1]}}", "cannot be written to a sora.conf"),
+        ("{merge: {a: 1.5}}", "cannot be written to a sora.conf"),
+        ("{patch: [{op: replace, path: '', value: 3}]}", "must be `key = value` lines"),
+    ],
 )
-def test_printing_is_the_inverse_of_reading(value):
-    read = parse_scalar(format_scalar(value))
-    assert format_scalar(read) == format_scalar(value)
-    if not isinstance(value, str):
-        assert read == value
+def test_an_overlay_cannot_write_more_than_values(overlay, words):
+    fleet = FLEET.replace('{merge: {external_api_url: "https://node2.example.com/api"}}', overlay)
+    assert any(words in one.message for one in find_problems(fleet)), find_problems(fleet)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused_with_a_message(data):
-    try:
-        conf = parse_conf("sora.conf", data)
-    except InputError as error:
-        assert error.problems  # noqa: PT017
-    else:
-        again = parse_conf("sora.conf", conf.changed(conf.value).encode())
-        assert again.value == conf.value
+def test_overlays_without_a_file_are_refused():
+    (problem,) = find_problems(FLEET.replace("  conf: {source: sora.conf, file: sora-conf}\n", ""))
+    assert "overlays change the committed sora.conf" in problem.message
+
+
+def test_a_whole_file_needs_the_keys_of_a_clustered_node():
+    fleet = FLEET.replace("file: sora-conf", "file: sora-conf, own: file")
+    found = find_problems(fleet)
+    assert [one.code for one in found] == ["missing-key"] * 3
+    assert "lacks external_signaling_url, external_api_url" in found[0].message
+
+
+def test_the_path_of_a_node_file_cannot_be_written_into_the_fleet_file():
+    fleet = FLEET.replace("file: sora-conf", "file: /etc/shadow")
+    assert any("file" in one.pointer for one in find_problems(fleet))

@@ -1,0 +1,69 @@
+"""A command of the host as the fleet file names it: a name and data, never a command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from reconciler.core.fields import StrictModel
+
+GIVEN: Final = ("node", "host", "version")
+"""Placeholders that the program itself fills."""
+
+
+def _refuse_given_name(name: str) -> str:
+    if name in GIVEN:
+        raise PydanticCustomError("given_argument", "the program sets `node`, `host` and `version` itself")
+    return name
+
+
+def _refuse_command_line(value: Any) -> Any:
+    """Refuse a command line, as older fleet files have it."""
+    # Who can merge into the repository could otherwise run any program on the management host.
+    if not isinstance(value, list | str):
+        return value
+    shown = json.dumps(value, ensure_ascii=False, default=str)[:200]
+    raise PydanticCustomError(
+        "command_line",
+        "a fleet file names a host command, not a command line",
+        {
+            "remedy": f"write `{{command: NAME}}` here, and into the host configuration "
+            f"`commands: {{NAME: {{run: {shown}}}}}`; see `reconcile explain host`"
+        },
+    )
+
+
+EntryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+"""Name of an entry of the host configuration."""
+
+ArgumentName = Annotated[
+    str,
+    AfterValidator(_refuse_given_name),
+    Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", json_schema_extra={"not": {"enum": list(GIVEN)}}),
+]
+
+
+class NamedCommand(StrictModel):
+    """A command of the host; the host configuration says what it runs."""
+
+    command: EntryName = Field(
+        description="Its name under `commands` of the host configuration.", examples=["stop-sora"]
+    )
+    arguments: Mapping[
+        ArgumentName,
+        # No leading `-`, no space: the text becomes one argument of a host command, and never an option.
+        Annotated[str, Field(pattern=r"^[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}$")],
+    ] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="Data for the command's own placeholders, in addition to `{node}` and `{host}`.",
+        examples=[{"unit": "sora"}],
+    )
+
+
+CommandReference = Annotated[NamedCommand, BeforeValidator(_refuse_command_line)]
+"""`{command: NAME, arguments: {…}}` in the fleet file."""
