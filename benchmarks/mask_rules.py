@@ -17,6 +17,7 @@ from reconciler.cli.render import markdown, step_groups, text, values
 from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
+from reconciler.core.file_state import FilePlace
 from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
@@ -27,7 +28,16 @@ from reconciler.errors import NodeError, NodeRefused
 from reconciler.feedback.message import make_message
 from reconciler.planning import masked_transports as masking_module
 from reconciler.planning.masked_transports import mask_transports
-from reconciler.ports.transport import Commands, Http, HttpAnswer, Mailbox, NodeMail, OfferDraft, Transports
+from reconciler.ports.transport import (
+    Commands,
+    Files,
+    Http,
+    HttpAnswer,
+    Mailbox,
+    NodeMail,
+    OfferDraft,
+    Transports,
+)
 from reconciler.secrets import redaction
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import LogRedactor
@@ -92,7 +102,7 @@ def quoted_texts() -> None:
     asyncio.run(_transported(redactor))
 
 
-class Saying(Http, Commands, Mailbox):
+class Saying(Http, Commands, Mailbox, Files):
     """Every way to a node, which quotes a secret."""
 
     def __init__(self, *, fails: bool) -> None:
@@ -113,6 +123,8 @@ class Saying(Http, Commands, Mailbox):
     async def offer(self, *_: Any, **__: Any) -> str:
         return await self.run()
 
+    stage = switch = restore = discard = offer
+
     async def read_mail(self, *_: Any) -> NodeMail:
         await self.run()
         return NodeMail()
@@ -120,12 +132,14 @@ class Saying(Http, Commands, Mailbox):
 
 DRAFT = OfferDraft(cluster="edge", node="a", feed=OfferFeed.SETTING, step="s", parts=(), seconds=1)
 
+PLACE = FilePlace("conf", "a")
+
 
 async def _transported(redactor: Redactor) -> None:
     for fails in (False, True):
         way = Saying(fails=fails)
         ways = mask_transports(
-            mask_transports(Transports(way, way, way), redactor), Redactor(["another one"])
+            mask_transports(Transports(way, way, way, way), redactor), Redactor(["another one"])
         )
         calls = (
             ways.http.send("GET", "http://h/", node="a", timeout=1),
@@ -133,6 +147,11 @@ async def _transported(redactor: Redactor) -> None:
             ways.mailbox.offer(DRAFT),
             ways.commands.read("c", {}, node="a"),
             ways.mailbox.read_mail("edge", "a"),
+            ways.files.read(PLACE),
+            ways.files.stage(PLACE, b""),
+            ways.files.switch(PLACE, before="", after=""),
+            ways.files.restore(PLACE, before="", after=""),
+            ways.files.discard(PLACE),
         )
         found = await asyncio.gather(*calls, return_exceptions=True)
         if fails:
@@ -140,8 +159,9 @@ async def _transported(redactor: Redactor) -> None:
                 (f"a: no: {MASK}", f"no: {MASK}", f"a: no: {MASK}")
             ] * len(calls)
             continue
-        answer, ran, offered, read, mail = found
+        answer, ran, offered, read, mail, content, *written = found
         assert (ran, offered, read) == (f"no: {MASK}", f"no: {MASK}", f"no: {CLEAR}")
+        assert (content, written) == (f"no: {CLEAR}", [f"no: {MASK}"] * 4)
         assert answer.body == f"no: {CLEAR}".encode()
         assert (answer.quote(99), answer.quote(12)) == (f"no: {MASK}",) * 2
         assert mail.redact(f"no: {CLEAR}", 99) == f"no: {MASK}"
@@ -248,6 +268,9 @@ QUOTING = (
     *(masking_module._MaskingHttp.send, masking_module._MaskingCommands.run),
     *(masking_module._MaskingCommands.read, masking_module._MaskingMailbox.offer),
     *(masking_module._MaskingMailbox.read_mail, KnownSecrets.redact_text, KnownSecrets._clear),
+    *(masking_module._mask_errors.__wrapped__, masking_module._MaskingFiles.read),
+    *(masking_module._MaskingFiles.stage, masking_module._MaskingFiles.switch),
+    *(masking_module._MaskingFiles.restore, masking_module._MaskingFiles.discard),
 )
 
 SHOWING = (
