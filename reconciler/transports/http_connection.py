@@ -249,10 +249,14 @@ class ClientConnection(asyncio.Protocol):
             self.on_lost(self)
 
     def close(self) -> None:
-        """End it, after the bytes that were written."""
+        """End it in order; at once if the other end has not taken the whole request."""
+        # A node that answered early may never read the rest, and would keep it in this host's memory.
         self.is_open = False
         if self._transport is not None:
-            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._transport.abort()
+            else:
+                self._transport.close()
 
     def abort(self) -> None:
         """End it at once."""
