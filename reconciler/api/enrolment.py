@@ -47,15 +47,6 @@ class Enroller:
     reader: Reader
     store: Store
 
-    async def list_nodes(self, fleet: Fleet) -> tuple[PollingNode, ...]:
-        """All nodes of the fleet that poll, sorted by cluster and node.
-
-        Raises:
-            ReconcilerError: the files are invalid, or the store cannot be read.
-        """
-        store = await self._enter(fleet)
-        return await list_polling_nodes(fleet, self.reader, store)
-
     async def make_file(self, fleet: Fleet, node: str) -> InstallationFile:
         """The file to install on a node, once its token counts; holds its secrets in clear.
 

@@ -22,8 +22,10 @@ from reconciler.core.operations import OPEN_STATES, Operation, OperationState, l
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.host import aio
+from reconciler.host.control_socket import RunningWatch
 from reconciler.planning.plan_operation import OperationPlan, OperationRequest, load_operation_plan
 from reconciler.ports.store import Store
+from reconciler.sources.locate import is_same_source
 from reconciler.store.factory import open_store
 from reconciler.text.one_line import join_some
 
@@ -66,11 +68,16 @@ class OperationPlace(Protocol):
 
 @dataclass(slots=True)
 class OperationsHere:
-    """Plans and performs operations in this process, for a fleet whose nodes can be called."""
+    """Plans and performs operations in this process, for a fleet whose nodes can be called.
+
+    Args:
+        without: why no watch does.
+    """
 
     reader: Reader
     store: Store
     actor: Actor
+    without: str = "no watch runs with this state"
     _fleet: Fleet | None = field(default=None, repr=False)
 
     @property
@@ -83,8 +90,9 @@ class OperationsHere:
         if polling := plan.polling_nodes:
             raise UsageError(
                 f"{format_count(len(polling), 'node')} can only be reached when they poll "
-                f"({join_some(polling, _MOST_NAMED)}), and no watch runs with this state; nothing was done",
-                remedy="start `reconcile watch`; add --direct to call nodes that have an address",
+                f"({join_some(polling, _MOST_NAMED)}), and {self.without}; nothing was done",
+                remedy="start `reconcile watch` with this source and state, or name those of a running one; "
+                "add --direct to call nodes that have an address",
             )
         return plan
 
@@ -153,18 +161,16 @@ def choose_place(options: RunOptions, access: StateAccess) -> Iterator[Operation
         UsageError: this user cannot open the state, and an option contradicts the watch's own.
         ReconcilerError: the source cannot be found, or the state cannot be opened.
     """
-    watch = access.watch
-    by_watch = watch is not None and not watch.dry_run
-    is_own = options.source in {"", watch.source if watch else ""}
+    watch = _choose_watch(options, access)
     # One process for each fleet: nodes that poll can be reached by the watch alone, and it follows what it
     # sends after this command has ended.
-    if by_watch and is_own and not options.path and options.trust is None:
-        yield OperationsByWatch(access, options.actor)
+    if watch is not None:
+        yield OperationsByWatch(replace(access, watch=watch), options.actor)
         return
     if not access.is_open:
         raise UsageError(
-            f"this user cannot open the state {access.folder}; instead, the watch ({watch}) sends it, from "
-            "its own source and with its own options",
+            f"this user cannot open the state {access.folder}; instead, the watch ({access.watch}) sends it, "
+            "from its own source and with its own options",
             remedy="leave out --source, --path and the options for signers, or run the command as root",
         )
     own = replace(options, source=options.source or ".")
@@ -172,7 +178,30 @@ def choose_place(options: RunOptions, access: StateAccess) -> Iterator[Operation
         own.locate(trust=own.trust, state=own.required_state.path), host=own.host, is_applying=True
     )
     with open_store(own.required_state.path, keep=own.keep) as store:
-        yield OperationsHere(reader, store, own.actor)
+        yield OperationsHere(reader, store, own.actor, _explain_without_watch(options, access))
+
+
+def _choose_watch(options: RunOptions, access: StateAccess) -> RunningWatch | None:
+    """The watch that performs an operation of these options; None if none does."""
+    if options.trust is not None:
+        return None
+    for watch in access.watches:
+        is_own = not options.source or is_same_source(options.source, watch.source)
+        if not watch.dry_run and is_own and options.path in {"", watch.within}:
+            return watch
+    return None
+
+
+def _explain_without_watch(options: RunOptions, access: StateAccess) -> str:
+    """Why no watch performs an operation."""
+    if access.watch is None:
+        return "no watch runs with this state"
+    if all(one.dry_run for one in access.watches):
+        return f"the watch of this state ({access.watch}) only plans"
+    if options.trust is not None:
+        return f"the watch of this state ({access.watch}) has its own signers"
+    given = join_some([one for one in (options.source, options.path) if one], 2)
+    return f"the watch of this state ({access.watch}) has another source than {given}"
 
 
 def run_operation(

@@ -17,7 +17,8 @@ from reconciler.text.one_line import clean_line
 if TYPE_CHECKING:
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import StateAccess
-    from reconciler.cli.terminal import Terminal
+from reconciler.cli.terminal import Terminal
+from reconciler.sources.locate import is_same_source
 
 _FAILED = 5
 
@@ -29,7 +30,9 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         UsageError: an option contradicts the watch's own, or nobody can confirm.
         StateError: the watch refuses, or does not answer.
     """
-    if options.source not in {".", access.running_watch.source} or options.path or options.trust is not None:
+    watch = access.running_watch
+    is_own = options.source == "." or is_same_source(options.source, watch.source)
+    if not is_own or options.path not in {"", watch.within} or options.trust is not None:
         raise UsageError(
             f"this user cannot open the state {access.folder}; instead, the watch ({access.watch}) rolls "
             "back, from its own source and with its own options",

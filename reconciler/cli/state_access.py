@@ -35,15 +35,17 @@ class StateAccess:
 
     Args:
         folder: the state folder.
-        watch: the watch that uses it; None if none answers.
+        watch: the watch that uses it; None if none answers. Of several, the first that does not only plan.
         is_open: whether this user can open the folder; if not, every request goes through the watch.
         stack: closes what is opened.
+        watches: all watches that use it.
     """
 
     folder: StateFolder
     watch: RunningWatch | None
     is_open: bool
     stack: ExitStack
+    watches: tuple[RunningWatch, ...] = ()
 
     def __str__(self) -> str:
         watch = f"Watch: {self.watch}" if self.watch else "Watch: none is running with this state"
@@ -153,7 +155,7 @@ def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
         words = denied.message if denied else "no running watch uses it"
         raise StateError(f"{refused.message}; {words}", remedy=(denied or refused).remedy)
     with ExitStack() as stack:
-        yield StateAccess(folder, mine[0] if mine else None, refused is None, stack)
+        yield StateAccess(folder, mine[0] if mine else None, refused is None, stack, mine)
 
 
 @contextmanager

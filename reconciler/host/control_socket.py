@@ -13,7 +13,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,9 +68,11 @@ class RunningWatch:
     Args:
         path: of its socket.
         process: its process id.
-        source: of its desired state.
+        source: of its desired state; a local path is absolute.
         state: its state folder.
         dry_run: whether it only plans.
+        ref: branch, tag or commit of its source; empty for the default.
+        within: folder within its source; empty for the whole.
     """
 
     path: Path
@@ -78,6 +80,8 @@ class RunningWatch:
     source: str
     state: str
     dry_run: bool = False
+    ref: str = ""
+    within: str = ""
 
     def __str__(self) -> str:
         return f"process {self.process}, source {self.source}" + (", dry run" if self.dry_run else "")
@@ -160,8 +164,17 @@ def find_running_watches(folder: Path) -> tuple[RunningWatch, ...]:
         if isinstance(answer, Exception):
             continue
         try:
-            watch = RunningWatch(path, int(answer["process"]), str(answer["source"]), str(answer["state"]))
-            found.append(replace(watch, dry_run=answer.get("dry_run") is True))
+            found.append(
+                RunningWatch(
+                    path,
+                    int(answer["process"]),
+                    str(answer["source"]),
+                    str(answer["state"]),
+                    dry_run=answer.get("dry_run") is True,
+                    ref=str(answer.get("ref", "")),
+                    within=str(answer.get("path", "")),
+                )
+            )
         except (KeyError, TypeError, ValueError):  # another version of the program
             continue
     return tuple(sorted(found, key=lambda one: one.process))

@@ -38,6 +38,7 @@ from reconciler.server.logs import Log, log_defect
 from reconciler.server.operations import OperationService
 from reconciler.server.rollbacks import Answer, RollbackRequest, RollbackRunner
 from reconciler.server.watch_options import WatchOptions
+from reconciler.sources.locate import make_source_absolute
 from reconciler.store.factory import back_up_store
 from reconciler.text.one_line import LONGEST_NAME
 
@@ -244,7 +245,9 @@ class ControlServer:
             return {
                 "ok": True,
                 "process": os.getpid(),
-                "source": self.options.source,
+                "source": make_source_absolute(self.options.source),
+                "ref": self.options.ref,
+                "path": self.options.path,
                 "state": str(self.options.state),
                 "dry_run": store is None,
             }

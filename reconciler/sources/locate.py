@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from reconciler.core.fleet_matching import normalise_source
 from reconciler.errors import SourceError, UsageError
 from reconciler.ports.source import Source
 from reconciler.sources.detected_source import DetectedSource
@@ -149,6 +150,28 @@ def locate_source(
     if not found and SCP_FORM.fullmatch(text):
         return options.git(parse_source_address(text))
     return _local(place, options)
+
+
+def make_source_absolute(text: str) -> str:
+    """A source as any process of this host finds it: a local path is absolute."""
+    if "://" in text:
+        return text
+    try:
+        place = Path(text or ".").expanduser()
+        found = place.exists()
+    except (OSError, RuntimeError):  # as in `locate_source`, which says why
+        return text
+    return text if not found and SCP_FORM.fullmatch(text) else str(place.absolute())
+
+
+def is_same_source(one: str, other: str) -> bool:
+    """Whether two texts mean one source on this host, also by another path, through a link, or as a URL."""
+    return _normalise(one) == _normalise(other)
+
+
+def _normalise(text: str) -> str:
+    found = normalise_source(strip_secrets(make_source_absolute(text)))
+    return os.path.realpath(found) if found.startswith("/") else found.rstrip("/")
 
 
 def _remote(text: str, options: _Options) -> Source:

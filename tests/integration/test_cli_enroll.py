@@ -4,13 +4,17 @@ import asyncio
 import json
 import stat
 import tarfile
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from support.git_repositories import Repository, alone
 from support.m2_settings import MANAGEMENT
 
+from reconciler.cli import state_access
 from reconciler.cli.main import main
 from reconciler.host import atomic_write
+from reconciler.host.control_socket import RunningWatch
 from reconciler.store.factory import open_store
 
 SETTING = json.dumps({"meta": {"version": "v1"}, "env": {"management": MANAGEMENT}})
@@ -110,6 +114,34 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_nodes_that_never_called_are_listed(repository, tmp_path, capsys):
+    assert run(repository) == 0
+    assert "Never heard:\n  edge/n1\n  edge/n2\n" in capsys.readouterr().out
+
+
+def test_a_user_who_cannot_open_the_state_is_told_the_command_and_may_list_nodes(
+    repository, tmp_path, capsys, monkeypatch
+):
+    assert run(repository, "n1") == 0
+    capsys.readouterr()
+    real, state = state_access.open_writable_state, tmp_path / "state"
+
+    @contextmanager
+    def closed(folder):
+        with real(folder) as access:
+            watch = RunningWatch(tmp_path / "socket", 1, str(repository.folder), str(state))
+            yield replace(access, is_open=False, watch=watch, watches=(watch,))
+
+    def send(path, request, into=None, body=b""):
+        assert request == {"do": "copy"}
+        into.write_bytes((state / "state.sqlite").read_bytes())
+        return {"ok": True}, 1
+
+    monkeypatch.setattr(state_access, "open_writable_state", closed)
+    monkeypatch.setattr(state_access, "send_request", send)
+    assert run(repository, "n2") == 1
+    output = capsys.readouterr()
+    owner = state.owner()
+    assert f"sudo -u {owner} reconcile enroll n2 --state {state} --output FILE" in output.out + output.err
     assert run(repository) == 0
     assert "Never heard:\n  edge/n1\n  edge/n2\n" in capsys.readouterr().out
 

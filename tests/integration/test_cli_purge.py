@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import jsonschema_rs
 import pytest
 from support.git_repositories import ALONE, Repository, alone
 from support.m2_settings import MANAGEMENT
@@ -14,6 +15,7 @@ from support.watch_process import Stage
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
+from reconciler.cli.schema_table import SCHEMAS
 from reconciler.errors import StateError
 from reconciler.host.control_socket import send_request
 from reconciler.simulation.addresses import find_free_addresses
@@ -51,6 +53,17 @@ def purge(repository, *arguments):
     return run(repository, "purge", *arguments, "--source", str(repository.folder))
 
 
+def is_documented(output):
+    """Whether an output fits `schemas/operations.schema.json`, with every key of it."""
+    validator = jsonschema_rs.validator_for(SCHEMAS["operations"]())
+    validator.validate(output)
+    operation = output["operations"][0] if isinstance(output, dict) else output[0]
+    named = set(SCHEMAS["operations"]()["$defs"]["OperationShape"]["properties"])
+    return set(operation) == named and set(operation["actor"]) == {
+        *("user", "host", "terminal", "claim", "why")
+    }
+
+
 def shown(capsys):
     """All that the command wrote."""
     output = capsys.readouterr()
@@ -72,6 +85,7 @@ def test_a_purge_reaches_each_node_once_and_is_in_the_history(repository, capsys
     assert found["targets"] == ["http://a.example/x.jpg", "a.example/img/*"]
     assert found["counts"] == {"done": 5}
     assert found["actor"]["why"] == "a wrong logo"
+    assert is_documented([found])
     assert run(repository, "history") == 0
     assert f"{found['id']}  " in capsys.readouterr().out
     assert run(repository, "history", "show", found["id"]) == 0
@@ -160,7 +174,9 @@ def test_targets_from_a_file_and_from_standard_input(repository, tmp_path, capsy
     file = tmp_path / "urls"
     file.write_text("# wrong logos\na.example/x\n\n  a.example/y  \na.example/x\n")
     assert purge(repository, "--file", str(file), "--yes", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["operations"][0]["targets"] == ["a.example/x", "a.example/y"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["operations"][0]["targets"] == ["a.example/x", "a.example/y"]
+    assert is_documented(output)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a.example/z\n")))
     assert purge(repository, "--file", "-", "--yes", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["operations"][0]["targets"] == ["a.example/z"]
@@ -286,6 +302,7 @@ async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):
             return subprocess.run(
                 [sys.executable, "-m", "reconciler.cli.main", *arguments, "--state", str(stage.state)],
                 env={**os.environ, **ALONE, "HOME": str(tmp_path)},
+                cwd=tmp_path,
                 capture_output=True,
                 text=True,
                 check=False,
@@ -299,6 +316,13 @@ async def test_a_running_watch_performs_it_also_after_the_command(tmp_path):
         assert (await watch.said("order accepted", order="purge"))["plan"]
         over = await watch.said("operation over", operation=found["id"])
         assert over["nodes"] == {"done": 6}
+        # The watch's source, named otherwise: by a relative path, as a URL, through a link.
+        link = tmp_path / "link"
+        link.symlink_to(stage.repository.folder)
+        for source in ("fleet", f"file://{stage.repository.folder}/.git", str(link)):
+            other = await asyncio.to_thread(command, "purge", "a.example/x", "--yes", "--source", source)
+            assert other.returncode == 0, other.stderr
+        assert len([line for line in watch.lines if line["event"] == "order accepted"]) == 4
         # Both at once: each node gets both, and each counts once.
         both = await asyncio.gather(
             *(

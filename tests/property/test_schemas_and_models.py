@@ -21,6 +21,7 @@ from support.schema_documents import Maker, broken, validate_message
 
 from reconciler.cli.host_loader import make_config_model
 from reconciler.cli.render.json import PlanOutput
+from reconciler.cli.render.operation_schema import OperationShape, OperationsOutput
 from reconciler.cli.schema_table import SCHEMAS
 from reconciler.desired.fleet import read_fleet
 from reconciler.diagnostic import Severity
@@ -169,6 +170,7 @@ def fleet_faults(document):
 
 
 OUTPUT = TypeAdapter(PlanOutput)
+OPERATIONS = TypeAdapter(OperationsOutput | list[OperationShape])
 
 
 def modelled(validate):
@@ -187,6 +189,7 @@ FAULTS = {
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
     "host": modelled(make_config_model().model_validate),
+    "operations": modelled(lambda document: OPERATIONS.validate_json(json.dumps(document))),
     "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
     **{kind: modelled(lambda document, kind=kind: validate_message(kind, document)) for kind in KINDS},

@@ -23,7 +23,11 @@ from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from reconciler.api.enrolment import PollingNode
+    from reconciler.api.reader import Reader
     from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.state_access import StateAccess
+    from reconciler.cli.state_folder import StateFolder
+    from reconciler.desired.fleet import Fleet
     from reconciler.ports.driver import InstallationFile
 
 app = make_app()
@@ -84,22 +88,21 @@ def run_enroll(
     )
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
-        if not access.is_open:
-            raise StateError(
-                f"tokens are made with the key in the state folder {folder}, which this user cannot open",
-                remedy="run the command as root or as the user of the watch",
-            )
-        watched = access.watch.source if access.watch else "."
-        options = replace(options, source=source or watched)
+        if not access.is_open and node:
+            raise _refuse_closed(folder, node)
+        options = replace(options, source=source or ".")
+        if not source and (watch := access.watch) is not None:
+            # Of the same revision and folder as the watch: another one may not have the node.
+            options = replace(options, source=watch.source, ref=watch.ref, path=path or watch.within)
         located = options.locate(trust=options.trust, state=folder.path)
+        reader = Reader(located, host=host)
+        fleet = aio.run_until_signal(reader.read_fleet())
+        if not node:
+            silent = select_never_heard(aio.run_until_signal(_list_nodes(reader, fleet, access)))
+            terminal.say(_format_silent(silent))
+            return 0
         with open_store(folder.path, keep=options.keep) as store:
-            reader = Reader(located, host=host, is_applying=True)
             enroller = Enroller(reader, store)
-            fleet = aio.run_until_signal(reader.read_fleet())
-            if not node:
-                silent = select_never_heard(aio.run_until_signal(enroller.list_nodes(fleet)))
-                terminal.say(_format_silent(silent))
-                return 0
             if rotate:
                 cluster, name = aio.run_until_signal(enroller.rotate(fleet, node, options.actor))
                 terminal.say(
@@ -116,6 +119,29 @@ def run_enroll(
         f"  → {found.instructions}; then delete the file\n"
     )
     return 0
+
+
+async def _list_nodes(reader: Reader, fleet: Fleet, access: StateAccess) -> tuple[PollingNode, ...]:
+    """All nodes that poll, by the store as it is now; of a closed folder, by a copy that the watch sends."""
+    from reconciler.api.enrolment import list_polling_nodes
+
+    reader = replace(reader, store=access.read())
+    _, store = await reader.bind(fleet)
+    assert store is not None
+    return await list_polling_nodes(fleet, reader, store)
+
+
+def _refuse_closed(folder: StateFolder, node: str) -> StateError:
+    """Why this user cannot enrol a node; the file has secrets that a watch hands out to nobody."""
+    try:
+        owner = folder.path.owner()
+    except (OSError, KeyError):  # a folder above it is closed, or its user has no name
+        owner = "root"
+    return StateError(
+        f"tokens are made with the key in the state folder {folder}, which this user cannot open",
+        remedy=f"`sudo -u {owner} reconcile enroll {node} --state {folder.path} --output FILE`, with a file "
+        f"that {owner} may write",
+    )
 
 
 def _write(file: Path, found: InstallationFile, options: RunOptions) -> None:
