@@ -21,8 +21,8 @@ def _refuse_given_name(name: str) -> str:
     return name
 
 
-def _refuse_command_line(value: Any) -> Any:
-    """Refuse a command line, as older fleet files have it."""
+def refuse_command_line(value: Any) -> Any:
+    """Refuse a command line, as older fleet files have it; a validator before that of the model."""
     # Who can merge into the repository could otherwise run any program on the management host.
     if not isinstance(value, list | str):
         return value
@@ -65,5 +65,5 @@ class NamedCommand(StrictModel):
     )
 
 
-CommandReference = Annotated[NamedCommand, BeforeValidator(_refuse_command_line)]
+CommandReference = Annotated[NamedCommand, BeforeValidator(refuse_command_line)]
 """`{command: NAME, arguments: {…}}` in the fleet file."""

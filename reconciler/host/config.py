@@ -301,6 +301,10 @@ class HostCommand(StrictModel):
         examples=["sora"],
     )
     sudo: Flag = Field(default=False, description="Whether the program runs with `sudo -n` in front.")
+    reads: Flag = Field(
+        default=False,
+        description="Whether it only reads. Only such a command is used to observe nodes, also in a dry run.",
+    )
 
     @field_validator("run")
     @classmethod

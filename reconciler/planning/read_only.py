@@ -16,21 +16,18 @@ from reconciler.ports.transport import (
     NodeMail,
     OfferDraft,
     ReadingCall,
-    ReadingCommand,
     Transports,
 )
 
 
-def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall | ReadingCommand]) -> Transports:
-    """The same transports, limited to these calls, which a product's documents describe as reading."""
+def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall]) -> Transports:
+    """The same transports, limited to reading: of HTTP, to calls that a product's documents describe."""
     # A list of what is allowed, not of what is forbidden: code that gets these transports cannot change a
     # node, whatever a driver's mistake, a fleet file or a node's answer (such as a redirect) makes it send.
-    listed = tuple(calls)
-    allowed = tuple(call for call in listed if isinstance(call, ReadingCall))
-    named = frozenset(call.name for call in listed if isinstance(call, ReadingCommand))
+    allowed = tuple(calls)
     return transports.wrap(
         http=lambda http: _ReadingHttp(http, allowed),
-        commands=lambda commands: _ReadingCommands(commands, named),
+        commands=_ReadingCommands,
         mailbox=_ReadingMailbox,
         files=_ReadingFiles,
     )
@@ -66,21 +63,15 @@ class _ReadingHttp(Http):
 
 
 class _ReadingCommands(Commands):
-    def __init__(self, commands: Commands, named: frozenset[str]) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._named = named
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:  # noqa: ARG002
-        raise _refuse_command(command, node)
+        raise WriteRefused(f"{node}: only reading is allowed here; the command {command} was not run")
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        if command not in self._named:
-            raise _refuse_command(command, node)
+        # The transport itself runs only what the host configuration marks as reading.
         return await self._commands.read(command, values, node=node)
-
-
-def _refuse_command(command: str, node: str) -> WriteRefused:
-    return WriteRefused(f"{node}: the command {command} is not a documented reading call; nothing was run")
 
 
 class _ReadingMailbox(Mailbox):

@@ -151,15 +151,15 @@ class Commands(Transport, ABC):
 
     @abstractmethod
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """Run a command that only reads; gives its standard output.
+        """Run a command that only reads, as the host configuration says; gives its standard output.
 
         Args:
-            command: its name; a `ReadingCommand` of the driver.
+            command: its name.
             values: as for `run`.
             node: the name for errors.
 
         Raises:
-            NodeRefused: unknown command, or it cannot be started.
+            NodeRefused: unknown command, one that may do more than read, or it cannot be started.
             NodeUnreachable: it failed, did not end in time, or wrote too much.
         """
 
@@ -478,10 +478,3 @@ class ReadingCall:
         # Exactly one: with two, a node could read another one than this check.
         values = [text for key, text in headers.items() if key.lower() == name]
         return values == [value]
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingCommand:
-    """A command of the host that only reads; the host configuration must define it so."""
-
-    name: str

@@ -89,6 +89,12 @@ class CommandTransport(Commands):
         return f"the command {command} ended with status 0{suffix}"
 
     async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        known = self._host.config.commands.get(command)
+        if known is not None and not known.reads:
+            # Desired state names the command: a pull request could otherwise make a dry run stop a node.
+            why = f"the command {command} is not marked as one that only reads, so nothing was run"
+            remedy = f"name another command, or add `reads: true` to it in {_describe_file(self._host)}"
+            raise _make_refusal(node, why, remedy=remedy)
         try:
             result = await self._run_to_end(command, values, node, limit=MOST_READ, tail=False)
         except OutputTooLarge as error:

@@ -39,7 +39,9 @@ class Site:
         program = [sys.executable, "-I", "-S", str(HERE / "beacon/beaconctl.py"), "{host}"]
         commands = {"beacon-show": [*program, "show"], "beacon-set": [*program, "set", "{pattern}"]}
         host = {
-            "commands": {name: {"run": run} for name, run in commands.items()},
+            "commands": {
+                name: {"run": run, "reads": name == "beacon-show"} for name, run in commands.items()
+            },
             "state": str(folder / "state"),
         }
         self.host = folder / "host.yaml"

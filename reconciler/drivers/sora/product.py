@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.file_state import FilePlace
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Liveness, Observed, Unauthorized, Unidentified, Unreachable
@@ -47,6 +48,7 @@ from reconciler.drivers.sora.cluster_view import (
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.node_actions import list_uncounted
+from reconciler.drivers.sora.node_commands import fill_command, get_host
 from reconciler.drivers.sora.observation import (
     MOST_ADDRESSES,
     ROUNDS,
@@ -62,6 +64,7 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
+from reconciler.drivers.sora.starts import add_starts, read_starts
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -72,6 +75,7 @@ from reconciler.errors import (
 )
 from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
+from reconciler.host.file_readings import read_files
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer
@@ -202,9 +206,23 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 break
             replies |= await self._read_addresses(new, transports, *waits)
             observed = merge_replies(apis, elsewhere, replies)
-        return merge_replies(
+        observed = merge_replies(
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
         )
+        return await self._observe_machines(entry, observed, transports)
+
+    async def _observe_machines(
+        self, entry: SoraCluster, observed: Observed[NodeView], transports: Transports
+    ) -> Observed[NodeView]:
+        """The same answers, with what the nodes' machines show: their sora.conf and their last start."""
+        if entry.conf is not None:
+            places = (FilePlace(entry.conf.file, node.name, get_host(node.name)) for node in entry.nodes)
+            observed = replace(observed, files=await read_files(transports.files.read, places))
+        if entry.restart is not None:
+            started = entry.restart.started
+            values = {node: fill_command(started, node) for node in observed.present()}
+            observed = add_starts(observed, await read_starts(transports.commands, started.command, values))
+        return observed
 
     def list_uncounted_nodes(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
         """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""

@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -22,7 +23,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.command_reference import CommandReference, EntryName
+from reconciler.core.command_reference import (
+    CommandReference,
+    EntryName,
+    NamedCommand,
+    refuse_command_line,
+)
 from reconciler.core.endpoint import InvalidAddress, parse_api
 from reconciler.core.entries import NodeEntry
 from reconciler.core.fields import Day, Flag, Number, StrictModel, Whole
@@ -139,10 +145,15 @@ class ConfDelivery(StrictModel):
         description="`keys`: the committed keys are kept as committed, and other lines of the node's file "
         "stay as they are. `file`: the whole file is kept as committed.",
     )
-    started: CommandReference | None = Field(
-        default=None,
+
+
+class RestartCommand(NamedCommand):
+    """A command of the host that restarts a node, and one that shows that it was started again."""
+
+    started: CommandReference = Field(
         description="The host's command that prints a text which is new after each start of the node, such "
-        "as `systemctl show --property InvocationID sora`. Without it, a start by hand is not seen.",
+        "as `systemctl show --property InvocationID sora`: nothing in Sora's API shows a restart. The host "
+        "configuration must mark it with `reads: true`.",
         examples=[{"command": "sora-started"}],
     )
 
@@ -154,11 +165,11 @@ class SoraCluster(OverlaidCluster):
     conf: ConfDelivery | None = Field(
         default=None, description="The sora.conf of its nodes. Without it, files of nodes are not managed."
     )
-    restart: CommandReference | None = Field(
+    restart: Annotated[RestartCommand, BeforeValidator(refuse_command_line)] | None = Field(
         default=None,
         description="The host's command that restarts a node, so that it uses its changed sora.conf. "
         "Nodes are restarted one by one. Without it the plan waits for an operator.",
-        examples=[{"command": "restart-sora"}],
+        examples=[{"command": "restart-sora", "started": {"command": "sora-started"}}],
     )
     nodes: tuple[SoraNode, ...] = Field(min_length=1, description="The nodes, regular and temporary.")
     stop: CommandReference | None = Field(
@@ -338,12 +349,15 @@ class NodeView:
         refusal: the code with which it refused to list; there are no rows then.
         clustered: of a node that refused, or that lists only itself, whether its GetStatsReport shows a
             cluster (`cluster` with its raft figures); None where it does not tell.
+        started: text of the host's command that is another one after each start; empty if it is not known. It
+            does not count when views are compared.
     """
 
     rows: tuple[NodeRow, ...]
     day: date | None = field(default=None, compare=False)
     refusal: str = ""
     clustered: bool | None = None
+    started: str = field(default="", compare=False)
 
     @property
     def holds_cluster(self) -> bool:

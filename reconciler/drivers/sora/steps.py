@@ -25,6 +25,7 @@ from reconciler.drivers.sora.choices import DEFAULTS, Choices
 from reconciler.drivers.sora.cluster_state import Mode, State
 from reconciler.drivers.sora.history import make_init_facts, make_member_facts
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
+from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.schema import (
     NODE_NAME,
     SoraCluster,
@@ -230,8 +231,7 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
         target=node,
         own=own,
         command=stop.command if stop else "",
-        # `node` and `host` come last: the fleet file must not replace the host on which the command acts.
-        values={**stop.arguments, "node": node, "host": node.rpartition("@")[2]} if stop else {},
+        values=fill_command(stop, node) if stop else {},
         drain=context.entry.drain,
         spare=spare,
         window=seconds,

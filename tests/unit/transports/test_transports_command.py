@@ -86,6 +86,14 @@ async def test_it_gets_its_arguments_and_an_environment_without_secrets():
     assert json.loads(said.partition(": ")[2])[1]["DISPLAY"] == "/tmp/agent"
 
 
+async def test_only_a_command_that_the_host_marks_as_reading_observes_nodes():
+    transport = make_transport(host("echo", "7f", reads=True))
+    assert await transport.read("stop-sora", {}, node="n") == "7f\n"
+    with pytest.raises(NodeRefused, match="not marked as one that only reads, so nothing was run") as caught:
+        await make_transport(host("touch", "/nonexistent/ran")).read("stop-sora", {}, node="n")
+    assert "reads: true" in caught.value.remedy
+
+
 async def test_the_end_of_the_output_is_kept():
     said = await run(sys.executable, "-c", "print('x' * 9999); print('stopped\\x1b[2J')")
     assert said.endswith("stopped [2J")

@@ -21,7 +21,7 @@ from reconciler.errors import NodeError, UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, LiveState, StepAnswer
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Commands, ReadingCommand, TransportKind, Transports
+from reconciler.ports.transport import Commands, TransportKind, Transports
 
 
 class Beacon(NodeEntry):
@@ -70,7 +70,6 @@ class BeaconDriver(Driver[Beacons, str]):
     title = "beacon"
     entry = Beacons
     capabilities = Capabilities(imports=True, simulation=True, transports=frozenset({TransportKind.COMMAND}))
-    reads = (ReadingCommand("beacon-show"),)
     actions = MappingProxyType({"set": SetPattern})
 
     def desire(self, cluster_input: ClusterInput) -> Beacons:

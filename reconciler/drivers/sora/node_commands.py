@@ -1,0 +1,16 @@
+"""The data that a command of the host gets for one node; pure."""
+
+from __future__ import annotations
+
+from reconciler.core.command_reference import NamedCommand
+
+
+def get_host(node: str) -> str:
+    """The host in the name of a node, after the `@`."""
+    return node.rpartition("@")[2]
+
+
+def fill_command(command: NamedCommand, node: str) -> dict[str, str]:
+    """Placeholder -> text, for a command on one node."""
+    # `node` and `host` come last: the fleet file must not replace the host on which the command acts.
+    return {**command.arguments, "node": node, "host": get_host(node)}
