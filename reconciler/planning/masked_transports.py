@@ -66,7 +66,7 @@ class _MaskingHttp(Http):
             answer = await self._http.send(
                 method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
             )
-        return replace(answer, redactors=(*answer.redactors, self._redactor))
+        return answer.masked_by(self._redactor)
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         return await self._http.resolve(host)

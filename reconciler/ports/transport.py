@@ -63,6 +63,10 @@ class HttpAnswer:
     body: bytes
     redactors: tuple[TextRedactor, ...] = field(default=(), repr=False, compare=False)
 
+    def masked_by(self, redactor: TextRedactor) -> HttpAnswer:
+        """The same answer, whose quoted text one more redactor masks."""
+        return HttpAnswer(self.status, self.headers, self.body, (*self.redactors, redactor))
+
     def quote(self, longest: int) -> str:
         """The beginning of the body on one line of at most `longest` characters, masked."""
         return self.redact(self.body[: _ROOM * longest].decode("utf-8", "replace"), longest)

@@ -60,6 +60,12 @@ _ARMOUR: Final = re.compile(r"-----(?:BEGIN|END) [A-Z0-9 ]+-----")
 _BEFORE: Final = re.compile(r"(?i)(?:basic|bearer|token|digest)\s+")
 """A beginning that many secrets share, and that is not secret."""
 
+_SHORT: Final = 500
+"""Characters of a text that is remembered with its masked form."""
+
+_RECENT: Final = 512
+"""Texts that one redactor remembers."""
+
 Path = tuple[str, ...]
 """A place in a document: its keys, without indices, because items move."""
 
@@ -83,11 +89,20 @@ class Redactor:
         self._known = sorted(long, key=lambda clear: (-len(clear), clear))
         self._shortest = shortest
         self._parts: frozenset[str] | None = None
+        self._recent: dict[str, str] = {}
 
     def redact_text(self, text: str) -> str:
         """A text, such as the answer of a node or a line of a log, with secrets masked."""
+        # A thousand nodes give the same short answers, and the log says the same of each.
+        if (recent := self._recent.get(text)) is not None:
+            return recent
         # Known values first: a format may match a part of one and leave the rest readable.
-        return strip_userinfo(mask_shapes(self._mask_parts(self.values(text)), MASK))
+        masked = strip_userinfo(mask_shapes(self._mask_parts(self.values(text)), MASK))
+        if len(text) <= _SHORT:
+            if len(self._recent) >= _RECENT:
+                self._recent.clear()
+            self._recent[text] = masked
+        return masked
 
     def values(self, text: str) -> str:
         """A text with the known values masked, and its URLs otherwise unchanged."""

@@ -22,7 +22,7 @@ from reconciler.secrets.redaction import SHAPES
 from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
 from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
 from reconciler.transports.http_errors import CallFailed, describe_connection_error, unsent
-from reconciler.transports.http_request import RequestUrl, encode_request, parse_url
+from reconciler.transports.http_request import RequestUrl, UrlOrigin, encode_request, parse_url
 from reconciler.transports.name_cache import NameCache, ResolvedAddress, list_ips
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class HttpTransport(Http):
         self._permitted: dict[str, dict[str, ResolvedAddress]] = {}
         self._busy: set[ClientConnection] = set()
         self._local_addresses: dict[str, str] = {}
+        self._origins: dict[str, UrlOrigin] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,10 +108,10 @@ class HttpTransport(Http):
             return ()
 
     def local_address(self, url: str) -> str:
-        host = urlsplit(url).hostname or ""
-        if host not in self._local_addresses:
-            self._local_addresses[host] = _find_local_address(host)
-        return self._local_addresses[host]
+        found = self._local_addresses.get(url)
+        if found is None:
+            found = self._local_addresses[url] = _find_local_address(urlsplit(url).hostname or "")
+        return found
 
     async def aclose(self) -> None:
         """Close every connection, except those in a pool of its caller; calls in flight fail."""
@@ -137,7 +138,7 @@ class HttpTransport(Http):
         is_alone = closes or method not in _READS
         async with self._slots:
             try:
-                call = _Call(node, parse_url(url), timeout, connect)
+                call = _Call(node, parse_url(url, self._origins), timeout, connect)
                 request = encode_request(method, call.url, headers, content, closes=is_alone)
                 answer = await self._run(call, request, bounds, is_alone=is_alone)
             except CallFailed as error:
@@ -157,7 +158,7 @@ class HttpTransport(Http):
 
     async def _call_once(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
         """Send a request on a connection of its own."""
-        connection = await self._connect(call, await self._find_places(call.url.host))
+        connection = await self._connect(call, await self._find_places(call.url.origin.host))
         try:
             return await self._exchange(call, connection, request, bounds)
         finally:
@@ -166,9 +167,9 @@ class HttpTransport(Http):
 
     async def _read(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
         """Send a read on a kept connection if there is one, and keep the connection."""
-        url = call.url
-        places = await self._find_places(url.host)
-        key = ConnectionKey(call.node, url.scheme, url.host, url.port)
+        origin = call.url.origin
+        places = await self._find_places(origin.host)
+        key = ConnectionKey(call.node, origin.scheme, origin.host, origin.port)
         kept = self._pool.take(key, places)
         if kept is not None:
             try:
@@ -240,9 +241,9 @@ class HttpTransport(Http):
         call.stage = _Stage.CONNECTING
         try:
             async with asyncio.timeout(call.connect or None):
-                opened = await _open_socket(list(places.values()), call.url.port)
+                opened = await _open_socket(list(places.values()), call.url.origin.port)
                 call.stage = _Stage.ACCEPTED
-                return await self._start(call.url, opened)
+                return await self._start(call.url.origin, opened)
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise  # of this program's clock, not of the kernel
@@ -251,16 +252,16 @@ class HttpTransport(Http):
                 failed.sign = Liveness.ALIVE
             raise failed from error
 
-    async def _start(self, url: RequestUrl, opened: socket.socket) -> ClientConnection:
+    async def _start(self, origin: UrlOrigin, opened: socket.socket) -> ClientConnection:
         """The connection on a connected socket, after the handshake if it has TLS."""
         place = str(opened.getpeername()[0]).partition("%")[0]
-        is_tls = url.scheme == "https"
+        is_tls = origin.scheme == "https"
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: ClientConnection(place),
                 sock=opened,
                 ssl=self._pool.tls if is_tls else None,
-                server_hostname=url.host.partition("%")[0].rstrip(".") if is_tls else None,
+                server_hostname=origin.host.partition("%")[0].rstrip(".") if is_tls else None,
                 ssl_shutdown_timeout=_TLS_END if is_tls else None,
             )
         except BaseException:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from reconciler import __version__
@@ -16,6 +16,8 @@ _PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
+_PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)([^#]*)")
+_INVALID: Final = "its address is not a valid URL"
 _URL_CHARACTERS: Final = "%/:?#[]@!$&'()*+,;=-._~"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _OWN: Final = frozenset({"content-length", "transfer-encoding", "connection", "host"})
@@ -29,13 +31,12 @@ _DEFAULTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class RequestUrl:
-    """The parts of a URL.
+class UrlOrigin:
+    """Where a URL leads.
 
     Args:
         host: name or IP address, without brackets.
         authority: value of the header `Host`.
-        target: path and query.
         authorization: value of the header; empty without a user in the URL.
     """
 
@@ -43,44 +44,58 @@ class RequestUrl:
     host: str
     port: int
     authority: str
+    authorization: str = field(default="", repr=False)
+
+
+class RequestUrl(NamedTuple):
+    """The parts of a URL; the target is its path and query."""
+
+    origin: UrlOrigin
     target: str
-    authorization: str = ""
 
 
-def parse_url(url: str) -> RequestUrl:
+def parse_url(url: str, origins: dict[str, UrlOrigin]) -> RequestUrl:
     """The parts of an absolute http or https URL.
+
+    Args:
+        url: may have a fragment, which is not sent.
+        origins: beginning of a URL -> its origin; it is filled here.
 
     Raises:
         CallFailed: it is none; nothing was sent.
     """
-    invalid = "its address is not a valid URL"
     if _BLANK.search(url):
-        raise unsent(invalid)
+        raise unsent(_INVALID)
+    found = _PARTS.match(url)
+    if found is None:
+        raise unsent(_INVALID)
+    begin, target = found[1], found[2]
+    origin = origins.get(begin)
+    if origin is None:
+        origin = origins[begin] = _parse_origin(begin)
+    if not target.startswith("/"):
+        target = f"/{target}"
+    return RequestUrl(origin, target if target.isascii() else quote(target, safe=_URL_CHARACTERS))
+
+
+def _parse_origin(begin: str) -> UrlOrigin:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(begin)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
         if not host.isascii():
             host = host.encode("idna").decode("ascii")
     except ValueError:
-        raise unsent(invalid) from None
-    if scheme not in _PORTS:
-        raise unsent("its address is not an http or https URL" if scheme and host else invalid)
+        raise unsent(_INVALID) from None
     if not host or port == 0:
-        raise unsent(invalid)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        raise unsent(_INVALID)
+    if scheme not in _PORTS:
+        raise unsent("its address is not an http or https URL")
     shown = f"[{host.partition('%')[0]}]" if ":" in host else host
     authority = shown if port in {None, _PORTS[scheme]} else f"{shown}:{port}"
     user, _, _ = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
     basic = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode() if user else ""
-    return RequestUrl(
-        scheme,
-        host,
-        port or _PORTS[scheme],
-        authority,
-        target if target.isascii() else quote(target, safe=_URL_CHARACTERS),
-        f"Basic {basic}" if basic else "",
-    )
+    return UrlOrigin(scheme, host, port or _PORTS[scheme], authority, f"Basic {basic}" if basic else "")
 
 
 def encode_request(
@@ -99,10 +114,10 @@ def encode_request(
         CallFailed: a header would add another line; nothing was sent.
     """
     given = {name.lower(): text for name, text in headers.items()}
-    lines = [f"{method} {url.target} HTTP/1.1", f"Host: {given.get('host', url.authority)}"]
+    lines = [f"{method} {url.target} HTTP/1.1", f"Host: {given.get('host', url.origin.authority)}"]
     lines += [line for name, line in _DEFAULTS.items() if name not in given]
-    if url.authorization and "authorization" not in given:
-        lines.append(f"Authorization: {url.authorization}")
+    if url.origin.authorization and "authorization" not in given:
+        lines.append(f"Authorization: {url.origin.authorization}")
     if content and "content-type" not in given:
         lines.append("Content-Type: application/octet-stream")
     if closes:

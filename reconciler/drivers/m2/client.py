@@ -243,8 +243,12 @@ class Client:
             return waiting, None
         # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered, but
         # not of the wanted setting: had that been delivered, what applies at once would be in effect.
-        if wanted is not None and has_immediate_change(content, wanted):
-            return (), None
+        if wanted is not None:
+            pair = content.fingerprint, wanted.fingerprint
+            if pair not in contents.immediate:
+                contents.immediate[pair] = has_immediate_change(content, wanted)
+            if contents.immediate[pair]:
+                return (), None
         asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
             return None, None

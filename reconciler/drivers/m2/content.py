@@ -54,10 +54,12 @@ class ContentCache:
     Args:
         most: bytes of different sections that are kept; beyond it nothing new is read. 0 for no limit.
         large: held while a large answer is read outside the event loop.
+        immediate: fingerprints of two settings -> `risk.has_immediate_change`, for nodes with the same one.
     """
 
     most: int = 0
     large: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    immediate: dict[tuple[str, str], bool] = field(init=False, default_factory=dict, repr=False)
     _kept: int = field(init=False, default=0)
     _bodies: dict[bytes, Content] = field(init=False, default_factory=dict)
     _sections: dict[tuple[str, bytes], tuple[Any, Any, str, SectionMask]] = field(
