@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.offers import Offer, OfferFeed
+from reconciler.ports.transport import NodeMail
 
 
 class RouteKind(StrEnum):
@@ -161,6 +162,10 @@ class CentralServer(ABC):
         Raises:
             InvalidReport: it does not match the schema.
         """
+
+    def list_secrets(self, mail: NodeMail) -> frozenset[str]:
+        """The secrets in what a node was offered, had and reported, which it may quote in a report."""
+        return frozenset()
 
     @abstractmethod
     def describe(self, route: NodeRoute) -> Mapping[str, Any]:

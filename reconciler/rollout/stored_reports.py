@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +21,7 @@ from reconciler.ports.node_store import NodeReader
 from reconciler.ports.transport import NodeMail, TextRedactor
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
 from reconciler.rollout.report_gate import ReceivedReports, evaluate_reports
-from reconciler.secrets.redaction import SHAPES
+from reconciler.secrets.redaction import SHAPES, Redactor
 
 _PAUSE = 1.0
 """Seconds between two readings of the reports."""
@@ -71,13 +71,22 @@ class StoredReports:
             for node, one in mail.items():
                 self._take_reports(node, one, heard, since, now)
             found = evaluate_reports(self.gate, given, heard)
-            return replace(found, reason=self.redactor.redact_text(found.reason))
+            return replace(found, reason=self._redact(found, mail))
 
         def is_over(found: GateResult) -> bool:
             return found.status is not GateStatus.UNCLEAR or stop.is_set()
 
         found = await poll_until(look, is_over, make_steady_pauses(_PAUSE, self.gate.within))
         return found if is_over(found) else GateResult(GateStatus.BAD, found.reason)
+
+    def _redact(self, found: GateResult, mail: Mapping[str, NodeMail]) -> str:
+        """The reason of a result without secrets, also those of the settings of the nodes that it quotes."""
+        reason, server = found.reason, self.driver.central_server()
+        if found.status is GateStatus.BAD and server is not None:
+            quoted = [one for node, one in mail.items() if node in reason]
+            known = {secret for one in quoted for secret in server.list_secrets(one)}
+            reason = Redactor(known).redact_text(reason)
+        return self.redactor.redact_text(reason)
 
     def _take_reports(
         self,

@@ -136,6 +136,7 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
             watch.log,
             watch.report,
             watch.beat,
+            watch.redact_text,
         )
         return NodeServer(node_options, parts)
 

@@ -67,6 +67,7 @@ class NodeServerWatch:
     fresh_seconds: Callable[[str], float]
     report: Report
     beat: Callable[[], None]
+    redact_text: Callable[[str], str]
 
 
 NodeServerStart: TypeAlias = Callable[[NodeServerWatch], NodeServer]
@@ -288,7 +289,9 @@ class Watch:
             self._watch_state.heartbeats["nodes"] = time.monotonic() + PATIENCE
 
         server = self._node_server(
-            NodeServerWatch(self._log, self._find_holds, self._count_fresh_seconds, report, beat)
+            NodeServerWatch(
+                self._log, self._find_holds, self._count_fresh_seconds, report, beat, self._redact_text
+            )
         )
         self._watch_state.node_server = server
         with server.running() as where:
@@ -300,6 +303,11 @@ class Watch:
         fleet = self._cluster_loops.fleet
         rules = fleet.change_rules_by_cluster.get(cluster) if fleet is not None else None
         return find_hiding_holds(rules, now) if rules is not None else frozenset()
+
+    def _redact_text(self, text: str) -> str:
+        """A text of a node without the secrets of the newest fleet."""
+        fleet = self._cluster_loops.fleet
+        return fleet.secrets.redact_text(text) if fleet is not None else text
 
     def _count_fresh_seconds(self, cluster: str) -> float:
         """How old the last call of a node may be for what it sent to count."""

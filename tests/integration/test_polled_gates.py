@@ -2,9 +2,11 @@
 
 import pytest
 from support.driver import REVISION
+from support.node_servers import TinyServer
 from support.polled_nodes import PolledSite
 
 from reconciler.core.rollout_rules import Gates, ReportGate, Rollout
+from reconciler.core.secret import MASK
 from reconciler.store.factory import open_store
 
 
@@ -65,6 +67,22 @@ async def test_a_failure_that_a_node_reports_fails_the_wave_and_takes_it_back(si
     assert "b reports a failure of its new setting: E0004 no such file" in report.findings[0].message
     await site.later(5, *"abcd")
     assert site.values == dict.fromkeys("abcd", "old")
+
+
+async def test_a_failure_that_quotes_what_the_node_was_offered_is_shown_without_it(site, monkeypatch):
+    class Server(TinyServer):
+        def list_secrets(self, mail):
+            return frozenset(part.decode() for one in mail.offers for part in (*one.parts, *one.former))
+
+    monkeypatch.setattr(site.driver, "central_server", Server)
+    await site.apply(site.wanted("swordfish"))
+    await site.later(5, *"ab")
+    await site.confirm("a")
+    await site.confirm("b", "no login with swordfish")
+    report = await site.apply(site.wanted("swordfish"))
+    message = report.findings[0].message
+    assert f"b reports a failure of its new setting: no login with {MASK}" in message
+    assert "swordfish" not in repr(await site.store.orders())
 
 
 async def test_a_feedback_from_before_the_wave_does_not_count(site):

@@ -26,6 +26,7 @@ from reconciler.ports.central_server import (
     RouteKind,
 )
 from reconciler.ports.node_store import KnownToken, NodeChanges
+from reconciler.ports.transport import NodeMail
 from reconciler.server.logs import open_log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServer, NodeServerOptions, NodeServerParts
@@ -82,6 +83,9 @@ class TinyServer(CentralServer):
         except (ValueError, TypeError) as error:
             raise InvalidReport("not a report") from error
 
+    def list_secrets(self, mail):
+        return frozenset(mail.content.body.decode().split() if mail.content else ())
+
     def describe(self, route):
         return {}
 
@@ -91,6 +95,7 @@ class MemoryNodes:
 
     def __init__(self):
         self.tokens, self.offers, self.contents, self.suspended = {}, {}, {}, frozenset()
+        self.mails = {}
         self.calls, self.groups, self.refused = [], [], set()
         self.position = 1
         self.broken = None
@@ -111,6 +116,12 @@ class MemoryNodes:
         self.offers[fleet, cluster, node] = {**known, offer.feed: (offer, offer if offer.taken else last)}
         self.position += 1
         return offer
+
+    def select_fleet(self, fleet):
+        return self
+
+    async def mail(self, cluster, nodes):
+        return {node: self.mails.get(node, NodeMail()) for node in nodes}
 
     def __enter__(self):
         return self

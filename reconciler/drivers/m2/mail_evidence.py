@@ -14,7 +14,7 @@ is planned on it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
@@ -22,6 +22,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
 from reconciler.core.plan import Payload
+from reconciler.drivers.m2.central_server.mail_secrets import LateRedactor, MailRedactors
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentTooLarge
@@ -82,11 +83,17 @@ class EvidenceReader:
     contents: SharedContents
     resources: bool
     identity: bool = False
+    redactors: MailRedactors = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "redactors", MailRedactors(self.contents))
 
     def read(self, mail: NodeMail) -> Observation[LoadedSetting]:
         """What a node has loaded, as far as its mail proves it."""
         if mail.heard is None:
             return Unreachable("it has never called", Liveness.UNASKED)
+        # What the node quotes may be a secret of its own setting, which nobody else knows as such.
+        mail = replace(mail, redactors=(*mail.redactors, LateRedactor(mail, self.redactors)))
         report = _read_report(mail)
         try:
             found = self._read_proof(mail)

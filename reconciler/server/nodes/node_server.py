@@ -83,6 +83,7 @@ class NodeServerParts:
         fresh_seconds: cluster -> how old the last call of a node may be for what it sent to count.
         report: called when a loop crashes, before it restarts.
         beat: called regularly, while the server lives.
+        redact_text: masks the secrets of the newest fleet.
     """
 
     open_store: Callable[[], Store]
@@ -92,6 +93,7 @@ class NodeServerParts:
     log: Log
     report: Report
     beat: Callable[[], None] = lambda: None
+    redact_text: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class NodeServer:
                 rules=options.rules,
                 rate=options.rate,
                 downloads=options.downloads,
+                redact_text=parts.redact_text,
             )
             listener = NodeHttpListener(
                 service,

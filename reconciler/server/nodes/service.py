@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,6 +19,7 @@ from reconciler.core.secret import MASK
 from reconciler.errors import StateError
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.central_server import (
+    CentralServer,
     InboundAnswer,
     InboundRequest,
     InvalidReport,
@@ -27,7 +28,10 @@ from reconciler.ports.central_server import (
     ReceivedReport,
     RouteKind,
 )
-from reconciler.ports.node_store import CallRecord, NodeStore
+from reconciler.ports.node_store import CallRecord
+from reconciler.ports.store import Store
+from reconciler.ports.transport import MailItem, NodeMail
+from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.nodes.call_recorder import CallRecorder
 from reconciler.server.nodes.callers import CallerRules
@@ -112,6 +116,7 @@ class NodeService:
         rules: who may call.
         rate: calls of one node per minute.
         downloads: at the same time.
+        redact_text: masks the secrets of the newest fleet.
     """
 
     largest_body = LARGEST_BODY
@@ -119,7 +124,7 @@ class NodeService:
     def __init__(
         self,
         table: NodeTable,
-        store: NodeStore,
+        store: Store,
         recorder: CallRecorder,
         log: Log,
         *,
@@ -127,9 +132,10 @@ class NodeService:
         rules: CallerRules,
         rate: float,
         downloads: int,
+        redact_text: Callable[[str], str] = str,
     ) -> None:
         self._table, self._store, self._recorder, self._log = table, store, recorder, log
-        self._rules, self._rate = rules, rate
+        self._rules, self._rate, self._redact_text = rules, rate, redact_text
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
         self._reading = asyncio.Semaphore(READERS)
@@ -492,6 +498,8 @@ class NodeService:
             else:
                 async with self._reading:
                     report = await asyncio.to_thread(product.read_report, request)
+            if report.reason:
+                report = await self._mask_secrets(node, product, report)
             # What becomes visible of it. Its body keeps its own URLs, and is encrypted.
             report = replace(
                 report,
@@ -528,6 +536,26 @@ class NodeService:
             self._table.end_former(admitted.token, now)
         self.counters.reports[report.kind] += 1
         return InboundAnswer(204)
+
+    async def _mask_secrets(
+        self, node: ServedNode, product: CentralServer, report: ReceivedReport
+    ) -> ReceivedReport:
+        """A report whose reason quotes no secret of the fleet and of what the node has or was offered."""
+        fleet, cluster, name = node.place
+        async with self._building:
+            try:
+                mail = (await self._store.select_fleet(fleet).mail(cluster, [name]))[name]
+            except StateError:
+                # Nobody knows now what it quotes; the report itself cannot be stored, either.
+                return replace(report, reason="")
+
+            def mask() -> str:
+                known = product.list_secrets(mail)
+                if report.content is not None:
+                    known |= product.list_secrets(NodeMail(content=MailItem(report.content, 0.0)))
+                return Redactor(known).redact_text(self._redact_text(report.reason))
+
+            return replace(report, reason=await asyncio.to_thread(mask))
 
     def _make_record(
         self, call: InboundCall, admitted: AdmittedCall, report: ReceivedReport, now: datetime

@@ -463,6 +463,29 @@ async def test_an_offer_is_not_rebuilt_where_nodes_do_not_poll_any_more_or_its_c
     assert DRIVER.rebuild_offer(pushed, offered) is None
 
 
+async def test_a_node_quotes_no_secret_of_what_it_has_had_or_was_offered():
+    site = Site()
+    old, had, new = "correct-horse-1", "battery-staple-2", "swordfish-3000"
+    site.enrol(setting(functions={"x": {"password": old}}))
+    for word, short in ((had, "decade1"), (new, "decade2")):
+        plan = await site.plan(setting(functions={"x": {"password": word}}), short=short)
+        await site.act(plan)
+        site.mailbox.poll("edge-01")
+        if word == had:
+            site.mailbox.load("edge-01")
+    (step,) = plan.steps
+    quoted = f"login with {had} and then {new}; {new[:9]} in part"
+    site.mailbox.load("edge-01", status=quoted, notupdated=[{"field": f"/x/{had}"}])
+    verdict = await site.judge(step)
+    assert verdict.is_final
+    for word in (had, new, new[:9]):
+        assert word not in repr(verdict)
+    assert verdict.reason.startswith(f"login with {MASK}")
+    mail = await site.mailbox.read_mail("edge", "edge-01")
+    found = DRIVER.central_server().list_secrets(mail)
+    assert {had, new} <= found
+
+
 async def test_files_that_change_alone_need_a_report_about_their_offer():
     site = Site(version=None, resources={"a.pem": b"A"})
     site.enrol()

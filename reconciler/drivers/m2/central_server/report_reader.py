@@ -19,6 +19,7 @@ from reconciler.core.offers import OfferFeed
 from reconciler.drivers.m2.central_server.messages import make_message_schema
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.ports.central_server import InvalidReport, ReceivedReport
+from reconciler.secrets.redaction import SHAPES
 from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole, read_any_number, read_whole_number
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, make_one_line
@@ -219,7 +220,8 @@ def _describe_failures(kind: str, failures: Sequence[tuple[str, Mapping[str, Any
     if not failures:
         return ""
     url, result = failures[0]
-    status = result["status"] or "no reason given"
+    # Before it is cut, which would hide the format of a secret.
+    status = SHAPES.redact_text(result["status"]) or "no reason given"
     more = f"; and {len(failures) - 1} more" if len(failures) > 1 else ""
     first = make_one_line(f"{url}: {status}" if kind == PURGE else status, LONGEST_SENTENCE - len(more))
     return first + more

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.core.offers import Offer
 from reconciler.drivers.m2.central_server import feeds, openapi, report_reader
+from reconciler.drivers.m2.central_server.mail_secrets import list_mail_secrets
 from reconciler.ports.central_server import (
     CentralServer,
     InboundAnswer,
@@ -15,6 +16,7 @@ from reconciler.ports.central_server import (
     PollHeaders,
     ReceivedReport,
 )
+from reconciler.ports.transport import NodeMail
 
 
 class M2CentralServer(CentralServer):
@@ -47,6 +49,9 @@ class M2CentralServer(CentralServer):
 
     def read_report(self, request: InboundRequest) -> ReceivedReport:
         return report_reader.read_report_body(request.body)
+
+    def list_secrets(self, mail: NodeMail) -> frozenset[str]:
+        return list_mail_secrets(mail)
 
     def describe(self, route: NodeRoute) -> Mapping[str, Any]:
         return openapi.describe_route(route)

@@ -12,6 +12,7 @@ from support.node_servers import RECENT, MemoryNodes, NodeSite, TinyServer, free
 from support.waiting import wait_until
 
 from reconciler.core.secret import MASK
+from reconciler.ports.transport import MailItem, NodeMail
 from reconciler.server.nodes import service
 
 
@@ -181,6 +182,17 @@ async def test_the_token_of_a_call_is_masked_in_what_its_node_says(site):
     assert report.result.reason == f"no answer from http://s/{MASK}/purge: {MASK}…"
     assert poll.label == MASK
     assert NEW.encode() in report.body
+
+
+async def test_secrets_of_what_a_node_has_are_masked_in_why_it_failed(site):
+    site.store.add(NEW, "n9")
+    site.store.mails["n9"] = NodeMail(content=MailItem(b"hunter2 correct-horse", 5.0))
+    await site.refreshed()
+    reason = "login hunter2 refused; correct-horse-battery; and gives lives-in-the-report"
+    report = {"kind": "k", "succeeded": False, "reason": reason}
+    assert (await site.client.post(f"/{NEW}/report", json=report)).is_success
+    [stored] = site.store.reports()
+    assert stored.result.reason == f"login {MASK} refused; {MASK}-battery; and gives lives-in-the-report"
 
 
 async def test_many_calls_with_unknown_tokens_do_not_wait(site):
