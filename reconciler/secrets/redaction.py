@@ -37,6 +37,11 @@ from reconciler.text.urls import strip_userinfo
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'(?:[^\']|\'\')*\'', re.DOTALL)
 
+_SETTING: Final = re.compile(
+    r"""(?P<before>\s*(?:[#;]\s*)?["']?(?P<key>[\w.\-]+)["']?\s*[=:\s]\s*["']?)[^\s"'].*"""
+)
+"""A line that gives a key a value, also in a comment: `key = value`, `key: value`, `key value;`."""
+
 _DOCUMENTS: Final = (".json", ".yaml", ".yml", ".conf")
 _PAIR: Final = 2
 _FEW: Final = 64
@@ -120,6 +125,24 @@ class Redactor:
         if self._parts is None:  # on demand: most redactors never see a text
             self._parts = frozenset(part for clear in self._clear for part in _list_parts(clear))
         return _mask_found(text, self._parts)
+
+
+class LineRedactor:
+    """Masks secrets in the lines of a configuration file, also the whole value of a key that sounds secret.
+
+    Args:
+        known: values in plain text.
+    """
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._redactor = Redactor(known)
+
+    def redact_text(self, text: str) -> str:
+        """One line with secrets masked."""
+        # A value may have spaces, which end it in a text of another kind.
+        if (found := _SETTING.match(text)) and should_mask_key(found["key"].split(".")[-1]):
+            return f"{found['before']}{MASK}"
+        return self._redactor.redact_text(text)
 
 
 class TokenRedactor:

@@ -1,17 +1,17 @@
-"""Files of simulated nodes: the state that the files transport describes, as plain data.
+"""Simulated machines with files and commands, as plain data; pure.
 
-Simulators, fault trials and tests share it. A node's own program reads `SimulatedFile.content`, as a real one
-reads its file when it starts.
+Simulators, fault trials, model checker and tests share them. A product on a machine has loaded a file as a
+real one does: when it was started.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from reconciler.core.file_state import FilePlace, FileState, compute_file_digest
-from reconciler.errors import NodeUnreachable
-from reconciler.ports.transport import Files, refuse_file
+from reconciler.errors import NodeRefused, NodeUnreachable
+from reconciler.ports.transport import Commands, Files, refuse_file
 
 
 @dataclass(slots=True)
@@ -24,7 +24,6 @@ class SimulatedFile:
         backup: what the last switch replaced.
         leftover: written aside in part, or not checked.
         is_full: whether there is no room for another content.
-        is_silent: whether the node cannot be reached.
         broken: how many bytes of the next content are written before the connection breaks; None if it does
             not.
     """
@@ -34,7 +33,6 @@ class SimulatedFile:
     backup: bytes | None = None
     leftover: bytes | None = None
     is_full: bool = False
-    is_silent: bool = False
     broken: int | None = None
 
     def state(self) -> FileState:
@@ -55,18 +53,44 @@ def _accept(place: FilePlace, content: bytes) -> str:  # noqa: ARG001
     return ""
 
 
+@dataclass(slots=True)
+class SimulatedMachine:
+    """A machine with files, and a product that loads them when it starts.
+
+    Args:
+        files: entry -> its file.
+        commands: name -> what it does to this machine; gives its output.
+        loaded: entry -> the content that the running product has loaded; empty while it is stopped.
+        starts: how often the product was started.
+        is_silent: whether the machine cannot be reached.
+    """
+
+    files: dict[str, SimulatedFile] = field(default_factory=dict)
+    commands: dict[str, Callable[[SimulatedMachine, Mapping[str, str]], str]] = field(default_factory=dict)
+    loaded: dict[str, bytes | None] = field(default_factory=dict)
+    starts: int = 0
+    is_silent: bool = False
+
+    def start(self) -> None:
+        """Start the product, or start it again."""
+        self.loaded = {entry: file.content for entry, file in self.files.items()}
+        self.starts += 1
+
+    def stop(self) -> None:
+        """Stop the product."""
+        self.loaded = {}
+
+
 class SimulatedFiles(Files):
     """The files transport to simulated nodes.
 
     Args:
-        files: node -> entry -> its file.
+        machines: node -> its machine.
         check: of every entry.
     """
 
-    def __init__(
-        self, files: Mapping[str, MutableMapping[str, SimulatedFile]], *, check: FileCheck = _accept
-    ) -> None:
-        self.files = files
+    def __init__(self, machines: Mapping[str, SimulatedMachine], *, check: FileCheck = _accept) -> None:
+        self.machines = machines
         self.check = check
 
     async def read(self, place: FilePlace) -> FileState:
@@ -113,9 +137,35 @@ class SimulatedFiles(Files):
         return f"nothing lies beside {place.entry}"
 
     def _find(self, place: FilePlace) -> SimulatedFile:
-        entries = self.files.get(place.node, {})
-        if place.entry not in entries:
+        machine = _find_machine(self.machines, place.node)
+        if place.entry not in machine.files:
             raise refuse_file(place, "is not in `files` of the host configuration")
-        if entries[place.entry].is_silent:
-            raise NodeUnreachable(place.node, "no connection", sign="silent", sent=False)
-        return entries[place.entry]
+        return machine.files[place.entry]
+
+
+class SimulatedCommands(Commands):
+    """The commands transport to simulated machines.
+
+    Args:
+        machines: node -> its machine.
+    """
+
+    def __init__(self, machines: Mapping[str, SimulatedMachine]) -> None:
+        self.machines = machines
+
+    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        machine = _find_machine(self.machines, node)
+        if command not in machine.commands:
+            raise NodeRefused(
+                node, f"this host has no command {command!r}", status=0, code="COMMAND", again=True
+            )
+        return machine.commands[command](machine, values)
+
+    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
+        return await self.run(command, values, node=node)
+
+
+def _find_machine(machines: Mapping[str, SimulatedMachine], node: str) -> SimulatedMachine:
+    if node not in machines or machines[node].is_silent:
+        raise NodeUnreachable(node, "no connection", sign="silent", sent=False)
+    return machines[node]

@@ -1,0 +1,51 @@
+"""Readings of files: many at once, within a limit, where a failure is a reading and never an exception."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from reconciler.core.file_state import FilePlace
+from reconciler.core.observation import FileReading, Liveness, Observed, Present, Unauthorized, Unreachable
+from reconciler.core.plan import Step
+from reconciler.errors import NodeError, NodeUnauthorized, NodeUnreachable
+from reconciler.file_delivery.steps import read_file_arguments
+from reconciler.host.defect_capture import capture_defects
+from reconciler.ports.transport import Files, Transports
+
+MOST_PARALLEL: Final = 64
+"""Files that are read at the same time; the ways to machines bound their connections themselves."""
+
+
+async def read_files(files: Files, places: Iterable[FilePlace]) -> dict[str, dict[str, FileReading]]:
+    """Node -> entry -> the reading of that file, for `Observed.files`."""
+    gate, wanted = asyncio.Semaphore(MOST_PARALLEL), tuple(dict.fromkeys(places))
+
+    async def read(place: FilePlace) -> FileReading:
+        async with gate:
+            return await capture_defects(place.node, _read_file(files, place))
+
+    found: dict[str, dict[str, FileReading]] = {}
+    for place, reading in zip(wanted, await asyncio.gather(*map(read, wanted)), strict=True):
+        found.setdefault(place.node, {})[place.entry] = reading
+    return found
+
+
+async def read_step_file(step: Step, transports: Transports) -> Observed[Any]:
+    """The file of a step, for `Driver.observe_step`."""
+    place = read_file_arguments(step).at(step.node)
+    files: Mapping[str, Mapping[str, FileReading]] = await read_files(transports.files, (place,))
+    return Observed({}, files=files)
+
+
+async def _read_file(files: Files, place: FilePlace) -> FileReading:
+    try:
+        return Present(await files.read(place))
+    except NodeUnauthorized as error:
+        return Unauthorized(error.reason)
+    except NodeUnreachable as error:
+        return Unreachable(error.reason, Liveness(error.sign))
+    except NodeError as error:
+        # The machine answered; that the file is of another kind shows nothing of its content.
+        return Unreachable(error.reason, Liveness.ALIVE)
