@@ -139,6 +139,15 @@ class Arguments(ABC):
         return False
 
     @property
+    def undone_last(self) -> bool:
+        """Whether its undo comes after the undo of the steps before it, instead of first.
+
+        For a step that brings in what they left, such as the restart after a new file: a restart brings the
+        former file in only once that is back.
+        """
+        return False
+
+    @property
     def runs_after_stop(self) -> bool:
         """Whether the step also runs if the run is stopped after the steps before it.
 

@@ -18,6 +18,7 @@ from typing import Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.diff import Change
 from reconciler.core.outcome import Outcome
+from reconciler.core.plan import Step
 from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.text.one_line import make_one_line
@@ -45,11 +46,11 @@ Prints = Mapping[str, str]
 """Place -> a short fingerprint of what the node shows there."""
 
 
-def make_attempt_key(action: str) -> str:
-    """The key of the fact that has a node's attempts by steps of an action, as JSON."""
+def make_attempt_key(step: Step) -> str:
+    """The key of the fact that has a node's attempts by steps like this one, as JSON."""
     # The content is in the value (`purpose`), not in the key: other content takes the place of the old count,
-    # so that a node has one fact for each action, however many revisions it is sent.
-    return f"{FACT}{action}"
+    # so that a node has one fact for each action (and file), however many revisions it is sent.
+    return f"{FACT}{step.id.partition('/')[2].removeprefix(f'{step.node}/')}"
 
 
 class AttemptDecision(StrEnum):

@@ -28,6 +28,10 @@ No product documents an upper bound, and a closed connection does not prove that
 """
 
 
+UNDO = "/undo"
+"""End of the id of a step that undoes another one; it follows that one's id."""
+
+
 class Effect(StrEnum):
     """What a step does to a running node or cluster."""
 
@@ -172,7 +176,8 @@ class Step:
     """One call, or one wait, for one node.
 
     Args:
-        id: unique in the plan and the same in every run: `cluster/node/action`.
+        id: unique in the plan and the same in every run: `cluster/node/action`, for a step about one of
+            several files `cluster/node/action/entry`.
         action: the product's action: `upload`, `checkout`, `register`, `purge`, `wait` …
         arguments: all that the driver needs to perform and to judge it, of the product's own type.
         reason: why it is planned, one sentence.
@@ -212,6 +217,11 @@ class Step:
     def payload(self) -> str:
         """Digest of the payload that it delivers; empty for none."""
         return self.arguments.payload_digest
+
+    @property
+    def is_undo(self) -> bool:
+        """Whether it undoes a step of another run."""
+        return self.id.endswith(UNDO)
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -252,13 +252,13 @@ class _Withholding:
 
     def _load_attempt(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> Attempt:
         return attempts.load_attempt(
-            facts.get(attempts.make_attempt_key(step.action), ""),
+            facts.get(attempts.make_attempt_key(step), ""),
             fingerprint_with_key(self.memory.key, self.driver.fingerprint_purpose(step, contents)),
         )
 
     def _check_attempts(self, step: Step, contents: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Decide about one step by its earlier attempts."""
-        key, cluster = attempts.make_attempt_key(step.action), self.plan.cluster
+        key, cluster = attempts.make_attempt_key(step), self.plan.cluster
         before = self._load_attempt(step, contents, facts)
         if before.count:
             self.retried.add(step.node)

@@ -11,7 +11,7 @@ from reconciler import __version__
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
-from reconciler.core.plan import Payload, Plan, Step
+from reconciler.core.plan import UNDO, Payload, Plan, Step
 from reconciler.core.step_status import StepStatus
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.read_only import restrict_to_reading
@@ -42,9 +42,6 @@ TRIGGER = "undo"
 TakenOffer = tuple[Step | None, OfferedContent]
 """The step of an offer that its node has taken, and the offer; no step if this version cannot make one."""
 
-UNDO: Final = "/undo"
-"""End of the id of a step that undoes another one; it follows that one's id."""
-
 
 @dataclass(slots=True)
 class _UndoPlan:
@@ -57,6 +54,7 @@ class _UndoPlan:
     findings: list[Diagnostic] = field(default_factory=list)
 
     offers: set[str] = field(default_factory=set)
+    _undone: dict[str, Step] = field(default_factory=dict)
 
     def add_offer(self, step: Step | None, offered: OfferedContent) -> None:
         """Add the offer of what a node had before, or a finding if that is not known."""
@@ -72,12 +70,11 @@ class _UndoPlan:
         self.payloads |= inverse_payloads
         self.offers.add(_get_id(step))
 
-    def add(self, step: Step, wave: Sequence[Step], why: str, shown: Observed[Any] | None = None) -> None:
+    def add(self, step: Step, why: str, shown: Observed[Any] | None = None) -> None:
         """Add the inverse of a step, or a finding if it has none.
 
         Args:
             step: the step to undo.
-            wave: all steps to undo; a step is undone after those that depend on it.
             why: why it cannot be undone, if it has no inverse.
             shown: what the step's nodes show, if it took effect in part.
         """
@@ -90,10 +87,28 @@ class _UndoPlan:
             self.findings.append(_report_step_not_undone(step, why))
             return
         inverse, inverse_payloads = undo
-        added = {one.id for one in self.steps}
-        after = tuple(_get_id(one) for one in wave if step.id in one.after and _get_id(one) in added)
-        self.steps.append(replace(inverse, id=_get_id(step), after=after, changes=(), wave=0))
+        self.steps.append(replace(inverse, id=_get_id(step), after=(), changes=(), wave=0))
         self.payloads |= inverse_payloads
+        self._undone[_get_id(step)] = step
+
+    def order_steps(self) -> tuple[Step, ...]:
+        """The inverse steps with what each waits for, in an order that respects it."""
+        waits: dict[str, list[str]] = {step.id: [] for step in self.steps}
+        for later_id, later in self._undone.items():
+            for earlier_id in (f"{name}{UNDO}" for name in later.after):
+                if earlier_id not in waits:
+                    continue
+                # A step is undone after those that depend on it, but before one that brings in what it left.
+                first, second = (
+                    (earlier_id, later_id) if later.arguments.undone_last else (later_id, earlier_id)
+                )
+                waits[second].append(first)
+        left = {step.id: replace(step, after=tuple(waits[step.id])) for step in self.steps}
+        ordered: list[Step] = []
+        while left:
+            ready = next(one for one in left.values() if not left.keys() & set(one.after))
+            ordered.append(left.pop(ready.id))
+        return tuple(ordered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +150,7 @@ async def undo_wave(
     steps = [one.step for one in wave.outcomes if one.sent and not one.step.arguments.is_offer]
     for outcome in reversed(wave.outcomes):
         if outcome.sent and not outcome.step.arguments.is_offer:
-            await _plan_undo(outcome, steps, undo, context)
+            await _plan_undo(outcome, undo, context)
     for own_step, offered in reversed(wave.taken):
         undo.add_offer(own_step, offered)
     not_stored = "an earlier run sent it, and the previous content of the node is not stored"
@@ -161,7 +176,7 @@ async def undo_wave(
 async def _run_undo(undo: _UndoPlan, context: ExecutionContext, log: RunLog) -> RunLog:
     """Perform the inverse steps as a run of its own; gives its log."""
     plan = replace(
-        undo.guard_context.plan, unchanged=0, steps=tuple(undo.steps), findings=(), payloads=undo.payloads
+        undo.guard_context.plan, unchanged=0, steps=undo.order_steps(), findings=(), payloads=undo.payloads
     )
     rejected = log.revision
     title = f"undo of {rejected.short or rejected.id}" + (f": {rejected.title}" if rejected.title else "")
@@ -201,14 +216,12 @@ def _report_offers(steps: Sequence[Step], undoing: RunLog, cluster: str) -> Iter
         yield Diagnostic(Severity.NOTE, OFFERED_BACK, words, target=cluster)
 
 
-async def _plan_undo(
-    outcome: Outcome, steps: Sequence[Step], undo: _UndoPlan, context: ExecutionContext
-) -> None:
+async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContext) -> None:
     """Add the inverse of one step, or a finding; of a failed step, by what its node shows now."""
     step = outcome.step
     why = step.inverse.words or "the product cannot undo it"
     if outcome.state is State.DONE:
-        undo.add(step, steps, why)
+        undo.add(step, why)
         return
     seen = await context.driver.observe_step(
         step, restrict_to_reading(context.transports, context.driver.reads)
@@ -216,7 +229,7 @@ async def _plan_undo(
     verdict = judge_step(step, context.driver, seen)
     match verdict.status:
         case StepStatus.DONE:
-            undo.add(step, steps, why)
+            undo.add(step, why)
         case StepStatus.READY if outcome.refused:
             return
         case _ if outcome.state in OPEN or verdict.status is StepStatus.READY:
@@ -232,7 +245,7 @@ async def _plan_undo(
                 )
             )
         case StepStatus.CHANGED:
-            undo.add(step, steps, f"{verdict.reason}; {why}", seen)
+            undo.add(step, f"{verdict.reason}; {why}", seen)
         case StepStatus.UNKNOWN:
             inconclusive = f"the node's answer is not conclusive: {verdict.reason}"
             undo.findings.append(_report_step_not_undone(step, inconclusive))

@@ -15,7 +15,7 @@ from typing import Final
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.outcome import OPEN, Outcome, State
-from reconciler.core.plan import Step
+from reconciler.core.plan import UNDO, Step
 from reconciler.core.policy import Override
 from reconciler.core.rollout_rules import PendingReturn
 from reconciler.core.step_status import StepStatus
@@ -27,7 +27,7 @@ from reconciler.ports.store import StepEnd, Store
 from reconciler.ports.transport import NodeMail, OfferedContent
 from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import judge_step
-from reconciler.rollout.rollback import UNDO, FailedWave, TakenOffer, undo_wave
+from reconciler.rollout.rollback import FailedWave, TakenOffer, undo_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import ExecutionContext
 

@@ -148,8 +148,8 @@ def _read_fleet(tx: Transaction, run: str) -> int:
 
 def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
     """Write how the last attempt of a step ended; success resets the counter."""
-    step, key = outcome.step, attempts.make_attempt_key(outcome.step.action)
-    if step.id.partition("/")[2] != f"{step.node}/{step.action}":
+    step, key = outcome.step, attempts.make_attempt_key(outcome.step)
+    if step.is_undo:
         return  # a rollback step: it says nothing about the attempts of the step itself
     known = facts.read_fact(tx, step.cluster, step.node, key)
     if not known:
