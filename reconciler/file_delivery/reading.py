@@ -18,7 +18,7 @@ MOST_PARALLEL: Final = 64
 """Files that are read at the same time; the ways to machines bound their connections themselves."""
 
 
-async def read_files(files: Files, places: Iterable[FilePlace]) -> dict[str, dict[str, FileReading]]:
+async def read_node_files(files: Files, places: Iterable[FilePlace]) -> dict[str, dict[str, FileReading]]:
     """Node -> entry -> the reading of that file, for `Observed.files`."""
     gate, wanted = asyncio.Semaphore(MOST_PARALLEL), tuple(dict.fromkeys(places))
 
@@ -35,7 +35,7 @@ async def read_files(files: Files, places: Iterable[FilePlace]) -> dict[str, dic
 async def read_step_file(step: Step, transports: Transports) -> Observed[Any]:
     """The file of a step, for `Driver.observe_step`."""
     place = read_file_arguments(step).at(step.node)
-    files: Mapping[str, Mapping[str, FileReading]] = await read_files(transports.files, (place,))
+    files: Mapping[str, Mapping[str, FileReading]] = await read_node_files(transports.files, (place,))
     return Observed({}, files=files)
 
 

@@ -70,7 +70,7 @@ class _UndoPlan:
         self.payloads |= inverse_payloads
         self.offers.add(_get_id(step))
 
-    def add(self, step: Step, why: str, shown: Observed[Any] | None = None) -> None:
+    def add(self, step: Step, *, why: str, shown: Observed[Any] | None = None) -> None:
         """Add the inverse of a step, or a finding if it has none.
 
         Args:
@@ -221,7 +221,7 @@ async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContex
     step = outcome.step
     why = step.inverse.words or "the product cannot undo it"
     if outcome.state is State.DONE:
-        undo.add(step, why)
+        undo.add(step, why=why)
         return
     seen = await context.driver.observe_step(
         step, restrict_to_reading(context.transports, context.driver.reads)
@@ -229,7 +229,7 @@ async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContex
     verdict = judge_step(step, context.driver, seen)
     match verdict.status:
         case StepStatus.DONE:
-            undo.add(step, why)
+            undo.add(step, why=why)
         case StepStatus.READY if outcome.refused:
             return
         case _ if outcome.state in OPEN or verdict.status is StepStatus.READY:
@@ -245,7 +245,7 @@ async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContex
                 )
             )
         case StepStatus.CHANGED:
-            undo.add(step, f"{verdict.reason}; {why}", seen)
+            undo.add(step, why=f"{verdict.reason}; {why}", shown=seen)
         case StepStatus.UNKNOWN:
             inconclusive = f"the node's answer is not conclusive: {verdict.reason}"
             undo.findings.append(_report_step_not_undone(step, inconclusive))

@@ -110,7 +110,7 @@ class FileDriver(Driver):
         wishes = desired.wishes()
         nodes = [wish.place.node for wish in wishes]
         answers = await asyncio.gather(*(self._ask(node, transports) for node in nodes))
-        files = await reading.read_files(transports.files, [wish.place for wish in wishes])
+        files = await reading.read_node_files(transports.files, [wish.place for wish in wishes])
         return Observed(dict(zip(nodes, answers, strict=True)), files=files)
 
     async def _ask(self, node, transports):
