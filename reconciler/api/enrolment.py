@@ -1,4 +1,4 @@
-"""Enrolment by hand of nodes that poll: their tokens, the file to install, and who was never heard."""
+"""Enrolment by hand of nodes that poll or report: their tokens, the file to install, who was never heard."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MOST_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class PollingNode:
-    """A node that polls, and when it last called.
+class CallingNode:
+    """A node that polls or reports, and when it last called.
 
     Args:
         heard: time of its last call of any kind; None if it never called.
@@ -55,24 +55,24 @@ class Enroller:
             node: `node` or `cluster/node`.
 
         Raises:
-            UsageError: no node that polls has this name, or several have.
+            UsageError: no node that polls or reports has this name, or several have.
             SecretError: a secret of its setting is not known here.
         """
         cluster, driver, name = self._find(fleet, node)
         store, entry = await self._enter(fleet), cluster.cluster_input.entry
         memory = await store.read_memory()
         desired = driver.add_history(cluster.state, memory.list_node_facts(entry.name), PriorRevisions())
-        polling = driver.list_polling_nodes(desired)
+        calling = driver.list_reporting_nodes(desired)
         # Of the whole cluster: the tokens of nodes that are not named end.
-        await store.enrol(entry.name, entry.kind, polling)
-        tokens = await store.tokens(entry.name, polling)
+        await store.enrol(entry.name, entry.kind, calling)
+        tokens = await store.tokens(entry.name, calling)
         return driver.make_installation_file(driver.assign_tokens(desired, tokens), name)
 
     async def rotate(self, fleet: Fleet, node: str, by: Actor) -> tuple[str, str]:
         """Give a node a new token, which the next pass puts into its setting; gives its cluster and name.
 
         Raises:
-            UsageError: no node that polls has this name, several have, or it has no token yet.
+            UsageError: no node that polls or reports has this name, several have, or it has no token yet.
         """
         cluster, _, name = self._find(fleet, node)
         store, own = await self._enter(fleet), cluster.cluster_input.entry.name
@@ -86,7 +86,7 @@ class Enroller:
                 self.reader.products[cluster.cluster_input.entry.kind],
                 cluster.cluster_input.entry.name,
             )
-            for name in driver.list_polling_nodes(cluster.state):
+            for name in driver.list_reporting_nodes(cluster.state):
                 found[f"{own}/{name}"] = cluster, driver, name
         named = [one for whole, one in found.items() if node in {whole, one[2]}]
         if len(named) == 1:
@@ -95,10 +95,10 @@ class Enroller:
             raise UsageError(f"several clusters have a node {node}", remedy="name it as CLUSTER/NODE")
         near = find_similar(node, [one[2] for one in found.values()]) or list(found)
         raise UsageError(
-            f"the fleet has no node {node!r} that polls",
-            remedy=f"nodes that poll: {join_some(near, _MOST_NAMED)}"
+            f"the fleet has no node {node!r} that polls or reports",
+            remedy=f"nodes that poll or report: {join_some(near, _MOST_NAMED)}"
             if found
-            else "nodes poll in a cluster with `deliver: poll`; all others are called",
+            else "nodes poll in a cluster with `deliver: poll`, and report in one with `reports`",
         )
 
     async def _enter(self, fleet: Fleet) -> Store:
@@ -106,19 +106,19 @@ class Enroller:
         return await self.store.enter_fleet(identity) if identity else self.store
 
 
-async def list_polling_nodes(fleet: Fleet, reader: Reader, store: StoreReader) -> tuple[PollingNode, ...]:
-    """All nodes of a fleet that poll, sorted by cluster and node; `store` is limited to the fleet."""
+async def list_calling_nodes(fleet: Fleet, reader: Reader, store: StoreReader) -> tuple[CallingNode, ...]:
+    """All nodes of a fleet that poll or report, sorted; `store` is limited to the fleet."""
     contacts = {(one.cluster, one.node): one for one in await store.contacts()}
-    found: list[PollingNode] = []
+    found: list[CallingNode] = []
     for cluster in add_desired_state(fleet, reader.products).desired:
         entry = cluster.cluster_input.entry
-        for name in sorted(reader.products[entry.kind].list_polling_nodes(cluster.state)):
+        for name in sorted(reader.products[entry.kind].list_reporting_nodes(cluster.state)):
             contact = contacts.get((entry.name, name))
             heard = max(contact.heard.values(), default=None) if contact else None
-            found.append(PollingNode(entry.name, name, heard, contact.label if contact else ""))
+            found.append(CallingNode(entry.name, name, heard, contact.label if contact else ""))
     return tuple(found)
 
 
-def select_never_heard(nodes: Sequence[PollingNode]) -> tuple[PollingNode, ...]:
+def list_nodes_never_heard(nodes: Sequence[CallingNode]) -> tuple[CallingNode, ...]:
     """The nodes that never called."""
     return tuple(one for one in nodes if one.heard is None)

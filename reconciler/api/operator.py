@@ -131,7 +131,7 @@ class Operator:
                 runner.transports = mask_transports(transports, newest.secrets)
                 memory = await _read_memory(store, newest)
                 clusters = list_operation_clusters(newest, self.reader.products, memory, kind)
-                # A node that polls and is called knows the token in its own URL.
+                # A node that reports and is called knows the token in its own URL.
                 if tokens := await _read_tokens(store, clusters):
                     runner.transports = mask_transports(runner.transports, TokenRedactor(tokens))
                 return clusters
@@ -154,10 +154,10 @@ class Operator:
 
 
 async def _read_tokens(store: Store, clusters: Mapping[str, OperationCluster]) -> frozenset[str]:
-    """The tokens in clear of all nodes that poll and can be called, too."""
+    """The tokens in clear of all nodes that report and can be called: their settings have their URLs."""
     found: set[str] = set()
     for cluster in clusters.values():
-        names = [node.name for node in cluster.nodes.values() if node.polls and node.is_callable]
+        names = [node.name for node in cluster.nodes.values() if node.reports and node.is_callable]
         own = await store.tokens(cluster.name, names) if names else {}
         found |= {str(one.value) for pair in own.values() for one in (pair.current, pair.former) if one}
     return frozenset(found)

@@ -64,8 +64,8 @@ class Timeouts(StrictModel):
     )
 
 
-class Polling(StrictModel):
-    """How the nodes of a cluster poll this program's central server."""
+class Reporting(StrictModel):
+    """How the nodes of a cluster report to this program's central server."""
 
     server: str = Field(
         max_length=300,
@@ -75,6 +75,22 @@ class Polling(StrictModel):
         pattern=r"^https?://(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$",
     )
     every: SomeTime = Field(
+        default=15, description="Time between two heartbeats of a node.", examples=["15s", "1m"]
+    )
+    stale: Annotated[Whole, Field(ge=2, le=1000)] = Field(
+        default=4, description="Heartbeats that a node may miss before it counts as silent."
+    )
+
+    @property
+    def fresh_seconds(self) -> float:
+        """How old the last call of a node may be for what it sent to count."""
+        return self.every * self.stale
+
+
+class Polling(Reporting):
+    """How the nodes of a cluster poll this program's central server; they report to it, too."""
+
+    every: SomeTime = Field(
         default=15, description="Time between two polls of a node.", examples=["15s", "1m"]
     )
     stale: Annotated[Whole, Field(ge=2, le=1000)] = Field(
@@ -83,11 +99,6 @@ class Polling(StrictModel):
     overdue: Annotated[Whole, Field(ge=2, le=100_000)] = Field(
         default=20, description="Polls after which an offer that shows no effect is overdue."
     )
-
-    @property
-    def fresh_seconds(self) -> float:
-        """How old the last call of a node may be for what it sent to count."""
-        return self.every * self.stale
 
     @property
     def overdue_seconds(self) -> float:
@@ -123,6 +134,11 @@ class ClusterEntry(StrictModel):
     def polling(self) -> Polling | None:
         """How its nodes poll; None if this program calls them."""
         return None
+
+    @property
+    def reporting(self) -> Reporting | None:
+        """How its nodes report to this program, also if they poll; None if they do not."""
+        return self.polling
 
     def members(self) -> tuple[NodeEntry, ...]:
         """The cluster's nodes, in the file's order."""

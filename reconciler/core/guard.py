@@ -48,6 +48,7 @@ class GuardContext:
         superseded: offers that are not wanted any more, because the desired content has changed since.
         refused: stalled nodes that definitely refused their content.
         polling: nodes that poll.
+        reporting: nodes that report to this host, also those that poll.
         wave_state: of the open wave, if its nodes poll; None otherwise.
         digests: node -> short keyed fingerprint of its content; see `RolloutProgress`.
     """
@@ -81,6 +82,7 @@ class GuardContext:
     superseded: tuple[PendingCall, ...] = ()
     refused: frozenset[str] = frozenset()
     polling: frozenset[str] = frozenset()
+    reporting: frozenset[str] = frozenset()
     wave_state: WaveState | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
 

@@ -46,6 +46,9 @@ class OperationState(StrEnum):
 OPEN_STATES: Final = frozenset({OperationState.PENDING, OperationState.OFFERED, OperationState.SENT})
 """States that wait for the node or for this program."""
 
+QUEUED: Final = "queued"
+"""Total: calls that a node has queued, so that their counts are not known until it reports them."""
+
 LARGEST_TOTAL: Final = 2.0**63
 """A total of one node that is as large as this, or no number, does not count."""
 

@@ -14,15 +14,15 @@ _NAMED: Final = 3
 
 @guard("gate-without-reports")
 def refuse_gate_without_reports(context: GuardContext) -> Iterator[Diagnostic]:
-    """A gate of reports needs nodes that report to this host; only nodes that poll have a URL for it."""
+    """A gate of reports needs nodes that have a URL of this host to report to."""
     rollout = context.change_rules.rollout
-    silent = sorted({step.node for step in context.plan.steps} - context.polling)
+    silent = sorted({step.node for step in context.plan.steps} - context.reporting)
     if rollout is not None and rollout.gates.reports is not None and silent:
         yield context.violation(
             "gate-without-reports",
             f"{join_some(silent, _NAMED)} cannot report to this host, so the gate `reports` would fail "
             "after the first wave",
-            "remove rollout.gates.reports, or let the nodes poll with `deliver: poll`",
+            "remove rollout.gates.reports, or name the server in `reports` or `deliver: poll` of the cluster",
         )
 
 

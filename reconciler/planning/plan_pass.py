@@ -275,15 +275,15 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
 async def _assign_tokens(
     targets: list[_Target], nodes: NodeReader | None
 ) -> tuple[list[_Target], frozenset[str]]:
-    """The targets with the tokens of nodes that poll, and all these tokens in clear."""
+    """The targets with the tokens of nodes that report, and all these tokens in clear."""
     found: list[_Target] = []
     clear: set[str] = set()
     for target in targets:
-        polling = target.driver.list_polling_nodes(target.desired)
-        if nodes is None or not polling:
+        reporting = target.driver.list_reporting_nodes(target.desired)
+        if nodes is None or not reporting:
             found.append(target)
             continue
-        tokens = await nodes.tokens(target.cluster_input.entry.name, polling)
+        tokens = await nodes.tokens(target.cluster_input.entry.name, reporting)
         clear |= {str(one.value) for own in tokens.values() for one in (own.current, own.former) if one}
         found.append(replace(target, desired=target.driver.assign_tokens(target.desired, tokens)))
     return found, frozenset(clear)
@@ -375,6 +375,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         superseded=kept.superseded,
         refused=kept.refused,
         polling=polling,
+        reporting=frozenset(driver.list_reporting_nodes(target.desired)),
         wave_state=wave_state,
         digests=target.digests,
         revision=fleet.revision,

@@ -71,6 +71,7 @@ class NodeStatus:
         since: when that was first seen; None if it was not seen before.
         stamp: the revision stamp that it shows, of the revision that changed its content last.
         polls: whether it polls.
+        reports: whether it reports to this host; every node that polls does.
         heard: when it last called this host by itself; None if it never did.
         label: the version that its last poll showed; empty if it showed none.
         clash: what it says of itself that does not agree with its token; empty for nothing.
@@ -83,6 +84,7 @@ class NodeStatus:
     since: datetime | None = None
     stamp: str = ""
     polls: bool = False
+    reports: bool = False
     heard: datetime | None = None
     label: str = ""
     clash: str = ""
@@ -214,11 +216,11 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
 
 
 def _add_contact(status: NodeStatus, context: GuardContext, contact: NodeContact | None) -> NodeStatus:
-    polls = status.node in context.polling
+    status = replace(status, polls=status.node in context.polling, reports=status.node in context.reporting)
     if contact is None:
-        return replace(status, polls=polls)
+        return status
     newest = max(contact.heard.values(), default=None)
-    return replace(status, polls=polls, heard=newest, label=contact.label, clash=contact.clash)
+    return replace(status, heard=newest, label=contact.label, clash=contact.clash)
 
 
 def _find_revision(context: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:

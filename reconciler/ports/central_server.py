@@ -73,6 +73,8 @@ class PollHeaders:
 
     Args:
         asked: `If-Modified-Since`; None if it is missing, empty or no date.
+        targets: of an operation that the node was called for, as the operation has them; a report about an
+            offer needs none.
         label: the version of the setting that the node has loaded; empty if it did not say.
     """
 
@@ -108,6 +110,8 @@ class ReceivedReport:
         succeeded: whether the node did what it was offered; None if the report is about no offer.
         reason: of a failure.
         totals: name -> number, of an operation.
+        targets: of an operation that the node was called for, as the operation has them; a report about an
+            offer needs none.
         label: the version of the setting that the node has loaded; empty if it does not say.
         content: the setting that the node has loaded, as it sent it; None if it did not send it. It may hold
             secrets: it is stored encrypted.
@@ -123,6 +127,7 @@ class ReceivedReport:
     succeeded: bool | None = None
     reason: str = ""
     totals: Mapping[str, float] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
     label: str = ""
     content: bytes | None = None
     body: bytes = b""

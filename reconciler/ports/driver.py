@@ -305,15 +305,22 @@ class Driver(ABC, Generic[D, S]):
         return desired
 
     def list_polling_nodes(self, desired: D) -> tuple[str, ...]:
-        """The nodes that call this host by a path of their own, and so need a token; also left-out ones.
+        """The nodes that fetch what they get from this host; also left-out ones.
 
-        Their tokens count before anything is sent to the cluster, and those of all other nodes of the cluster
-        end. Silence of such a node is no failure: a wave waits for it, see `Rollout.max_unknown`.
+        Silence of such a node is no failure: a wave waits for it, see `Rollout.max_unknown`.
         """
         return ()
 
+    def list_reporting_nodes(self, desired: D) -> tuple[str, ...]:
+        """The nodes that call this host by a path of their own, and so need a token; also left-out ones.
+
+        These are the nodes that poll, and those that only report. Their tokens count before anything is sent
+        to the cluster, and those of all other nodes of the cluster end.
+        """
+        return self.list_polling_nodes(desired)
+
     def assign_tokens(self, desired: D, tokens: Mapping[str, NodeTokens]) -> D:
-        """The desired state with the tokens of nodes that poll; called before each plan of such a cluster.
+        """The desired state with the tokens of nodes that report; called before each plan of such a cluster.
 
         A node without a token, as where there is no state, keeps a `Secret` that is missing.
 

@@ -70,6 +70,7 @@ class CallRecord:
         content: the setting in a report; None if it had none.
         about: the feed of the offer that a report is about; None if it is about none.
         result: of that offer.
+        targets: of an operation that the node was called for, and that a report without an offer is about.
         offer: id of that offer; an id that this node was not offered in this feed counts as empty.
         modified: `Last-Modified` of the content that a report is about; None if it does not say. A report
             about an earlier offer than the newest one that was reported changes nothing else of the node.
@@ -95,6 +96,7 @@ class CallRecord:
     modified: datetime | None = None
     address: str = ""
     clash: str = ""
+    targets: tuple[str, ...] = ()
 
 
 NodePlace: TypeAlias = tuple[int, str, str]

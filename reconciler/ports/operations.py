@@ -41,6 +41,7 @@ class OperationNode:
     period: float = 0.0
     is_callable: bool = True
     overdue: int = 20
+    reports: bool = False
 
     @property
     def polls(self) -> bool:

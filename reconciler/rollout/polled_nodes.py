@@ -28,10 +28,10 @@ class EnrolledNodes:
     _known: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def enrol(self, guard_contexts: Iterable[GuardContext], store: Store) -> None:
-        """Make the tokens of all nodes that poll count, and end those of nodes that left."""
+        """Make the tokens of all nodes that report count, and end those of nodes that left."""
         # Before anything is sent: a node that loads its URL may call at once.
         for context in guard_contexts:
-            plan, nodes = context.plan, tuple(sorted(context.polling))
+            plan, nodes = context.plan, tuple(sorted(context.reporting))
             if self._known.get(plan.cluster) == nodes:
                 continue
             # Most clusters have no such nodes, and never had any: nothing is written for them.

@@ -182,15 +182,15 @@ class Watch:
         self._cluster_loops.request_pass()
 
     def _publish(self, fleet: Fleet, trigger: str) -> None:
-        """Use this fleet from now on; tells if its nodes poll and nothing answers them."""
-        polled = sorted(one.entry.name for one in fleet.cluster_inputs if one.entry.polling is not None)
-        if polled and self._node_server is None and polled != self._unserved and not self._options.dry_run:
+        """Use this fleet from now on; tells if its nodes poll or report and nothing answers them."""
+        callers = sorted(one.entry.name for one in fleet.cluster_inputs if one.entry.reporting is not None)
+        if callers and self._node_server is None and callers != self._unserved and not self._options.dry_run:
             self._log.warning(
-                "nodes cannot poll this watch",
-                clusters=polled,
+                "nodes cannot call this watch",
+                clusters=callers,
                 remedy="add `nodes: {listen: HOST:PORT}` to the host configuration",
             )
-        self._unserved = polled
+        self._unserved = callers
         self._cluster_loops.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:
@@ -276,7 +276,7 @@ class Watch:
 
     @contextmanager
     def _serve_nodes(self) -> Iterator[str]:
-        """Serve nodes that poll while the context lasts; gives the address as text, or `off`."""
+        """Serve nodes that poll or report while the context lasts; gives the address as text, or `off`."""
         if self._node_server is None:
             yield "off"
             return
@@ -313,8 +313,9 @@ class Watch:
         """How old the last call of a node may be for what it sent to count."""
         fleet = self._cluster_loops.fleet
         for cluster_input in fleet.cluster_inputs if fleet is not None else ():
-            if cluster_input.entry.name == cluster and (polling := cluster_input.entry.polling) is not None:
-                return polling.fresh_seconds
+            entry = cluster_input.entry
+            if entry.name == cluster and entry.reporting is not None:
+                return entry.reporting.fresh_seconds
         return FRESH_SECONDS
 
     @asynccontextmanager

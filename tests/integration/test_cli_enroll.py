@@ -203,7 +203,7 @@ def test_a_fleet_without_polling_nodes(repository, capsys):
     fleet["clusters"][0]["nodes"] = [{"name": "n1", "address": "192.0.2.1"}]
     repository.commit({"fleet.json": json.dumps(fleet)})
     assert run(repository, "n1") == 1
-    assert "all others are called" in capsys.readouterr().err
+    assert "report in one with `reports`" in capsys.readouterr().err
     assert run(repository) == 0
 
 

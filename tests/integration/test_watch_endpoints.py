@@ -56,5 +56,5 @@ async def test_a_watch_without_a_server_for_nodes_says_so(tmp_path):
     }
     stage.repository.commit({"fleet.yaml": json.dumps(polled), "s.json": "{}"})
     async with stage.watch("--poll", "0.3s") as watch:
-        assert (await watch.said("nodes cannot poll this watch"))["clusters"] == ["edge"]
+        assert (await watch.said("nodes cannot call this watch"))["clusters"] == ["edge"]
         assert (await watch.get("/nodes/openapi.json")).status_code == 404

@@ -22,7 +22,7 @@ from reconciler.cli.options import (
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
-    from reconciler.api.enrolment import PollingNode
+    from reconciler.api.enrolment import CallingNode
     from reconciler.api.reader import Reader
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import StateAccess
@@ -66,7 +66,7 @@ def run_enroll(
     The file has the node's own URL and all its secrets in clear. With --rotate alone, nothing is written: the
     node gets its new token with its next setting, and the old one counts until the new one is used.
     """
-    from reconciler.api.enrolment import Enroller, select_never_heard
+    from reconciler.api.enrolment import Enroller, list_nodes_never_heard
     from reconciler.api.reader import Reader
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
@@ -98,7 +98,7 @@ def run_enroll(
         reader = Reader(located, host=host)
         fleet = aio.run_until_signal(reader.read_fleet())
         if not node:
-            silent = select_never_heard(aio.run_until_signal(_list_nodes(reader, fleet, access)))
+            silent = list_nodes_never_heard(aio.run_until_signal(_list_nodes(reader, fleet, access)))
             terminal.say(_format_silent(silent))
             return 0
         with open_store(folder.path, keep=options.keep) as store:
@@ -121,14 +121,14 @@ def run_enroll(
     return 0
 
 
-async def _list_nodes(reader: Reader, fleet: Fleet, access: StateAccess) -> tuple[PollingNode, ...]:
+async def _list_nodes(reader: Reader, fleet: Fleet, access: StateAccess) -> tuple[CallingNode, ...]:
     """All nodes that poll, by the store as it is now; of a closed folder, by a copy that the watch sends."""
-    from reconciler.api.enrolment import list_polling_nodes
+    from reconciler.api.enrolment import list_calling_nodes
 
     reader = replace(reader, store=access.read())
     _, store = await reader.bind(fleet)
     assert store is not None
-    return await list_polling_nodes(fleet, reader, store)
+    return await list_calling_nodes(fleet, reader, store)
 
 
 def _refuse_closed(folder: StateFolder, node: str) -> StateError:
@@ -170,11 +170,11 @@ def _write(file: Path, found: InstallationFile, options: RunOptions) -> None:
         ) from error
 
 
-def _format_silent(nodes: tuple[PollingNode, ...]) -> str:
+def _format_silent(nodes: tuple[CallingNode, ...]) -> str:
     from reconciler.text.one_line import clean_line
 
     if not nodes:
-        return "Every node that polls has called.\n"
+        return "Every node that polls or reports has called.\n"
     lines = [f"{clean_line(one.cluster)}/{clean_line(one.node)}" for one in nodes]
     return "\n".join(["Never heard:", *(f"  {line}" for line in lines)]) + (
         "\n  → `reconcile enroll NODE` writes the file that is installed on a node\n"

@@ -276,8 +276,8 @@ async def _read_tokens(state: Path, folder: Path, fleet: Fleet) -> dict[str, Map
         found: dict[str, Mapping[str, NodeTokens]] = {}
         for one in add_desired_state(fleet, DRIVERS).desired:
             entry = one.cluster_input.entry
-            polling = DRIVERS[entry.kind].list_polling_nodes(one.state)
-            found[entry.name] = await nodes.tokens(entry.name, polling) if polling else {}
+            calling = DRIVERS[entry.kind].list_reporting_nodes(one.state)
+            found[entry.name] = await nodes.tokens(entry.name, calling) if calling else {}
         return found
 
 

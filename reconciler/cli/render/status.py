@@ -97,7 +97,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
-    yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_polling(cluster)) else ()
+    yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
     for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
         for one in violations:
             yield from layout.problem(head, one.message, one, Tone.CHANGE, 2)
@@ -107,22 +107,27 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         )
 
 
-def _list_polling(cluster: ClusterStatus) -> list[NodeStatus]:
-    return [node for node in cluster.nodes if node.polls]
+def _list_reporting(cluster: ClusterStatus) -> list[NodeStatus]:
+    return [node for node in cluster.nodes if node.reports]
 
 
 def _describe_contacts(cluster: ClusterStatus) -> str:
-    """When the nodes that poll were heard: the newest, the one that is silent longest, those never heard."""
-    polling = _list_polling(cluster)
-    heard = sorted((node.heard, node.node) for node in polling if node.heard is not None)
-    parts = [f"{len(heard):,} of {format_count(len(polling), 'node that polls', 'nodes that poll')} heard"]
+    """When nodes that poll or report were heard: the newest, the one silent longest, those never heard."""
+    reporting = _list_reporting(cluster)
+    heard = sorted((node.heard, node.node) for node in reporting if node.heard is not None)
+    words = (
+        ("node that polls", "nodes that poll")
+        if any(node.polls for node in reporting)
+        else ("node that reports", "nodes that report")
+    )
+    parts = [f"{len(heard):,} of {format_count(len(reporting), *words)} heard"]
     if heard:
         (oldest, name), (newest, _) = heard[0], heard[-1]
         parts.append(f"last at {format_second(newest)} UTC")
         parts.append(f"{clean_line(name)} silent longest, since {format_second(oldest)} UTC")
-    if never := sorted(node.node for node in polling if node.heard is None):
+    if never := sorted(node.node for node in reporting if node.heard is None):
         parts.append(f"never: {format_node_names(never)}")
-    parts += [f"{clean_line(node.node)}: {clean_line(node.clash)}" for node in polling if node.clash][
+    parts += [f"{clean_line(node.node)}: {clean_line(node.clash)}" for node in reporting if node.clash][
         :_CLASHES
     ]
     return "; ".join(parts)
@@ -194,6 +199,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "since": node.since,
                 "stamp": node.stamp,
                 "polls": node.polls,
+                "reports": node.reports,
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,

@@ -32,9 +32,9 @@ def make_entry(name: str, addresses: Sequence[str]) -> dict[str, Any]:
 
 def read_live_settings(desired: M2Desired, observed: Observed[LoadedSetting]) -> LiveState:
     """The settings that the nodes have loaded, with what waits for a restart."""
-    if desired.entry.polling is not None:
+    if desired.entry.reporting is not None:
         # They would bring the tokens of the nodes into files that many people read.
-        words = "its nodes poll, and their settings have URLs with tokens that no file may have"
+        words = "the settings of its nodes have URLs with tokens that no file may have"
         return LiveState(missing=(words,))
     documents, missing = {}, []
     for target in desired.targets:

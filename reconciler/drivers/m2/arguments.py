@@ -85,12 +85,16 @@ class UploadArguments(DeliveryArguments):
     Args:
         payload: digest of the payload.
         part: `api.multipartName` of the setting that the node has loaded.
+        reports: whether the node reports to this host.
+        label: the stamp in the setting by which the node's reports show it; empty if it has none.
     """
 
     api = "/setting/upload"
 
     payload: str
     part: str
+    reports: bool = field(default=False, metadata=OMITTED)
+    label: str = field(default="", metadata=OMITTED)
 
     @property
     def payload_digest(self) -> str:

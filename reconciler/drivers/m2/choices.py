@@ -155,6 +155,7 @@ class Choices:
         report_attempts: how often a node tries to send one report.
         repeated_purge: what a node does with a purge whose `userdata` it knows.
         propagates_feed: whether a purge from a feed is propagated, as one by a call of the API is.
+        queues_purges: whether `/command/async/purge` answers 200 without counts, which follow in the report.
         cached_files: number of files that each virtual host has in its cache at first.
         keeps_connection: whether a node uses its connection to the central server again.
         clock_spread: seconds by which the clocks of nodes differ, so that not all poll at the same moment.
@@ -181,6 +182,7 @@ class Choices:
     report_attempts: int = 1
     repeated_purge: RepeatedPurge = RepeatedPurge.AGAIN
     propagates_feed: bool = False
+    queues_purges: bool = False
     cached_files: int = 0
     keeps_connection: bool = True
     clock_spread: int = 0

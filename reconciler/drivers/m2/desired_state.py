@@ -18,7 +18,7 @@ from reconciler.core.endpoint import (
     is_ip_address,
     parse_endpoint,
 )
-from reconciler.core.entries import Polling
+from reconciler.core.entries import Polling, Reporting
 from reconciler.core.fields import drop_zero_fraction
 from reconciler.core.plan import Payload
 from reconciler.diagnostic import Diagnostic, Severity
@@ -80,7 +80,7 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
     targets = []
     for node in entry.nodes:
         content, digest = made[id(cluster_input.documents[node.name])]
-        if entry.polling is not None:
+        if entry.reporting is not None:
             # Each node gets a token, so that each has a payload of its own, also where tokens are unknown:
             # a plan has the same digests on every host.
             payload, digest = payloads[digest], plain_fingerprint([digest, node.name])
@@ -111,28 +111,33 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     assert isinstance(entry, M2Cluster)
     documents = {id(document): document for document in cluster_input.documents.values()}
     for document in documents.values():
-        if entry.polling is None or not isinstance(document.value, Mapping):
+        if entry.reporting is None or not isinstance(document.value, Mapping):
             yield from check_setting(document)
             continue
-        yield from find_feeds_elsewhere(document, entry.polling)
-        yield from check_setting(document, render_feeds(document.value, entry.polling))
-    if entry.polling is not None:
-        yield from _check_server(cluster_input, entry.polling)
+        yield from find_feeds_elsewhere(document, entry.reporting)
+        yield from check_setting(document, render_feeds(document.value, entry.reporting))
+    if entry.reporting is not None:
+        yield from _check_server(cluster_input, entry.reporting)
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))
 
 
-def _check_server(cluster_input: ClusterInput, polling: Polling) -> Iterator[Diagnostic]:
+def _check_server(cluster_input: ClusterInput, reporting: Reporting) -> Iterator[Diagnostic]:
     """Tokens that anybody on the way can read."""
-    host = urlsplit(polling.server).hostname or ""
+    host = urlsplit(reporting.server).hostname or ""
     is_local = host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
-    if not polling.server.startswith("https://") and not is_local:
+    if not reporting.server.startswith("https://") and not is_local:
+        key, verb, what = (
+            ("poll", "poll", "tokens and settings")
+            if isinstance(reporting, Polling)
+            else ("reports", "report", "tokens")
+        )
         yield make_diagnostic(
             cluster_input.fleet,
-            f"{cluster_input.pointer}/poll/server",
+            f"{cluster_input.pointer}/{key}/server",
             "unencrypted-polling",
-            "the nodes poll without TLS: everybody on the way can read their tokens and settings",
+            f"the nodes {verb} without TLS: everybody on the way can read their {what}",
             "write https:// and give the host configuration a certificate, or put a proxy with TLS in front",
             severity=Severity.WARNING,
         )
@@ -244,13 +249,13 @@ def _has_same_host(base: str, place: Endpoint) -> bool:
 def stamp_document(document: Any, cluster_input: ClusterInput) -> Any:
     """The document as it is delivered: with the commit's short id where the fleet file asks for it.
 
-    With the URLs of the central server, for nodes that poll. Documents that a node takes from its disk or its
-    own git repository have no stamp.
+    With the URLs of the central server, for nodes that poll or report. Documents that a node takes from its
+    disk or its own git repository have no stamp.
     """
     entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
-    if entry.polling is not None and isinstance(document, Mapping):
-        document = render_feeds(document, entry.polling)
+    if entry.reporting is not None and isinstance(document, Mapping):
+        document = render_feeds(document, entry.reporting)
     if not entry.is_stamped or not isinstance(document, Mapping):
         return document
     return {**document, "meta": {**get_object(document, "meta"), "version": cluster_input.revision.short}}

@@ -1,4 +1,4 @@
-"""What this program writes into the settings of nodes that poll: the URLs of its central server; pure.
+"""What this program writes into settings: URLs of its central server, which nodes poll or report to; pure.
 
 Each node has URLs of its own: the first part of their path is its token, which shows who calls. Without a
 state there are no tokens; then the URLs are missing secrets, which plans leave uncompared.
@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import DEFAULT_PORTS
-from reconciler.core.entries import Polling
+from reconciler.core.entries import Polling, Reporting
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.diagnostic import Diagnostic
@@ -45,39 +45,60 @@ _SIDES: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("purge", "feed", "apiPolling", PURGE),
     ("purge", "feedback", "api", REPORT),
 )
-"""Feature, side, type and route of what every node that polls gets."""
+"""Feature, side, type and route of what every node that polls gets; one that only reports gets no feed."""
 
 
-def find_feeds_elsewhere(document: Document, polling: Polling) -> Iterator[Diagnostic]:
-    """What a settings file says against its nodes polling this server: other URLs, other ways, no feed."""
+def find_feeds_elsewhere(document: Document, reporting: Reporting) -> Iterator[Diagnostic]:
+    """What a settings file says against its nodes calling this server: other URLs, other ways, no feed."""
+    does, key = ("poll", "deliver: poll") if isinstance(reporting, Polling) else ("report to", "reports")
     for path in (SERVER, (*SERVER, "features", "setting")):
         if get_object(document.value, *path).get("enable") is False:
-            message = f"`{path[-1]}` is not enabled, but these nodes poll {polling.server}"
-            remedy = "remove `enable`: `deliver: poll` enables it"
+            message = f"`{path[-1]}` is not enabled, but these nodes {does} {reporting.server}"
+            remedy = f"remove `enable`: `{key}` enables it"
             yield make_diagnostic(
                 document, make_pointer((*path, "enable")), "feed-elsewhere", message, remedy
             )
-    remedy = f"remove it: `deliver: poll` writes the URLs of {polling.server} into the setting of each node"
-    for feature, side, _, _ in _list_sides(document.value):
+    remedy = f"remove it: `{key}` writes the URLs of {reporting.server} into the setting of each node"
+    for feature, side, _, _ in _list_sides(document.value, polls=isinstance(reporting, Polling)):
         path = (*SERVER, "features", feature, side)
         kind = get_value(document.value, (*path, "type"))
         if isinstance(kind, str) and kind and not _is_fitting(feature, side, kind):
-            message = f"the {feature} {side} has the type {kind}, but these nodes poll {polling.server}"
+            message = f"the {feature} {side} has the type {kind}, but these nodes {does} {reporting.server}"
             yield make_diagnostic(document, make_pointer((*path, "type")), "feed-elsewhere", message, remedy)
         url = get_value(document.value, (*path, "info", "url"))
-        if url not in (None, "") and not is_same_server(url, polling):
-            message = f"the {feature} {side} has a URL of another server than {polling.server}"
+        if url not in (None, "") and not is_same_server(url, reporting):
+            message = f"the {feature} {side} has a URL of another server than {reporting.server}"
             pointer = make_pointer((*path, "info", "url"))
             yield make_diagnostic(document, pointer, "feed-elsewhere", message, remedy)
+    if not isinstance(reporting, Polling):
+        yield from _find_enabled_feeds(document)
 
 
-def is_same_server(url: Any, polling: Polling) -> bool:
+def _find_enabled_feeds(document: Document) -> Iterator[Diagnostic]:
+    """Feeds that are off, and that reports would switch on: a feature has one `enable` for both."""
+    is_off = get_object(document.value, *SERVER).get("enable") is not True
+    for feature in ("setting", "purge"):
+        path = (*SERVER, "features", feature)
+        enable, kind = (
+            get_object(document.value, *path).get("enable"),
+            get_value(document.value, (*path, "feed", "type")),
+        )
+        if not kind or enable is False or (enable is True and not is_off):
+            continue
+        message = f"the {feature} feed is not enabled, and `reports` would enable it with the feature"
+        remedy = "remove the feed, or enable the server and the feature here if the nodes shall follow it"
+        yield make_diagnostic(
+            document, make_pointer((*path, "feed", "type")), "feed-elsewhere", message, remedy
+        )
+
+
+def is_same_server(url: Any, reporting: Reporting) -> bool:
     """Whether a URL is one of this program's central server, with any token."""
     clear = reveal(url)
     if not isinstance(clear, str):
         return False
     try:
-        here, there = urlsplit(polling.server), urlsplit(clear)
+        here, there = urlsplit(reporting.server), urlsplit(clear)
         return (here.scheme, here.hostname, here.port or DEFAULT_PORTS[here.scheme]) == (
             there.scheme,
             there.hostname,
@@ -87,10 +108,10 @@ def is_same_server(url: Any, polling: Polling) -> bool:
         return False
 
 
-def render_feeds(document: Mapping[str, Any], polling: Polling) -> dict[str, Any]:
+def render_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str, Any]:
     """A setting with the URLs of the central server, as missing secrets; see `assign_tokens`."""
     rendered = _put(document, (*SERVER, "enable"), True)
-    for feature, side, kind, route in _list_sides(document):
+    for feature, side, kind, route in _list_sides(document, polls=isinstance(reporting, Polling)):
         part: Path = (*SERVER, "features", feature)
         rendered = _put(rendered, (*part, "enable"), True)
         given = get_value(document, (*part, side, "type"))
@@ -98,14 +119,16 @@ def render_feeds(document: Mapping[str, Any], polling: Polling) -> dict[str, Any
         info: Path = (*part, side, "info")
         if kind == "apiPolling":
             every = get_value(document, (*info, "schedule"))
-            rendered = _put(rendered, (*info, "schedule"), every or make_schedule(polling.every))
+            rendered = _put(rendered, (*info, "schedule"), every or make_schedule(reporting.every))
         if (feature, side) == ("setting", "feedback"):
             upload = get_value(document, (*part, side, "uploadSetting"))
-            # Written out: M2's pages give both defaults.
-            rendered = _put(rendered, (*part, side, "uploadSetting"), upload is not False)
+            # Written out: M2's pages give both defaults. The setting of a node that polls is read from its
+            # report; one that is called shows it when it is asked, and need not send it, secrets and all.
+            wanted = upload is not False if isinstance(reporting, Polling) else upload is True
+            rendered = _put(rendered, (*part, side, "uploadSetting"), wanted)
         if get_value(document, (*info, "timeout")) is None:
-            rendered = _put(rendered, (*info, "timeout"), max(1, min(_TIMEOUT, int(polling.every))))
-        shown = make_url(polling, MASK, route)
+            rendered = _put(rendered, (*info, "timeout"), max(1, min(_TIMEOUT, int(reporting.every))))
+        shown = make_url(reporting, MASK, route)
         rendered = _put(rendered, (*info, "url"), Secret(shown, shown, UNKNOWN_URL))
     return rendered
 
@@ -145,7 +168,7 @@ def carry_feeds(document: Mapping[str, Any], rendered: Any) -> Mapping[str, Any]
         rendered: the later one, with the URLs of the node that gets the earlier one.
     """
     found = _put(document, (*SERVER, "enable"), True)
-    for feature, side, _, _ in _list_sides(rendered):
+    for feature, side, _, _ in _list_sides(rendered, polls=True):
         part: Path = (*SERVER, "features", feature)
         url = get_value(rendered, (*part, side, "info", "url"))
         clear = url if isinstance(url, Secret) else Secret(url)
@@ -198,15 +221,15 @@ def _fires_daily(schedule: str) -> bool:
         return False
 
 
-def make_url(polling: Polling, token: str, route: str) -> str:
+def make_url(reporting: Reporting, token: str, route: str) -> str:
     """The URL of a route of the node that has a token."""
-    return f"{polling.server}/{token}/{route}"
+    return f"{reporting.server}/{token}/{route}"
 
 
 def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
     """The desired state with each node's own URLs; nodes without a token keep missing secrets."""
-    polling = desired.entry.polling
-    if polling is None:
+    reporting = desired.entry.reporting
+    if reporting is None:
         return desired
     targets, payloads = [], dict(desired.payloads)
     for target in desired.targets:
@@ -214,7 +237,7 @@ def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Des
         if own is None:
             targets.append(target)
             continue
-        content = _fill_urls(target.content, polling, own.current)
+        content = _fill_urls(target.content, reporting, own.current)
         payload = payloads[target.payload]
         missing = {name: why for name, why in payload.missing.items() if why != UNKNOWN_URL}
         payloads[target.payload] = Payload(content.document, payload.resources, missing)
@@ -222,21 +245,23 @@ def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Des
     return replace(desired, targets=tuple(targets), payloads=payloads)
 
 
-def _fill_urls(content: Content, polling: Polling, token: Secret) -> Content:
+def _fill_urls(content: Content, reporting: Reporting, token: Secret) -> Content:
     """A setting with the URLs of one node; its meaning and fingerprints follow without a second reading."""
     clear = str(reveal(token))
     values = {
         (*SERVER, "features", feature, side, "info", "url"): Secret(
-            make_url(polling, clear, route), reference=make_url(polling, MASK, route)
+            make_url(reporting, clear, route), reference=make_url(reporting, MASK, route)
         )
-        for feature, side, _, route in _list_sides(content.document)
+        for feature, side, _, route in _list_sides(content.document, polls=isinstance(reporting, Polling))
     }
     return fill_content(content, values, clear)
 
 
-def _list_sides(document: Any) -> Iterator[tuple[str, str, str, str]]:
+def _list_sides(document: Any, *, polls: bool) -> Iterator[tuple[str, str, str, str]]:
     """Feature, side, type and route of every side that the rendering writes into this setting."""
     for feature, side, kind, route in _SIDES:
+        if side == "feed" and not polls:
+            continue
         # Nodes without heartbeats or purges are a choice; without a feed of settings they could not poll.
         is_refused = get_value(document, (*SERVER, "features", feature, "enable")) is False
         if is_refused and feature != "setting":

@@ -126,12 +126,12 @@ def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unident
 
 
 def report_unknown_tokens(desired: M2Desired) -> Iterator[Diagnostic]:
-    """That the URLs of nodes that poll are not compared, because this host has no tokens."""
-    if desired.entry.polling is not None and any(target.tokens is None for target in desired.targets):
+    """That the URLs of nodes that poll or report are not compared, because this host has no tokens."""
+    if desired.entry.reporting is not None and any(target.tokens is None for target in desired.targets):
         yield Diagnostic(
             Severity.NOTE,
             "secret-unavailable",
-            f"the URLs under {desired.entry.polling.server} are not compared: {UNKNOWN_URL}",
+            f"the URLs under {desired.entry.reporting.server} are not compared: {UNKNOWN_URL}",
             "nothing to do where changes are only checked",
             target=desired.entry.name,
         )

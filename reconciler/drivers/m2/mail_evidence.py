@@ -22,7 +22,11 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
 from reconciler.core.plan import Payload
-from reconciler.drivers.m2.central_server.mail_secrets import LateRedactor, MailRedactors
+from reconciler.drivers.m2.central_server.mail_secrets import (
+    LateRedactor,
+    MailRedactors,
+    list_document_secrets,
+)
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentTooLarge
@@ -32,6 +36,7 @@ from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.secrets.redaction import Redactor
 from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
@@ -288,6 +293,29 @@ def _read_said(mail: NodeMail, report: Mapping[str, Any]) -> tuple[StepFeedback,
     said = read_identity(report or _read_report(mail, _HEARTBEAT), is_about_step=is_about)
     masked = said.redact(lambda text: mail.redact(text, LONGEST_NAME))
     return masked, mail.offers[0].offer.step if is_about else ""
+
+
+def add_reported(loaded: LoadedSetting, mail: NodeMail, step: str, label: str) -> LoadedSetting:
+    """What a node that is called showed, with what its reports say of the node.
+
+    Its setting is what it showed: a report proves nothing beside a reading. A report is about the step only
+    if it has the stamp that the step delivers: a direct call has neither `userdata` nor a date.
+
+    Args:
+        loaded: from a reading.
+        mail: of the node.
+        step: id of the step that was judged.
+        label: its stamp; empty if it has none.
+    """
+    report = _read_report(mail)
+    version = _get_result(report).get("version")
+    is_about = bool(label) and version is not None and str(version) == label
+    said = read_identity(report or _read_report(mail, _HEARTBEAT), is_about_step=is_about)
+    shown = loaded.content.common or loaded.content
+    mail = replace(mail, redactors=(*mail.redactors, Redactor(list_document_secrets(shown.document))))
+    # The setting came with the call itself, and not from a URL that the node may name.
+    masked = replace(said, url="").redact(lambda text: mail.redact(text, LONGEST_NAME))
+    return replace(loaded, reported=masked, reported_step=step if is_about else "")
 
 
 def _read_report(mail: NodeMail, kind: str = _FEEDBACK) -> Mapping[str, Any]:

@@ -181,13 +181,14 @@ def _make_step(
         "resources": dict(desired.shown_resources),
     }
     own: dict[str, Any] = {}
+    label = get_value(target.content.canonical, ("meta", "version")) if entry.is_stamped else None
+    label = label if isinstance(label, str) else ""
     match action:
         case "offer":
             assert polling is not None
-            label = get_value(target.content.canonical, ("meta", "version")) if entry.is_stamped else None
             own = {
                 "payload": target.payload,
-                "label": label if isinstance(label, str) else "",
+                "label": label,
                 "period": polling.every,
                 "fresh": polling.fresh_seconds,
                 "checkout": polling.checkout,
@@ -196,6 +197,8 @@ def _make_step(
             path = ("env", "management", "api", "multipartName")
             name = get_value(before.canonical, path) if before else None
             own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
+            if entry.reporting is not None:
+                own |= {"reports": True, "label": label}
         case "checkout":
             own = {"method": entry.checkout_method}
     arguments = ACTIONS[action](

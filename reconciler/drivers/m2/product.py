@@ -56,7 +56,7 @@ from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT
 from reconciler.drivers.m2.guards import GUARDS
-from reconciler.drivers.m2.mail_evidence import EvidenceReader, fingerprint_label_content
+from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
 from reconciler.drivers.m2.modelcheck import setups
 from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
@@ -237,6 +237,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         )
 
         async def read() -> Observation[LoadedSetting]:
+            if isinstance(own, UploadArguments) and own.reports:
+                return await _add_reports(await reading(), step, own.label, transports.mailbox)
             if not isinstance(own, OfferArguments):
                 return await reading()
             mail = EvidenceReader(own.fresh, self._get_shared(), resources=resources, identity=True)
@@ -378,6 +380,10 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         entry = desired.entry
         return tuple(node.name for node in entry.nodes) if entry.polling is not None else ()
 
+    def list_reporting_nodes(self, desired: M2Desired) -> tuple[str, ...]:
+        entry = desired.entry
+        return tuple(node.name for node in entry.nodes) if entry.reporting is not None else ()
+
     def assign_tokens(self, desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
         return feed_rendering.assign_tokens(desired, tokens)
 
@@ -422,6 +428,19 @@ async def _read_mail(
         return reader.read(await mailbox.read_mail(cluster, node))
     except NodeUnreachable as error:
         return Unreachable(error.reason)
+
+
+async def _add_reports(
+    found: Observation[LoadedSetting], step: Step, label: str, mailbox: Mailbox
+) -> Observation[LoadedSetting]:
+    """What a node's API shows, with what the node reports of itself, where this host knows that."""
+    if not isinstance(found, Present) or not mailbox.is_available:
+        return found
+    try:
+        mail = await mailbox.read_mail(step.cluster, step.node)
+    except NodeUnreachable:
+        return found  # what it said of itself is only for messages
+    return replace(found, value=add_reported(found.value, mail, step.id, label))
 
 
 async def _complete(

@@ -2,7 +2,7 @@
 
 What the manual leaves open is taken from its older sibling STON Edge Server: a purge that the node has queued
 (`/command/async/…`, another status than 201) counts as done, since from then on the node does not serve what
-it matches; its counts are not known.
+it matches; its counts are not known, unless it reports them to this host.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.offers import OfferFeed
-from reconciler.core.operations import OperationResult, OperationState
+from reconciler.core.operations import QUEUED, OperationResult, OperationState
 from reconciler.drivers.m2.client import UNAUTHORIZED_STATUSES
 from reconciler.drivers.m2.purge_targets import InvalidTarget, get_target_host, pack_targets, read_target
 from reconciler.drivers.m2.schema import M2Desired, NodeTarget
@@ -33,9 +33,6 @@ MOST_TARGETS: Final = 10_000
 
 LONGEST_CALL: Final = 6_000
 """Characters of the query of one call: many servers refuse a request line above 8,000."""
-
-QUEUED: Final = "queued"
-"""Total: calls whose purge the node has queued, so that their counts are not known."""
 
 _MOST_NAMED: Final = 5
 _MOST_QUOTED: Final = 300
@@ -95,6 +92,7 @@ class PurgeOperation(ProductOperation[M2Desired]):
                 period=polling.every if polling else 0.0,
                 is_callable=target.node in callable_nodes,
                 overdue=polling.overdue if polling else 1,
+                reports=desired.entry.reporting is not None,
             )
             for target in desired.targets
         )

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
-from reconciler.core.entries import Address, NodeEntry, Polling
+from reconciler.core.entries import Address, NodeEntry, Polling, Reporting
 from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
@@ -98,9 +98,11 @@ class M2Policy(Policy):
 
 _POLLED: Final[dict[str, Any]] = {
     "if": {"properties": {"deliver": {"const": "poll"}}, "required": ["deliver"]},
-    "then": {"required": ["poll"], "properties": {"poll": {"type": "object"}}},
+    "then": {"required": ["poll"], "properties": {"poll": {"type": "object"}, "reports": {"type": "null"}}},
     "else": {
         "properties": {"poll": {"type": "null"}, "nodes": {"items": {"required": ["address"]}}},
+        "if": {"properties": {"deliver": {"enum": ["checkout", "local"]}}, "required": ["deliver"]},
+        "then": {"properties": {"reports": {"type": "null"}}},
     },
 }
 
@@ -124,6 +126,11 @@ class M2Cluster(OverlaidCluster):
     deliver: Deliver = Field(default=Deliver.UPLOAD, description="How the setting reaches the nodes.")
     poll: M2Polling | None = Field(
         default=None, description="The central server of the nodes; required by `deliver: poll`."
+    )
+    reports: Reporting | None = Field(
+        default=None,
+        description="The central server to which the nodes of `deliver: upload` send heartbeats and "
+        "feedback; nodes that poll report to `poll.server`.",
     )
     checkout_method: Literal["GET", "POST"] = Field(
         default="GET",
@@ -158,12 +165,22 @@ class M2Cluster(OverlaidCluster):
         """How its nodes poll; None if they are called."""
         return self.poll if self.deliver is Deliver.POLL else None
 
+    @property
+    def reporting(self) -> Reporting | None:
+        """How its nodes report to this program, also if they poll; None if they do not."""
+        return self.polling or self.reports
+
     @model_validator(mode="after")
     def _check_polling(self) -> M2Cluster:
         if self.deliver is Deliver.POLL and self.poll is None:
             raise ValueError("`deliver: poll` needs `poll: {server: https://HOST:PORT}`")
         if self.deliver is not Deliver.POLL and self.poll is not None:
             raise ValueError("`poll` is only for `deliver: poll`")
+        if self.deliver is Deliver.POLL and self.reports is not None:
+            raise ValueError("`reports` is for nodes that do not poll: others report to `poll.server`")
+        # What this program does not deliver, it cannot write URLs into.
+        if self.reports is not None and self.deliver is not Deliver.UPLOAD:
+            raise ValueError("`reports` needs `deliver: upload`, which writes the URLs into each setting")
         return self
 
     def get_setting_path(self, node: NodeEntry) -> str:
@@ -324,7 +341,7 @@ class NodeTarget:
         recalled: the facts of the node in the store.
         trusted: whether an unused `first_delivery` confirms that a node without a setting is at the first of
             its URLs.
-        tokens: of a node that polls; None where they are unknown.
+        tokens: of a node that polls or reports; None where they are unknown.
     """
 
     node: str

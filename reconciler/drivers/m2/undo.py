@@ -81,6 +81,7 @@ def undo_delivery(
         shown={"before": plain["after"], "after": plain["before"], "resources": plain["resources"]},
         payload=digest,
         part=part if isinstance(part, str) and part else PART,
+        reports=isinstance(given, UploadArguments) and given.reports,
     )
     undo = replace(
         step,

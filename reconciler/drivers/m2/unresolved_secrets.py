@@ -19,8 +19,8 @@ from reconciler.text.one_line import join_some
 UNKNOWN = ""
 """The digest of a file that cannot be decrypted here: it counts as equal to any other."""
 
-UNKNOWN_URL = "tokens of nodes are known only on the host whose watch they poll"
-"""Why the URLs of a node that polls are unknown."""
+UNKNOWN_URL = "tokens of nodes are known only on the host whose watch they poll or report to"
+"""Why the URLs of a node that polls or reports are unknown."""
 
 _MAX_NAMED = 8
 

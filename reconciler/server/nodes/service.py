@@ -565,7 +565,7 @@ class NodeService:
         if report.about is not None:
             by_time = _find_by_time(node, report.last_modified) if not report.offer else None
             offer = by_time.id if by_time else report.offer
-        if report.about is not None and report.succeeded is not None:
+        if report.succeeded is not None and (report.about is not None or report.targets):
             state = OperationState.DONE if report.succeeded else OperationState.FAILED
             result = OperationResult(node.name, state, report.reason, report.totals, now)
         return CallRecord(
@@ -580,6 +580,7 @@ class NodeService:
             about=report.about,
             result=result,
             offer=offer,
+            targets=report.targets,
             modified=report.last_modified,
             token=admitted.token.known.digest,
             address=call.caller,

@@ -22,7 +22,7 @@ from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.node_offers import StoredOffer, read_newest_offers, take_offer
 from reconciler.store.sqlite.node_polls import is_plain_poll, write_polls
 from reconciler.store.sqlite.node_tokens import use_token
-from reconciler.store.sqlite.operations import write_reported_result
+from reconciler.store.sqlite.operations import write_called_result, write_reported_result
 
 _REPORT: Final = "report of a node"
 _CONTENT: Final = "setting of a node"
@@ -207,17 +207,25 @@ def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
     row = caller.row
     row["heard"] = at
     row["address"] = _clean(call.address) or row["address"]
+    # What a node that polls has loaded is proven by its polls: its heartbeats may say "always 1". Of a node
+    # that only reports, nothing else shows it.
+    if call.feed is not None or not row["polled"]:
+        _note_label(row, _clean(call.label), at)
     if call.feed is None:
         return
     row["polled"] = at
-    if label := _clean(call.label):
-        if row["labelled"] and row["label"] != label:
-            row["other_label"] = row["labelled"]
-        row["label"], row["labelled"] = label, at
     # An absurd time must not decide which `Last-Modified` comes next.
     if call.asked is not None and call.asked <= call.at + FUTURE:
         name = f"asked_{call.feed}"
         row[name] = max(row[name] or "", format_timestamp(call.asked))
+
+
+def _note_label(row: dict[str, Any], label: str, at: str) -> None:
+    if not label:
+        return
+    if row["labelled"] and row["label"] != label:
+        row["other_label"] = row["labelled"]
+    row["label"], row["labelled"] = label, at
 
 
 def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> None:
@@ -236,6 +244,9 @@ def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
     node has loaded since is not what it says.
     """
     if call.about is None:
+        if call.targets and call.result is not None:
+            result = replace(call.result, reason=_clean(call.result.reason))
+            write_called_result(tx, key, caller.row, call.targets, result)
         return True
     own = tx.execute(
         "SELECT number, succeeded FROM node_offer WHERE id = ? AND node = ? AND feed = ?",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 from reconciler.core.actor import load_actor
-from reconciler.core.operations import Operation, OperationResult, OperationState
+from reconciler.core.operations import QUEUED, Operation, OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.errors import UsageError
 from reconciler.store.sqlite.database import Transaction
@@ -20,6 +21,11 @@ KEPT_OPERATIONS: Final = 1_000
 
 _TARGETS: Final = "targets of an operation"
 _REASON: Final = "reason of a result"
+
+_REPORTED_WITHIN: Final = timedelta(hours=24)
+"""How old an operation may be for a report about its call to count."""
+
+_CALLED: Final = frozenset({OperationState.SENT, OperationState.OVERDUE})
 
 _ORDER: Final = {
     OperationState.PENDING: 0,
@@ -95,6 +101,40 @@ def write_reported_result(tx: Transaction, key: HostKey, offer: str, result: Ope
     ).fetchone()
     if row is not None:
         write_results(tx, key, row["run"], [replace(result, node=row["node"])])
+
+
+def write_called_result(
+    tx: Transaction, key: HostKey, caller: Mapping[str, Any], targets: Sequence[str], result: OperationResult
+) -> None:
+    """Write what a node, given by its row, reports of an operation whose call did not settle it."""
+    # The oldest one with these targets is meant: a node reports its calls in turn.
+    rows = tx.execute(
+        "SELECT operation.number, operation.sealed, own.state, own.totals FROM operation"
+        " JOIN operation_result AS own ON own.operation = operation.number AND own.node = ?"
+        " WHERE operation.fleet = ? AND operation.cluster = ? AND operation.direct AND operation.at > ?"
+        " ORDER BY operation.number",
+        (caller["node"], caller["fleet"], caller["cluster"], format_timestamp(tx.now - _REPORTED_WITHIN)),
+    ).fetchall()
+    for row in rows:
+        is_open = row["state"] in _CALLED or (
+            row["state"] == OperationState.DONE and QUEUED in json.loads(row["totals"])
+        )
+        opened = key.unseal(row["sealed"], _TARGETS) if is_open else None
+        if opened is None or set(json.loads(opened)) != set(targets):
+            continue
+        tx.execute(
+            "UPDATE operation_result SET state = ?, reason = ?, totals = ?, at = ?"
+            " WHERE operation = ? AND node = ?",
+            (
+                result.state,
+                key.seal(result.reason.encode(), _REASON) if result.reason else "",
+                json.dumps(dict(result.totals), sort_keys=True),
+                format_timestamp(result.at or tx.now),
+                row["number"],
+                caller["node"],
+            ),
+        )
+        return
 
 
 def end_operation(tx: Transaction, operation: str) -> None:

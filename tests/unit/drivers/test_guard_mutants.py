@@ -146,8 +146,8 @@ SCENARIOS = [
         "gate-without-reports",
         rollout_gates,
         "refuse_gate_without_reports",
-        lambda: edge(change_rules=REPORTED, polling=frozenset({"n1", "n2"})),
-        lambda: edge(change_rules=REPORTED, polling=frozenset({"n1", "n2", "n3"})),
+        lambda: edge(change_rules=REPORTED, reporting=frozenset({"n1", "n2"})),
+        lambda: edge(change_rules=REPORTED, reporting=frozenset({"n1", "n2", "n3"})),
     ),
     Scenario(
         "outside-window",

@@ -416,3 +416,36 @@ def test_a_report_with_anything_in_it_is_read_or_refused(kind, changes, node):
     assert found.succeeded is not False or found.reason
     assert json.loads(found.body).keys() >= message.keys() - {"setting"}
     assert all(isinstance(total, int | float) for total in found.totals.values())
+
+
+def called_purge(*urls, event="/_api_/command/async/purge", **changes):
+    message = documented("purge.feedback")
+    result = message["parameters"][0]["result"] | {"status": "OK"}
+    parameters = [{"url": url, "result": result} for url in urls]
+    action = {"api": "/command/purge", "event": event}
+    return read(message | {"parameters": parameters, "action": action, **changes})
+
+
+@pytest.mark.parametrize("urls", [("http://A.com/x", "b.com/*"), ("http://A.com/x|b.com/*",)])
+def test_a_report_of_a_called_purge_names_its_targets_as_the_operation_has_them(urls):
+    found = called_purge(*urls)
+    assert set(found.targets) == {"http://a.com/x", "b.com/*"}
+    assert found.about is None
+    assert found.succeeded is True
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event": "/env/management/server/apiPolling/purge"},
+        {"userdata": {"offer": "o1"}},
+    ],
+)
+def test_a_purge_that_a_node_polled_is_about_its_offer(changes):
+    found = called_purge("a.com/x", **changes)
+    assert found.targets == ()
+    assert found.about is OfferFeed.PURGE
+
+
+def test_a_purge_that_this_program_cannot_have_asked_for_is_about_nothing():
+    assert called_purge("a.com/x y").targets == ()

@@ -10,7 +10,7 @@ from reconciler.guards.rollout_gates import refuse_gate_without_reports
 
 
 @pytest.mark.parametrize(
-    ("gates", "polling", "refused"),
+    ("gates", "reporting", "refused"),
     [
         ({"reports": {}}, set(), True),
         ({"reports": {}}, {"n1", "n2"}, True),
@@ -18,11 +18,11 @@ from reconciler.guards.rollout_gates import refuse_gate_without_reports
         ({}, set(), False),
     ],
 )
-def test_a_gate_of_reports_needs_nodes_that_poll(gates, polling, refused):
+def test_a_gate_of_reports_needs_nodes_that_report(gates, reporting, refused):
     context = edge()
     rollout = Rollout.model_validate({"waves": [1], "gates": gates})
     rules = replace(context.change_rules, rollout=rollout)
-    context = replace(context, change_rules=rules, polling=frozenset(polling))
+    context = replace(context, change_rules=rules, reporting=frozenset(reporting))
     found = [one.code for one in refuse_gate_without_reports(context)]
     assert found == ["gate-without-reports"] * refused
 

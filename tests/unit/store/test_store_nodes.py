@@ -17,6 +17,7 @@ from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import Operation, OperationResult, OperationState
 from reconciler.core.secret import reveal
+from reconciler.host.clock import utc_now
 from reconciler.ports.node_store import CallRecord
 from reconciler.store.factory import back_up_store, open_store, restore_store
 from reconciler.store.sqlite import operations
@@ -264,6 +265,7 @@ import asyncio, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from reconciler.core.offers import OfferFeed
+from reconciler.host.clock import utc_now
 from reconciler.ports.node_store import CallRecord
 from reconciler.store.factory import open_store
 from reconciler.ports.transport import OfferDraft
@@ -345,3 +347,87 @@ async def test_the_newest_operations_are_kept_and_those_that_have_not_ended(tmp_
         assert [one.id for one in await store.operations()] == ["op-5", "op-4", "op-1"]
         left = await store._read(lambda tx: tx.execute("SELECT count(*) FROM operation_result").fetchone()[0])
         assert left == 3
+
+
+def called(node="a", count=3, *targets, failed="", **changes):
+    state = OperationState.FAILED if failed else OperationState.DONE
+    result = OperationResult(node, state, failed, {"count": count})
+    return call(
+        node=node, kind="purge.feedback", targets=targets or ("a.com/x", "a.com/y"), result=result, **changes
+    )
+
+
+async def call_nodes(store, name="op", totals=None, state=OperationState.DONE, **changes):
+    """An operation whose node was called, with what it answered."""
+    given = {"targets": ("a.com/x", "a.com/y"), "direct": True, "waves": (("a",),), **changes}
+    now = utc_now()
+    await store.begin_operation(
+        Operation(id=name, kind="purge", cluster="c", actor=Actor(), at=now, deadline=now, **given)
+    )
+    await store.record_results(name, [OperationResult("a", state, totals=totals or {})])
+
+
+async def test_a_report_has_the_counts_of_a_purge_that_its_node_had_queued(tmp_path):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a", "b"])
+        await call_nodes(own, totals={"queued": 1})
+        await own.record_calls(
+            [called("b", 9), called("a", 9, "a.com/x"), called("a", 3, "a.com/y", "a.com/x")]
+        )
+        assert (await own.operation("op")).result("a").totals == {"count": 3}
+        await own.record_calls([called("a", 8)])
+        assert (await own.operation("op")).result("a").totals == {"count": 3}, "each node counts once"
+
+
+@pytest.mark.parametrize("state", [OperationState.SENT, OperationState.OVERDUE])
+async def test_a_report_settles_a_call_whose_answer_was_lost(tmp_path, state):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a"])
+        await call_nodes(own, state=state)
+        await own.record_calls([called("a", 0, failed="E0004")])
+        found = (await own.operation("op")).result("a")
+    assert (found.state, found.reason) == (OperationState.FAILED, "E0004")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"totals": {"count": 1}},
+        {"state": OperationState.PENDING},
+        {"state": OperationState.FAILED},
+        {"state": OperationState.SENT, "direct": False},
+    ],
+)
+async def test_a_report_changes_nothing_that_is_known_or_was_not_called(tmp_path, changes):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a"])
+        await call_nodes(own, **changes)
+        before = await own.operation("op")
+        await own.record_calls([called()])
+        assert await own.operation("op") == before
+
+
+async def test_two_equal_purges_get_their_counts_in_turn(tmp_path):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a"])
+        for name in ("first", "second"):
+            await call_nodes(own, name, totals={"queued": 1})
+        await own.record_calls([called("a", 1)])
+        await own.record_calls([called("a", 2)])
+        counts = [(await own.operation(name)).result("a").totals["count"] for name in ("first", "second")]
+    assert counts == [1, 2]
+
+
+async def test_the_version_of_a_node_that_only_reports_is_that_of_its_reports(tmp_path):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a"])
+        await own.record_calls([call(kind="heartbeat.feedback", label="v1")])
+        assert [one.label for one in await own.contacts()] == ["v1"]
+        await own.record_calls([call(feed=OfferFeed.SETTING, label="v2")])
+        await own.record_calls([call(kind="heartbeat.feedback", label="always 1")])
+        assert [one.label for one in await own.contacts()] == ["v2"], "its polls are the evidence"

@@ -24,7 +24,7 @@ def list_mail_secrets(mail: NodeMail) -> frozenset[str]:
     found: set[str] = set()
     for body in _list_settings(mail):
         try:
-            found |= _list_clear(read_json(body, LIMITS))
+            found |= list_document_secrets(read_json(body, LIMITS))
         except JsonError:
             continue
     return frozenset(found)
@@ -55,7 +55,7 @@ class MailRedactors:
                 continue
             own = content.common or content
             if id(own) not in self._secrets:
-                self._secrets[id(own)] = own, _list_clear(own.document)
+                self._secrets[id(own)] = own, list_document_secrets(own.document)
             known |= self._secrets[id(own)][1]
         if known not in self._made:
             if len(self._made) >= _KEPT:
@@ -88,6 +88,7 @@ def _list_settings(mail: NodeMail) -> Iterator[bytes]:
         yield mail.content.body
 
 
-def _list_clear(document: Any) -> frozenset[str]:
+def list_document_secrets(document: Any) -> frozenset[str]:
+    """The secrets in a setting."""
     found = find_secrets(hide_by_key("", document))
     return frozenset(str(secret.value) for _, secret in found if isinstance(secret.value, str | int | float))

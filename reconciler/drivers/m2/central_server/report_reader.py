@@ -17,6 +17,7 @@ from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.offers import OfferFeed
 from reconciler.drivers.m2.central_server.messages import make_message_schema
+from reconciler.drivers.m2.purge_targets import InvalidTarget, read_target
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.ports.central_server import InvalidReport, ReceivedReport
 from reconciler.secrets.redaction import SHAPES
@@ -51,6 +52,9 @@ PURGES: Final = frozenset({"purge", "expire", "expireafter", "hardpurge"})
 
 _FEEDS: Final = {SETTING: OfferFeed.SETTING, PURGE: OfferFeed.PURGE}
 """Kind of report -> the feed whose offers it has results of."""
+
+_CALLED: Final = "/_api_/"
+"""Begin of the event of a report about a call of the node's API."""
 
 _VERSION: Final = b'"version"'
 
@@ -179,19 +183,22 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
     about = _FEEDS.get(kind) if results else None
     offer = get_value(message, ("userdata", "offer")) if about is not None else None
     # What came by a call, or is loaded at the start, has no date of a feed.
-    is_polled = not str(get_value(message, ("action", "event")) or "").startswith(("/_api_/", "/_sys_/"))
+    event = str(get_value(message, ("action", "event")) or "")
+    is_polled = not event.startswith((_CALLED, "/_sys_/"))
+    is_called = kind == PURGE and not offer and event.startswith(_CALLED)
     is_dated = kind == SETTING and is_polled
     dates = [parse_http_date(one[1].get("lastModified") or "") for one in results if is_dated]
     return ReceivedReport(
         kind=kind,
         hostname=make_one_line(node["hostname"], LONGEST_NAME),
         addresses=tuple(make_one_line(one, LONGEST_NAME) for one in node["iplist"][:MOST_ADDRESSES]),
-        about=about,
+        about=None if is_called else about,
         offer=offer if isinstance(offer, str) and len(offer) <= LONGEST_NAME else "",
         last_modified=next((one for one in dates if one is not None), None),
         succeeded=succeeded,
         reason=reason,
         totals=totals,
+        targets=_read_targets(results) if is_called else (),
         label=format_label(label),
         content=content,
         body=body,
@@ -214,6 +221,18 @@ def _list_results(message: Mapping[str, Any]) -> list[tuple[str, Mapping[str, An
         for one in items
         if get_object(one, "result")
     ]
+
+
+def _read_targets(results: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[str, ...]:
+    """The targets of a purge by a call, as an operation has them; a node may join those of one call."""
+    texts = [text for url, _ in results[:MOST_RESULTS] for text in url.split("|")]
+    found: dict[str, None] = {}
+    for text in texts:
+        try:
+            found[read_target(text).text] = None
+        except InvalidTarget:
+            return ()  # of another caller
+    return tuple(found)
 
 
 def _describe_failures(kind: str, failures: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

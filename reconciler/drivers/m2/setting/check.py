@@ -43,6 +43,8 @@ NODELIST: Final[Path] = (*SERVER, "events", "onPurgeRequest", "propagation", "no
 CRON_FIELDS: Final = 6
 
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
+_REPORTING_CALLS: Final = frozenset({"setting", "purge"})
+"""Features whose feedback also reports calls of the node's API (M2 manual, `action.event`)."""
 _CLOUD = re.compile(CLOUD)
 _URL = re.compile(URL)
 _MAX_GUESSES: Final = 12
@@ -254,7 +256,12 @@ def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
     kind = get_object(document, *path).get("type") or ""
     if not isinstance(kind, str):
         return
-    if not kind and enabled and side == ("feedback" if feature in _ONLY_FEEDBACK else "feed"):
+    # A feedback also reports what the node is told by its API, without a feed.
+    also_reports = feature in _REPORTING_CALLS and bool(
+        get_value(document, (*SERVER, "features", feature, "feedback", "type"))
+    )
+    main = "feedback" if feature in _ONLY_FEEDBACK else "feed"
+    if not kind and enabled and side == main and not also_reports:
         message = f'the feature "{feature}" is enabled but its {side} has no type, so it does nothing'
         yield warn((*path, "type"), "idle-feature", message)
     known = FEEDS[feature, side]

@@ -258,6 +258,11 @@ def perform_command(call: NodeCall) -> Answered:
     return call.node, (status, JSON, write_json(make_envelope(name, "OK", done)))
 
 
+def make_queued_purge() -> Reply:
+    """The answer to a purge that is only queued: what it removes is not known yet."""
+    return 200, JSON, write_json(make_envelope("purge", "OK", {"Count": 0, "Size": 0, "Time": 0}))
+
+
 def _metrics(call: NodeCall) -> Answered:
     text = (
         "# TYPE m2_sys_setting_reload counter\n"

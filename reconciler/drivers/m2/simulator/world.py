@@ -22,6 +22,7 @@ from reconciler.drivers.m2.simulator.answers import (
     answer_change,
     answer_request,
     load_package,
+    make_queued_purge,
     perform_command,
 )
 from reconciler.drivers.m2.simulator.cache import NodeCache
@@ -213,6 +214,8 @@ class M2World(SimulatedWorld):
                 is_propagated=PROPAGATED in request.headers,
             )
             self._note(NodeEvent(node, f"/_api_{call.path}", purge))
+            if self.choices.queues_purges and "/async/" in call.path:
+                return make_queued_purge()
         return reply
 
     def take_events(self) -> list[NodeEvent]:
