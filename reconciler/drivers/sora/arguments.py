@@ -79,6 +79,11 @@ class ClusterArguments(TypedArguments):
         """The API addresses that are known of the step's node."""
         return (self.called_address,)
 
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """The names of the host's commands that the step runs."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitArguments(ClusterArguments):
@@ -260,6 +265,48 @@ class StopArguments(ClusterArguments):
         """See `ClusterArguments`."""
         return (self.own,)
 
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return (self.command,) if self.command else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartArguments(ClusterArguments):
+    """A node is restarted by a command of the host, so that it uses its changed sora.conf.
+
+    Args:
+        target: the node.
+        own: its API address, to see its channels.
+        command: of the host.
+        values: placeholder of the command -> text.
+        drain: seconds to wait for its channels to move away.
+        spare: further failures that the majority survives while it is down, as far as the plan needs them.
+        started: text of its last start when the step was planned; another one shows that it was restarted.
+        started_command: of the host, which prints that text.
+        started_values: placeholder of that command -> text.
+    """
+
+    target: str
+    own: str
+    command: str
+    values: Mapping[str, str]
+    drain: int | float
+    spare: int
+    started: str
+    started_command: str
+    started_values: Mapping[str, str]
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return (self.own,)
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return (self.command, self.started_command)
+
 
 ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
     {
@@ -269,6 +316,7 @@ ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
         "drain": DrainArguments,
         "mode": ModeChangeArguments,
         "stop": StopArguments,
+        "restart": RestartArguments,
     }
 )
 """Action -> type of its arguments."""

@@ -11,7 +11,7 @@ from reconciler.core.plan import Step
 from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_arguments
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 
-_ASKED: Final = ("target", "names", "mode", "command", "values")
+_ASKED: Final = ("target", "names", "mode", "command", "values", "started")
 """Arguments that a call requests; the same request through another contact is the same call."""
 
 _SHORT: Final = 16

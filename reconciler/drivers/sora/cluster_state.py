@@ -44,13 +44,20 @@ class ClusterLog(NamedTuple):
 
 
 class SoraNodeState(NamedTuple):
-    """One node; nodes on the same `side` reach each other, and `log` is None before any cluster."""
+    """One node.
+
+    Args:
+        side: nodes on the same side reach each other.
+        log: None before any cluster.
+        is_outdated: whether its process was started before its sora.conf was changed.
+    """
 
     up: bool = True
     temporary: bool = False
     side: int = 0
     mode: Mode = Mode.NORMAL
     log: ClusterLog | None = None
+    is_outdated: bool = False
 
 
 State: TypeAlias = tuple[SoraNodeState, ...]
@@ -198,6 +205,8 @@ def replace_log(state: State, nodes: int, log: ClusterLog) -> State:
     if all(state[number].log == log for number in list_members(nodes)):
         return state
     return tuple(
-        SoraNodeState(node.up, node.temporary, node.side, node.mode, log) if nodes >> number & 1 else node
+        SoraNodeState(node.up, node.temporary, node.side, node.mode, log, node.is_outdated)
+        if nodes >> number & 1
+        else node
         for number, node in enumerate(state)
     )

@@ -17,7 +17,6 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import (
     InitArguments,
-    StopArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure
@@ -163,9 +162,10 @@ def refuse_capacity_loss(context: GuardContext) -> Iterator[Diagnostic]:
     for simulated in _simulate_steps(context):
         before = find_leading_group(simulated.state)
         serving = before is not None and before.nodes >> simulated.node_numbers.at(simulated.step.node) & 1
-        if simulated.step.action != "stop" or not serving or simulated.after is None:
+        down = simulated.half if simulated.step.action == "restart" else simulated.after
+        if simulated.step.action not in {"stop", "restart"} or not serving or not isinstance(down, tuple):
             continue
-        left = _compute_capacity_left(simulated.after, simulated.node_numbers, cluster_view)
+        left = _compute_capacity_left(down, simulated.node_numbers, cluster_view)
         if left.connections < entry.connections:
             failure = f" and a failure of {left.without}" if left.without else ""
             unknown = f"; unknown licence: {', '.join(left.unknown_limits)}" if left.unknown_limits else ""
@@ -375,18 +375,21 @@ def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic
 def refuse_unknown_command(context: GuardContext) -> Iterator[Diagnostic]:
     """Every command of a step must be defined on this host, which is checked before the first write."""
     for step in context.plan.steps:
-        own = read_cluster_arguments(step)
-        name = own.command if isinstance(own, StopArguments) else ""
-        if not name or context.commands is None or name in context.commands:
+        if context.commands is None:
             continue
-        yield Diagnostic(
-            Severity.ERROR,
-            "unknown-command",
-            f"{step.id} runs the command {name}, and this host has "
-            f"{'the commands ' + ', '.join(sorted(context.commands)) if context.commands else 'no commands'}",
-            f"define {name} under `commands` in the host configuration, or correct `stop` in the fleet file",
-            target=f"{context.plan.cluster}/{step.node}",
-        )
+        for name in read_cluster_arguments(step).host_commands:
+            if name in context.commands:
+                continue
+            known = ", ".join(sorted(context.commands))
+            yield Diagnostic(
+                Severity.ERROR,
+                "unknown-command",
+                f"{step.id} runs the command {name}, and this host has "
+                f"{f'the commands {known}' if known else 'no commands'}",
+                f"define {name} under `commands` in the host configuration, or correct `{step.action}` in "
+                "the fleet file",
+                target=f"{context.plan.cluster}/{step.node}",
+            )
 
 
 GUARDS: tuple[Guard, ...] = (

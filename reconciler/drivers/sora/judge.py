@@ -17,6 +17,7 @@ from reconciler.drivers.sora.arguments import (
     ModeChangeArguments,
     PurgeArguments,
     RegisterArguments,
+    RestartArguments,
     StopArguments,
     read_cluster_arguments,
 )
@@ -64,6 +65,8 @@ def _judge_membership_step(own: ClusterArguments, step: Step, cluster_view: Clus
             return _judge_drain(own, cluster_view)
         case StopArguments():
             return _judge_stop(own, step, cluster_view)
+        case RestartArguments():
+            return _judge_restart(own, cluster_view)
     raise AssertionError(step.action)
 
 
@@ -185,8 +188,23 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
     return verdict
 
 
+def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
+    target, view = own.target, cluster_view.own_view(own.target)
+    if view is None:
+        return _unknown(f"{target} has not come back: {cluster_view.describe_answer(target)}")
+    if not view.started:
+        return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
+    if view.started == own.started:
+        return _judge_removal(own, cluster_view, spare=own.spare)
+    if target in own.before.temporary:
+        return _done("it was started again")
+    if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
+        return _done("it was started again, and every member sees it connected")
+    return _unknown("it was started again, but not every member sees it connected yet")
+
+
 def _judge_removal(
-    own: DrainArguments | StopArguments, cluster_view: ClusterView, *, spare: int
+    own: DrainArguments | StopArguments | RestartArguments, cluster_view: ClusterView, *, spare: int
 ) -> StepVerdict:
     target, membership = own.target, cluster_view.membership
     if membership != own.before or not cluster_view.is_agreed:

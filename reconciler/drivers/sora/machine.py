@@ -143,7 +143,8 @@ def stop(state: State, node: int) -> State:
 
 def start(state: State, node: int) -> State:
     """The node starts: a regular one comes back by itself, a temporary one must register again."""
-    return synchronise(_replace_node(state, node, state[node]._replace(up=True, mode=Mode.NORMAL)))
+    started = state[node]._replace(up=True, mode=Mode.NORMAL, is_outdated=False)
+    return synchronise(_replace_node(state, node, started))
 
 
 def partition(state: State, sides: Sequence[int]) -> State:

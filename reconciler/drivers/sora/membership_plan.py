@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
@@ -11,14 +11,16 @@ from reconciler.drivers.sora.arguments import InitConfirmation, StopArguments
 from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive
 from reconciler.drivers.sora.cluster_view import NodeAddresses
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
-from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
+from reconciler.drivers.sora.schema import RestartCommand, SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.steps import (
     StepContext,
     find_stop_command,
     make_drain_step,
     make_init_step,
+    make_mode_step,
     make_purge_step,
     make_register_step,
+    make_restart_step,
     make_stop_step,
 )
 
@@ -121,11 +123,10 @@ class MembershipPlan:
         """Why the node cannot be stopped now; "" where it can."""
         return preconditions.find_stop_obstacle(self.state, self.node_numbers.at(name))
 
-    def drain(self, name: str, mode: str) -> None:
+    def drain(self, name: str, mode: str, *, reason: str = "leaves the cluster") -> None:
         """Let the node take no new sessions."""
-        self._add_step(
-            make_drain_step(self._make_context(self.state), name, self.apis[name], mode), self.state
-        )
+        context = self._make_context(self.state)
+        self._add_step(make_drain_step(context, name, self.apis[name], mode, reason=reason), self.state)
 
     def stop(self, name: str) -> None:
         """Stop the node."""
@@ -139,6 +140,22 @@ class MembershipPlan:
         self._add_step(
             make_stop_step(context, name, self.apis.get(name, ""), spare=spare, window=window), after
         )
+
+    def restart(self, name: str, command: RestartCommand, *, started: str) -> None:
+        """Restart the node; a temporary one leaves the cluster by it, and is registered again after it."""
+        number = self.node_numbers.at(name)
+        down = machine.stop(self.state, number)
+        spare = min(preconditions.SPARE, max(0, compute_margin(down)))
+        after = machine.start(down, number)
+        context = self._make_context(after, elsewhere=(name,))
+        own = self.apis[name]
+        self._add_step(make_restart_step(context, name, own, command, started=started, spare=spare), after)
+
+    def set_mode(self, name: str, previous: str, *, mode: str, reason: str) -> None:
+        """Set the mode of the node."""
+        context = self._make_context(self.state)
+        step = make_mode_step(context, name, self.apis[name], previous, mode=mode, reason=reason)
+        self._add_step(replace(step, after=(self.steps[-1].id,)), self.state)
 
     def _closes_window(self, name: str, stopped: State) -> bool:
         """Whether the purge that comes next, in the same run, gives the reserve back."""

@@ -21,6 +21,7 @@ from reconciler.drivers.sora.arguments import (
     ModeChangeArguments,
     PurgeArguments,
     RegisterArguments,
+    RestartArguments,
     StopArguments,
     read_cluster_arguments,
 )
@@ -49,11 +50,15 @@ from reconciler.drivers.sora.observation import (
     list_known_names,
     merge_answers,
 )
+from reconciler.drivers.sora.restarts import get_outdated_start
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 from reconciler.drivers.sora.steps import simulate_step
 
 DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
+
+_STARTED_AGAIN = "started again"
+"""Text of a start in the model, of a node that uses its present sora.conf."""
 
 SMALLEST = 3
 """Regular nodes that a cluster has at least where it is to survive a failure."""
@@ -72,7 +77,10 @@ def make_setups(
     shown = {name: view.row(name) for name, view in observed.present().items()}
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(node_numbers.names, world, strict=True)
-    moded = tuple(node._replace(mode=modes.get(name, node.mode)) for name, node in pairs)
+    outdated = {step.node for step in plan.steps if step.action == "restart"}
+    moded = tuple(
+        node._replace(mode=modes.get(name, node.mode), is_outdated=name in outdated) for name, node in pairs
+    )
     down = (name for name, node in zip(node_numbers.names, moded, strict=True) if not node.up)
     is_word = desired.entry.collapsed is not None and cluster_view.membership is None
     gone = frozenset(name for name in down if is_word and desired.entry.node(name) is None)
@@ -143,8 +151,8 @@ class SoraModel:
         return world if isinstance(result, machine.CallRefusal) else result
 
     def list_partial_effects(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
-        """A registration that raises the number of registered nodes, and no more."""
-        if step.action == "register":
+        """A registration that raises the number of registered nodes, a restart that does not come back."""
+        if step.action in {"register", "restart"}:
             half = simulate_step(step, self.node_numbers, world, self.choices, half=True)
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
@@ -169,7 +177,8 @@ class SoraModel:
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
         # Only a majority that existed can be lost by the call: a loss by faults alone is not its error.
-        if has_majority(before) and not has_majority(after) and not self._is_in_window(before, step):
+        down = machine.stop(before, self.node_numbers.at(step.node)) if step.action == "restart" else after
+        if has_majority(before) and not has_majority(down) and not self._is_in_window(before, step):
             return f"{step.id} loses an existing majority"
         if after == before:
             return ""
@@ -199,9 +208,10 @@ class SoraModel:
         """
         own = read_cluster_arguments(step)
         as_planned = get_registered(before) == self.node_numbers.bits(own.before.regular)
-        return (
-            isinstance(own, StopArguments) and own.window > 0 and as_planned and compute_margin(before) == 0
+        announced = (isinstance(own, StopArguments) and own.window > 0) or (
+            isinstance(own, RestartArguments) and not own.spare
         )
+        return announced and as_planned and compute_margin(before) == 0
 
     def is_effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by a view."""
@@ -215,6 +225,8 @@ class SoraModel:
                 return group is not None and not group.log.listed & 1 << node
             case StopArguments():
                 return not world[node].up or group is None or not group.nodes & 1 << node
+            case RestartArguments():
+                return not world[node].is_outdated
             case ModeChangeArguments(mode=mode):
                 return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
         raise AssertionError(step.action)
@@ -260,10 +272,13 @@ class SoraModel:
             return Unreachable("connection refused")
         has_statistics = self.choices.statistics is UndocumentedCall.ACCEPT
         clustered = find_group(world, number) is not None if has_statistics else None
+        started = get_outdated_start(self.desired, name) if world[number].is_outdated else _STARTED_AGAIN
         if isinstance(rows, machine.CallRefusal):
-            return classify_view(name, NodeView((), refusal=rows.error_type, clustered=clustered))
+            refused = NodeView((), refusal=rows.error_type, clustered=clustered, started=started)
+            return classify_view(name, refused)
         listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
-        return classify_view(name, NodeView(listed, clustered=clustered if len(listed) == 1 else None))
+        alone = clustered if len(listed) == 1 else None
+        return classify_view(name, NodeView(listed, clustered=alone, started=started))
 
     def _row(self, world: State, row: machine.ListedNode) -> NodeRow:
         name = self.node_numbers.names[row.node]

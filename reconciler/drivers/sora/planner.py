@@ -28,6 +28,7 @@ from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, plan_modes
 from reconciler.drivers.sora.node_actions import NodeActions
+from reconciler.drivers.sora.restarts import plan_restarts
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
 
 
@@ -76,6 +77,7 @@ def _plan_membership(
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
             *_plan_changes(membership_plan, actions),
+            *plan_restarts(membership_plan, cluster_view),
         )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
     membership_plan = MembershipPlan(

@@ -35,6 +35,7 @@ from reconciler.drivers.sora.arguments import (
     ModeChangeArguments,
     PurgeArguments,
     RegisterArguments,
+    RestartArguments,
     StopArguments,
     read_cluster_arguments,
 )
@@ -287,7 +288,13 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         replies = await self._read_addresses(
             places | {api: name for name, api in apis.items()}, transports, *waits
         )
-        return merge_replies(apis, elsewhere, replies)
+        observed = merge_replies(apis, elsewhere, replies)
+        if isinstance(own, RestartArguments):
+            values = {own.target: own.started_values}
+            observed = add_starts(
+                observed, await read_starts(transports.commands, own.started_command, values)
+            )
+        return observed
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:  # noqa: ARG002
         """Make the step's one call, or run its command.
@@ -300,7 +307,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         http, own = transports.http, read_cluster_arguments(step)
         waits = (own.timeout, own.connect)
         match own:
-            case StopArguments():
+            case StopArguments() | RestartArguments():
                 left = await self._wait_drained(own, step.node, http)
                 words = await transports.commands.run(own.command, own.values, node=step.node)
                 return StepAnswer(f"{left}{words}")
@@ -322,7 +329,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 return StepAnswer(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
 
-    async def _wait_drained(self, own: StopArguments, node: str, http: Http) -> str:
+    async def _wait_drained(self, own: StopArguments | RestartArguments, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until the drain time is over."""
         # A channel that never ends must not hold the rollout, and one that cannot be counted must not either:
         # the stop follows in each case, and the words say what was known.

@@ -17,6 +17,7 @@ from reconciler.drivers.sora.arguments import (
     ModeChangeArguments,
     PurgeArguments,
     RegisterArguments,
+    RestartArguments,
     StopArguments,
     StoppedConfirmation,
     read_cluster_arguments,
@@ -28,13 +29,14 @@ from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.schema import (
     NODE_NAME,
+    RestartCommand,
     SoraCluster,
     SoraDesired,
     Stopped,
     make_confirmation_key,
 )
 
-MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop"})
+MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop", "restart"})
 """The verbs that change who is in the cluster or who of it is up."""
 
 _APIS: Final = {
@@ -44,8 +46,9 @@ _APIS: Final = {
     "drain": "/sora/ChangeMode",
     "mode": "/sora/ChangeMode",
     "stop": "/sora/stop",
+    "restart": "/sora/restart",
 }
-"""How messages name the calls; stopping is outside Sora's API."""
+"""How messages name the calls; stopping and restarting are outside Sora's API."""
 
 BLOCKED: Final = "block_new_session"
 """The mode that a node gets before it is stopped."""
@@ -196,14 +199,16 @@ def make_purge_step(
     )
 
 
-def make_drain_step(context: StepContext, node: str, api: str, mode: str) -> Step:
-    """ChangeMode, so that a node that is to be stopped gets no new sessions."""
+def make_drain_step(
+    context: StepContext, node: str, api: str, mode: str, *, reason: str = "leaves the cluster"
+) -> Step:
+    """ChangeMode, so that a node that is to be stopped, or restarted, gets no new sessions."""
     arguments = DrainArguments(
         **_make_shared_arguments(context, "drain"), api=api, target=node, mode=BLOCKED, previous=mode
     )
     return replace(
         _make_step(context, node, "drain", arguments),
-        reason=f"{node} leaves the cluster and gets no more new sessions",
+        reason=f"{node} {reason} and gets no more new sessions",
         effect=Effect.HOT,
         risk=Risk.LOW,
         risk_reason="the other nodes take its new sessions",
@@ -256,6 +261,41 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
     )
 
 
+def make_restart_step(
+    context: StepContext, node: str, own: str, command: RestartCommand, *, started: str, spare: int
+) -> Step:
+    """Restart a node by a command of the host once it is drained; see `RestartArguments`."""
+    arguments = RestartArguments(
+        **_make_shared_arguments(context, "restart"),
+        target=node,
+        own=own,
+        command=command.command,
+        values=fill_command(command, node),
+        drain=context.entry.drain,
+        spare=spare,
+        started=started,
+        started_command=command.started.command,
+        started_values=fill_command(command.started, node),
+    )
+    is_temporary = node in context.before.temporary
+    asked = f"run the host's command {command.command}"
+    if context.entry.drain:
+        asked += f" once its channels have moved away, or after {context.entry.drain:g} s"
+    return replace(
+        _make_step(context, node, "restart", arguments),
+        reason=f"{node} was started before its sora.conf was changed: {asked}",
+        effect=Effect.RESTART,
+        risk=Risk.MEDIUM if is_temporary or spare else Risk.HIGH,
+        risk_reason=_describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
+        if is_temporary or spare
+        else "its remaining sessions end; until it is back, one more failure would stop the cluster",
+        needs="the cluster lists it as a temporary node"
+        if is_temporary
+        else "every other member is known to be up or down, and the majority holds without this one",
+        inverse=Inverse("point of no return: the sessions that it ends are not brought back"),
+    )
+
+
 def _describe_stop_risk(node: str, window: float, *, spare: int, is_temporary: bool) -> str:
     if is_temporary:
         return "its remaining sessions end; it never counts for the majority"
@@ -292,7 +332,7 @@ def make_mode_step(
 def simulate_step(
     step: Step, node_numbers: NodeNumbers, state: State, choices: Choices = DEFAULTS, *, half: bool = False
 ) -> State | machine.CallRefusal:
-    """What the state machine makes of a step; `half` is a registration that fails halfway."""
+    """What the state machine makes of a step; `half` is a registration or a restart that fails halfway."""
     node, own = node_numbers.at(step.node), read_cluster_arguments(step)
     result: State | machine.CallRefusal
     match own:
@@ -302,6 +342,10 @@ def simulate_step(
             result = machine.init(state, node, node_numbers.bits(own.names), choices)
         case StopArguments():
             result = machine.stop(state, node)
+        case RestartArguments():
+            # Halfway, the node is stopped and does not come back.
+            stopped = machine.stop(state, node)
+            result = stopped if half else machine.start(stopped, node)
         case ModeChangeArguments():
             result = machine.change_mode(state, node, Mode(own.mode))
         case RegisterArguments() | PurgeArguments() if own.contact not in node_numbers.names:

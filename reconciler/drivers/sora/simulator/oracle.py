@@ -12,6 +12,7 @@ from reconciler.drivers.sora.arguments import (
     ModeChangeArguments,
     PurgeArguments,
     RegisterArguments,
+    RestartArguments,
     StopArguments,
     read_cluster_arguments,
 )
@@ -98,20 +99,25 @@ class SoraOracle:
         """Whether the cluster had what the step is for."""
         if step.node not in self._node_numbers.names:
             return False
-        node, group = self._node_numbers.at(step.node), find_leading_group(seen)
+        number, group = self._node_numbers.at(step.node), find_leading_group(seen)
+        node = seen[number]
         match read_cluster_arguments(step):
             case InitArguments(names=names):
                 bits = self._node_numbers.bits(names)
-                return group is not None and group.usable and group.log.regular == bits
+                is_effective = group is not None and group.usable and group.log.regular == bits
             case RegisterArguments():
-                return group is not None and bool(group.nodes & group.log.listed & 1 << node)
+                is_effective = group is not None and bool(group.nodes & group.log.listed & 1 << number)
             case PurgeArguments():
-                return group is not None and not group.log.listed & 1 << node
+                is_effective = group is not None and not group.log.listed & 1 << number
             case StopArguments():
-                return not seen[node].up
+                is_effective = not node.up
+            case RestartArguments():
+                is_effective = not node.is_outdated
             case ModeChangeArguments(mode=mode):
-                return seen[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
-        raise AssertionError(step.action)
+                is_effective = node.mode in {mode, Mode.BLOCK_NEW_CONNECTION}
+            case _:
+                raise AssertionError(step.action)
+        return is_effective
 
     def list_differences(self) -> list[str]:
         """Members that are missing, away, or too many, and nodes in another mode."""
