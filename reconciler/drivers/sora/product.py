@@ -74,9 +74,9 @@ from reconciler.errors import (
     NodeUnidentified,
     NodeUnreachable,
 )
+from reconciler.file_delivery.reading import read_node_files
 from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
-from reconciler.host.file_readings import read_files
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer
@@ -218,7 +218,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """The same answers, with what the nodes' machines show: their sora.conf and their last start."""
         if entry.conf is not None:
             places = (FilePlace(entry.conf.file, node.name, get_host(node.name)) for node in entry.nodes)
-            observed = replace(observed, files=await read_files(transports.files.read, places))
+            observed = replace(observed, files=await read_node_files(transports.files, places))
         if entry.restart is not None:
             started = entry.restart.started
             values = {node: fill_command(started, node) for node in observed.present()}
