@@ -1,6 +1,6 @@
 """What masks mean, where nodes are quoted and where changes are shown, and the functions that hold it."""
 
-# ruff: noqa: SLF001, D102  (faults are planted where they hurt, in private functions too)
+# ruff: noqa: SLF001  (faults are planted where they hurt, in private functions too)
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The checks are what `mutants.py` and the tests hold planted faults against. They
 can go on for ever: a fault is found by a failed assertion, or by the error that it brings about at once.
 """
 
-# ruff: noqa: SLF001, D102, ARG002  (faults are planted where they hurt, in private functions too)
+# ruff: noqa: SLF001, ARG002  (faults are planted where they hurt, in private functions too)
 
 from __future__ import annotations
 

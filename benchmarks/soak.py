@@ -2,13 +2,13 @@
 
     python benchmarks/soak.py [--nodes 10000] [--minutes 10] [--every 15] [--keep FOLDER]
 
-A `reconcile watch` serves the nodes of `benchmarks/node_load.py`, which is a process of its own: polls, heartbeats
-each minute, and the whole setting after each load. First all nodes get the setting with the URLs of the watch,
-in waves; in the middle the watch is killed and started again; then a commit changes the setting of all nodes.
+A `reconcile watch` serves the nodes of `benchmarks/soak_nodes.py`, which is a process of its own: polls,
+heartbeats each minute, and the whole setting after each load. First all nodes get the setting with the URLs
+of the watch, in waves; then the watch is killed and started again; then a commit changes the setting of all.
 
-It prints what the load saw (from the moment at which a call was due), memory and CPU, and reads from the store
-whether each report that was acknowledged is there: of each node the newest of each kind, at the kill and at the
-end, and all reports about offers. The exit status is 1 if a bound is broken.
+It prints what the load saw (from the moment at which a call was due), memory and CPU, and reads from the
+store whether each report that was acknowledged is there: of each node the newest of each kind, at the kill
+and at the end, and all reports about offers. The exit status is 1 if a bound is broken.
 """
 
 from __future__ import annotations
@@ -131,8 +131,13 @@ class Stage:
             "tokens": tokens,
         }
         (self.folder / "plan.json").write_text(json.dumps(plan))
-        script = Path(__file__).with_name("node_load.py")
-        command = [sys.executable, str(script), str(self.folder / "plan.json"), str(self.folder / "result.json")]
+        script = Path(__file__).with_name("soak_nodes.py")
+        command = [
+            sys.executable,
+            str(script),
+            str(self.folder / "plan.json"),
+            str(self.folder / "result.json"),
+        ]
         process = subprocess.Popen(command)
         self._stack.callback(end_process, process)
         return process
@@ -174,10 +179,13 @@ class Stage:
         key, marks = HostKey(self.state), Marks({}, {})
         with closing(sqlite3.connect(self.state / FILE)) as database:
             for node, kind, sealed in database.execute(
-                "SELECT polled_node.node, node_report.kind, sealed FROM node_report JOIN polled_node ON number = node_report.node"
+                "SELECT polled_node.node, node_report.kind, sealed FROM node_report"
+                " JOIN polled_node ON number = node_report.node"
             ):
                 marks.newest[node, kind] = read_mark(key.unseal(sealed, _PURPOSE))
-            for offer, sealed in database.execute("SELECT id, report FROM node_offer WHERE reported IS NOT NULL"):
+            for offer, sealed in database.execute(
+                "SELECT id, report FROM node_offer WHERE reported IS NOT NULL"
+            ):
                 marks.offers[offer] = read_mark(key.unseal(sealed, _PURPOSE))
         return marks
 
@@ -212,7 +220,8 @@ def measure(process: subprocess.Popen[bytes]) -> tuple[float, float]:
         number = numbers.pop()
         try:
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-            children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+            tasks = Path(f"/proc/{number}/task").glob("*/children")
+            children = [child for task in tasks for child in task.read_text().split()]
         except OSError:
             continue
         numbers += map(int, children)
@@ -262,7 +271,9 @@ def judge_latency(answers: Sequence[Sequence[Any]], killed: float, back: float) 
         "after the restart": [one for one in answers if one[0] >= back],
     }
     for name, own in parts.items():
-        good = [one[1] for one in own if one[3] > 0 and one[0] + one[1] < killed] if name.startswith("b") else []
+        good = (
+            [one[1] for one in own if one[3] > 0 and one[0] + one[1] < killed] if name.startswith("b") else []
+        )
         good = good or [one[1] for one in own if one[3] > 0]
         print(f"{name}: {describe(good)}")
         kinds = defaultdict(list)
@@ -278,7 +289,9 @@ def judge_latency(answers: Sequence[Sequence[Any]], killed: float, back: float) 
             broken.append(f"{name}: {len(lost)} calls without an answer, {len(refused)} refused")
     between = [one for one in answers if killed <= one[0] < back]
     failed = sum(one[3] <= 0 for one in between)
-    print(f"down for {back - killed:.1f} s: {len(between):,} calls were due, {failed:,} of them got no answer")
+    print(
+        f"down for {back - killed:.1f} s: {len(between):,} calls were due, {failed:,} of them got no answer"
+    )
     return broken
 
 
@@ -308,10 +321,13 @@ def judge_memory(samples: Sequence[Sample], watch: int) -> list[str]:
     """Print how memory grows in the last half of the time since the restart; gives what breaks the bound."""
     own = [one for one in samples if one.watch == watch]
     last = [one for one in own if one.at > (own[0].at + own[-1].at) / 2]
-    slope, start = statistics.linear_regression([one.at - last[0].at for one in last], [x.memory for x in last])
+    slope, start = statistics.linear_regression(
+        [one.at - last[0].at for one in last], [x.memory for x in last]
+    )
     grown = slope * (last[-1].at - last[0].at)
     seconds = last[-1].at - last[0].at
-    print(f"memory over the last {seconds:.0f} s: {start:.0f} MB {grown:+.1f} MB, at most {max(x.memory for x in own):.0f} MB")
+    most = max(one.memory for one in own)
+    print(f"memory over the last {seconds:.0f} s: {start:.0f} MB {grown:+.1f} MB, at most {most:.0f} MB")
     return [f"memory grows by {grown:.0f} MB in {seconds:.0f} s"] if grown > GROWTH * start else []
 
 
@@ -322,7 +338,9 @@ def print_cpu(samples: Sequence[Sample]) -> None:
         seconds = own[-1].at - own[0].at
         if seconds > 0:
             mine, load = own[-1].watch_cpu - own[0].watch_cpu, own[-1].load_cpu - own[0].load_cpu
-            print(f"CPU over {seconds:.0f} s: watch {mine / seconds:.0%} of a core, load {load / seconds:.0%}")
+            print(
+                f"CPU over {seconds:.0f} s: watch {mine / seconds:.0%} of a core, load {load / seconds:.0%}"
+            )
 
 
 def read_log(stage: Stage) -> None:
@@ -341,6 +359,7 @@ def run(stage: Stage, minutes: float) -> list[str]:
     stage.start_watch()
     tokens = stage.read_tokens()
     print(f"{len(tokens):,} nodes enrolled after {time.monotonic() - begun:.1f} s", flush=True)
+    time.sleep(3)  # the start of the watch is no part of the run
     seconds, samples = minutes * 60, list[Sample]()
     load = stage.start_load(tokens, seconds)
     start = time.monotonic()
@@ -351,7 +370,9 @@ def run(stage: Stage, minutes: float) -> list[str]:
     stage.watch.wait()
     at_kill = stage.read_marks()
     restarted = time.monotonic()
-    print(f"killed after {killed - start:.0f} s; the store was read in {restarted - killed:.1f} s", flush=True)
+    print(
+        f"killed after {killed - start:.0f} s; the store was read in {restarted - killed:.1f} s", flush=True
+    )
     stage.start_watch()
     follow(stage, load, start + seconds * 0.5, samples)
     stage.commit("soak-2")

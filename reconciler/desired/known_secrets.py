@@ -37,10 +37,11 @@ class KnownSecrets:
     def redact_text(self, text: str) -> str:
         """The text as it may be shown or written down."""
         if self._redactor is None:
-            self._redactor = Redactor(frozenset(self._clear()))
+            self._redactor = Redactor(frozenset(self.list_clear()))
         return self._redactor.redact_text(text)
 
-    def _clear(self) -> Iterator[str]:
+    def list_clear(self) -> Iterator[str]:
+        """The secrets themselves."""
         if self._marker is not None:
             yield from self._marker.clear_texts()
         for document in self.documents:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from reconciler.errors import SourceUnreachable, StateError
 
 PAUSE = 0.05
+
+_SHORT_PAUSE = 0.0005
+"""Seconds between two looks at a byte, which is locked for milliseconds."""
 
 
 @contextmanager
@@ -58,6 +62,32 @@ def wait_lock(descriptor: int) -> None:
         OSError: the file system has no locks.
     """
     fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def lock_byte(descriptor: int, byte: int, seconds: float) -> bool:
+    """Wait for a byte of an open file, which other processes lock too; gives whether it is locked now.
+
+    All descriptors of one process share these locks, and closing any of them releases all: use it for order,
+    not for safety.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_SHORT_PAUSE)
+        except OSError:  # a file system without such locks
+            return False
+        else:
+            return True
+
+
+def unlock_byte(descriptor: int, byte: int) -> None:
+    """Release a byte of an open file."""
+    with suppress(OSError):
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte)
 
 
 @asynccontextmanager

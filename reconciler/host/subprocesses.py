@@ -302,6 +302,15 @@ def start_program(
     return process
 
 
+def end_program(process: Process, seconds: float) -> None:
+    """Wait for a program with a session of its own that was asked to end; kill its group if it does not."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        process.wait()
+
+
 def kill_group(process: Process) -> None:
     """Kill a program that has its own session, with its child processes."""
     # A session leader's process id is its group id. A child process that survives would keep the pipes open,

@@ -39,7 +39,7 @@ from reconciler.rollout.polled_nodes import (
 from reconciler.rollout.recovery import StepRecovery
 from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
 from reconciler.rollout.step_executor import ExecutionContext, run_step
-from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.rollout.step_scheduler import StepScheduler, count_parallel
 from reconciler.rollout.stored_reports import StoredReports
 from reconciler.rollout.wave_return import finish_return
 from reconciler.rollout.wave_runner import WaveRunner
@@ -344,7 +344,11 @@ class _Run:
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
             perform = partial(run_step, context=context)
             await StepScheduler(
-                plan.steps, max(1, plan.concurrency), perform, log.record_skipped, self.stop
+                plan.steps,
+                count_parallel(plan.steps, plan.concurrency),
+                perform,
+                log.record_skipped,
+                self.stop,
             ).run()
             return ()
 

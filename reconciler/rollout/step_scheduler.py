@@ -22,6 +22,23 @@ _ENDED = {
     State.SKIPPED: "was not performed",
 }
 
+OFFERS_AT_ONCE = 64
+"""Offers that are recorded at the same time: the disk takes most of their time, and is asked once for all."""
+
+
+def count_parallel(steps: Sequence[Step], concurrency: int) -> int:
+    """How many of these steps may run at the same time.
+
+    Args:
+        steps: of one cluster.
+        concurrency: how many of its nodes may be changed at the same time.
+    """
+    # An offer changes no node: each takes it with a poll of its own, spread over the period of polling.
+    if steps and all(step.arguments.is_offer for step in steps):
+        return max(concurrency, OFFERS_AT_ONCE)
+    return max(1, concurrency)
+
+
 Skipped = tuple[Step, str]
 """A step that is not started, with the reason."""
 

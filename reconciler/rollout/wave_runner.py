@@ -26,7 +26,7 @@ from reconciler.rollout.metric_comparison import GateResult, GateStatus
 from reconciler.rollout.rollback import FailedWave, undo_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import STOPPED, run_step
-from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.rollout.step_scheduler import StepScheduler, count_parallel
 from reconciler.rollout.wave_return import find_wave_offers, narrow_return, withdraw_wave
 from reconciler.text.one_line import join_some
 
@@ -155,7 +155,7 @@ class WaveRunner:
 
     async def _perform(self, steps: tuple[Step, ...], behind: frozenset[str]) -> None:
         context = self.gate_keeper.context
-        at_once = max(1, self.gate_keeper.guard_context.plan.concurrency)
+        at_once = count_parallel(steps, self.gate_keeper.guard_context.plan.concurrency)
         await StepScheduler(
             steps,
             at_once,

@@ -26,9 +26,10 @@ from reconciler.server.cluster_loops import select_clusters
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
 from reconciler.server.logs import open_log
 from reconciler.server.nodes.callers import CallerRules
-from reconciler.server.nodes.node_server import NodeServer, NodeServerOptions, NodeServerParts
+from reconciler.server.nodes.node_server import NodeServerOptions
+from reconciler.server.nodes.process import NodeServerProcess
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
-from reconciler.server.watch import NodeServerStart, NodeServerWatch, Watch
+from reconciler.server.watch import NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
@@ -127,20 +128,14 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
     def find_central_server(kind: str) -> CentralServer | None:
         return drivers[kind].central_server() if kind in drivers else None
 
-    def start(watch: NodeServerWatch) -> NodeServer:
-        parts = NodeServerParts(
-            partial(open_store, options.state, keep=options.keep),
-            find_central_server,
-            watch.find_holds,
-            watch.fresh_seconds,
-            watch.log,
-            watch.report,
-            watch.beat,
-            watch.redact_text,
-        )
-        return NodeServer(node_options, parts)
-
-    return start
+    return partial(
+        NodeServerProcess,
+        node_options,
+        options.state,
+        options.keep,
+        kinds=frozenset(drivers),
+        find_product=find_central_server,
+    )
 
 
 @dataclass(slots=True)

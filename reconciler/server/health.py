@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.core.diagnostic_json import to_plain_problem
 from reconciler.core.plan import Revision
-from reconciler.server.nodes.node_server import NodeServer
+from reconciler.server.nodes.node_server import NodeServerStatus
 from reconciler.server.nodes.summary import LISTED
 from reconciler.server.pass_result import PassSummary
 from reconciler.server.watch_state import SourceState, WatchedCluster, WatchState
@@ -83,7 +83,7 @@ def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
         yield f"the first pass has not ended: {', '.join(waiting)}"
 
 
-def _nodes(server: NodeServer) -> dict[str, Any]:
+def _nodes(server: NodeServerStatus) -> dict[str, Any]:
     """The node server, and the nodes that poll it."""
     state = server.state
     return {

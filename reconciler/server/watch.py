@@ -8,18 +8,16 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
-from typing import TypeAlias
+from typing import Protocol
 
 from reconciler import __version__
 from reconciler.api.operator import Operator
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
+from reconciler.core.policy import ChangeRules
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
-from reconciler.guards.change_control import find_hiding_holds
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, LoopContext, PassRunner
@@ -30,11 +28,11 @@ from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
-from reconciler.server.nodes.node_server import NodeServer
+from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.source_loop import SourceLoop
-from reconciler.server.supervision import Report, Supervision, is_set_within
+from reconciler.server.supervision import Supervision, is_set_within
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
@@ -51,27 +49,15 @@ CHECK_SECONDS = 15.0
 RETRY_SECONDS = 2.0
 """Seconds between attempts to write to a store that failed."""
 
-FRESH_SECONDS = 60.0
-"""How old the last call of a node may be, before the fleet file is read."""
-
 LAST_READ_SECONDS = 5.0
 """Seconds that the stopping watch waits for the store to list the steps that are left."""
 
 
-@dataclass(frozen=True, slots=True)
-class NodeServerWatch:
-    """What the watch gives its node server; the fields are those of `NodeServerParts`."""
+class NodeServerStart(Protocol):
+    """Makes the node server."""
 
-    log: Log
-    find_holds: Callable[[str, datetime], frozenset[str]]
-    fresh_seconds: Callable[[str], float]
-    report: Report
-    beat: Callable[[], None]
-    redact_text: Callable[[str], str]
-
-
-NodeServerStart: TypeAlias = Callable[[NodeServerWatch], NodeServer]
-"""Makes the node server."""
+    def __call__(self, *, hooks: NodeProcessHooks) -> NodeServerProcess:
+        """The server, which is not running yet."""
 
 
 class Watch:
@@ -103,6 +89,7 @@ class Watch:
     ) -> None:
         self._node_server = node_server
         self._unserved: list[str] = []
+        self._served: NodeServerProcess | None = None
         self._options, self._log, self._source, self._store = options, log, source, store
         self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
@@ -191,6 +178,8 @@ class Watch:
                 remedy="add `nodes: {listen: HOST:PORT}` to the host configuration",
             )
         self._unserved = callers
+        if self._served is not None:
+            self._served.use_rules(make_node_rules(fleet))
         self._cluster_loops.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:
@@ -288,35 +277,14 @@ class Watch:
         def beat() -> None:
             self._watch_state.heartbeats["nodes"] = time.monotonic() + PATIENCE
 
-        server = self._node_server(
-            NodeServerWatch(
-                self._log, self._find_holds, self._count_fresh_seconds, report, beat, self._redact_text
-            )
-        )
-        self._watch_state.node_server = server
+        def count_crash(name: str) -> None:
+            loop.call_soon_threadsafe(self._metrics.unexpected.labels(name).inc)
+
+        server = self._node_server(hooks=NodeProcessHooks(self._log, report, count_crash, beat))
+        self._watch_state.node_server = self._served = server
         with server.running() as where:
             yield where
         self._watch_state.heartbeats.pop("nodes", None)
-
-    def _find_holds(self, cluster: str, now: datetime) -> frozenset[str]:
-        """Codes of the holds on changes of a cluster by the newest fleet."""
-        fleet = self._cluster_loops.fleet
-        rules = fleet.change_rules_by_cluster.get(cluster) if fleet is not None else None
-        return find_hiding_holds(rules, now) if rules is not None else frozenset()
-
-    def _redact_text(self, text: str) -> str:
-        """A text of a node without the secrets of the newest fleet."""
-        fleet = self._cluster_loops.fleet
-        return fleet.secrets.redact_text(text) if fleet is not None else text
-
-    def _count_fresh_seconds(self, cluster: str) -> float:
-        """How old the last call of a node may be for what it sent to count."""
-        fleet = self._cluster_loops.fleet
-        for cluster_input in fleet.cluster_inputs if fleet is not None else ():
-            entry = cluster_input.entry
-            if entry.name == cluster and entry.reporting is not None:
-                return entry.reporting.fresh_seconds
-        return FRESH_SECONDS
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:
@@ -342,6 +310,23 @@ class Watch:
             )
             async with listener.serving():
                 yield str(SocketAddress(*opened.getsockname()[:2]))
+
+
+def make_node_rules(fleet: Fleet) -> NodeRules:
+    """What the node server has to know of a fleet."""
+    return NodeRules(
+        {
+            cluster: ChangeRules(freezes=own.freezes, suspend=own.suspend)
+            for cluster, own in fleet.change_rules_by_cluster.items()
+            if own.freezes or own.suspend is not None
+        },
+        {
+            one.entry.name: one.entry.reporting.fresh_seconds
+            for one in fleet.cluster_inputs
+            if one.entry.reporting is not None
+        },
+        frozenset(fleet.secrets.list_clear()),
+    )
 
 
 def _describe_followed(source: Source) -> dict[str, str]:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic
 from reconciler.server.log_writer import LogState
-from reconciler.server.nodes.node_server import NodeServer
+from reconciler.server.nodes.node_server import NodeServerStatus
 from reconciler.server.pass_result import PassSummary
 
 
@@ -101,7 +101,7 @@ class WatchState:
     store: str = ""
     log: LogState = field(default_factory=LogState)
     stopping: bool = False
-    node_server: NodeServer | None = None
+    node_server: NodeServerStatus | None = None
 
     def note(self, name: str, **changes: object) -> None:
         """Change some fields of a cluster's status; does nothing if the cluster has left the fleet."""

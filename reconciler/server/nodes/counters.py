@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(slots=True)
@@ -43,3 +43,9 @@ class CallCounters:
     clashes: int = 0
     stored: int = 0
     groups: int = 0
+
+    def add(self, other: CallCounters) -> CallCounters:
+        """The sums of both."""
+        return CallCounters(
+            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        )

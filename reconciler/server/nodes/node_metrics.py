@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from reconciler.server.nodes.node_server import NodeServer, NodeServerState
+from reconciler.server.nodes.node_server import NodeServerState, NodeServerStatus
 
 DROPPED = ("deadline", "files", "handshake", "node", "room", "stalled")
 POLL_ANSWERS = ("offer", "unavailable", "unchanged", "withheld")
 
 
-def collect_node_metrics(server: NodeServer | None) -> Iterator[Metric]:
+def collect_node_metrics(server: NodeServerStatus | None) -> Iterator[Metric]:
     """All metrics of the node server; without samples if there is none."""
     yield from _collect_calls(server)
     yield from _collect_nodes(server)
 
 
-def _collect_calls(server: NodeServer | None) -> Iterator[Metric]:
+def _collect_calls(server: NodeServerStatus | None) -> Iterator[Metric]:
     counters = server.counters if server else None
     polls = {name: getattr(counters, _FIELDS.get(name, name)) for name in POLL_ANSWERS} if counters else {}
     yield _counter("node_polls", "Polls of nodes by their answer.", "answer", polls)
@@ -45,7 +45,7 @@ def _collect_calls(server: NodeServer | None) -> Iterator[Metric]:
 _FIELDS = {"offer": "offers"}
 
 
-def _collect_nodes(server: NodeServer | None) -> Iterator[Metric]:
+def _collect_nodes(server: NodeServerStatus | None) -> Iterator[Metric]:
     state = server.state if server else NodeServerState()
     is_here = server is not None
     up = {"": not server.problem} if server else {}

@@ -1,12 +1,13 @@
 """The node server: its thread with an event loop and a store connection of its own.
 
-A pass never delays a poll, and no flood of polls delays a pass by more than the time that both share one
-interpreter.
+The watch has it in a process of its own (`process.py`): a pass over thousands of nodes computes for many
+seconds, and would share one interpreter with it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import StateError, UsageError
@@ -113,6 +114,29 @@ class NodeServerState:
     clusters: Mapping[str, PolledCluster] = field(default_factory=dict)
 
 
+class NodeServerStatus(Protocol):
+    """What the endpoints of the watch show of its node server."""
+
+    @property
+    def address(self) -> SocketAddress:
+        """Where it listens."""
+
+    @property
+    def counters(self) -> CallCounters:
+        """What it has answered."""
+
+    @property
+    def state(self) -> NodeServerState:
+        """Of connections and nodes, a few seconds old."""
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot read or write the store; empty if it can."""
+
+    def list_products(self) -> dict[str, CentralServer]:
+        """Kind -> its central server, of the products whose nodes poll."""
+
+
 class NodeServer:
     """The node server of one watch.
 
@@ -146,18 +170,24 @@ class NodeServer:
         """
         with bind_node_socket(self._options.listen) as opened:
             self.address = SocketAddress(*opened.getsockname()[:2])
-            started = threading.Event()
-            thread = threading.Thread(
-                target=lambda: asyncio.run(self._run(opened, started)), name="nodes", daemon=True
-            )
-            thread.start()
-            started.wait(STOP_SECONDS)
-            try:
+            with self.serving(opened):
                 yield f"{'https' if self._tls else 'http'}://{self.address}"
-            finally:
-                if self._loop is not None and self._stop is not None:
-                    self._loop.call_soon_threadsafe(self._stop.set)
-                thread.join(STOP_SECONDS)
+
+    @contextmanager
+    def serving(self, opened: socket.socket) -> Iterator[None]:
+        """Serve nodes at a listening socket while the context lasts."""
+        started = threading.Event()
+        thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(opened, started)), name="nodes", daemon=True
+        )
+        thread.start()
+        started.wait(STOP_SECONDS)
+        try:
+            yield
+        finally:
+            if self._loop is not None and self._stop is not None:
+                self._loop.call_soon_threadsafe(self._stop.set)
+            thread.join(STOP_SECONDS)
 
     async def _run(self, opened: Any, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()

@@ -71,8 +71,9 @@ PLANTED = {
 TABLES = {
     "reconciler/drivers/registry.py": "reconciler.drivers",
     "reconciler/cli/command_table.py": "reconciler.cli.commands.",
+    "reconciler/server/nodes/process.py": "reconciler.server.nodes.process_main",
 }
-"""The files that import modules by name, and where those are."""
+"""The files that import modules by name, or start them as a program, and where those are."""
 
 
 @pytest.fixture(scope="module")

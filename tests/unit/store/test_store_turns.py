@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
+import time
 import weakref
 
 import pytest
@@ -61,3 +64,38 @@ async def test_two_stores_of_one_process_write_alternately(tmp_path):
     with open_store(tmp_path) as first, open_store(tmp_path) as second:
         await asyncio.gather(write(first, "a"), write(second, "b"))
     assert max(len(run) for run in "".join(order).replace("ab", "a b").replace("ba", "b a").split()) <= 5
+
+
+OTHER = """
+import sys, time
+from pathlib import Path
+from reconciler.store.sqlite.turns import share_turns
+turns, end = share_turns(Path(sys.argv[1])), time.monotonic() + 20
+while time.monotonic() < end:
+    with turns.take():
+        print(".", end="", flush=True)
+        time.sleep(0.005)
+"""
+
+
+def test_a_process_that_writes_again_and_again_leaves_every_second_turn_to_others(tmp_path):
+    (tmp_path / "state.lock").touch()
+    turns = share_turns(tmp_path / "state")
+    other = subprocess.Popen([sys.executable, "-c", OTHER, tmp_path / "state"], stdout=subprocess.PIPE)
+    with other, other.stdout:
+        try:
+            other.stdout.read(1)
+            for _ in range(20):
+                before = time.monotonic()
+                with turns.take():
+                    assert time.monotonic() - before < 1
+        finally:
+            other.kill()
+    before = time.monotonic()
+    with turns.take():  # a killed process has no turn
+        assert time.monotonic() - before < 1
+
+
+def test_turns_of_one_process_go_on_without_a_lock_file(tmp_path):
+    with share_turns(tmp_path / "nowhere" / "state").take():
+        pass
