@@ -108,14 +108,14 @@ async def test_it_answers_counts_and_logs_as_a_part_of_the_watch(watch):
 
 
 async def test_rules_of_a_newer_fleet_hold_at_once_and_after_a_restart(watch):
-    now = datetime.now(UTC)
+    today = datetime.now(UTC).date()
 
     async def is_offered():
         return (await watch.poll()).status_code == 200
 
     with watch.running() as server:
-        times = {"from": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
-        freeze = Freeze.model_validate(times | {"reason": "holidays"})
+        days = [f"{today + timedelta(days=days):%Y-%m-%d}" for days in (-2, 2)]
+        freeze = Freeze.model_validate({"from": days[0], "until": days[1], "reason": "holidays"})
         server.use_rules(NodeRules({"c": ChangeRules(freezes=(freeze,))}))
         await wait_until(lambda: not server.problem)
         assert (await watch.poll()).status_code == 304
