@@ -61,7 +61,7 @@ class NodeProcess:
 
     def __init__(self, connection: Connection, start: NodeProcessStart) -> None:
         self._connection, self._rules, self._is_alive = connection, start.rules, False
-        self._redactor: Redactor | None = None
+        self._redactor: tuple[NodeRules, Redactor] | None = None
         self._messages: queue.Queue[NodeProcessLine | NodeProcessCrash] = queue.Queue(MOST_LINES)
         self._ended = threading.Event()
         self._log = cast(
@@ -98,7 +98,7 @@ class NodeProcess:
             try:
                 while (message := self._connection.recv()) is not None:
                     assert isinstance(message, NodeRules)
-                    self._rules, self._redactor = message, None
+                    self._rules = message
             except (EOFError, OSError):
                 # Killed, as the watch was: what was acknowledged is stored, and the address must be free.
                 os._exit(1)
@@ -139,10 +139,10 @@ class NodeProcess:
 
     def _redact_text(self, text: str) -> str:
         """A text of a node without the secrets of the newest fleet."""
-        redactor = self._redactor
-        if redactor is None:  # on demand: most nodes say nothing that is shown
-            redactor = self._redactor = Redactor(self._rules.secrets)
-        return redactor.redact_text(text)
+        rules, known = self._rules, self._redactor
+        if known is None or known[0] is not rules:  # on demand: most nodes say nothing that is shown
+            known = self._redactor = rules, Redactor(rules.secrets)
+        return known[1].redact_text(text)
 
     def _beat(self) -> None:
         self._is_alive = True
