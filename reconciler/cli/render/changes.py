@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.render.values import format_count, format_value
+from reconciler.cli.render.values import format_count, format_value, shorten_text
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
 from reconciler.text.json_pointer import format_pointer
-from reconciler.text.one_line import clean_line
+from reconciler.text.one_line import clean_line, escape_unseen
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
 _ONE_LINE = 60
 _ITEMS = 12
+_LONGEST_LINE = 300
+_LINES = re.compile(r"/(?P<file>[^/]+)/lines/(?P<number>[0-9]{1,9})")
+"""The pointer of changed lines, see `file_delivery.content.LINES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,13 @@ class DiffLine:
 
 def format_change(change: Change) -> tuple[DiffLine, ...]:
     """A change as lines; the first has the path of its place."""
-    place = clean_line(format_pointer(change.pointer)) or "the whole document"
+    if (lines := _LINES.fullmatch(change.pointer)) is not None:
+        return _format_lines(clean_line(lines["file"]), int(lines["number"]), change)
+    return _format_value_change(clean_line(format_pointer(change.pointer)) or "the whole document", change)
+
+
+def _format_value_change(place: str, change: Change) -> tuple[DiffLine, ...]:
+    """A change of a value in a document."""
     if change.op is Op.ADD:
         return (DiffLine(ADD, f"{place}: {format_value(change.new)}"),)
     if change.op is Op.REMOVE:
@@ -42,6 +52,23 @@ def format_change(change: Change) -> tuple[DiffLine, ...]:
     if len(old) + len(new) <= _ONE_LINE:
         return (DiffLine(REPLACE, f"{place}: was {old}, becomes {new}"),)
     return DiffLine(REPLACE, place), DiffLine(REMOVE, f"  was      {old}"), DiffLine(ADD, f"  becomes  {new}")
+
+
+def _format_lines(file: str, number: int, change: Change) -> tuple[DiffLine, ...]:
+    """Lines of a file, as a unified difference shows them."""
+    old, new = change.old or (), change.new or ()
+    if mask(old) == mask(new):
+        return (DiffLine(REPLACE, f"{file}, line {number:,}: a secret in it changes (not shown)"),)
+    mark = REPLACE if old and new else ADD if new else REMOVE
+    head = DiffLine(mark, f"{file}, line {number:,}")
+    return head, *_list_lines(REMOVE, old), *_list_lines(ADD, new)
+
+
+def _list_lines(mark: str, lines: Sequence[Any]) -> Iterable[DiffLine]:
+    for line in lines[:_ITEMS]:
+        yield DiffLine(mark, f"  {shorten_text(escape_unseen(str(line).expandtabs(4)), _LONGEST_LINE)}")
+    if len(lines) > _ITEMS:
+        yield DiffLine(mark, f"  … and {format_count(len(lines) - _ITEMS, 'more line')}")
 
 
 def format_changes(changes: Sequence[Change], limit: int) -> tuple[DiffLine, ...]:
