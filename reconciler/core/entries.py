@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.endpoint import DEFAULT_PORTS, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout_rules import Rollout
@@ -28,6 +29,30 @@ Address = Annotated[
     str, AfterValidator(_normalise_address), Field(json_schema_extra={"pattern": f"^(?:{IPV4}|{IPV6})$"})
 ]
 """One IP address, in its one canonical form."""
+
+
+def _check_server_url(text: str) -> str:
+    try:
+        place = parse_endpoint(text)
+    except InvalidAddress as error:
+        raise ValueError(f"it {error.message}; write https://HOST:PORT") from error
+    # A zone names an interface of one machine, and nodes are others.
+    if "://" not in text or text.endswith("/") or "%" in text:
+        raise ValueError("it is not of the form https://HOST:PORT, without a slash at the end")
+    # In one form: the URLs in settings are compared with it.
+    port = f":{place.port}" if place.port and place.port != DEFAULT_PORTS[place.scheme] else ""
+    return f"{place.scheme}://{format_url_host(place.host)}{port}"
+
+
+ServerUrl = Annotated[
+    str,
+    Field(max_length=300),
+    AfterValidator(_check_server_url),
+    Field(
+        json_schema_extra={"pattern": r"^https?://(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$"}
+    ),
+]
+"""Where nodes reach this program, in its one normal form."""
 
 
 class NodeEntry(StrictModel):
@@ -67,12 +92,10 @@ class Timeouts(StrictModel):
 class Reporting(StrictModel):
     """How the nodes of a cluster report to this program's central server."""
 
-    server: str = Field(
-        max_length=300,
+    server: ServerUrl = Field(
         description="`https://HOST:PORT` at which the nodes reach the watch, which is also behind a proxy "
         "the address that they call.",
         examples=["https://reconciler.example.com:9443"],
-        pattern=r"^https?://(?:[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$",
     )
     every: SomeTime = Field(
         default=15, description="Time between two heartbeats of a node.", examples=["15s", "1m"]

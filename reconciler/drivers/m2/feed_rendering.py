@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from reconciler.core.endpoint import DEFAULT_PORTS
+from reconciler.core.endpoint import DEFAULT_PORTS, parse_endpoint
 from reconciler.core.entries import Polling, Reporting
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, reveal
@@ -98,14 +98,16 @@ def is_same_server(url: Any, reporting: Reporting) -> bool:
     if not isinstance(clear, str):
         return False
     try:
-        here, there = urlsplit(reporting.server), urlsplit(clear)
-        return (here.scheme, here.hostname, here.port or DEFAULT_PORTS[here.scheme]) == (
-            there.scheme,
-            there.hostname,
-            there.port or DEFAULT_PORTS.get(there.scheme),
-        )
+        here, there = parse_endpoint(reporting.server), urlsplit(clear)
+        # None of these is in a URL that this program writes.
+        if there.username is not None or there.query or there.fragment or there.scheme not in DEFAULT_PORTS:
+            return False
+        place = parse_endpoint(f"{there.scheme}://{there.netloc}")
     except ValueError:  # no URL at all
         return False
+    return place.scheme == here.scheme and place.at(DEFAULT_PORTS[place.scheme]) == here.at(
+        DEFAULT_PORTS[here.scheme]
+    )
 
 
 def render_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str, Any]:

@@ -475,7 +475,6 @@ def test_warnings_of_one_file_come_in_its_order():
 def test_features_of_a_server_that_is_not_enabled_do_nothing():
     features = {"setting": {"enable": True}, "purge": {"enable": False}, "heartbeat": {"enable": True}}
     assert lint({"server": {"features": features}}) == [("server-disabled", "/server/features")]
-    assert lint({"server": {"enable": False, "features": {"purge": {"enable": False}}}}) == []
 
 
 def test_a_script_is_for_hashes_only():
@@ -502,6 +501,35 @@ def whole_lints(document):
         ({"hosting": [{"name": "a", "listen": "*:80"}, {"name": "b", "listen": "*:80"}]}, None),
         ({"hosting": [{"name": "a", "listen": "off"}, {"name": "b"}]}, None),
         ({f"{CLUSTER}__discover__port": 10040}, None),
+        (
+            {
+                f"{CLUSTER}__meta__enable": True,
+                f"{CLUSTER}__stats__listen": "localhost:81",
+                "hosting": [{"name": "a", "listen": "127.0.0.1:81"}],
+            },
+            "/hosting/0/listen",
+        ),
+        (
+            {
+                f"{CLUSTER}__meta__enable": True,
+                f"{CLUSTER}__stats__listen": "[::1]:81",
+                "hosting": [{"name": "a", "listen": "[0:0::1]:81"}],
+            },
+            "/hosting/0/listen",
+        ),
+        (
+            {f"{CLUSTER}__meta__enable": True, "hosting": [{"name": "a", "listen": "*:9000"}]},
+            "/hosting/0/listen",
+        ),
+        ({"hosting": [{"name": "a", "listen": "*:9000"}]}, None),
+        (
+            {f"{CLUSTER}__meta": {"enable": True, "baseHostingPort": 10039}, "hosting": [{"name": "a"}] * 3},
+            "meta/baseHostingPort",
+        ),
+        (
+            {f"{CLUSTER}__meta": {"enable": True, "baseHostingPort": 10036}, "hosting": [{"name": "a"}] * 2},
+            None,
+        ),
         ({f"{CLUSTER}__discover__port": 10040, f"{CLUSTER}__meta__enable": True}, "discover/port"),
         ({f"{CLUSTER}__stats__listen": "127.0.0.1:9900", f"{CLUSTER}__meta__enable": True}, "stats/listen"),
         ({f"{CLUSTER}__meta__enable": True, "hosting": [{"name": "a", "listen": "10.0.0.1:10038"}]}, None),
@@ -517,6 +545,13 @@ def test_a_list_of_nodes_changes_virtual_hosts_that_exist():
     nodelist = {"enable": True, "feedback": {"type": "setting", "info": info}}
     server = {"enable": True, "features": {"nodelist": nodelist}}
     path = "/env/management/server/features/nodelist"
+    reported = {
+        "enable": True,
+        "features": {"nodelist": {**nodelist, "feedback": {"type": "api", "info": info}}},
+    }
+    assert whole_lints(setting(env__management__server=reported)) == [
+        ("deprecated-nodelist", f"{path}/enable")
+    ]
     assert whole_lints(setting(env__management__server=server)) == [
         ("deprecated-nodelist", f"{path}/enable"),
         ("unknown-hosting", f"{path}/feedback/info/hosting/1/name"),

@@ -547,6 +547,31 @@ def test_a_file_that_names_another_server_is_refused(server, place):
     assert found == ([f"/env/management/server{place}"] if place else [])
 
 
+@pytest.mark.parametrize(
+    ("server", "url", "is_here"),
+    [
+        (SERVER, f"{SERVER.upper()}/mine", True),
+        (SERVER, SERVER.replace("//", "//kim:pw@") + "/mine", False),
+        (SERVER, f"{SERVER}/mine#part", False),
+        (SERVER, f"{SERVER}/mine?a=b", False),
+        (SERVER, "https://{{host}}/mine", False),
+        (SERVER, "//central.example.com:9443/mine", False),
+        (SERVER, "http://central.example.com:9443/mine", False),
+        ("https://c.example.com", "https://c.example.com:443/mine", True),
+        ("https://c.example.com:443", "https://c.example.com./mine", True),
+        ("https://c.example.com", "https://c.example.com:444/mine", False),
+        ("http://[::1]:80", "http://[0:0::1]/mine", True),
+        ("http://[::1]", "http://[::g]/mine", False),
+    ],
+)
+def test_spellings_of_one_server_are_the_same_server(server, url, is_here):
+    features = {"setting": {"feed": {"info": {"url": url}}}}
+    document = setting(env__management__server={"features": features})
+    where = cluster_input(document, deliver="poll", poll={"server": server})
+    found = [one.code for one in DRIVER.examine(where) if one.code == "feed-elsewhere"]
+    assert found == ([] if is_here else ["feed-elsewhere"])
+
+
 async def test_a_version_that_a_node_showed_before_it_took_an_offer_does_not_prove_the_offer():
     """Somebody gave it that version by hand, with other content."""
     site = Site()

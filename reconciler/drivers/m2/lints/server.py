@@ -64,7 +64,10 @@ def lint_server(management: Mapping[str, Any]) -> Iterator[Diagnostic]:
 def lint_updated_hostings(document: Mapping[str, Any]) -> Iterator[Diagnostic]:
     """Virtual hosts whose origins a list of nodes would replace, and that the setting does not have."""
     path = (*SERVER, "features", "nodelist")
-    if get_object(document, *path).get("enable") is not True:
+    feature = get_object(document, *path)
+    types = get_object(feature, "feedback").get("type")
+    # A list that is only reported changes no virtual host.
+    if feature.get("enable") is not True or (isinstance(types, str) and "setting" not in types.split(";")):
         return
     known = {name for _, name, _ in get_named_items(document, "hosting")}
     listed = (*path, "feedback", "info", "hosting")
