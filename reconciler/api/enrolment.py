@@ -25,12 +25,14 @@ class CallingNode:
     """A node that polls or reports, and when it last called.
 
     Args:
+        polls: whether it polls; else it is called, and only reports.
         heard: time of its last call of any kind; None if it never called.
         label: the version that it said last; empty if it did not say.
     """
 
     cluster: str
     node: str
+    polls: bool
     heard: datetime | None = None
     label: str = ""
 
@@ -111,11 +113,13 @@ async def list_calling_nodes(fleet: Fleet, reader: Reader, store: StoreReader) -
     contacts = {(one.cluster, one.node): one for one in await store.contacts()}
     found: list[CallingNode] = []
     for cluster in add_desired_state(fleet, reader.products).desired:
-        entry = cluster.cluster_input.entry
-        for name in sorted(reader.products[entry.kind].list_reporting_nodes(cluster.state)):
+        entry, driver = cluster.cluster_input.entry, reader.products[cluster.cluster_input.entry.kind]
+        polling = frozenset(driver.list_polling_nodes(cluster.state))
+        for name in sorted(driver.list_reporting_nodes(cluster.state)):
             contact = contacts.get((entry.name, name))
             heard = max(contact.heard.values(), default=None) if contact else None
-            found.append(CallingNode(entry.name, name, heard, contact.label if contact else ""))
+            label = contact.label if contact else ""
+            found.append(CallingNode(entry.name, name, name in polling, heard, label))
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli.options import PlanFormat
+from reconciler.cli.options import PlanFormat, SignerOptions, read_kept_runs
 from reconciler.cli.state_folder import StateFolder, find_source_cache
 from reconciler.core.actor import Actor
 from reconciler.core.retention import KEPT_RUNS
@@ -49,6 +49,36 @@ class RunOptions:
     by: str = ""
     why: str = ""
     while_suspended: bool = False
+
+    @classmethod
+    def for_writing(
+        cls,
+        host: Host,
+        state: StateFolder,
+        signer_options: SignerOptions,
+        *,
+        by: str,
+        why: str,
+        keep: int | None = None,
+    ) -> RunOptions:
+        """What all commands have in common that write to a state; the rest is put in with `replace`.
+
+        Args:
+            host: this machine.
+            state: its state folder.
+            signer_options: who may sign revisions.
+            by: claimed name of the person who asks.
+            why: the reason.
+            keep: number of runs to keep, from the command line; None for what the host says.
+        """
+        return cls(
+            host=host,
+            state=state,
+            trust=signer_options.read_trust(host),
+            by=by,
+            why=why,
+            keep=read_kept_runs(host, keep),
+        )
 
     @property
     def actor(self) -> Actor:

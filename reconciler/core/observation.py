@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -101,11 +102,21 @@ class Stale(Generic[T]):
     age: float = field(default=0.0, compare=False)
 
 
-def classify_by_age(value: T, age: float, limit: float) -> Present[T] | Stale[T]:
-    """An answer given `age` seconds ago: present up to `limit` seconds, then stale."""
-    if age <= limit:
+def classify_by_age(
+    value: T, age: float, limit: float, *, what: str = "its last report", ahead: float = math.inf
+) -> Present[T] | Stale[T]:
+    """An answer given `age` seconds ago: present up to `limit` seconds, then stale.
+
+    Args:
+        value: the answer.
+        age: below zero after this host's clock was set back.
+        limit: seconds that count as fresh.
+        what: what has this age, for messages.
+        ahead: seconds below zero that count as fresh, too.
+    """
+    if -ahead <= age <= limit:
         return Present(value, age)
-    return Stale(value, f"its last report is {age:.0f} s old, and {limit:.0f} s count as fresh", age)
+    return Stale(value, f"{what} is {age:.0f} s old, and {limit:.0f} s count as fresh", age)
 
 
 KINDS: Final = (Present, Absent, Unreachable, Unidentified, Unauthorized, Stale)

@@ -16,7 +16,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Step, compute_plan_id
 from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.rollout_rules import Rollout, continue_rollout
+from reconciler.core.rollout_rules import Rollout, RolloutProgress, continue_rollout
 from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
 from reconciler.core.waves import assign_waves
 from reconciler.desired.fleet import Fleet, add_desired_state
@@ -39,7 +39,7 @@ from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
-from reconciler.planning.stamped_nodes import ClusterReading, compare_stamps
+from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.withheld_steps import (
     OVERDUE,
     WAITING,
@@ -292,67 +292,20 @@ async def _assign_tokens(
 async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     """Observe one cluster, and plan what may be sent to its nodes now."""
     fleet, memory, places = context.fleet, context.memory, context.places
-    entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
-    listener.on_observing(entry.name, 1 if target.node else len(entry.members()))
-    # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
-    observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
-    listener.on_observed(entry.name, observed)
+    entry, driver = target.cluster_input.entry, target.driver
+    observed = await _observe(target, context)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
-    reading = ClusterReading(
-        driver=driver,
-        cluster=entry.name,
-        desired=target.desired,
-        observed=observed,
-        facts=target.recalled,
-        prior=target.prior,
-        stamps=stamps,
-        fleet=fleet,
-        is_elsewhere=not context.is_applying and not memory.applied_revisions,
-    )
-    stamped = await compare_stamps(reading, memory, context.content_history)
+    stamped = await _compare_stamps(target, context, observed, stamps)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
-    rollout, members = change_rules.rollout, frozenset(node.name for node in entry.members())
-    progress = cluster_memory.progress if rollout else None
-    # A rollout of other content ends here. A run of one node is no part of a rollout of its cluster.
-    if progress:
-        is_part = not target.node
-        progress = continue_rollout(progress, target.content, target.digests, members) if is_part else None
-    kept = withhold_steps(
-        stamped.plan,
-        stamped.desired,
-        observed,
-        driver,
-        memory=memory,
-        content=target.content,
-        in_waves=rollout is not None,
-        only=target.node,
-        members=members,
-        open_wave=progress.nodes if progress else frozenset(),
+    progress = _find_progress(target, cluster_memory.progress if change_rules.rollout else None)
+    kept, wave_state = _choose_steps(
+        target, stamped, observed, memory, rollout=change_rules.rollout, progress=progress
     )
-    polling = frozenset(driver.list_polling_nodes(target.desired))
-    wave_state = None
-    if rollout and progress and progress.wave and polling:
-        kept, wave_state = _postpone_overdue(kept, progress.nodes & members, observed, rollout)
     planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
-    plan = assign_waves(planned, entry, rollout, progress)
-    if progress and wave_state and not wave_state.can_close:
-        waits = Diagnostic(
-            Severity.NOTE,
-            WAVE_WAITS,
-            f"{entry.name}: wave {progress.number} waits: {wave_state.describe()}",
-            target=entry.name,
-        )
-        plan = replace(plan, findings=(*plan.findings, waits))
-    elif progress and progress.wave:
-        interrupted = Diagnostic(
-            Severity.NOTE,
-            "wave-unfinished",
-            f"{entry.name}: wave {progress.number} of a rollout was interrupted before its gates were "
-            "evaluated; the next run continues with it",
-            target=entry.name,
-        )
-        plan = replace(plan, findings=(*plan.findings, interrupted))
+    plan = assign_waves(planned, entry, change_rules.rollout, progress)
+    if (about_wave := _report_wave(entry.name, progress, wave_state)) is not None:
+        plan = replace(plan, findings=(*plan.findings, about_wave))
     return GuardContext(
         plan=plan,
         entry=entry,
@@ -374,7 +327,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         else any(finding.code in WAITING for finding in kept.plan.findings),
         superseded=kept.superseded,
         refused=kept.refused,
-        polling=polling,
+        polling=frozenset(driver.list_polling_nodes(target.desired)),
         reporting=frozenset(driver.list_reporting_nodes(target.desired)),
         wave_state=wave_state,
         digests=target.digests,
@@ -390,6 +343,93 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         if change_control.may_need_approval(plan, policy)
         else "",
     )
+
+
+async def _observe(target: _Target, context: _PassContext) -> Observed[Any]:
+    entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
+    listener.on_observing(entry.name, 1 if target.node else len(entry.members()))
+    # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
+    observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
+    listener.on_observed(entry.name, observed)
+    return observed
+
+
+async def _compare_stamps(
+    target: _Target, context: _PassContext, observed: Observed[Any], stamps: Mapping[str, str]
+) -> StampedCluster:
+    """The plan of a cluster by the revisions that its nodes show."""
+    fleet, memory = context.fleet, context.memory
+    reading = ClusterReading(
+        driver=target.driver,
+        cluster=target.cluster_input.entry.name,
+        desired=target.desired,
+        observed=observed,
+        facts=target.recalled,
+        prior=target.prior,
+        stamps=stamps,
+        fleet=fleet,
+        is_elsewhere=not context.is_applying and not memory.applied_revisions,
+    )
+    return await compare_stamps(reading, memory, context.content_history)
+
+
+def _find_progress(target: _Target, progress: RolloutProgress | None) -> RolloutProgress | None:
+    """The rollout that this plan continues; None if there is none."""
+    # A rollout of other content ends here. A run of one node is no part of a rollout of its cluster.
+    if not progress or target.node:
+        return None
+    members = frozenset(node.name for node in target.cluster_input.entry.members())
+    return continue_rollout(progress, target.content, target.digests, members)
+
+
+def _choose_steps(
+    target: _Target,
+    stamped: StampedCluster,
+    observed: Observed[Any],
+    memory: FleetMemory,
+    *,
+    rollout: Rollout | None,
+    progress: RolloutProgress | None,
+) -> tuple[WithheldSteps, WaveState | None]:
+    """What of a plan may be sent now, and the state of the open wave if its nodes poll."""
+    members = frozenset(node.name for node in target.cluster_input.entry.members())
+    kept = withhold_steps(
+        stamped.plan,
+        stamped.desired,
+        observed,
+        target.driver,
+        memory=memory,
+        content=target.content,
+        in_waves=rollout is not None,
+        only=target.node,
+        members=members,
+        open_wave=progress.nodes if progress else frozenset(),
+    )
+    if rollout and progress and progress.wave and target.driver.list_polling_nodes(target.desired):
+        return _postpone_overdue(kept, progress.nodes & members, observed, rollout)
+    return kept, None
+
+
+def _report_wave(
+    cluster: str, progress: RolloutProgress | None, wave_state: WaveState | None
+) -> Diagnostic | None:
+    """That the open wave of a rollout waits, or was interrupted; None if neither."""
+    if progress and wave_state and not wave_state.can_close:
+        return Diagnostic(
+            Severity.NOTE,
+            WAVE_WAITS,
+            f"{cluster}: wave {progress.number} waits: {wave_state.describe()}",
+            target=cluster,
+        )
+    if progress and progress.wave:
+        return Diagnostic(
+            Severity.NOTE,
+            "wave-unfinished",
+            f"{cluster}: wave {progress.number} of a rollout was interrupted before its gates were "
+            "evaluated; the next run continues with it",
+            target=cluster,
+        )
+    return None
 
 
 def _postpone_overdue(

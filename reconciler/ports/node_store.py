@@ -152,6 +152,8 @@ class NodeContact:
     offer: Offer | None = None
 
 
+# The mail of a cluster is one reading, and calls are written in groups: with a reading or a write for each of
+# ten thousand nodes, a pass would take minutes, and nodes would wait for their answers.
 class NodeReader(Protocol):
     """The reading half, limited to one fleet like `ports.store.StoreReader`."""
 
@@ -187,6 +189,8 @@ class NodeReader(Protocol):
 class NodeStore(NodeReader, Protocol):
     """What passes, the node server and operations write."""
 
+    # Tokens are ended by what is missing: a node that left the fleet file is named nowhere any more, and its
+    # URL must not count for another day.
     async def enrol(self, cluster: str, kind: str, nodes: Sequence[str]) -> None:
         """Make the tokens of these nodes count; the tokens of other nodes of the cluster end."""
 
@@ -202,12 +206,16 @@ class NodeStore(NodeReader, Protocol):
     async def offer(self, draft: OfferDraft, run: str, revision: str) -> Offer:
         """Record an offer; it replaces the node's earlier offer of the feed that was not taken."""
 
+    # Only what was not taken: a node that has taken an offer is going to load it, whatever this host decides.
     async def withdraw(self, cluster: str, nodes: Sequence[str], feed: OfferFeed) -> None:
         """Withdraw the offers that these nodes have not taken."""
 
     async def parts(self, offer: Offer) -> Sequence[bytes] | None:
         """The contents of an offer; None if this host cannot decrypt them any more."""
 
+    # Durable before it returns, because the answer is sent then: a node does not report twice what was
+    # acknowledged. The refused ids come back, since a pass in another process may withdraw an offer between
+    # the poll and this write.
     async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
         """Store calls of nodes, of any fleet, all or none; durable when this returns.
 
@@ -216,6 +224,8 @@ class NodeStore(NodeReader, Protocol):
             them meanwhile: their polls must not deliver them.
         """
 
+    # Before the first call: a process that is killed in between repeats it, and nothing is sent that the
+    # history does not know.
     async def begin_operation(self, operation: Operation) -> None:
         """Record an operation before anything of it is sent."""
 

@@ -292,7 +292,7 @@ class OfferedContent:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownLabel:
+class NodeLabel:
     """The version that a node's polls show.
 
     Args:
@@ -321,7 +321,7 @@ class NodeMail:
     items: Mapping[str, MailItem] = field(default_factory=dict)
     offers: tuple[OfferedContent, ...] = ()
     heard: float | None = None
-    label: ShownLabel | None = None
+    label: NodeLabel | None = None
     content: MailItem | None = None
     redactors: tuple[TextRedactor, ...] = field(default=(), repr=False, compare=False)
 

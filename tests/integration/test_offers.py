@@ -161,6 +161,8 @@ def test_the_age_of_a_reading_is_no_part_of_what_it_says():
     assert classify_by_age("x", 10, 60) == Present("x") == Present("x", 3)
     assert (classify_by_age("x", 60, 60).age, classify_by_age("x", 61, 60).age) == (60, 61)
     assert isinstance(classify_by_age("x", 61, 60), Stale)
+    assert isinstance(classify_by_age("x", -5, 60, ahead=5), Present), "calls may cross"
+    assert isinstance(classify_by_age("x", -6, 60, ahead=5), Stale), "the clock was set back"
 
 
 async def test_without_a_mailbox_nothing_is_asked(site):

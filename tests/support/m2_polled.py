@@ -10,7 +10,7 @@ from reconciler.core.offers import Offer, OfferFeed, choose_last_modified
 from reconciler.core.secret import Secret
 from reconciler.drivers.m2.central_server.offered_parts import read_package
 from reconciler.ports.node_store import NodeTokens
-from reconciler.ports.transport import Mailbox, MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.ports.transport import Mailbox, MailItem, NodeLabel, NodeMail, OfferedContent
 from reconciler.text.http_dates import format_http_date
 from support.offers import NOON
 
@@ -84,7 +84,7 @@ class PolledNodes(Mailbox):
         label = None
         if one.label is not None:
             other = None if one.other is None else self.now - one.other
-            label = ShownLabel(one.label[0], self.now - one.label[1], other)
+            label = NodeLabel(one.label[0], self.now - one.label[1], other)
         return NodeMail(
             items={"setting.feedback": self._item(one.report)} if one.report else {},
             offers=tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ from reconciler.cli.options import (
     add_command,
     format_columns,
     make_app,
-    read_kept_runs,
 )
 from reconciler.cli.state_folder import require_state
 
@@ -80,7 +80,8 @@ def run_apply(
     )
     # Read again: the source is known only now, and the configuration must not be in it.
     host = common.read_host(origin.source)
-    options = RunOptions(
+    options = replace(
+        RunOptions.for_writing(host, folder, signer_options, by=by, why=reason, keep=keep),
         source=origin.source,
         ref=origin.ref,
         path=origin.path,
@@ -88,12 +89,6 @@ def run_apply(
         format=format,
         yes=True,
         trigger="plan file",
-        by=by,
-        why=reason,
-        host=host,
-        state=folder,
-        keep=read_kept_runs(host, keep),
-        trust=signer_options.read_trust(host),
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     return plan_and_apply(options, terminal, plan_file)

@@ -22,7 +22,7 @@ from reconciler.cli.options import (
 from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
-    from reconciler.api.enrolment import CallingNode
+    from reconciler.api.enrolment import CallingNode, Enroller
     from reconciler.api.reader import Reader
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import StateAccess
@@ -73,7 +73,6 @@ def run_enroll(
     from reconciler.cli.state_folder import find_state
     from reconciler.host import aio
     from reconciler.store.factory import open_store
-    from reconciler.text.one_line import clean_line
 
     if not node and (rotate or output):
         raise UsageError("--rotate and --output are for one node", remedy="name the node")
@@ -83,14 +82,12 @@ def run_enroll(
         )
     host = common.read_host(source or ".")
     folder, terminal = find_state(host, state), common.open_terminal()
-    options = RunOptions(
-        path=path, host=host, state=folder, trust=signer_options.read_trust(host), by=by, why=reason
-    )
+    options = RunOptions.for_writing(host, folder, signer_options, by=by, why=reason)
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
         if not access.is_open and node:
             raise _refuse_closed(folder, node)
-        options = replace(options, source=source or ".")
+        options = replace(options, source=source or ".", path=path)
         if not source and (watch := access.watch) is not None:
             # Of the same revision and folder as the watch: another one may not have the node.
             options = replace(options, source=watch.source, ref=watch.ref, path=path or watch.within)
@@ -104,25 +101,40 @@ def run_enroll(
         with open_store(folder.path, keep=options.keep) as store:
             enroller = Enroller(reader, store)
             if rotate:
-                cluster, name = aio.run_until_signal(enroller.rotate(fleet, node, options.actor))
-                terminal.say(
-                    f"{clean_line(cluster)}/{clean_line(name)} has a new token. The next run offers it with "
-                    "the node's setting; the old one counts until the new one is used.\n"
-                )
-                if output is None:
-                    return 0
-            found = aio.run_until_signal(enroller.make_file(fleet, node))
-            file = output or Path(node.replace("/", "-") + found.suffix)
-            _write(file, found, options)
-    terminal.say(
-        f"{file} has the setting of {clean_line(node)}, with its secrets in clear.\n"
-        f"  → {found.instructions}; then delete the file\n"
-    )
+                terminal.say(_rotate(enroller, fleet, node, options))
+            if not rotate or output is not None:
+                terminal.say(_make_file(enroller, fleet, node, output, options))
     return 0
 
 
+def _rotate(enroller: Enroller, fleet: Fleet, node: str, options: RunOptions) -> str:
+    """Give a node a new token; gives what to say about it."""
+    from reconciler.host import aio
+    from reconciler.text.one_line import clean_line
+
+    cluster, name = aio.run_until_signal(enroller.rotate(fleet, node, options.actor))
+    return (
+        f"{clean_line(cluster)}/{clean_line(name)} has a new token. The next run puts it into the node's "
+        "setting; the old one counts until the new one is used.\n"
+    )
+
+
+def _make_file(enroller: Enroller, fleet: Fleet, node: str, output: Path | None, options: RunOptions) -> str:
+    """Write the file that is installed on a node; gives what to say about it."""
+    from reconciler.host import aio
+    from reconciler.text.one_line import clean_line
+
+    found = aio.run_until_signal(enroller.make_file(fleet, node))
+    file = output or Path(node.replace("/", "-") + found.suffix)
+    _write(file, found, options)
+    return (
+        f"{file} has the setting of {clean_line(node)}, with its secrets in clear.\n"
+        f"  → {found.instructions}; then delete the file\n"
+    )
+
+
 async def _list_nodes(reader: Reader, fleet: Fleet, access: StateAccess) -> tuple[CallingNode, ...]:
-    """All nodes that poll, by the store as it is now; of a closed folder, by a copy that the watch sends."""
+    """All nodes that poll or report, by the store as it is now, or by a copy that the watch sends."""
     from reconciler.api.enrolment import list_calling_nodes
 
     reader = replace(reader, store=access.read())
@@ -175,7 +187,9 @@ def _format_silent(nodes: tuple[CallingNode, ...]) -> str:
 
     if not nodes:
         return "Every node that polls or reports has called.\n"
-    lines = [f"{clean_line(one.cluster)}/{clean_line(one.node)}" for one in nodes]
-    return "\n".join(["Never heard:", *(f"  {line}" for line in lines)]) + (
-        "\n  → `reconcile enroll NODE` writes the file that is installed on a node\n"
-    )
+    lines = [f"  {clean_line(one.cluster)}/{clean_line(one.node)}" for one in nodes]
+    if any(one.polls for one in nodes):
+        lines.append("  → `reconcile enroll NODE` writes the file that is installed on a node")
+    if not all(one.polls for one in nodes):
+        lines.append("  → nodes that are called get their URLs with a run: check that they reach the watch")
+    return "\n".join(["Never heard:", *lines]) + "\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -75,15 +76,8 @@ def run_purge(
         raise UsageError("a purge needs a target", remedy="give URLs, or --file FILE with one a line")
     host = common.read_host(source or ".")
     folder = find_state(host, state)
-    options = RunOptions(
-        source=source,
-        path=path,
-        host=host,
-        state=folder,
-        trust=signer_options.read_trust(host),
-        by=by,
-        why=reason,
-    )
+    options = RunOptions.for_writing(host, folder, signer_options, by=by, why=reason)
+    options = replace(options, source=source, path=path)
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     request = OperationRequest("purge", tuple(targets), cluster=cluster, direct=direct)
     with open_writable_state(folder) as access, choose_place(options, access) as place:

@@ -23,7 +23,6 @@ from reconciler.cli.options import (
     Yes,
     add_command,
     make_app,
-    read_kept_runs,
 )
 from reconciler.cli.state_folder import find_state
 from reconciler.errors import InputError, StateError, UsageError
@@ -104,20 +103,15 @@ def run_rollback(
         )
     host = common.read_host(source)
     folder = find_state(host, state)
-    options = RunOptions(
+    options = replace(
+        RunOptions.for_writing(host, folder, signer_options, by=by, why=reason, keep=keep),
         source=source,
         path=path,
         only=only,
         yes=yes,
         format=format,
         trigger="rollback",
-        by=by,
-        why=reason,
         while_suspended=while_suspended,
-        host=host,
-        state=folder,
-        keep=read_kept_runs(host, keep),
-        trust=signer_options.read_trust(host),
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     with open_writable_state(folder) as access:

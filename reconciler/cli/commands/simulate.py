@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -38,6 +39,73 @@ Faults at run time, with --control 127.0.0.1:8650:
   curl 127.0.0.1:8650/calls"""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialOptions:
+    """Options of a run of the reconciler against nodes, while faults happen."""
+
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SCENARIO",
+            help="Run the reconciler against the nodes with the faults of this scenario, and judge it.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="With --faults: seed of the random choices.")
+    ] = None
+    runs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="With --faults: number of fault schedules to draw.")
+    ] = 1
+
+    def run(self, folder: Path) -> int:
+        """Run it, with the fleet in a folder or the one of the scenario; gives the exit status."""
+        from reconciler.cli.fault_trials import run_fault_trials
+        from reconciler.cli.terminal import Terminal
+
+        assert self.faults is not None
+        fleet = None if folder == Path() else folder
+        return run_fault_trials(self.faults, fleet, seed=self.seed, runs=self.runs, terminal=Terminal.here())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedFleetOptions:
+    """Options of a generated fleet."""
+
+    write: Annotated[
+        bool, typer.Option("--write", help="Write a generated fleet into FOLDER instead of serving one.")
+    ] = False
+    kind: Annotated[
+        str, typer.Option(metavar="KIND", help=f"With --write: product, {' or '.join(sorted(BUILT_IN))}.")
+    ] = next(iter(BUILT_IN))
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: number of nodes.")] = 3
+    first: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="With --write: address of the first node. From 127.0.0.1, each next node has the next port; "
+            "from any other 127.x.y.z, the next address.",
+        ),
+    ] = str(FIRST)
+    poll: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="With --write: nodes without addresses, which poll the watch at this URL."
+        ),
+    ] = ""
+
+    def write_fleet(self, folder: Path) -> None:
+        """Write the fleet into a folder, and say how to serve it; overwrite nothing."""
+        from reconciler.cli.file_writer import write_texts
+
+        first = _parse_address("--first", self.first)
+        files = generate_fleet(self.kind, self.nodes, DRIVERS, first, server=self.poll)
+        if existing := next((name for name in files if (folder / name).exists()), None):
+            raise UsageError(f"{folder / existing} already exists", remedy="choose a folder without a fleet")
+        write_texts(folder, files)
+        count = format_count(self.nodes, "node")
+        typer.echo(f"wrote {count} to {folder}; serve them with: reconcile simulate {folder}")
+
+
 @add_command(app, epilog=EPILOG)
 def run_simulate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
@@ -66,19 +134,7 @@ def run_simulate(
             help="Behaviour of nodes that product documents leave open; may be given more than once.",
         ),
     ] = None,
-    faults: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="SCENARIO",
-            help="Run the reconciler against the nodes with the faults of this scenario, and judge it.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="With --faults: seed of the random choices.")
-    ] = None,
-    runs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="With --faults: number of fault schedules to draw.")
-    ] = 1,
+    trial: TrialOptions,
     control: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Accept faults at run time on this address, over HTTP.")
     ] = "",
@@ -86,27 +142,7 @@ def run_simulate(
         Path | None,
         typer.Option(metavar="FILE", help="Write this file when all nodes answer; removed at the end."),
     ] = None,
-    write: Annotated[
-        bool, typer.Option("--write", help="Write a generated fleet into FOLDER instead of serving one.")
-    ] = False,
-    kind: Annotated[
-        str, typer.Option(metavar="KIND", help=f"With --write: product, {' or '.join(sorted(BUILT_IN))}.")
-    ] = next(iter(BUILT_IN)),
-    nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: number of nodes.")] = 3,
-    first: Annotated[
-        str,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="With --write: address of the first node. From 127.0.0.1, each next node has the next port; "
-            "from any other 127.x.y.z, the next address.",
-        ),
-    ] = str(FIRST),
-    poll: Annotated[
-        str,
-        typer.Option(
-            metavar="URL", help="With --write: nodes without addresses, which poll the watch at this URL."
-        ),
-    ] = "",
+    generated: GeneratedFleetOptions,
     part: Annotated[
         str,
         typer.Option(
@@ -155,27 +191,19 @@ def run_simulate(
     With --faults, runs the reconciler against the nodes while the faults of the scenario happen. The exit
     status is 0 if all invariants held, else 1. FOLDER then replaces the fleet that the scenario names.
     """
-    if faults is None and (seed is not None or runs != 1):
+    if trial.faults is None and (trial.seed is not None or trial.runs != 1):
         raise UsageError(
             "--seed and --runs work only with --faults", remedy="add --faults SCENARIO, or leave them out"
         )
-    if faults is not None:
-        if converged or fresh or fault or choice or control or ready_file or write:
+    if trial.faults is not None:
+        if converged or fresh or fault or choice or control or ready_file or generated.write:
             raise UsageError(
                 "with --faults, the scenario file decides about nodes and faults",
                 remedy="give no other option than --seed and --runs, or change the scenario file",
             )
-        from reconciler.cli.fault_trials import run_fault_trials
-        from reconciler.cli.terminal import Terminal
-
-        fleet = None if folder == Path() else folder
-        return run_fault_trials(faults, fleet, seed=seed, runs=runs, terminal=Terminal.here())
-    if write:
-        _write_fleet(
-            folder, generate_fleet(kind, nodes, DRIVERS, _parse_address("--first", first), server=poll)
-        )
-        count = format_count(nodes, "node")
-        typer.echo(f"wrote {count} to {folder}; serve them with: reconcile simulate {folder}")
+        return trial.run(folder)
+    if generated.write:
+        generated.write_fleet(folder)
         return 0
     from reconciler.host import aio
     from reconciler.simulation.products import parse_choices
@@ -196,15 +224,6 @@ def run_simulate(
     )
     aio.run_until_signal(served)
     return 0
-
-
-def _write_fleet(folder: Path, files: Mapping[str, str]) -> None:
-    """Write the files of a fleet; overwrite none."""
-    from reconciler.cli.file_writer import write_texts
-
-    if existing := next((name for name in files if (folder / name).exists()), None):
-        raise UsageError(f"{folder / existing} already exists", remedy="choose a folder without a fleet")
-    write_texts(folder, files)
 
 
 class _CallOptions(NamedTuple):

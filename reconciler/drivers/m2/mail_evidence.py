@@ -20,7 +20,14 @@ from typing import Any, Final
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.core.observation import Liveness, Observation, Present, Stale, Unreachable
+from reconciler.core.observation import (
+    Liveness,
+    Observation,
+    Present,
+    Stale,
+    Unreachable,
+    classify_by_age,
+)
 from reconciler.core.plan import Payload
 from reconciler.drivers.m2.central_server.mail_secrets import (
     LateRedactor,
@@ -35,7 +42,7 @@ from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
-from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.ports.transport import MailItem, NodeLabel, NodeMail, OfferedContent
 from reconciler.secrets.redaction import Redactor
 from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole
@@ -119,11 +126,7 @@ class EvidenceReader:
         )
         if doubt:
             return Stale(loaded, doubt, age)
-        # An age below zero is that of a call before this host's clock was set back.
-        if -_CROSSING <= age <= self.fresh:
-            return Present(loaded, age)
-        reason = f"what shows its setting is {age:.0f} s old, and {self.fresh:.0f} s count as fresh"
-        return Stale(loaded, reason, age)
+        return classify_by_age(loaded, age, self.fresh, what="what shows its setting", ahead=_CROSSING)
 
     def _read_proof(self, mail: NodeMail) -> _Proof | None:
         reported = self._read_reported(mail)
@@ -266,7 +269,7 @@ def _format_version(content: Content) -> str:
     return version if isinstance(version, str) else ""
 
 
-def _is_shown(offered: OfferedContent, label: ShownLabel) -> bool:
+def _is_shown(offered: OfferedContent, label: NodeLabel) -> bool:
     """Whether the version that a node shows proves that it has loaded an offer."""
     if offered.taken_age is None or not offered.is_label_unique or offered.offer.label != label.text:
         return False

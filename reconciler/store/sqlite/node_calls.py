@@ -15,7 +15,7 @@ from reconciler.core.offers import FUTURE, OfferFeed
 from reconciler.core.operations import OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import POLL, CallRecord, NodeContact
-from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.ports.transport import MailItem, NodeLabel, NodeMail, OfferedContent
 from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
@@ -274,11 +274,11 @@ def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
     return newest is None or newest["number"] <= own["number"]
 
 
-def _read_label(tx: Transaction, row: sqlite3.Row) -> ShownLabel | None:
+def _read_label(tx: Transaction, row: sqlite3.Row) -> NodeLabel | None:
     if not row["labelled"]:
         return None
     other = _count_seconds(tx, row["other_label"]) if row["other_label"] else None
-    return ShownLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
+    return NodeLabel(row["label"], _count_seconds(tx, row["labelled"]), other)
 
 
 def _read_offered(
