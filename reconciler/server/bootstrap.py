@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,6 +38,7 @@ from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import make_pool, open_transports
 from reconciler.transports.connection_pool import ConnectionPool
+from reconciler.transports.machines.host_machines import HostMachines
 
 
 def start_watch(options: WatchOptions, stream: TextIO) -> int:
@@ -78,8 +80,9 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
 
         # One pool for all passes: one that confirms a change uses the connections of the one that made it.
-        pool = make_pool()
-        reader = Reader(source, host=options.host, connect=partial(open_transports, pool=pool))
+        pool, machines = make_pool(), HostMachines(options.host)
+        connect = partial(open_transports, pool=pool, machines=machines)
+        reader = Reader(source, host=options.host, connect=connect)
         dry_run_pass = DryRunPass(reader, options.state, options.only)
         perform = (
             dry_run_pass
@@ -100,15 +103,15 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             node_server=None if store is None else choose_node_server(options, drivers),
             operator=Operator(reader, store) if store is not None else None,
         )
-        return aio.run_until_signal(run_with_pool(watch, pool))
+        return aio.run_until_signal(run_with_pool(watch, pool, machines))
 
 
-async def run_with_pool(watch: Watch, pool: ConnectionPool) -> int:
+async def run_with_pool(watch: Watch, pool: ConnectionPool, machines: HostMachines) -> int:
     """Run a watch, then close the connections to nodes that its passes left open."""
     try:
         return await watch.run()
     finally:
-        await pool.aclose()
+        await asyncio.gather(machines.aclose(), pool.aclose())
 
 
 def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerStart | None:

@@ -31,19 +31,22 @@ def make_pool() -> ConnectionPool:
 
 @asynccontextmanager
 async def open_transports(
-    host: Host | None = None, *, pool: ConnectionPool | None = None
+    host: Host | None = None, *, pool: ConnectionPool | None = None, machines: HostMachines | None = None
 ) -> AsyncIterator[Transports]:
     """All transports of this host, open until the context ends.
 
     Args:
         host: limits networks and defines commands; None for a host with all networks and no commands.
         pool: keeps connections for later transports; None for connections that end with these ones.
+        machines: of this host, with their SSH connections; None for connections that end with these ones.
     """
     own, kept = host or Host(), pool or make_pool()
+    found = machines or HostMachines(own)
     try:
         async with HttpTransport(own, pool=kept) as http:
-            machines = HostMachines(own)
-            yield Transports(http, CommandTransport(own, machines), files=FileTransport(own, machines))
+            yield Transports(http, CommandTransport(own, found), files=FileTransport(own, found))
     finally:
+        if machines is None:
+            await found.aclose()
         if pool is None:
             await kept.aclose()
