@@ -251,6 +251,9 @@ def _make_files(
             taken = sorted(set(found.made) & set(files.below.names() if files.below else ()))
             if taken:
                 raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
+            place = pointer_to_path(one.cluster_input.pointer)
+            own = [Edit((*place, key), value) for key, value in one.shown.entry.items()]
+            file_edits.edits.setdefault(fleet.document.name, []).extend(own)
             file_edits.made |= found.made
             file_edits.edits.setdefault(fleet.document.name, []).extend(found.edits)
         elif one.shown.nodes is not None:

@@ -90,6 +90,7 @@ class LiveState:
         missing: why the state is incomplete, one sentence each; then nothing may be written.
         updated_keys: keys of a node's entry that an import updates; a key with the value None is removed.
         open_points: what a new cluster's entry lacks because nodes do not show it, one sentence each.
+        entry: members of a new cluster's entry that its nodes show.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class LiveState:
     missing: tuple[str, ...] = ()
     updated_keys: tuple[str, ...] = ()
     open_points: tuple[str, ...] = ()
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,3 +307,91 @@ def test_one_change_on_a_node_that_writes_all_defaults_out_is_one_line_of_its_ov
             "env": {"management": {"cluster": {"balance": {"mode": "hash"}}}}
         }
         assert site.planned() == 0
+
+
+POLLING = {
+    "enable": True,
+    "features": {
+        "setting": {
+            "enable": True,
+            "feed": {
+                "type": "apiPolling",
+                "info": {"url": "SERVER/TOKEN/setting", "schedule": "*/15 * * * * *", "timeout": 5},
+            },
+            "feedback": {
+                "type": "api",
+                "info": {"url": "SERVER/TOKEN/report", "timeout": 5},
+                "uploadSetting": True,
+            },
+        },
+        "heartbeat": {
+            "enable": True,
+            "feedback": {
+                "type": "apiPolling",
+                "info": {"url": "SERVER/TOKEN/report", "schedule": "*/30 * * * * *", "timeout": 5},
+            },
+        },
+        "purge": {
+            "enable": True,
+            "workerCount": 3,
+            "feed": {
+                "type": "apiPolling",
+                "info": {"url": "SERVER/TOKEN/purge", "schedule": "*/15 * * * * *", "timeout": 5},
+            },
+            "feedback": {"type": "api", "info": {"url": "SERVER/TOKEN/report", "timeout": 5}},
+        },
+    },
+}
+WATCH = "http://127.0.0.1:9"
+
+
+@contextmanager
+def polling_nodes(folder, servers=(WATCH, WATCH)):
+    """Nodes whose settings have the URLs of a watch, each with its own token; gives them and their places."""
+    places = [str(place) for place in find_free_addresses(2)]
+    folder.mkdir()
+    entries = []
+    for number, (place, server) in enumerate(zip(places, servers, strict=True), 1):
+        text = (
+            json.dumps(POLLING).replace("SERVER", server).replace("TOKEN", f"token-{number}".ljust(43, "x"))
+        )
+        document = {**BASE, "env": {"management": {**MANAGEMENT, "server": json.loads(text)}}}
+        (folder / f"{number}.json").write_text(json.dumps(document))
+        entries.append({"name": f"n{number}", "address": place, "setting": f"{number}.json"})
+    fleet = {"clusters": [{"name": "edge", "kind": "m2", "nodes": entries}]}
+    (folder / "fleet.json").write_text(json.dumps(fleet))
+    with DemoNodes() as nodes:
+        yield nodes.serve(folder, converged=True), places
+
+
+def test_nodes_that_poll_a_watch_become_a_cluster_that_polls_and_no_file_has_a_token(tmp_path, capsys):
+    new = tmp_path / "new"
+    with polling_nodes(tmp_path / "nodes") as (simulation, places):
+        assert main(["import", "--m2", f"edge={','.join(places)}", "--yes", str(new)]) == 0
+        output = capsys.readouterr().out
+        assert (
+            f"edge: its nodes poll {WATCH}; only the host that gave them their tokens knows these" in output
+        )
+        written = "".join(path.read_text() for path in new.rglob("*.*"))
+        assert "token-" not in written + output
+        assert "deliver: poll" in written
+        setting = json.loads((new / "edge" / "base.json").read_text())
+        features = setting["env"]["management"]["server"]["features"]
+        # Only what differs from what the program writes itself.
+        assert features == {
+            "heartbeat": {"feedback": {"info": {"schedule": "*/30 * * * * *"}}},
+            "purge": {"workerCount": 3},
+        }
+        assert main(["validate", str(new)]) == 0
+        # Again: nothing has changed on the nodes, and a change of one of them is written alone.
+        capsys.readouterr()
+        assert main(["import", "--yes", str(new)]) == 0
+        assert json.loads((new / "edge" / "base.json").read_text()) == setting
+        assert simulation.calls(changes=True) == ()
+
+
+def test_nodes_that_poll_different_servers_are_no_one_cluster(tmp_path, capsys):
+    servers = (WATCH, "http://127.0.0.1:10")
+    with polling_nodes(tmp_path / "nodes", servers) as (_, places):
+        assert main(["import", "--m2", f"edge={','.join(places)}", "--yes", str(tmp_path / "new")]) == 1
+    assert f"its nodes call different servers ({servers[1]}, {WATCH})" in capsys.readouterr().err

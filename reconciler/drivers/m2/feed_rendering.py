@@ -6,6 +6,7 @@ state there are no tokens; then the URLs are missing secrets, which plans leave 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from reconciler.drivers.m2.schema import Content, M2Desired
 from reconciler.drivers.m2.setting.check import CRON_FIELDS
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
-from reconciler.drivers.m2.shared_contents import fill_content, replace_values
+from reconciler.drivers.m2.shared_contents import fill_content, remove_value, replace_values
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL
 from reconciler.ports.node_store import NodeTokens
 from reconciler.text.json_pointer import make_pointer
@@ -134,6 +135,56 @@ def render_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str,
         rendered = _put(rendered, (*info, "url"), Secret(shown, shown, UNKNOWN_URL))
     return rendered
 
+
+def strip_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str, Any]:
+    """A setting as a file has it: without what `render_feeds` writes, above all without tokens."""
+    bare: Any = document
+    features: Path = (*SERVER, "features")
+    # Also of a feature that is switched off: its URL has the token as well.
+    for feature, sides in get_object(document, *features).items():
+        for side in sides if isinstance(sides, Mapping) else ():
+            path: Path = (*features, feature, side, "info", "url")
+            if is_same_server(get_value(document, path), reporting):
+                bare = remove_value(bare, path)
+    return _without(bare, render_feeds({}, reporting))
+
+
+def _without(value: Mapping[str, Any], rendered: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without the members that the rendering writes, and without objects that are empty then."""
+    found = {}
+    for key, item in value.items():
+        given = rendered.get(key)
+        if isinstance(item, Mapping) and isinstance(given, Mapping):
+            if left := _without(item, given):
+                found[key] = left
+        elif key not in rendered or item != given:
+            found[key] = item
+    return found
+
+
+def find_central_server(document: Any) -> tuple[str, bool]:
+    """The server that a setting calls with a path of this program's form, and whether it polls settings there.
+
+    The server is empty for none.
+    """
+    features = get_object(document, *SERVER, "features")
+    kind = get_value(features, ("setting", "feed", "type"))
+    found = _find_own_server(get_value(features, ("setting", "feed", "info", "url")))
+    if found and kind in _POLLING:
+        return found, True
+    for sides in features.values():
+        for side in sides.values() if isinstance(sides, Mapping) else ():
+            if found := _find_own_server(get_value(side, ("info", "url"))):
+                return found, False
+    return "", False
+
+
+def _find_own_server(url: Any) -> str:
+    found = _OWN_URL.fullmatch(url) if isinstance(url, str) else None
+    return found[1] if found else ""
+
+
+_OWN_URL: Final = re.compile(r"(https?://[^/?#@]+)/[A-Za-z0-9_-]{43}/(?:setting|setting\.tgz|purge|report)")
 
 _TIMEOUT: Final = 5
 """Seconds; the value in all samples of the M2 manual."""

@@ -70,6 +70,17 @@ def replace_values(document: Any, values: Mapping[Path, Any]) -> dict[str, Any]:
     return held
 
 
+def remove_value(document: Any, path: Path) -> dict[str, Any]:
+    """A copy of a document without the value at a path of keys; objects on the way stay."""
+    held = dict(document) if isinstance(document, Mapping) else {}
+    key, rest = str(path[0]), path[1:]
+    if not rest:
+        held.pop(key, None)
+    elif isinstance(held.get(key), Mapping):
+        held[key] = remove_value(held[key], rest)
+    return held
+
+
 @dataclass(slots=True)
 class SharedContents:
     """Reads settings that nodes show; those that differ only in a token are read once.

@@ -517,13 +517,18 @@ async def test_without_a_state_a_node_that_polls_is_not_compared():
     }
 
 
-async def test_settings_with_tokens_are_not_imported():
+async def test_settings_are_imported_without_the_feeds_that_this_program_writes():
     site = Site()
     site.enrol()
     desired = site.desired()
     live = DRIVER.build_live_state(desired, await DRIVER.observe(desired, site.transports))
-    assert live.documents == {}
-    assert "tokens" in live.missing[0]
+    assert (live.missing, live.entry) == ((), {})
+    (document,) = live.documents.values()
+    assert token("edge-01") not in json.dumps(document)
+    assert document == setting(meta__version=document["meta"]["version"])
+    site.mailbox.now += 1_000
+    silent = DRIVER.build_live_state(desired, await DRIVER.observe(desired, site.transports))
+    assert silent.missing == ("edge-01 polls and has no address at which it could be read",)
 
 
 @pytest.mark.parametrize(
