@@ -163,7 +163,7 @@ def _without(value: Mapping[str, Any], rendered: Mapping[str, Any]) -> dict[str,
 
 
 def find_central_server(document: Any) -> tuple[str, bool]:
-    """The server that a setting calls with a path of this program's form, and whether it polls settings there.
+    """The server that a setting calls with a path of this program's form, and whether it polls settings.
 
     The server is empty for none.
     """
