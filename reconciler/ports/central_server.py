@@ -143,8 +143,12 @@ class CentralServer(ABC):
     routes: tuple[NodeRoute, ...]
 
     @abstractmethod
-    def read_poll(self, request: InboundRequest) -> PollHeaders:
-        """What a poll shows; never raises, whatever the headers contain."""
+    def read_poll(self, headers: Mapping[str, str]) -> PollHeaders:
+        """What a poll shows; never raises, whatever the headers contain.
+
+        Args:
+            headers: as those of `InboundRequest`.
+        """
 
     @abstractmethod
     def answer_poll(self, request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 _LONGEST: Final = 64
 """Characters of a date at most: the parser of the standard library reads anything."""
 
 
+@lru_cache(maxsize=4_096)  # nodes that were offered a revision at the same time send the same dates for long
 def parse_http_date(text: str) -> datetime | None:
     """The moment in UTC; None if the text is no date. A weekday that does not fit the date is ignored."""
     # The product's own page has such a date: "Tue, 15 Oct 2022".

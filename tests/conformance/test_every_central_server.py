@@ -57,7 +57,7 @@ def test_each_route_is_described(kind, route):
 )
 @given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=100)))
 def test_no_header_makes_a_poll_fail(kind, route, headers):
-    found = SERVERS[kind].read_poll(request(route, headers))
+    found = SERVERS[kind].read_poll(request(route, headers).headers)
     assert isinstance(found, PollHeaders)
     assert found.asked is None or found.asked.tzinfo is not None
 

@@ -53,12 +53,12 @@ class TinyServer(CentralServer):
 
     routes = (POLL, WHOLE, DOWNLOAD, REPORT)
 
-    def read_poll(self, request):
+    def read_poll(self, headers):
         try:
-            asked = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+            asked = parsedate_to_datetime(headers.get("if-modified-since", ""))
         except ValueError:
             asked = None
-        return PollHeaders(asked, request.headers.get("x-label", ""))
+        return PollHeaders(asked, headers.get("x-label", ""))
 
     def answer_poll(self, request, offer, parts):
         headers = {"Last-Modified": http_date(offer.last_modified), "Content-Type": "application/json"}

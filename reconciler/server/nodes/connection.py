@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -600,14 +601,7 @@ def make_head(answer: InboundAnswer, size: int, *, keep_alive: bool, is_old: boo
         keep_alive: whether the connection stays.
         is_old: whether the request was HTTP/1.0.
     """
-    lines = [
-        b"HTTP/1.1 %d %s\r\n" % (answer.status, _REASONS.get(answer.status, "").encode()),
-        format_date_header(time.time()),
-    ]
-    for name, text in answer.headers.items():
-        if not text.isprintable():
-            continue  # a line break in a value would begin another header
-        lines.append(f"{name}: {text}\r\n".encode("latin-1", "replace"))
+    lines = [_encode_lines(answer.status, tuple(answer.headers.items())), format_date_header(time.time())]
     if answer.status not in _BODILESS:
         lines.append(b"content-length: %d\r\n" % size)
     if not keep_alive:
@@ -615,4 +609,15 @@ def make_head(answer: InboundAnswer, size: int, *, keep_alive: bool, is_old: boo
     elif is_old:
         lines.append(b"connection: keep-alive\r\n")
     lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+@lru_cache(maxsize=1_024)
+def _encode_lines(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """The first line and the headers of an answer; most answers have those of another one."""
+    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, "").encode())]
+    for name, text in headers:
+        if not text.isprintable():
+            continue  # a line break in a value would begin another header
+        lines.append(f"{name}: {text}\r\n".encode("latin-1", "replace"))
     return b"".join(lines)

@@ -331,8 +331,9 @@ class NodeService:
         if node.poll is not None and node.poll[0] == call.headers:
             return node.poll[1]
         assert node.product is not None
-        headers = node.product.read_poll(self._request(call, admitted))
-        headers = replace(headers, label=_mask_token(call, headers.label))
+        headers = node.product.read_poll(call.headers)
+        if (label := _mask_token(call, headers.label)) != headers.label:
+            headers = replace(headers, label=label)
         node.poll = (call.headers, headers)
         return headers
 
@@ -685,6 +686,8 @@ def _refuse_method(route: NodeRoute) -> InboundAnswer:
 
 def _mask_token(call: InboundCall, text: str) -> str:
     """A text of a node without the token of its call."""
+    if len(text) < _TOKEN_BEGINNING:
+        return text
     token = call.target.split(b"/", 2)[1].decode("latin-1")
     if len(token) < _TOKEN_LENGTH or token[:_TOKEN_BEGINNING] not in text:
         return text

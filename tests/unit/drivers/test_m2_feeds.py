@@ -181,13 +181,15 @@ def test_a_purge_is_offered_with_its_targets():
 )
 def test_dates_are_read_whatever_is_sent(text, moment):
     assert parse_http_date(text) == moment
-    asked = SERVER.read_poll(request(feeds.SETTING, if_modified_since=text)).asked
+    asked = SERVER.read_poll(request(feeds.SETTING, if_modified_since=text).headers).asked
     assert asked == (moment or parse_http_date(text.strip()))
 
 
 @given(st.text(max_size=80), st.text(max_size=400))
 def test_no_header_makes_a_poll_fail(date, label):
-    found = SERVER.read_poll(request(feeds.SETTING, if_modified_since=date, x_m2_setting_meta_version=label))
+    found = SERVER.read_poll(
+        request(feeds.SETTING, if_modified_since=date, x_m2_setting_meta_version=label).headers
+    )
     assert found.asked is None or found.asked.utcoffset() == timedelta(0)
     assert len(found.label) <= feeds.LONGEST_LABEL
 
@@ -208,12 +210,12 @@ def test_a_node_can_return_every_date_that_it_was_given(seconds):
     ],
 )
 def test_a_poll_shows_the_version_that_is_loaded(sent, label):
-    found = SERVER.read_poll(request(feeds.SETTING, x_m2_setting_meta_version=sent))
+    found = SERVER.read_poll(request(feeds.SETTING, x_m2_setting_meta_version=sent).headers)
     assert found == PollHeaders(None, label)
 
 
 def test_a_poll_without_headers_is_a_first_poll():
-    assert SERVER.read_poll(request(feeds.PURGE)) == PollHeaders()
+    assert SERVER.read_poll(request(feeds.PURGE).headers) == PollHeaders()
 
 
 def test_the_parts_of_a_package_give_back_what_was_offered():

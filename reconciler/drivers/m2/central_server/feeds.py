@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -28,10 +28,10 @@ PURGE: Final = NodeRoute("purge", RouteKind.POLL, ("GET",), OfferFeed.PURGE)
 REPORT: Final = NodeRoute("report", RouteKind.REPORT, ("POST",))
 
 
-def read_poll_headers(request: InboundRequest) -> PollHeaders:
+def read_poll_headers(headers: Mapping[str, str]) -> PollHeaders:
     """What a poll shows; a missing, empty or invalid header counts as none."""
-    asked = parse_http_date(request.headers.get("if-modified-since", "").strip())
-    return PollHeaders(asked, _decode_header(request.headers.get(LABEL, "")).strip()[:LONGEST_LABEL])
+    asked = parse_http_date(headers.get("if-modified-since", "").strip())
+    return PollHeaders(asked, _decode_header(headers.get(LABEL, "")).strip()[:LONGEST_LABEL])
 
 
 def answer_setting_poll(request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:
@@ -75,6 +75,8 @@ def _answer_feed(request: InboundRequest, offer: Offer, api: str, urls: Sequence
 
 def _decode_header(text: str) -> str:
     """A header as UTF-8: servers read its bytes as Latin-1, and a version may have any letters."""
+    if text.isascii():
+        return text
     try:
         return text.encode("latin-1").decode()
     except UnicodeError:

@@ -34,8 +34,8 @@ class M2CentralServer(CentralServer):
 
     routes = (feeds.SETTING, feeds.TGZ_SETTING, feeds.PACKAGE, feeds.PURGE, feeds.REPORT)
 
-    def read_poll(self, request: InboundRequest) -> PollHeaders:
-        return feeds.read_poll_headers(request)
+    def read_poll(self, headers: Mapping[str, str]) -> PollHeaders:
+        return feeds.read_poll_headers(headers)
 
     def answer_poll(self, request: InboundRequest, offer: Offer, parts: Sequence[bytes]) -> InboundAnswer:
         if request.route == feeds.PURGE:
