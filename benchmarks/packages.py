@@ -58,7 +58,7 @@ end
 
 
 async def offer_packages(folder: Path, count: int) -> None:
-    """Offer a package to each node; write the same packages as files, and the paths of polls and downloads."""
+    """Offer a package to each node; write the same as files, and the paths of polls and downloads."""
     shared = {"certs/shared.bin": os.urandom(SIZE)}
     cache = PackageCache()
     names = [f"edge-{number:04}" for number in range(count)]
@@ -172,15 +172,9 @@ def main() -> None:
                     with ThreadPoolExecutor(16) as pool:
                         each = partial(check, f"127.0.0.1:{port}", folder)
                         print(f"{len(list(pool.map(each, polls, downloads))):,} packages are right")
-                found = []
-                for _ in range(runs):
-                    found.append(
-                        tuple(
-                            load(f"{scheme}://127.0.0.1:{at}", folder / "load.lua", seconds, CONNECTIONS)
-                            for at in (port, other)
-                        )
-                    )
-                show(scheme, found)
+                ours, theirs = (f"{scheme}://127.0.0.1:{at}" for at in (port, other))
+                measure = partial(load, script=folder / "load.lua", seconds=seconds, connections=CONNECTIONS)
+                show(scheme, [(measure(ours), measure(theirs)) for _ in range(runs)])
 
 
 if __name__ == "__main__":

@@ -452,8 +452,8 @@ class NodeConnection(asyncio.Protocol):
                         if self.transport is None or self.transport.is_closing():
                             raise ConnectionResetError
                         self._write(view[at : at + CHUNK])
-                        if self._blocked is not None:
-                            await self._blocked
+                        # Otherwise the loop learns at the end only that the other end has gone.
+                        await (self._blocked or asyncio.sleep(0))
             # What the program has written may still be in buffers of this host: a download counts until the
             # other end has it, or small ones would never be bounded.
             await poll_until(

@@ -55,6 +55,9 @@ READERS: Final = 2
 BUILDS: Final = 64
 """Answers with offers that are built at the same time: they hold contents in memory."""
 
+RENDERED: Final = 4 * 1024 * 1024
+"""Bytes of contents from which an answer is made at once; a thread takes longer than the work for them."""
+
 NODE_CONNECTIONS: Final = 8
 """Connections of one node; with one more, its oldest waiting one is closed."""
 
@@ -450,6 +453,8 @@ class NodeService:
             if parts is None:
                 self._tell_unreadable(admitted.token.node, offer)
                 return None
+            if sum(map(len, parts)) <= RENDERED:
+                return self._render(call, admitted, offer, parts)
             return await asyncio.to_thread(self._render, call, admitted, offer, parts)
 
     def _render(
@@ -463,8 +468,8 @@ class NodeService:
         else:
             answer = product.answer_poll(request, offer, parts)
         headers = {name.lower(): text for name, text in answer.headers.items()}
-        if admitted.route.kind is RouteKind.DOWNLOAD:
-            headers.setdefault("etag", compute_entity_tag(answer.body))
+        if admitted.route.kind is RouteKind.DOWNLOAD and "etag" not in headers:
+            headers["etag"] = compute_entity_tag(answer.body)
         return InboundAnswer(answer.status, headers, answer.body)
 
     async def _answer_download(self, call: InboundCall, admitted: AdmittedCall) -> Reply:
