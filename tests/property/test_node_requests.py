@@ -73,7 +73,7 @@ async def converse(pieces):
     store = MemoryNodes()
     store.add("t1", "n1")
     table = NodeTable({"tiny": TinyServer()}.get)
-    table.apply(await store.read_changes(0))
+    await table.apply(await store.read_changes(0))
     counters, log, owner = CallCounters(), io.StringIO(), Owner()
     recorder = CallRecorder(store.record_calls, lambda error: None, counters)
     service = NodeService(

@@ -102,6 +102,7 @@ class InboundCall:
         headers: names in lower case; values as Latin-1.
         caller: address of the caller, behind a trusted proxy the one that the proxy names.
         size: `Content-Length`; None for a body in chunks.
+        held: bytes of its body that came, also those that were thrown away.
         admitted: what the service found at its head.
         refusal: the answer, if it was refused at its head.
     """
@@ -116,6 +117,7 @@ class InboundCall:
     is_old: bool = False
     size: int | None = 0
     body: bytearray = field(default_factory=bytearray)
+    held: int = 0
     admitted: Any = None
     refusal: InboundAnswer | None = None
 
@@ -227,7 +229,7 @@ class NodeConnection(asyncio.Protocol):
         self.transport = None
         self._ending = True
         self._calls.clear()
-        self._release_bodies()
+        self._release(self._held)
         if self._blocked is not None and not self._blocked.done():
             self._blocked.cancel()
         if self.task is not None:
@@ -343,6 +345,7 @@ class NodeConnection(asyncio.Protocol):
         call = self._call
         if call is None or self._ending:
             return
+        call.held += len(body)
         self._held += len(body)
         self._owner.held_bytes += len(body)
         if len(call.body) + len(body) > self._service.largest_body:
@@ -352,6 +355,14 @@ class NodeConnection(asyncio.Protocol):
         else:
             call.body += body
             return
+        self.refuse(call, refusal)
+
+    def is_receiving(self, call: InboundCall) -> bool:
+        """Whether the rest of a request is still to come."""
+        return self._call is call and not self._ending
+
+    def refuse(self, call: InboundCall, refusal: InboundAnswer) -> None:
+        """Refuse a request before the rest of it has come."""
         call.refusal, call.keep_alive = refusal, False
         self._enqueue(call)
         self._ending = True
@@ -487,13 +498,14 @@ class NodeConnection(asyncio.Protocol):
             call.keep_alive = False
         return make_head(answer, size, keep_alive=call.keep_alive, is_old=call.is_old)
 
-    def _release_bodies(self) -> None:
-        self._owner.held_bytes -= self._held
-        self._held = 0
+    def _release(self, size: int) -> None:
+        """Bodies of so many bytes are not in memory any more."""
+        self._owner.held_bytes -= size
+        self._held -= size
 
     def _after_answer(self, call: InboundCall) -> None:
-        if not self._calls and self._call is None:
-            self._release_bodies()
+        self._release(call.held)
+        call.held = 0
         if not call.keep_alive or (self._ending and not self._calls):
             self._end(linger=call.refusal is not None and call.size != 0)
         elif self._blocked is None:

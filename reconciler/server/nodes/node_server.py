@@ -27,7 +27,6 @@ from reconciler.server.logs import Log
 from reconciler.server.nodes.call_recorder import CallRecorder
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.counters import CallCounters
-from reconciler.server.nodes.download_queue import DownloadQueue
 from reconciler.server.nodes.listener import NodeHttpListener, bind_node_socket
 from reconciler.server.nodes.node_table import NodeTable
 from reconciler.server.nodes.service import NodeService
@@ -36,6 +35,9 @@ from reconciler.server.supervision import Report, is_set_within, supervise_loop
 
 REFRESH_SECONDS = 0.2
 """Seconds between two readings of what passes have changed: an offer is visible that much later."""
+
+UNKNOWN_PAUSE = 0.02
+"""The same, while a call with an unknown token waits."""
 
 CERTIFICATE_SECONDS = 30.0
 """Seconds between two looks whether the certificate was renewed."""
@@ -150,6 +152,7 @@ class NodeServer:
         self._options, self._parts = options, parts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._service: NodeService | None = None
         self._tls = load_certificate(options)
         self.counters = CallCounters()
         self.table = NodeTable(parts.products, parts.find_holds)
@@ -186,8 +189,14 @@ class NodeServer:
             yield
         finally:
             if self._loop is not None and self._stop is not None:
-                self._loop.call_soon_threadsafe(self._stop.set)
+                self._loop.call_soon_threadsafe(self._end)
             thread.join(STOP_SECONDS)
+
+    def _end(self) -> None:
+        assert self._stop is not None
+        self._stop.set()
+        if self._service is not None:
+            self._service.unknown_came.set()  # `_refresh` waits for it
 
     async def _run(self, opened: Any, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
@@ -199,7 +208,7 @@ class NodeServer:
         options, parts, stop = self._options, self._parts, self._stop
         with parts.open_store() as store:
             recorder = CallRecorder(store.record_calls, partial(self._note_store, _WRITE), self.counters)
-            service = NodeService(
+            service = self._service = NodeService(
                 self.table,
                 store,
                 recorder,
@@ -228,7 +237,7 @@ class NodeServer:
                 # poll. Without a state that can be read they are told so.
                 await self._read_changes(store)
                 async with listener.serving():
-                    await self._refresh(store, listener, service.queue, recorder, stop)
+                    await self._refresh(store, listener, service, recorder, stop)
             finally:
                 # Last: answers that were still running have their calls stored too.
                 ended.set()
@@ -239,12 +248,12 @@ class NodeServer:
         self,
         store: Store,
         listener: NodeHttpListener,
-        queue: DownloadQueue,
+        service: NodeService,
         recorder: CallRecorder,
         stop: asyncio.Event,
     ) -> None:
         """Read what has changed in the store, again and again."""
-        renewed, summed = time.monotonic(), 0.0
+        renewed, summed, queue = time.monotonic(), 0.0, service.queue
         while not stop.is_set():
             self._parts.beat()
             if time.monotonic() - summed > SUMMARY_SECONDS:
@@ -257,13 +266,17 @@ class NodeServer:
             if time.monotonic() - renewed > CERTIFICATE_SECONDS:
                 renewed = time.monotonic()
                 self._renew_certificate()
-            await is_set_within(stop, REFRESH_SECONDS)
+            service.settle_unknown()
+            # Strangers would fill the room for new nodes if each waited for its turn.
+            if await is_set_within(service.unknown_came, REFRESH_SECONDS):
+                service.unknown_came.clear()
+                await is_set_within(stop, UNKNOWN_PAUSE)
 
     async def _read_changes(self, store: Store) -> None:
         try:
             if not self.table.is_loaded:
                 await self._load_contacts(store)
-            self.table.apply(await store.read_changes(self.table.position))
+            await self.table.apply(await store.read_changes(self.table.position))
         except StateError as error:
             self._note_store(_READ, error)
         else:

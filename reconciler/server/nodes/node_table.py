@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,6 +18,9 @@ from reconciler.server.nodes.rate import CallBudget
 
 LONGEST_TOKEN = 128
 """Characters of a token at most."""
+
+SLICE = 500
+"""Tokens that are taken over at once: polls are answered between two slices."""
 
 CLASH_SECONDS = 600.0
 """Seconds without a clash after which it counts as solved."""
@@ -115,6 +120,7 @@ class NodeTable:
     ) -> None:
         self._products, self._find_holds = products, find_holds
         self._tokens: dict[str, ServedToken] = {}
+        self._ended: dict[str, datetime] = {}
         self._places: dict[NodePlace, ServedNode] = {}
         self._senders: dict[tuple[int, str, str], ServedNode] = {}
         self._suspended: frozenset[tuple[int, str]] = frozenset()
@@ -148,29 +154,33 @@ class NodeTable:
         """The nodes with a token that counts, each once."""
         return list({entry.node: None for entry in self._tokens.values() if entry.ended is None})
 
-    def apply(self, changes: NodeChanges) -> None:
+    async def apply(self, changes: NodeChanges) -> None:
         """Take over what has changed in the store."""
         if changes.tokens is not None:
-            current = {(token.fleet, token.cluster, token.node): 0 for token in changes.tokens}
-            for token in changes.tokens:
-                current[token.fleet, token.cluster, token.node] += token.ended is None
-            self._tokens = {
-                token.digest: ServedToken(
-                    token,
-                    self._enter(token),
-                    token.ended,
-                    current[token.fleet, token.cluster, token.node] > 1,
-                )
-                for token in changes.tokens
-            }
-            # A place without a token, not even an ended one, is of a node that was renamed or forgotten.
-            self._places = {node.place: node for node in (entry.node for entry in self._tokens.values())}
+            await self._replace_tokens(changes.tokens)
         for place, offers in changes.offers.items():
             self._place(place).take_over(offers)
         self._suspended = changes.suspended
         self.position = changes.position
         self.refreshes += 1
         self.is_loaded = True
+
+    async def _replace_tokens(self, known: Sequence[KnownToken]) -> None:
+        """Take over all tokens; polls are answered with the former ones meanwhile."""
+        self._ended = {}
+        counting = Counter((one.fleet, one.cluster, one.node) for one in known if one.ended is None)
+        tokens: dict[str, ServedToken] = {}
+        for number, token in enumerate(known, 1):
+            node = self._enter(token)
+            tokens[token.digest] = ServedToken(token, node, token.ended, counting[node.place] > 1)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        for digest, ended in self._ended.items():
+            if (entry := tokens.get(digest)) is not None and entry.ended is None:
+                entry.ended = ended
+        self._tokens = tokens
+        # A place without a token, not even an ended one, is of a node that was renamed or forgotten.
+        self._places = {entry.node.place: entry.node for entry in tokens.values()}
 
     def add_contact(self, fleet: int, contact: NodeContact) -> None:
         """Take over what the store knew of a node's calls before the start."""
@@ -182,7 +192,7 @@ class NodeTable:
         """End the former token of a node, because it used its current one."""
         for entry in self._tokens.values():
             if entry.node is token.node and entry is not token and entry.ended is None:
-                entry.ended = now
+                entry.ended = self._ended[entry.known.digest] = now
         token.has_former = False
 
     def find_clash(self, node: ServedNode, hostname: str, addresses: frozenset[str], now: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
@@ -17,7 +17,6 @@ from reconciler.core.offers import Offer, OfferFeed, PollAnswer, decide_poll
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.secret import MASK
 from reconciler.errors import StateError
-from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.central_server import (
     CentralServer,
     InboundAnswer,
@@ -40,6 +39,7 @@ from reconciler.server.nodes.content import compute_entity_tag, select_content
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.download_queue import DownloadQueue
 from reconciler.server.nodes.node_table import NodeTable, ServedNode, ServedToken
+from reconciler.server.supervision import is_set_within
 from reconciler.server.throttle import Throttle
 from reconciler.text.http_dates import format_http_date
 
@@ -74,10 +74,7 @@ LARGEST_UNKNOWN: Final = 256 * 1024
 """Bytes of the body of such a call."""
 
 UNKNOWN_SECONDS: Final = 2.0
-"""How long such a call waits at most."""
-
-UNKNOWN_PAUSE: Final = 0.05
-"""Seconds between two looks at whether the store was read."""
+"""How long such a call waits at most for the store; usually, that takes some hundredths of a second."""
 
 _TOKEN_LENGTH: Final = 43
 """Characters of a token: 256 bits in base64url."""
@@ -103,13 +100,18 @@ class UnknownCall:
 
     Args:
         refreshes: how often the store was read when it came.
+        settled: set once the store was read again.
     """
 
     refreshes: int
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class NodeService:
     """The service behind all connections; used by one event loop only.
+
+    A token that is unknown may be a new one: a pass writes it, then sends the setting with it, and a node
+    reports a setting once, as soon as it has loaded it. So such a call waits until the store was read again.
 
     Args:
         table: tokens and offers.
@@ -120,6 +122,9 @@ class NodeService:
         rate: calls of one node per minute.
         downloads: at the same time.
         redact_text: masks the secrets of the newest fleet.
+
+    Attributes:
+        unknown_came: set when a call waits for the store to be read.
     """
 
     largest_body = LARGEST_BODY
@@ -142,7 +147,8 @@ class NodeService:
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
         self._reading = asyncio.Semaphore(READERS)
-        self._unknown: set[NodeConnection] = set()
+        self._unknown: dict[NodeConnection, InboundCall] = {}
+        self.unknown_came = asyncio.Event()
         self.queue = DownloadQueue(downloads)
         self.counters = counters
         self.is_proxy = rules.is_proxy
@@ -154,12 +160,8 @@ class NodeService:
         """Find node and route of a request; an answer refuses it."""
         segments = call.target.partition(b"?")[0].split(b"/")
         token = self._find_token(call, segments)
-        if token is None and self._may_wait(call, segments):
-            # From its head on: the bodies of strangers must not use up the memory for those of nodes.
-            self._unknown.add(call.connection)
-            call.keep_alive = False  # another guess costs another connection
-            call.admitted = UnknownCall(self._table.refreshes)
-            return None
+        if token is None and call.admitted is None and _is_possible(segments):
+            return self._keep_unknown(call)
         if token is None:
             token = self._refuse(call, 404, "not found")
         if isinstance(token, InboundAnswer):
@@ -183,25 +185,37 @@ class NodeService:
         call.admitted = AdmittedCall(token, route, offer)
         return None
 
-    def _may_wait(self, call: InboundCall, segments: Sequence[bytes]) -> bool:
-        """Whether a call with an unknown token may wait: a pass may have written the token just now.
+    def _keep_unknown(self, call: InboundCall) -> InboundAnswer | None:
+        """Let a call with an unknown token wait for the store to be read; an answer refuses it."""
+        call.keep_alive = False  # another guess costs another connection
+        self.unknown_came.set()
+        # From its head on: the bodies of strangers must not use up the memory for those of nodes.
+        if call.size is None or call.size > LARGEST_UNKNOWN or len(self._unknown) >= MOST_UNKNOWN:
+            # Not 404: it may be a node, whose token was written just now.
+            return self._refuse(call, 503, "not known yet", headers=_SOON)
+        call.admitted = UnknownCall(self._table.refreshes)
+        self._unknown[call.connection] = call
+        return None
 
-        A node reports a setting once, as soon as it has loaded it: this report has the token that is new.
-        """
-        is_small = call.size is not None and call.size <= LARGEST_UNKNOWN
-        is_possible = len(segments) >= _SEGMENTS and len(segments[1]) == _TOKEN_LENGTH
-        return is_small and is_possible and call.admitted is None and len(self._unknown) < MOST_UNKNOWN
+    def settle_unknown(self) -> None:
+        """Decide about calls with tokens that were unknown; called after each reading of the store."""
+        for connection, call in list(self._unknown.items()):
+            unknown = call.admitted
+            # The first reading may have begun before the token was written.
+            if self._table.refreshes - unknown.refreshes < 2:  # noqa: PLR2004
+                self.unknown_came.set()
+                continue
+            del self._unknown[connection]
+            # A stranger must not keep its place by sending a body slowly.
+            if connection.is_receiving(call) and (refusal := self.admit(call)) is not None:
+                connection.refuse(call, refusal)
+            unknown.settled.set()
 
     async def _answer_later(self, call: InboundCall, unknown: UnknownCall) -> Reply:
         """The answer once the store was read again."""
-
-        async def count_refreshes() -> int:
-            return self._table.refreshes - unknown.refreshes
-
-        # The first reading may have begun before the token was written.
-        pauses = make_steady_pauses(UNKNOWN_PAUSE, UNKNOWN_SECONDS)
-        await poll_until(count_refreshes, lambda count: count > 1, pauses)
-        self._unknown.discard(call.connection)
+        if not await is_set_within(unknown.settled, UNKNOWN_SECONDS):
+            self._unknown.pop(call.connection, None)
+            return self._refuse(call, 503, "the store cannot be read", headers=_SOON)
         refusal = self.admit(call)
         if refusal is not None:
             return refusal
@@ -248,7 +262,7 @@ class NodeService:
 
     def forget(self, connection: NodeConnection) -> None:
         """A connection has ended."""
-        self._unknown.discard(connection)
+        self._unknown.pop(connection, None)
         if connection.node is not None:
             connection.node.connections.pop(connection, None)
 
@@ -664,6 +678,8 @@ _UNAVAILABLE: Final = InboundAnswer(
     (b'{"message":"nothing is recorded for this node"}\n',),
 )
 
+_SOON: Final = {"retry-after": "1"}
+
 _EVENTS: Final = {
     404: "unknown URL called",
     410: "ended URL called",
@@ -681,6 +697,11 @@ _REMEDIES: Final = {
 @lru_cache(maxsize=4_096)
 def _make_unchanged(asked: datetime) -> InboundAnswer:
     return InboundAnswer(304, {"last-modified": format_http_date(asked)})
+
+
+def _is_possible(segments: Sequence[bytes]) -> bool:
+    """Whether a path can be below one of a node."""
+    return len(segments) >= _SEGMENTS and not segments[0] and len(segments[1]) == _TOKEN_LENGTH
 
 
 def _refuse_method(route: NodeRoute) -> InboundAnswer:
