@@ -151,7 +151,7 @@ async def run_command(process):
 
 
 @asynccontextmanager
-async def ssh_site(folder, *, run=None, **options):
+async def ssh_site(folder, *, run=None, host="127.0.0.1", **options):
     """A server on a free port of this machine, with a key that it accepts."""
     folder.mkdir(parents=True, exist_ok=True)
     key, host_key = asyncssh.generate_private_key("ssh-ed25519"), asyncssh.generate_private_key("ssh-ed25519")
@@ -167,7 +167,7 @@ async def ssh_site(folder, *, run=None, **options):
 
     settings = {"server_host_keys": [host_key], "authorized_client_keys": str(folder / "authorized_keys")}
     server = await asyncssh.create_server(
-        lambda: Server(site), "127.0.0.1", 0, process_factory=handle, encoding=None,
+        lambda: Server(site), host, 0, process_factory=handle, encoding=None,
         **(settings | options),
     )  # fmt: skip
     site.port = server.sockets[0].getsockname()[1]

@@ -175,6 +175,9 @@ def _read_key(path: Path) -> LocalKey:
     except (FileRefused, OSError, asyncssh.KeyImportError) as error:
         words = f"the certificate {certificate} cannot be used: {_shorten(error)}"
         raise LoginRefused(words, remedy="let the CA sign the key again, or remove the file") from error
+    if signed.key.public_data != key.public_data:
+        words = f"the certificate {certificate} is of another key than {path}"
+        raise LoginRefused(words, remedy="let the CA sign the key again, or remove the file")
     return LocalKey(f"{name} with its certificate", key, signed)
 
 
