@@ -20,7 +20,7 @@ from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
 from reconciler.drivers.m2.judge import has_files, judge
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
-from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
+from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
 
 
 class ModelNode(NamedTuple):
@@ -217,16 +217,28 @@ class M2Model:
 
     def _find_lost_access(self, rule: int, place: int, step: Step, new: int, old: int) -> str:
         choices, constants = self.rules[rule], self.constants_by_node[place]
-        for host in constants.hosts:
-            may = (SETTING_PERMISSION in self.shapes.rights(number, host, choices) for number in (old, new))
-            if tuple(may) == (True, False):
-                return f"{step.id} locks {host} out of {constants.name}, so that it cannot change it again"
+        if host := self._find_lost_host(rule, place, new, old):
+            return f"{step.id} locks {host} out of {constants.name}, so that it cannot change it again"
         if self.shapes.repairable(old, choices) and not self.shapes.repairable(new, choices):
             return f"after {step.id} nobody may change {constants.name} again"
         base = read_delivery(step).bases[0]
         at = self._find_address(rule, constants, new, base)
         if at not in (base, *constants.target.bases):
             return f"after a restart {constants.name} answers at {at}, where no later pass looks for it"
+        return ""
+
+    def find_lost_host(self, place: int, before: Content, after: Content) -> str:
+        """A management host that may change a node before, and possibly not after a change; empty for none."""
+        old, new = (self.shapes.begun(LoadedSetting(one), machine.M2NodeState()) for one in (before, after))
+        found = (self._find_lost_host(rule, place, new, old) for rule in range(len(self.rules)))
+        return next(filter(None, found), "")
+
+    def _find_lost_host(self, rule: int, place: int, new: int, old: int) -> str:
+        choices = self.rules[rule]
+        for host in self.constants_by_node[place].hosts:
+            may = (SETTING_PERMISSION in self.shapes.rights(number, host, choices) for number in (old, new))
+            if tuple(may) == (True, False):
+                return host
         return ""
 
     def _find_address(self, rule: int, constants: NodeConstants, shape: int, at: str) -> str:

@@ -48,8 +48,6 @@ def make_setups(
         plan: has at least one step.
     """
     steps = {step.node: step for step in plan.steps}
-    if any(step.action == "offer" for step in plan.steps):
-        return "settings are offered to nodes that poll, and when a node takes an offer is not in the model"
     if any(desired.payloads[target.payload].missing for target in desired.targets if target.node in steps):
         return "a secret is not available here, so the deliveries are unknown"
     read = [one for one in desired.targets if isinstance(observed.nodes.get(one.node), Present | Absent)]
