@@ -56,7 +56,7 @@ class MailEvent(NamedTuple):
         has: what the node really had then; the store does not know it.
         is_report: a report, or else a poll that shows the version of what the node has.
         content: the setting in the report.
-        about: date of the offer that it reports about; 0 for none.
+        about: date of the offer that it reports about; 0 for none, `NOTHING` for one that is not kept.
         is_ok: whether it reports a success.
         took: date of the offer that the poll took; 0 for none.
     """

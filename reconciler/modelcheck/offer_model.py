@@ -19,6 +19,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from reconciler.core.attempts import MOST_ATTEMPTS
+from reconciler.core.fields import resolve_amount
 from reconciler.core.observation import Observed, Present, Unreachable
 from reconciler.core.offers import SECOND, Offer, OfferFeed, PollAnswer, choose_last_modified, decide_poll
 from reconciler.core.polled_model import (
@@ -85,7 +86,7 @@ class NodeState(NamedTuple):
         loaded: all that it has ever loaded, sorted; it decides nothing, and outcomes are judged by it.
         asked: the date that it sends with its next poll.
         job: the content that it is loading; `NOTHING` for none.
-        about: date of the offer that it is loading.
+        about: date of the offer that it is loading; `NOTHING` if the store does not have it any more.
         steps: its open steps, oldest first.
         purpose: content of its last attempts.
         attempts: how many of them there were.
@@ -116,11 +117,12 @@ class Stage(IntEnum):
     CONCLUDE = 6
     CLOSE = 7
     REJECT = 8
-    WITHDRAW_WAVE = 9
+    RETURN = 9
     END_WAVE = 10
     UNDO = 11
     UNDO_OFFER = 12
     UNDO_CONCLUDE = 13
+    NARROW = 14
 
 
 class PassState(NamedTuple):
@@ -136,6 +138,7 @@ class PassState(NamedTuple):
         can_close: whether the open wave can close by what was read for the plan.
         waits: whether a step of the wave has not shown its effect.
         undo: steps of the way back that are left.
+        goes_on: whether the plan is performed after the way back of an earlier revision.
     """
 
     stage: Stage
@@ -148,6 +151,19 @@ class PassState(NamedTuple):
     can_close: bool = True
     waits: bool = False
     undo: tuple[OfferedChange, ...] = ()
+    goes_on: bool = False
+
+
+class Return(NamedTuple):
+    """What is to do for the offers of a failed wave, as it is stored with the rejection.
+
+    Args:
+        revision: that was rejected.
+        nodes: whose offers are to be withdrawn or taken back.
+    """
+
+    revision: int
+    nodes: tuple[int, ...]
 
 
 class OfferState(NamedTuple):
@@ -159,6 +175,7 @@ class OfferState(NamedTuple):
         number: how many waves of it have begun.
         wave: nodes of the wave that has not passed.
         rejected: revisions that failed.
+        owed: what is left to do for a failed wave.
         under_way: the pass; None between two of them.
         faults: how many may still happen.
         kills: how often a pass may still be killed.
@@ -172,6 +189,7 @@ class OfferState(NamedTuple):
     number: int = 0
     wave: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
+    owed: Return | None = None
     is_suspended: bool = False
     under_way: PassState | None = None
     faults: int = 1
@@ -216,12 +234,22 @@ class OfferModel:
         self._model, self._rules = model, rules
         self._is_settled: dict[OfferState, bool] = {}
 
-    def begin(self, *, faults: int = 1, kills: int = 1, commits: int = 1, suspensions: int = 1) -> OfferState:
-        """The state before the first pass: every node has polled, and has reported what it has."""
+    def begin(
+        self, *, nodes: int = 0, faults: int = 1, kills: int = 1, commits: int = 1, suspensions: int = 1
+    ) -> OfferState:
+        """The state before the first pass: every node has polled, and has reported what it has.
+
+        Args:
+            nodes: how many of the model's nodes take part; 0 for all.
+            faults: how many faults may happen.
+            kills: how often a pass may be killed.
+            commits: how many further commits may come, at most one.
+            suspensions: how often somebody may suspend changes.
+        """
         log = (MailEvent(BEFORE), MailEvent(BEFORE, is_report=True, content=BEFORE), MailEvent(BEFORE))
         node = _compact(NodeState(mail=ModelMail(log=log)))
-        nodes = (node,) * len(self._model.names)
-        return OfferState(nodes, faults=faults, kills=kills, commits=commits, suspensions=suspensions)
+        some = (node,) * (nodes or len(self._model.names))
+        return OfferState(some, faults=faults, kills=kills, commits=commits, suspensions=suspensions)
 
     def moves(self, state: OfferState) -> Iterator[Move]:
         """All that can happen next, each with the invariant that it breaks, if any."""
@@ -237,7 +265,7 @@ class OfferModel:
             if not self._rules.interleaves:
                 return
         yield from self._list_orders(state)
-        for index, name in enumerate(self._model.names):
+        for index, name in enumerate(self._model.names[: len(state.nodes)]):
             yield from self._list_calls(state, index, name)
             yield from self._list_times(state, index, name)
             if state.faults:
@@ -267,7 +295,9 @@ class OfferModel:
             loaded, broken = self._load(index, node)
             report = MailEvent(node.job, is_report=True, content=node.job, about=node.about)
             yield Transition(
-                f"{name} loads what it took, and reports it", _set_node(state, index, _hear(loaded, report)), broken
+                f"{name} loads what it took, and reports it",
+                _set_node(state, index, _hear(loaded, report)),
+                broken,
             )
         else:
             yield self._fail(state, index, f"{name} cannot load what it took, and reports why")
@@ -285,9 +315,7 @@ class OfferModel:
         if decision.answer is not PollAnswer.OFFER or decision.offer is None:
             polled = _hear(node, MailEvent(node.has))
             return Transition(f"{name} polls, and nothing has changed", _set_node(state, index, polled))
-        served = next(
-            (one for one in (current, last) if one and str(one.date) == decision.offer.id), None
-        )
+        served = next((one for one in (current, last) if one and str(one.date) == decision.offer.id), None)
         if served is None:
             return Transition(f"{name} polls", state, f"{name} is served what no record has for it")
         if not served.is_taken and (served.is_withdrawn or state.is_suspended):
@@ -302,15 +330,15 @@ class OfferModel:
         return Transition(f"{name} polls, and takes {_name(served)}", _set_node(state, index, own), broken)
 
     def _find_wrong_offer(self, state: OfferState, node: NodeState, served: ModelOffer, name: str) -> str:
-        if NO_DATE < node.asked and served.date <= node.asked:
+        if node.asked > NO_DATE and served.date <= node.asked:
             return f"{name} is served a date that is not later than the one that it has"
         if served.is_taken:
             return ""
         if served.is_closed:
             return f"{name} takes an offer whose time is over"
-        under_way = state.under_way
-        is_withdrawing = under_way is not None and under_way.stage in {Stage.WITHDRAW_WAVE}
-        if served.revision in state.rejected and not served.is_undo and not is_withdrawing:
+        # Between the two writes of a rejection, and after a kill there, until the next pass.
+        is_owed = state.owed is not None and state.owed.revision == served.revision
+        if served.revision in state.rejected and not served.is_undo and not is_owed:
             return f"{name} takes {_name(served)}, although that revision was rejected"
         return ""
 
@@ -332,12 +360,18 @@ class OfferModel:
             idle = node._replace(job=NOTHING, about=0)
             boot = MailEvent(node.has, is_report=True, content=node.has)
             yield self._fail(hit, index, f"{name} fails to load what it took, and reports why")
-            yield Transition(f"{name} fails to load what it took, and its report is lost", _set_node(hit, index, idle))
-            yield Transition(f"{name} is restarted before it has loaded", _set_node(hit, index, _hear(idle, boot)))
+            yield Transition(
+                f"{name} fails to load what it took, and its report is lost", _set_node(hit, index, idle)
+            )
+            yield Transition(
+                f"{name} is restarted before it has loaded", _set_node(hit, index, _hear(idle, boot))
+            )
             if self._model.is_accepted(index, node.job):
                 loaded, broken = self._load(index, node)
                 again = MailEvent(node.job, is_report=True, content=node.job)
-                yield Transition(f"{name} loads, and its report is lost", _set_node(hit, index, loaded), broken)
+                yield Transition(
+                    f"{name} loads, and its report is lost", _set_node(hit, index, loaded), broken
+                )
                 yield Transition(
                     f"{name} loads, and is restarted before it reports",
                     _set_node(hit, index, _hear(loaded, again)),
@@ -376,7 +410,9 @@ class OfferModel:
             yield Transition(f"{name} is not heard for long", _set_node(state, index, silent))
         if mail.newest and not mail.newest.is_taken and not mail.newest.is_closed:
             closed = replace_mail(node, newest=mail.newest._replace(is_closed=True))
-            yield Transition(f"the time of {_name(mail.newest)} to {name} is over", _set_node(state, index, closed))
+            yield Transition(
+                f"the time of {_name(mail.newest)} to {name} is over", _set_node(state, index, closed)
+            )
         if (late := _make_overdue(node)) is not node:
             yield Transition(f"{name} is overdue", _set_node(state, index, late))
 
@@ -412,7 +448,9 @@ class OfferModel:
     def _settle_offer(self, node: NodeState, step: OpenStep) -> tuple[OpenStep | None, NodeState]:
         """The step of an offer that shows no effect, as far as it stays open."""
         mail = node.mail
-        own = next((one for one in (mail.newest, mail.last) if one and step.date and one.date == step.date), None)
+        own = next(
+            (one for one in (mail.newest, mail.last) if one and step.date and one.date == step.date), None
+        )
         if own is None and step.state is StepState.INTENDED:
             return None, _note_end(node, step, was_sent=False)
         if not step.is_overdue:
@@ -440,11 +478,12 @@ class OfferModel:
                 )
             case Stage.END_WITHDRAWN:
                 nodes = tuple(
-                    self._end_withdrawn(node, now.revision) if index in now.superseded else node
+                    self._end_withdrawn(node) if index in now.superseded else node
                     for index, node in enumerate(state.nodes)
                 )
                 yield Transition(
-                    "the steps of withdrawn offers end", _go(state._replace(nodes=nodes), now, Stage.RUN)
+                    "the steps of withdrawn offers end",
+                    _go(state._replace(nodes=nodes), now, Stage.RETURN if state.owed else Stage.RUN),
                 )
             case Stage.RUN:
                 yield self._begin_wave(state, now)
@@ -458,11 +497,8 @@ class OfferModel:
                 yield from self._close_wave(state, now)
             case Stage.REJECT:
                 yield self._reject(state, now)
-            case Stage.WITHDRAW_WAVE:
-                nodes = _withdraw(state.nodes, state.wave)
-                yield Transition(
-                    "the offers of the wave are withdrawn", _go(state._replace(nodes=nodes), now, Stage.END_WAVE)
-                )
+            case Stage.RETURN:
+                yield self._withdraw_wave(state, now)
             case Stage.END_WAVE:
                 yield self._end_wave(state, now)
             case Stage.UNDO:
@@ -471,12 +507,18 @@ class OfferModel:
                 yield self._offer(state, now, now.undo[0], Stage.UNDO_CONCLUDE)
             case Stage.UNDO_CONCLUDE:
                 offered = self._mark_offered(state, now.undo[0])
-                yield Transition("its outcome is recorded", self._go_back(offered, now._replace(undo=now.undo[1:])))
+                yield Transition(
+                    "its outcome is recorded", self._go_back(offered, now._replace(undo=now.undo[1:]))
+                )
+            case Stage.NARROW:
+                yield self._narrow_return(state, now)
 
     def _plan(self, state: OfferState, now: PassState) -> Move:
         """Read all nodes, and decide what may be sent."""
         if now.revision in state.rejected:
-            return Transition("the revision is rejected", state._replace(under_way=None))
+            story = "the revision is rejected: nothing of it is planned"
+            back = now._replace(stage=Stage.RETURN) if state.owed else None
+            return Transition(story, state._replace(under_way=back))
         steps: list[OfferedChange] = []
         superseded: list[int] = []
         pending: set[int] = set()
@@ -493,7 +535,7 @@ class OfferModel:
             for step in node.steps:
                 if step.is_overdue or step.state is not StepState.OFFERED or step.change.is_undo:
                     continue
-                if has_content or (self._is_replaced(change, step, now.revision) and not was_sent):
+                if has_content or (change is not None and not was_sent):
                     superseded.append(index)
                 else:
                     pending.add(index)
@@ -519,18 +561,17 @@ class OfferModel:
             steps = self._postpone(wave, steps, wave_state)
         unknown = [self._model.names.index(name) for name in wave_state.unknown] if wave_state else []
         after = now._replace(
-            stage=Stage.WITHDRAW if superseded else Stage.RUN,
+            stage=Stage.WITHDRAW if superseded else Stage.RETURN if state.owed else Stage.RUN,
+            goes_on=True,
             steps=tuple(steps),
             superseded=tuple(dict.fromkeys(superseded)),
             refused=tuple(sorted(refused & {*wave})),
             unknown=tuple(unknown),
             can_close=wave_state is None or wave_state.can_close,
         )
-        return Transition("it reads all nodes, and plans", state._replace(nodes=tuple(nodes), under_way=after))
-
-    def _is_replaced(self, change: OfferedChange | None, step: OpenStep, revision: int) -> bool:
-        """Whether a newer revision wants something else of a node than its open offer."""
-        return change is not None
+        return Transition(
+            "it reads all nodes, and plans", state._replace(nodes=tuple(nodes), under_way=after)
+        )
 
     def _assess_wave(
         self,
@@ -568,13 +609,9 @@ class OfferModel:
         unknown = {self._model.names.index(name) for name in state.unknown}
         if not (state.waiting or state.unsent or state.can_close):
             unknown = set()
-        return [
-            step
-            for step in steps
-            if step.node not in unknown and (state.can_close or step.node in wave)
-        ]
+        return [step for step in steps if step.node not in unknown and (state.can_close or step.node in wave)]
 
-    def _end_withdrawn(self, node: NodeState, revision: int) -> NodeState:
+    def _end_withdrawn(self, node: NodeState) -> NodeState:
         """End the steps of older offers that the node had not taken; others stay open."""
         kept: list[OpenStep] = []
         for step in node.steps:
@@ -587,6 +624,8 @@ class OfferModel:
     def _begin_wave(self, state: OfferState, now: PassState) -> Move:
         """Open the next wave, or end the pass."""
         is_open = state.rollout == now.revision
+        if why := self._find_outdated_offer(state, now):
+            return Transition("the older offers are dealt with", state._replace(under_way=None), why)
         if state.is_suspended:
             return Transition("changes are on hold, and the pass ends", state._replace(under_way=None))
         if is_open and now.refused:
@@ -608,11 +647,26 @@ class OfferModel:
             return Transition("the rollout is over, and the pass ends", over)
         nodes = tuple(dict.fromkeys((*wave, *(step.node for step in own))))
         left = tuple(step for step in now.steps if step not in own)
-        after = now._replace(
-            stage=Stage.INTEND if own else Stage.CLOSE, wave=own, steps=left, waits=False
+        opened = state._replace(
+            rollout=now.revision,
+            number=number,
+            wave=nodes,
+            under_way=now._replace(
+                stage=Stage.INTEND if own else Stage.CLOSE, wave=own, steps=left, waits=False
+            ),
         )
-        opened = state._replace(rollout=now.revision, number=number, wave=nodes, under_way=after)
         return Transition(f"wave {number} is begun", opened)
+
+    def _find_outdated_offer(self, state: OfferState, now: PassState) -> str:
+        """What is wrong if a node may still take what an older revision offered it; empty if nothing is."""
+        for index, node in enumerate(state.nodes):
+            newest = node.mail.newest
+            if newest is None or newest.is_taken or newest.is_withdrawn or newest.is_closed or newest.is_undo:
+                continue
+            if newest.revision < now.revision:
+                name = self._model.names[index]
+                return f"{name} may take {_name(newest)}, although revision {now.revision} is applied"
+        return ""
 
     def _get_size(self, begun: int) -> int:
         return self._rules.sizes[min(begun, len(self._rules.sizes) - 1)]
@@ -642,9 +696,7 @@ class OfferModel:
         node, name = state.nodes[change.node], self._model.names[change.node]
         mail = node.mail
         earlier = max((one.date for one in (mail.newest, mail.last) if one), default=0)
-        chosen = choose_last_modified(
-            _NOW, _make_date(earlier) if earlier else None, _make_date(node.asked)
-        )
+        chosen = choose_last_modified(_NOW, _make_date(earlier) if earlier else None, _make_date(node.asked))
         date = max(1, int((chosen - _NOW).total_seconds()))
         broken = ""
         if date <= max(earlier, node.asked):
@@ -705,7 +757,7 @@ class OfferModel:
     def _find_unproven_wave(self, state: OfferState, now: PassState) -> str:
         proven = [index for index in state.wave if now.revision in state.nodes[index].loaded]
         missing = [self._model.names[index] for index in state.wave if index not in proven]
-        allowed = int(self._rules.allowed.rstrip("%"))
+        allowed = resolve_amount(self._rules.allowed, len(state.wave))
         if missing and (not proven or len(missing) > allowed):
             return f"wave {state.number} passes, although {missing[0]} never had its content"
         return ""
@@ -719,39 +771,90 @@ class OfferModel:
         )
         is_silent = bool(now.refused) and not reported
         broken = "a revision is rejected, although no node reported a failure" if is_silent else ""
-        after = _go(state._replace(rejected=rejected), now, Stage.WITHDRAW_WAVE)
-        return Transition("the revision is rejected", after, broken)
+        left = state.owed.nodes if state.owed else ()
+        owed = Return(now.revision, tuple(sorted({*left, *state.wave})))
+        after = state._replace(rejected=rejected, owed=owed, rollout=NOTHING, number=0, wave=())
+        return Transition(
+            "the revision is rejected", _go(after, now._replace(goes_on=False), Stage.RETURN), broken
+        )
+
+    def _withdraw_wave(self, state: OfferState, now: PassState) -> Move:
+        assert state.owed is not None
+        due = tuple(index for index in state.owed.nodes if self._may_have_offer(state, index))
+        nodes = _withdraw(state.nodes, due)
+        after = _go(state._replace(nodes=nodes), now._replace(superseded=due), Stage.END_WAVE)
+        return Transition("the offers of the failed wave are withdrawn", after)
+
+    def _may_have_offer(self, state: OfferState, index: int) -> bool:
+        """Whether neither a later revision nor the way back has replaced the wave's offer."""
+        newest = state.nodes[index].mail.newest
+        if newest is None or state.owed is None:
+            return False
+        if newest.is_undo and not newest.is_taken:
+            return newest.is_withdrawn or newest.is_closed  # it is made again
+        return not newest.is_undo and newest.revision == state.owed.revision
 
     def _end_wave(self, state: OfferState, now: PassState) -> Move:
         """End the steps of the failed wave that were not taken, and plan the way back of the others."""
+        assert state.owed is not None
         nodes, undo = list(state.nodes), []
-        for index in state.wave:
+        for index in now.superseded:
             node = nodes[index]
-            kept = [step for step in node.steps if step.change.is_undo or _is_taken(node, step)]
+            kept = [step for step in node.steps if not _is_withdrawn(node, step)]
             nodes[index] = _compact(node._replace(steps=tuple(kept)))
-            own = next(
-                (
-                    one
-                    for one in (node.mail.newest, node.mail.last)
-                    if one and one.revision == now.revision and one.is_taken and not one.is_undo
-                ),
-                None,
-            )
-            if own is None or not self._rules.returns:
+            last = node.mail.last
+            if last is None or last.is_undo or last.revision != state.owed.revision:
                 continue
-            change = OfferedChange(index, own.former, own.content)
-            if node.is_refused and self._model.judge(change, node.mail).status not in {
-                StepStatus.DONE,
-                StepStatus.CHANGED,
-            }:
-                continue
-            if (back := self._model.undo(change, own)) is not None:
-                undo.append(back)
-        ended = state._replace(nodes=tuple(nodes), rollout=NOTHING, number=0, wave=())
+            change = OfferedChange(index, last.former, last.content)
+            if self._rules.returns and not self._has_failed(change, node):
+                back = self._model.undo(change, last)
+                undo += [back] if back is not None else []
+        ended = state._replace(nodes=tuple(nodes))
+        if state.is_suspended:
+            return Transition("the wave ends, and the way back waits", self._end_return(ended, now))
         return Transition("the wave ends", self._go_back(ended, now._replace(undo=tuple(undo))))
 
+    def _has_failed(self, change: OfferedChange, node: NodeState) -> bool:
+        """Whether a node reported that it could not load an offer, and shows no change."""
+        verdict = self._model.judge(change, node.mail)
+        return verdict.is_final and verdict.status not in {StepStatus.DONE, StepStatus.CHANGED}
+
     def _go_back(self, state: OfferState, now: PassState) -> OfferState:
-        return state._replace(under_way=now._replace(stage=Stage.UNDO) if now.undo else None)
+        return _go(state, now, Stage.UNDO if now.undo else Stage.NARROW)
+
+    def _narrow_return(self, state: OfferState, now: PassState) -> Move:
+        """Store what is left to do: nodes that have not taken the way back."""
+        assert state.owed is not None
+        left, broken = [], ""
+        for index in state.owed.nodes:
+            newest = state.nodes[index].mail.newest
+            if newest is None:
+                continue
+            if newest.is_undo and not newest.is_taken and self._rules.returns:
+                left.append(index)
+            broken = broken or self._find_forgotten(state, index, newest)
+        owed = state.owed._replace(nodes=tuple(left)) if left else None
+        return Transition(
+            "what is left of the way back is stored", self._end_return(state._replace(owed=owed), now), broken
+        )
+
+    def _find_forgotten(self, state: OfferState, index: int, newest: ModelOffer) -> str:
+        """What is wrong if nothing more is done for a node; empty if nothing is."""
+        assert state.owed is not None
+        if newest.is_undo or newest.revision != state.owed.revision or not self._rules.returns:
+            return ""
+        node, name = state.nodes[index], self._model.names[index]
+        if not newest.is_taken:
+            return "" if newest.is_withdrawn else f"{name} may still take {_name(newest)}, which was rejected"
+        change = OfferedChange(index, newest.former, newest.content)
+        if newest.former == NOTHING or self._has_failed(change, node):
+            return ""
+        return f"{name} has taken {_name(newest)}, which was rejected, and is not offered the way back"
+
+    def _end_return(self, state: OfferState, now: PassState) -> OfferState:
+        if not now.goes_on:
+            return state._replace(under_way=None)
+        return _go(state, now, Stage.RUN)
 
     def _intend_undo(self, state: OfferState, now: PassState) -> Move:
         change = now.undo[0]
@@ -784,6 +887,8 @@ class OfferModel:
         return state.under_way is None and not self._describe_unrest(state)
 
     def _describe_unrest(self, state: OfferState) -> str:
+        if state.owed is not None:
+            return f"the way back from revision {state.owed.revision} never ends"
         for index, node in enumerate(state.nodes):
             name = self._model.names[index]
             if any(step.state is not StepState.UNKNOWN for step in node.steps):
@@ -807,7 +912,7 @@ class OfferModel:
     def _follow_round(self, state: OfferState) -> OfferState:
         """What follows if every node calls and nothing fails: polls, then one pass; if nothing moves, time."""
         before = state = state._replace(is_suspended=False)
-        for index, name in enumerate(self._model.names):
+        for index, name in enumerate(self._model.names[: len(state.nodes)]):
             for _ in range(3):
                 state = next(self._list_calls(state, index, name)).state
             node = state.nodes[index]
@@ -821,9 +926,7 @@ class OfferModel:
             state = [*self._continue_pass(state, state.under_way)][-1].state
         if state != before:
             return state
-        return state._replace(
-            nodes=tuple(_make_overdue(_close_offer(node)) for node in state.nodes)
-        )
+        return state._replace(nodes=tuple(_make_overdue(_close_offer(node)) for node in state.nodes))
 
 
 def _make_offer(offer: ModelOffer) -> Offer:
@@ -870,10 +973,17 @@ def replace_mail(node: NodeState, **changes: Any) -> NodeState:
 def _hear(node: NodeState, event: MailEvent) -> NodeState:
     """The node after one of its calls was stored."""
     steps = node.steps
+    if event.is_report and event.about and _is_late(node, event):
+        return node
     if not event.is_report:
         steps = tuple(step._replace(heard=step.date > 0) for step in steps)
     heard = replace_mail(node._replace(steps=steps), log=(*node.mail.log, event))
     return _compact(heard)
+
+
+def _is_late(node: NodeState, event: MailEvent) -> bool:
+    """Whether a report is about an earlier offer than one that was reported: the store keeps the later one."""
+    return any(one.is_report and one.about > event.about for one in node.mail.log)
 
 
 def _compact(node: NodeState) -> NodeState:
@@ -902,12 +1012,17 @@ def _compact(node: NodeState) -> NodeState:
 
     return node._replace(
         asked=rank[asked] if asked > 0 else asked,
-        about=rename(node.about),
+        about=rename(node.about) or (NOTHING if node.about else 0),
         steps=tuple(dict.fromkeys(map(rename_step, node.steps))),
         mail=ModelMail(
             rename_offer(mail.newest),
             rename_offer(mail.last),
-            tuple(event._replace(about=rename(event.about), took=rename(event.took)) for event in log),
+            tuple(
+                event._replace(
+                    about=rename(event.about) or (NOTHING if event.about else 0), took=rename(event.took)
+                )
+                for event in log
+            ),
             old,
         ),
     )
@@ -936,14 +1051,18 @@ def _select_events(log: tuple[MailEvent, ...], offers: frozenset[int]) -> frozen
 def _find_offer(node: NodeState, step: OpenStep) -> ModelOffer | None:
     """The offer of a step, as far as the store still gives it."""
     return next(
-        (one for one in (node.mail.newest, node.mail.last) if one and step.date > 0 and one.date == step.date),
+        (
+            one
+            for one in (node.mail.newest, node.mail.last)
+            if one and step.date > 0 and one.date == step.date
+        ),
         None,
     )
 
 
-def _is_taken(node: NodeState, step: OpenStep) -> bool:
+def _is_withdrawn(node: NodeState, step: OpenStep) -> bool:
     own = _find_offer(node, step)
-    return own is None or own.is_taken
+    return own is not None and own.is_withdrawn and not own.is_taken
 
 
 def _withdraw(nodes: tuple[NodeState, ...], which: tuple[int, ...]) -> tuple[NodeState, ...]:
@@ -975,7 +1094,9 @@ def _make_overdue(node: NodeState) -> NodeState:
     )
     late = node._replace(steps=steps)
     # A mail is out of date long before an offer is overdue.
-    silent = any(step.state is StepState.OFFERED and not step.is_overdue and not step.heard for step in node.steps)
+    silent = any(
+        step.state is StepState.OFFERED and not step.is_overdue and not step.heard for step in node.steps
+    )
     return replace_mail(late, old=len(node.mail.log)) if silent else late
 
 

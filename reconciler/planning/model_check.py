@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan
+from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup, Weigh
 from reconciler.core.waves import assign_waves
 from reconciler.guards.change_control import PROOF_MISSING
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
+from reconciler.modelcheck.offer_model import OfferModel, OfferRules
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 
@@ -83,6 +85,11 @@ def _check_cluster(
     found: list[Exploration] = []
     for stage in stages:
         rest = most - sum(one.states for one in found)
+        if isinstance(stage, PolledSetup):
+            found += _explore_offers(stage, context, faults, rest)
+            if found[-1].broken or not found[-1].complete:
+                break
+            continue
         if stage.words:
             weigh = _judge_part(plan_result, context, stage, drivers)
         else:
@@ -93,6 +100,37 @@ def _check_cluster(
         if found[-1].broken or not found[-1].complete:
             break
     return CheckResult(cluster, _merge(found), words=stages[0].words)
+
+
+def _explore_offers(
+    setup: PolledSetup, context: GuardContext, faults: int, most: int
+) -> Iterator[Exploration]:
+    """Every execution of the offers of a plan, in parts that keep the number of states small.
+
+    Calls of nodes in the middle of a pass are explored for one node; of two nodes, passes are not interrupted
+    by calls: nodes influence each other by waves only, and a wave is judged by whole passes.
+    """
+    rollout = context.change_rules.rollout
+    waves = len({step.wave for step in context.plan.steps})
+    nodes = len(setup.model.names)
+    sizes = () if rollout is None else (1,) if waves > 1 else (nodes,)
+    rules = OfferRules(
+        sizes,
+        rollout.max_unknown if rollout else "0",
+        returns=rollout is not None and rollout.on_failure == "return",
+    )
+    left = most
+    for number, interleaves, bounds in (
+        (1, True, {"faults": faults, "kills": 1, "commits": 0, "suspensions": 0}),
+        (1, True, {"faults": 0, "kills": 1, "commits": 1, "suspensions": 1}),
+        (nodes, False, {"faults": min(faults, 1), "kills": 0, "commits": 0, "suspensions": 0}),
+    ):
+        model = OfferModel(setup.model, replace(rules, interleaves=interleaves))
+        found = explore_states([model.begin(nodes=number, **bounds)], model.moves, most=left)
+        left -= found.states
+        yield found
+        if found.broken or not found.complete:
+            return
 
 
 def _merge(found: Sequence[Exploration]) -> Exploration:

@@ -21,6 +21,7 @@ from reconciler.core.observation import NodeReport, Observed
 from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy
+from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.secret import reveal
@@ -385,7 +386,7 @@ class Driver(ABC, Generic[D, S]):
 
     def list_model_setups(
         self, desired: D, observed: Observed[S], plan: ClusterPlan
-    ) -> tuple[ModelSetup[Any], ...] | str:
+    ) -> tuple[ModelSetup[Any] | PolledSetup, ...] | str:
         """What the model checker explores for a non-empty plan, or why it cannot, without a full stop."""
         return f"there is no model of {plan.kind} to explore"
 

@@ -25,6 +25,7 @@ from reconciler.core.observation import (
 )
 from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import ClusterPlan, Payload, Step, refuse_missing_secrets
+from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.step_status import StepVerdict
@@ -360,7 +361,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def list_model_setups(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
-    ) -> tuple[ModelSetup[ModelWorld], ...] | str:
+    ) -> tuple[ModelSetup[ModelWorld] | PolledSetup, ...] | str:
         return setups.make_setups(desired, observed, plan)
 
     def has_stamps(self, entry: ClusterEntry) -> bool:

@@ -14,7 +14,12 @@ from reconciler.core.observation import Absent, Observation, Observed, Present, 
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import machine, planner
-from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments, read_delivery
+from reconciler.drivers.m2.arguments import (
+    CheckoutArguments,
+    OfferArguments,
+    UploadArguments,
+    read_delivery,
+)
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
@@ -161,6 +166,8 @@ class M2Model:
                 )
             case CheckoutArguments():
                 result = machine.checkout(shape.node)
+            case OfferArguments():
+                return world  # the node is not called
             case _:
                 result = machine.deploy_local(shape.node)
         if isinstance(result, machine.ChangeRefused):

@@ -73,7 +73,9 @@ class M2PolledModel:
     _contents: list[list[Content]] = field(init=False)
     _desired: dict[int, M2Desired] = field(init=False)
     _parts: dict[tuple[int, int], tuple[bytes, ...]] = field(init=False, default_factory=dict)
-    _read: dict[tuple[int, ModelMail, bool], Observation[LoadedSetting]] = field(init=False, default_factory=dict)
+    _read: dict[tuple[int, ModelMail, bool], Observation[LoadedSetting]] = field(
+        init=False, default_factory=dict
+    )
     _steps: dict[OfferedChange, Step | None] = field(init=False, default_factory=dict)
     _planned: dict[tuple[int, ModelMail, int], OfferedChange | None] = field(init=False, default_factory=dict)
     _verdicts: dict[tuple[OfferedChange, ModelMail], StepVerdict] = field(init=False, default_factory=dict)
@@ -93,9 +95,7 @@ class M2PolledModel:
             target.payload: replace(self.desired.payloads[old.payload], document=target.content.document)
             for target, old in zip(targets, self.desired.targets, strict=True)
         }
-        further = replace(
-            self.desired, targets=targets, payloads={**self.desired.payloads, **payloads}
-        )
+        further = replace(self.desired, targets=targets, payloads={**self.desired.payloads, **payloads})
         self._desired = {WANTED: self.desired, NEWER: further}
         self._contents = [
             [
@@ -148,14 +148,19 @@ class M2PolledModel:
         assert step is not None
         former = self._write_parts(change.node, offer.former)
         offered = OfferedContent(
-            _make_offer(offer, ""), self._write_parts(change.node, offer.content), is_label_unique=True, former=former
+            _make_offer(offer, ""),
+            self._write_parts(change.node, offer.content),
+            is_label_unique=True,
+            former=former,
         )
         found = undo_offer(step, offered)
         if found is None:
             return None
         undo, payloads = found
         content = ContentCache().of(payloads[undo.payload].document)
-        back = OfferedChange(change.node, change.after, self._find_content(change.node, content), is_undo=True)
+        back = OfferedChange(
+            change.node, change.after, self._find_content(change.node, content), is_undo=True
+        )
         self._steps[back] = undo
         return back
 
@@ -223,9 +228,7 @@ class M2PolledModel:
             return (count - index) * _APART + (_OLD if index < mail.old else 0.0)
 
         reports = [(index, event) for index, event in enumerate(mail.log) if event.is_report]
-        items = {
-            index: MailItem(self._write_report(node, event), age(index)) for index, event in reports
-        }
+        items = {index: MailItem(self._write_report(node, event), age(index)) for index, event in reports}
         newest = reports[-1][0] if reports else None
         offers = []
         for offer in dict.fromkeys(one for one in (mail.newest, mail.last) if one is not None):
@@ -255,7 +258,11 @@ class M2PolledModel:
         )
 
     def _find_label(self, node: int, mail: ModelMail, age: Any) -> ShownLabel | None:
-        polls = [(index, self._get_version(node, event.has)) for index, event in enumerate(mail.log) if not event.is_report]
+        polls = [
+            (index, self._get_version(node, event.has))
+            for index, event in enumerate(mail.log)
+            if not event.is_report
+        ]
         if not polls:
             return None
         index, text = polls[-1]
@@ -278,7 +285,11 @@ class M2PolledModel:
         result = {
             "method": "deploy",
             "status": "ok" if event.is_ok else "it cannot be loaded",
-            **({"lastModified": format_http_date(_BEGUN + timedelta(seconds=event.about))} if event.about else {}),
+            **(
+                {"lastModified": format_http_date(_BEGUN + timedelta(seconds=event.about))}
+                if event.about > 0
+                else {}
+            ),
         }
         body = {
             "messageVer": "1",

@@ -7,7 +7,7 @@ pairs only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
 from typing import Any, Final
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.address_range import AddressRange
@@ -25,11 +26,15 @@ from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.lock_out import RULES, extract_access, find_callers
 from reconciler.drivers.m2.modelcheck.model import M2Model, ModelNode, ModelWorld, NodeConstants
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
+from reconciler.drivers.m2.modelcheck.polled_model import M2PolledModel
 from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, NodeTarget
 
 FEW: Final = 3
 """Highest number of nodes in one world. The number of states grows with the power of the nodes."""
+
+MOST_POLLED: Final = 5
+"""Highest number of kinds of nodes that poll that are explored: they influence each other by waves only."""
 
 MOST: Final = 45
 """Highest number of pairs of kinds that are explored: those of nine kinds."""
@@ -39,7 +44,7 @@ _PORT: Final = "env.management.api.port"
 
 def make_setups(
     desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
-) -> tuple[ModelSetup[ModelWorld], ...] | str:
+) -> tuple[ModelSetup[ModelWorld] | PolledSetup, ...] | str:
     """The setups that represent a plan, or why there can be none.
 
     Args:
@@ -50,7 +55,24 @@ def make_setups(
     steps = {step.node: step for step in plan.steps}
     if any(desired.payloads[target.payload].missing for target in desired.targets if target.node in steps):
         return "a secret is not available here, so the deliveries are unknown"
-    read = [one for one in desired.targets if isinstance(observed.nodes.get(one.node), Present | Absent)]
+    offers = {step.node: step for step in plan.steps if step.action == "offer"}
+    polled = _make_polled_setups(desired, observed, plan, offers)
+    if len(offers) == len(steps):
+        return polled
+    return (*_make_called_setups(desired, observed, plan, offers.keys()), *polled)
+
+
+def _make_called_setups(
+    desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan, offers: Container[str]
+) -> tuple[ModelSetup[ModelWorld], ...]:
+    """The setups of the nodes that are called."""
+    plan = replace(plan, steps=tuple(step for step in plan.steps if step.node not in offers))
+    steps = {step.node: step for step in plan.steps}
+    read = [
+        one
+        for one in desired.targets
+        if one.node not in offers and isinstance(observed.nodes.get(one.node), Present | Absent)
+    ]
     if len(read) <= FEW and len(read) == len(desired.targets) == len(desired.entry.nodes):
         return (_make_setup(desired, observed, plan, read, ""),)
     kinds: dict[tuple[Any, ...], list[NodeTarget]] = {}
@@ -70,6 +92,34 @@ def make_setups(
     else:
         words = f"{explored} nodes represent {count} of one kind"
     return tuple(_make_setup(desired, observed, plan, nodes, words) for nodes in chosen[:MOST])
+
+
+def _make_polled_setups(
+    desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan, offers: Mapping[str, Step]
+) -> tuple[PolledSetup, ...]:
+    """The setups of the nodes that are offered something: two of each kind."""
+    kinds: dict[tuple[Any, ...], list[NodeTarget]] = {}
+    classifier = _KindClassifier(desired)
+    for target in desired.targets:
+        loaded = _get_loaded(observed, target)
+        if target.node in offers and loaded is not None:
+            kind = classifier.classify(target, loaded, offers[target.node])
+            # The wave is that of the rollout: of two nodes, one is in a later wave than the other.
+            kinds.setdefault(kind[:5] + kind[6:] if kind else (), []).append(target)
+    found: list[PolledSetup] = []
+    for targets in list(kinds.values())[:MOST_POLLED]:
+        two = targets[:2]
+        setup = _make_setup(desired, observed, plan, two, "")
+        assert isinstance(setup.model, M2Model)
+        hosts = desired.entry.management if two[0].bases else ()
+        access = replace(
+            setup.model,
+            constants_by_node=tuple(replace(one, hosts=hosts) for one in setup.model.constants_by_node),
+        )
+        before = [shown for target in two if (shown := _get_loaded(observed, target)) is not None]
+        words = f"{len(two)} nodes that poll represent {len(targets)}" if len(targets) > len(two) else ""
+        found.append(PolledSetup(M2PolledModel(setup.desired, before, access), setup.desired, plan, words))
+    return tuple(found)
 
 
 def _choose_nodes(
@@ -101,7 +151,9 @@ class _KindClassifier:
         """The kind of a node; None where it neither changes nor is in a cluster."""
         before, after = loaded.content if loaded else None, target.content
         # Access, ports and discovery are in `env`; other differences do not change how a node behaves.
-        envs = tuple(content.fingerprints.get("env") if content else "" for content in (before, after))
+        # Without the token of the node, where it has one.
+        pair = tuple(content.common or content if content else None for content in (before, after))
+        envs = tuple(content.fingerprints.get("env") if content else "" for content in pair)
         key = (loaded is None, *envs, loaded.caller if loaded else "")
         if key not in self._known:
             self._known[key] = self._list_traits(before, after, _find_hosts(self.desired, loaded))
