@@ -20,11 +20,12 @@ import sys
 import time
 
 from mutants_m2 import EXECUTOR, M2
+from mutants_offers import OFFERS
 from mutants_sora import SORA
 from mutation import tried
 from rules import RULES
 
-CATALOGUE = (*SORA, *M2, *EXECUTOR)
+CATALOGUE = (*SORA, *M2, *EXECUTOR, *OFFERS)
 """All of them."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -12,7 +13,9 @@ import states
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.observation import Absent, Observation, Observed, Present
 from reconciler.core.plan import ClusterPlan, Revision
+from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup
+from reconciler.core.secret import Secret, reveal
 from reconciler.documents.document import parse_document
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2.content import ContentCache
@@ -24,8 +27,10 @@ from reconciler.drivers.sora.choices import Choices, MinorityListing, Undocument
 from reconciler.drivers.sora.cluster_state import State, make_formed_state, make_fresh_state
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
+from reconciler.modelcheck.offer_model import OfferModel, OfferRules
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.node_store import NodeTokens
 
 MOST = 300_000
 """States after which a scene is given up; none needs them."""
@@ -108,6 +113,7 @@ def m2_stage(
     desired = M2.desire(ClusterInput(entry, fleet, "", Revision("", "", ""), dict.fromkeys(names, file)))
     observed = Observed({name: _shown(name, shown) for name in names})
     (stage,) = M2.list_model_setups(desired, observed, M2.plan(desired, observed))
+    assert isinstance(stage, ModelSetup)
 
     def weigh(plan: ClusterPlan, seen: Observed[Any]) -> bool:
         return not run_guards(GuardContext(plan, stage.desired.entry, stage.desired, seen), m2_guards.GUARDS)
@@ -175,3 +181,87 @@ def apart(world: State) -> State:
 def new(count: int) -> State:
     """Nodes that were never in a cluster."""
     return make_fresh_state([False] * count)
+
+
+POLLS_HERE = {"server": "https://central.example.com:9443"}
+
+
+def polled(
+    *,
+    nodes: int = 1,
+    stamped: bool = False,
+    extra: Mapping[str, Any] = MappingProxyType({}),
+    rules: OfferRules | None = None,
+    faults: int = 0,
+    kills: int = 0,
+    commits: int = 0,
+    suspensions: int = 0,
+    most: int = MOST,
+) -> Scene:
+    """M2 nodes that poll, and are offered another setting; nothing is explored if a guard refuses it.
+
+    Args:
+        nodes: how many.
+        stamped: whether the version of each setting is that of its commit.
+        extra: keys of the new setting.
+        rules: of the rollout; None for waves of one node, whose failure is taken back.
+        faults: as for `OfferModel.begin`, like the following ones.
+        kills: see there.
+        commits: see there.
+        suspensions: see there.
+        most: states after which the scene is given up.
+    """
+    rules = rules or OfferRules((1,), returns=True, interleaves=False)
+
+    def walked() -> Exploration:
+        setup, is_refused = polled_setup(nodes=nodes, stamped=stamped, extra=extra)
+        if is_refused:
+            return Exploration(0, 0, 0, complete=True)
+        rehearsal = OfferModel(setup.model, rules)
+        bounds = {"faults": faults, "kills": kills, "commits": commits, "suspensions": suspensions}
+        return explore_states([rehearsal.begin(**bounds)], rehearsal.moves, most=most)
+
+    return walked
+
+
+def polled_setup(
+    *, nodes: int = 1, stamped: bool = False, extra: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[PolledSetup, bool]:
+    """What `polled` walks, and whether a guard refuses the plan."""
+    names = [f"edge-{number}" for number in range(1, nodes + 1)]
+    raw = {
+        "name": "edge",
+        "kind": "m2",
+        "setting": "s",
+        "deliver": "poll",
+        "poll": POLLS_HERE,
+        "nodes": [{"name": name} for name in names],
+        **({"version": "commit"} if stamped else {}),
+    }
+    text = json.dumps({**setting(HERE), "functions": {"new": True}}).encode()
+    file, fleet = parse_document("s", text), parse_document("f", b"{}")
+    entry = M2Cluster.model_validate(raw)
+    revision = Revision("test", "c0ffee1" * 5, "c0ffee1")
+    desired = M2.desire(ClusterInput(entry, fleet, "", revision, dict.fromkeys(names, file)))
+    tokens = {name: NodeTokens(Secret(f"{name}-".ljust(43, "x"))) for name in names}
+    desired = M2.assign_tokens(desired, tokens)
+    shown = {target.node: _before(target.content.document, stamped=stamped) for target in desired.targets}
+    if extra:
+        contents = ContentCache()
+        changed = [
+            replace(target, content=contents.of({**reveal(target.content.document), **extra}))
+            for target in desired.targets
+        ]
+        desired = replace(desired, targets=tuple(changed))
+    observed = Observed({name: Present(loaded) for name, loaded in shown.items()})
+    plan = M2.plan(desired, observed)
+    (setup,) = M2.list_model_setups(desired, observed, plan)
+    assert isinstance(setup, PolledSetup)
+    found = run_guards(GuardContext(plan, desired.entry, desired, observed), m2_guards.GUARDS)
+    return setup, bool(found)
+
+
+def _before(document: Any, *, stamped: bool) -> LoadedSetting:
+    """What a node shows before: the same feeds, and another content."""
+    former = {**reveal(document), "functions": {}, "meta": {"version": "0123456" if stamped else "A"}}
+    return LoadedSetting(ContentCache().of(former))

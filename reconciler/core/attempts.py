@@ -113,6 +113,12 @@ def load_attempt(text: str, aim: str) -> Attempt:
     return found if found is not None and found.purpose == aim else Attempt(aim)
 
 
+def read_rollout(text: str) -> str:
+    """Fingerprint of the cluster's content that the attempt in a fact was made for; empty for none."""
+    found = _read(text)
+    return found.rollout if found is not None else ""
+
+
 def _read(text: str) -> Attempt | None:
     """The attempt in a fact; None if there is none, or another version of this program wrote it."""
     try:

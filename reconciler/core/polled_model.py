@@ -1,7 +1,7 @@
 """What a product whose nodes poll supplies to the model checker: its contents, and what mail proves; pure.
 
-Contents are numbers: `BEFORE` is what a node has when the plan is made, `WANTED` what the plan gives it, `NEWER` what
-a further commit gives it, and `FOREIGN` and `EDITED` what somebody else may give it.
+Contents are numbers: `BEFORE` is what a node has when the plan is made, `WANTED` what the plan gives it,
+`NEWER` what a further commit gives it, and `FOREIGN` and `EDITED` what somebody else may give it.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ offer and its outcome, closes the wave, or rejects the revision, withdraws, and 
 any two writes it may be killed, and nodes may call. How a poll is answered, which date an offer gets, what
 mail proves, how a step is judged and whether a wave may close are decided by the functions of the program.
 
-Bounds: a number of faults, kills, further commits and suspensions in all. The mailbox answers. Calls of one node
-do not cross. A node takes one offer at a time, and may take any time for it.
+Bounds: a number of faults, kills, further commits and suspensions in all. The mailbox answers. Calls of one
+node do not cross. A node takes one offer at a time, and may take any time for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -134,7 +134,6 @@ class PassState(NamedTuple):
         wave: steps of the wave at hand that are left.
         superseded: nodes whose older offers are withdrawn.
         refused: nodes of the open wave that reported that they cannot load their content.
-        unknown: nodes of the open wave that are overdue or not heard.
         can_close: whether the open wave can close by what was read for the plan.
         waits: whether a step of the wave has not shown its effect.
         undo: steps of the way back that are left.
@@ -147,7 +146,6 @@ class PassState(NamedTuple):
     wave: tuple[OfferedChange, ...] = ()
     superseded: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
-    unknown: tuple[int, ...] = ()
     can_close: bool = True
     waits: bool = False
     undo: tuple[OfferedChange, ...] = ()
@@ -176,6 +174,7 @@ class OfferState(NamedTuple):
         wave: nodes of the wave that has not passed.
         rejected: revisions that failed.
         owed: what is left to do for a failed wave.
+        failed: nodes of the failed wave; it decides nothing, and the end is judged by it.
         under_way: the pass; None between two of them.
         faults: how many may still happen.
         kills: how often a pass may still be killed.
@@ -190,6 +189,7 @@ class OfferState(NamedTuple):
     wave: tuple[int, ...] = ()
     rejected: tuple[int, ...] = ()
     owed: Return | None = None
+    failed: tuple[int, ...] = ()
     is_suspended: bool = False
     under_way: PassState | None = None
     faults: int = 1
@@ -220,6 +220,18 @@ class OfferRules:
 
 _ROUNDS: Final = 60
 """Passes after which a state counts as stuck, although every node polls: the longest need a dozen."""
+
+
+@dataclass(slots=True)
+class _PlanReading:
+    """What a reading of all nodes shows: nodes by their indices."""
+
+    steps: list[OfferedChange] = field(default_factory=list)
+    superseded: set[int] = field(default_factory=set)
+    pending: set[int] = field(default_factory=set)
+    planned: set[int] = field(default_factory=set)
+    retried: set[int] = field(default_factory=set)
+    refused: set[int] = field(default_factory=set)
 
 
 class OfferModel:
@@ -318,10 +330,6 @@ class OfferModel:
         served = next((one for one in (current, last) if one and str(one.date) == decision.offer.id), None)
         if served is None:
             return Transition(f"{name} polls", state, f"{name} is served what no record has for it")
-        if not served.is_taken and (served.is_withdrawn or state.is_suspended):
-            # The store looks again in the transaction in which the node takes it.
-            polled = _hear(node, MailEvent(node.has))
-            return Transition(f"{name} polls, and is refused by the store", _set_node(state, index, polled))
         broken = self._find_wrong_offer(state, node, served, name)
         taken = served._replace(is_taken=True)
         own = replace_mail(node, newest=taken if served is current else current, last=taken)
@@ -334,8 +342,10 @@ class OfferModel:
             return f"{name} is served a date that is not later than the one that it has"
         if served.is_taken:
             return ""
-        if served.is_closed:
-            return f"{name} takes an offer whose time is over"
+        if served.is_closed or served.is_withdrawn:
+            return f"{name} takes an offer that was withdrawn, or whose time is over"
+        if state.is_suspended:
+            return f"{name} takes {_name(served)} while changes are suspended"
         # Between the two writes of a rejection, and after a kill there, until the next pass.
         is_owed = state.owed is not None and state.owed.revision == served.revision
         if served.revision in state.rejected and not served.is_undo and not is_owed:
@@ -435,6 +445,7 @@ class OfferModel:
             verdict = self._model.judge(step.change, node.mail)
             if verdict.status is StepStatus.DONE:
                 done.add(step.change.after)
+                node = _withdraw_needless(node, step)
                 broken = broken or self._find_false_outcome(step.change, node)
             elif verdict.is_final:
                 node = _note_end(node, step, is_refused=True)
@@ -468,50 +479,56 @@ class OfferModel:
         return f"{self._model.names[change.node]} counts as done, although it never had its content"
 
     def _continue_pass(self, state: OfferState, now: PassState) -> Iterator[Move]:
-        match now.stage:
-            case Stage.PLAN:
-                yield self._plan(state, now)
-            case Stage.WITHDRAW:
-                nodes = _withdraw(state.nodes, now.superseded)
-                yield Transition(
-                    "older offers are withdrawn", _go(state._replace(nodes=nodes), now, Stage.END_WITHDRAWN)
-                )
-            case Stage.END_WITHDRAWN:
-                nodes = tuple(
-                    self._end_withdrawn(node) if index in now.superseded else node
-                    for index, node in enumerate(state.nodes)
-                )
-                yield Transition(
-                    "the steps of withdrawn offers end",
-                    _go(state._replace(nodes=nodes), now, Stage.RETURN if state.owed else Stage.RUN),
-                )
-            case Stage.RUN:
-                yield self._begin_wave(state, now)
-            case Stage.INTEND:
-                yield self._intend(state, now)
-            case Stage.OFFER:
-                yield self._offer(state, now, now.wave[0], Stage.CONCLUDE)
-            case Stage.CONCLUDE:
-                yield self._conclude(state, now)
-            case Stage.CLOSE:
-                yield from self._close_wave(state, now)
-            case Stage.REJECT:
-                yield self._reject(state, now)
-            case Stage.RETURN:
-                yield self._withdraw_wave(state, now)
-            case Stage.END_WAVE:
-                yield self._end_wave(state, now)
-            case Stage.UNDO:
-                yield self._intend_undo(state, now)
-            case Stage.UNDO_OFFER:
-                yield self._offer(state, now, now.undo[0], Stage.UNDO_CONCLUDE)
-            case Stage.UNDO_CONCLUDE:
-                offered = self._mark_offered(state, now.undo[0])
-                yield Transition(
-                    "its outcome is recorded", self._go_back(offered, now._replace(undo=now.undo[1:]))
-                )
-            case Stage.NARROW:
-                yield self._narrow_return(state, now)
+        if now.stage is Stage.CLOSE:
+            yield from self._close_wave(state, now)
+            return
+        perform = {
+            Stage.PLAN: self._plan,
+            Stage.WITHDRAW: self._withdraw_superseded,
+            Stage.END_WITHDRAWN: self._end_superseded,
+            Stage.RUN: self._begin_wave,
+            Stage.INTEND: self._intend,
+            Stage.OFFER: self._offer_forward,
+            Stage.CONCLUDE: self._conclude,
+            Stage.REJECT: self._reject,
+            Stage.RETURN: self._withdraw_wave,
+            Stage.END_WAVE: self._end_wave,
+            Stage.UNDO: self._intend_undo,
+            Stage.UNDO_OFFER: self._offer_back,
+            Stage.UNDO_CONCLUDE: self._conclude_undo,
+            Stage.NARROW: self._narrow_return,
+        }[now.stage]
+        yield perform(state, now)
+
+    def _withdraw_superseded(self, state: OfferState, now: PassState) -> Move:
+        withdrawn = state._replace(nodes=_withdraw(state.nodes, now.superseded))
+        return Transition("older offers are withdrawn", _go(withdrawn, now, Stage.END_WITHDRAWN))
+
+    def _end_superseded(self, state: OfferState, now: PassState) -> Move:
+        """End the steps of older offers that their nodes had not taken; others stay open."""
+        nodes = list(state.nodes)
+        for index in now.superseded:
+            node = nodes[index]
+            kept = []
+            for step in node.steps:
+                own = _find_offer(node, step)
+                is_open = step.state is StepState.OFFERED and not step.is_overdue
+                if not is_open or step.change.is_undo or (own is not None and own.is_taken):
+                    kept.append(step)
+            nodes[index] = _compact(node._replace(steps=tuple(kept)))
+        ended = state._replace(nodes=tuple(nodes))
+        stage = Stage.RETURN if state.owed else Stage.RUN
+        return Transition("the steps of withdrawn offers end", _go(ended, now, stage))
+
+    def _offer_forward(self, state: OfferState, now: PassState) -> Move:
+        return self._offer(state, now, now.wave[0], Stage.CONCLUDE)
+
+    def _offer_back(self, state: OfferState, now: PassState) -> Move:
+        return self._offer(state, now, now.undo[0], Stage.UNDO_CONCLUDE)
+
+    def _conclude_undo(self, state: OfferState, now: PassState) -> Move:
+        offered = self._mark_offered(state, now.undo[0])
+        return Transition("its outcome is recorded", self._go_back(offered, now._replace(undo=now.undo[1:])))
 
     def _plan(self, state: OfferState, now: PassState) -> Move:
         """Read all nodes, and decide what may be sent."""
@@ -519,68 +536,58 @@ class OfferModel:
             story = "the revision is rejected: nothing of it is planned"
             back = now._replace(stage=Stage.RETURN) if state.owed else None
             return Transition(story, state._replace(under_way=back))
-        steps: list[OfferedChange] = []
-        superseded: list[int] = []
-        pending: set[int] = set()
-        retried: set[int] = set()
-        refused: set[int] = set()
-        planned: set[int] = set()
-        is_open = state.rollout == now.revision
-        wave = state.wave if is_open else ()
-        nodes = list(state.nodes)
-        for index, node in enumerate(state.nodes):
-            change = self._model.plan_node(index, node.mail, now.revision)
-            has_content = change is None and self._model.is_present(index, node.mail)
-            was_sent = node.purpose == now.revision and node.attempts > 0
-            for step in node.steps:
-                if step.is_overdue or step.state is not StepState.OFFERED or step.change.is_undo:
-                    continue
-                if has_content or (change is not None and not was_sent):
-                    superseded.append(index)
-                else:
-                    pending.add(index)
-            if has_content and node.purpose != NOTHING:
-                nodes[index] = node._replace(purpose=NOTHING, attempts=0, is_refused=False)
-            if change is None:
-                continue
-            planned.add(index)
-            if index in pending:
-                continue
-            retried |= {index} if was_sent else set()
-            if was_sent and (node.is_refused or node.attempts >= MOST_ATTEMPTS):
-                refused |= {index} if node.is_refused else set()
-            else:
-                steps.append(change)
-        in_waves = bool(self._rules.sizes)
-        if in_waves and ((pending and not wave) or refused & {*wave}):
-            steps = []
-        elif in_waves and pending:
-            steps = [step for step in steps if step.node in wave]
-        wave_state = self._assess_wave(state, wave, steps, pending, retried, planned) if wave else None
+        reading = _PlanReading()
+        wave = state.wave if state.rollout == now.revision else ()
+        nodes = tuple(
+            self._read_node(index, node, now.revision, reading) for index, node in enumerate(state.nodes)
+        )
+        steps = reading.steps
+        if self._rules.sizes:
+            if (reading.pending and not wave) or reading.refused & {*wave}:
+                steps = []
+            elif reading.pending:
+                steps = [step for step in steps if step.node in wave]
+        wave_state = self._assess_wave(state, wave, steps, reading) if wave else None
         if wave_state is not None:
             steps = self._postpone(wave, steps, wave_state)
-        unknown = [self._model.names.index(name) for name in wave_state.unknown] if wave_state else []
         after = now._replace(
-            stage=Stage.WITHDRAW if superseded else Stage.RETURN if state.owed else Stage.RUN,
+            stage=Stage.WITHDRAW if reading.superseded else Stage.RETURN if state.owed else Stage.RUN,
             goes_on=True,
             steps=tuple(steps),
-            superseded=tuple(dict.fromkeys(superseded)),
-            refused=tuple(sorted(refused & {*wave})),
-            unknown=tuple(unknown),
+            superseded=tuple(sorted(reading.superseded)),
+            refused=tuple(sorted(reading.refused & {*wave})),
             can_close=wave_state is None or wave_state.can_close,
         )
-        return Transition(
-            "it reads all nodes, and plans", state._replace(nodes=tuple(nodes), under_way=after)
-        )
+        return Transition("it reads all nodes, and plans", state._replace(nodes=nodes, under_way=after))
+
+    def _read_node(self, index: int, node: NodeState, revision: int, reading: _PlanReading) -> NodeState:
+        """Add to a reading what may be sent to a node; gives the node with its attempts."""
+        change = self._model.plan_node(index, node.mail, revision)
+        is_present = self._model.is_present(index, node.mail)
+        has_content = change is None and is_present
+        was_sent = node.purpose == revision and node.attempts > 0
+        # A silent node has no step, and could still take what an older revision offered it.
+        is_outdated = not is_present and node.purpose not in {NOTHING, revision}
+        is_superseded = has_content or is_outdated or (change is not None and not was_sent)
+        for step in node.steps:
+            if not step.is_overdue and step.state is StepState.OFFERED and not step.change.is_undo:
+                (reading.superseded if is_superseded else reading.pending).add(index)
+        if change is not None:
+            reading.planned.add(index)
+        if change is not None and index not in reading.pending:
+            if was_sent:
+                reading.retried.add(index)
+            if not was_sent or not (node.is_refused or node.attempts >= MOST_ATTEMPTS):
+                reading.steps.append(change)
+            elif node.is_refused:
+                reading.refused.add(index)
+        # Stored at the end of the pass, when the offers of what the node has already are withdrawn.
+        if has_content and node.purpose != NOTHING and index not in reading.superseded:
+            return node._replace(purpose=NOTHING, attempts=0, is_refused=False)
+        return node
 
     def _assess_wave(
-        self,
-        state: OfferState,
-        wave: tuple[int, ...],
-        steps: list[OfferedChange],
-        pending: set[int],
-        retried: set[int],
-        planned: set[int],
+        self, state: OfferState, wave: tuple[int, ...], steps: list[OfferedChange], reading: _PlanReading
     ) -> WaveState:
         names = self._model.names
         sent = {step.node for step in steps}
@@ -595,10 +602,10 @@ class OfferModel:
         return assess_wave(
             [names[index] for index in wave],
             observed,
-            pending={names[index] for index in pending},
+            pending={names[index] for index in reading.pending},
             planned={names[index] for index in sent},
-            retried={names[index] for index in retried},
-            withheld={names[index] for index in planned - sent},
+            retried={names[index] for index in reading.retried},
+            withheld={names[index] for index in reading.planned - sent},
             allowed=self._rules.allowed,
         )
 
@@ -611,16 +618,6 @@ class OfferModel:
             unknown = set()
         return [step for step in steps if step.node not in unknown and (state.can_close or step.node in wave)]
 
-    def _end_withdrawn(self, node: NodeState) -> NodeState:
-        """End the steps of older offers that the node had not taken; others stay open."""
-        kept: list[OpenStep] = []
-        for step in node.steps:
-            own = _find_offer(node, step)
-            is_older = step.state is StepState.OFFERED and not step.is_overdue and not step.change.is_undo
-            if not is_older or (own is not None and own.is_taken):
-                kept.append(step)
-        return _compact(node._replace(steps=tuple(kept)))
-
     def _begin_wave(self, state: OfferState, now: PassState) -> Move:
         """Open the next wave, or end the pass."""
         is_open = state.rollout == now.revision
@@ -632,10 +629,8 @@ class OfferModel:
             after = _go(state, now, Stage.REJECT)
             return Transition("a node of the wave reported that it failed", after)
         if not self._rules.sizes:
-            if not now.steps:
-                return Transition("the pass ends", state._replace(under_way=None))
-            whole = now._replace(stage=Stage.INTEND, wave=now.steps, steps=())
-            return Transition("the run begins", state._replace(under_way=whole))
+            whole = now._replace(stage=Stage.INTEND, wave=now.steps, steps=()) if now.steps else None
+            return Transition("all steps begin", state._replace(under_way=whole))
         wave = state.wave if is_open else ()
         if wave:
             number, own = state.number, tuple(step for step in now.steps if step.node in wave)
@@ -681,7 +676,7 @@ class OfferModel:
             after = self._go_on(state, now._replace(waits=waits))
             return Transition(f"{name} is not offered anything ({verdict.status})", after)
         broken = ""
-        if not self._model.is_present(change.node, node.mail):
+        if node.mail.old == len(node.mail.log):
             broken = f"{name} is offered a change, although nothing shows what it has now"
         count = node.attempts if node.purpose == change.after else 0
         step = OpenStep(change, now.revision, StepState.INTENDED)
@@ -718,6 +713,7 @@ class OfferModel:
         change = now.wave[0]
         name, node = self._model.names[change.node], state.nodes[change.node]
         if self._model.judge(change, node.mail).status is StepStatus.DONE:
+            node = _withdraw_needless(node, node.steps[-1])
             left = tuple(step for step in node.steps if step.change != change)
             ended = _set_node(state, change.node, node._replace(steps=left))
             broken = self._find_false_outcome(change, node)
@@ -751,7 +747,7 @@ class OfferModel:
             hit = state._replace(faults=state.faults - 1)
             yield Transition("a gate of the wave fails", _go(hit, now, Stage.REJECT))
         broken = self._find_unproven_wave(state, now)
-        passed = state._replace(wave=(), under_way=now._replace(stage=Stage.RUN, unknown=(), refused=()))
+        passed = state._replace(wave=(), under_way=now._replace(stage=Stage.RUN, refused=()))
         yield Transition(f"wave {state.number} passes", passed, broken)
 
     def _find_unproven_wave(self, state: OfferState, now: PassState) -> str:
@@ -773,7 +769,9 @@ class OfferModel:
         broken = "a revision is rejected, although no node reported a failure" if is_silent else ""
         left = state.owed.nodes if state.owed else ()
         owed = Return(now.revision, tuple(sorted({*left, *state.wave})))
-        after = state._replace(rejected=rejected, owed=owed, rollout=NOTHING, number=0, wave=())
+        after = state._replace(
+            rejected=rejected, owed=owed, failed=state.wave, rollout=NOTHING, number=0, wave=()
+        )
         return Transition(
             "the revision is rejected", _go(after, now._replace(goes_on=False), Stage.RETURN), broken
         )
@@ -894,11 +892,20 @@ class OfferModel:
             if any(step.state is not StepState.UNKNOWN for step in node.steps):
                 return f"an offer to {name} never ends"
             if state.revision in state.rejected:
+                if index in state.failed and self._keeps_rejected(state, index, node):
+                    return f"{name} keeps revision {state.revision}, which was rejected"
                 continue
             is_over = node.purpose == state.revision and (node.is_refused or node.attempts >= MOST_ATTEMPTS)
             if node.has != state.revision and not is_over and not self._has_stalled(state):
                 return f"{name} never gets revision {state.revision}"
         return ""
+
+    def _keeps_rejected(self, state: OfferState, index: int, node: NodeState) -> bool:
+        newest = node.mail.newest
+        if newest is None or newest.is_undo or newest.former == NOTHING or not self._rules.returns:
+            return False
+        change = OfferedChange(index, newest.former, newest.content)
+        return node.has == newest.content == state.revision and not self._has_failed(change, node)
 
     def _has_stalled(self, state: OfferState) -> bool:
         """Whether the rollout waits for a person because of a node that got all its attempts in vain."""
@@ -910,14 +917,14 @@ class OfferModel:
         )
 
     def _follow_round(self, state: OfferState) -> OfferState:
-        """What follows if every node calls and nothing fails: polls, then one pass; if nothing moves, time."""
+        """What follows if every node calls and nothing fails: polls, a pass; if nothing moves, time."""
         before = state = state._replace(is_suspended=False)
         for index, name in enumerate(self._model.names[: len(state.nodes)]):
             for _ in range(3):
                 state = next(self._list_calls(state, index, name)).state
             node = state.nodes[index]
             if node.job == NOTHING and not self._model.is_present(index, node.mail):
-                # As after a start: where a report was lost, and the version says nothing, only the next one tells.
+                # As after a start: where a report was lost, and the version says nothing, the next tells.
                 report = MailEvent(node.has, is_report=True, content=node.has)
                 state = _set_node(state, index, _hear(node, report))
         state = self._settle_steps(state).state
@@ -982,7 +989,7 @@ def _hear(node: NodeState, event: MailEvent) -> NodeState:
 
 
 def _is_late(node: NodeState, event: MailEvent) -> bool:
-    """Whether a report is about an earlier offer than one that was reported: the store keeps the later one."""
+    """Whether a report is about an earlier offer than one that was reported: the store keeps that one."""
     return any(one.is_report and one.about > event.about for one in node.mail.log)
 
 
@@ -1073,6 +1080,14 @@ def _withdraw(nodes: tuple[NodeState, ...], which: tuple[int, ...]) -> tuple[Nod
         return replace_mail(node, newest=newest._replace(is_withdrawn=True))
 
     return tuple(withdraw(node) if index in which else node for index, node in enumerate(nodes))
+
+
+def _withdraw_needless(node: NodeState, step: OpenStep) -> NodeState:
+    """The node without the offer of a step whose effect it shows already, unless it took that."""
+    newest = node.mail.newest
+    if newest is None or newest.is_taken or newest.is_undo or step.date <= 0 or newest.date != step.date:
+        return node
+    return replace_mail(node, newest=newest._replace(is_withdrawn=True))
 
 
 def _close_offer(node: NodeState) -> NodeState:

@@ -121,9 +121,9 @@ def _explore_offers(
     )
     left = most
     for number, interleaves, bounds in (
-        (1, True, {"faults": faults, "kills": 1, "commits": 0, "suspensions": 0}),
-        (1, True, {"faults": 0, "kills": 1, "commits": 1, "suspensions": 1}),
-        (nodes, False, {"faults": min(faults, 1), "kills": 0, "commits": 0, "suspensions": 0}),
+        (nodes, False, {"faults": 0, "kills": 0, "commits": 0, "suspensions": 0}),
+        (1, True, {"faults": 0, "kills": 1, "commits": 1, "suspensions": 0}),
+        (1, False, {"faults": faults, "kills": 1, "commits": 0, "suspensions": 1}),
     ):
         model = OfferModel(setup.model, replace(rules, interleaves=interleaves))
         found = explore_states([model.begin(nodes=number, **bounds)], model.moves, most=left)

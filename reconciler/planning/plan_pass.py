@@ -404,6 +404,7 @@ def _choose_steps(
         only=target.node,
         members=members,
         open_wave=progress.nodes if progress else frozenset(),
+        is_continued=progress is not None,
     )
     if rollout and progress and progress.wave and target.driver.list_polling_nodes(target.desired):
         return _postpone_overdue(kept, progress.nodes & members, observed, rollout)

@@ -94,6 +94,7 @@ def withhold_steps(
     only: str = "",
     members: AbstractSet[str] = frozenset(),
     open_wave: AbstractSet[str] = frozenset(),
+    is_continued: bool = False,
 ) -> WithheldSteps:
     """The part of a plan that may be sent now.
 
@@ -113,11 +114,13 @@ def withhold_steps(
         members: all nodes of the cluster.
         open_wave: nodes of the wave that has not passed its gates yet. Those that were not sent anything are
             not held by offers to others of them: a run that was killed has begun the wave.
+        is_continued: whether this is a rollout that has begun: then no node that stays gets other content.
     """
     polling = frozenset(driver.list_polling_nodes(desired))
     withholding = _Withholding(
         plan, desired, observed, driver, memory, content, in_waves, only, members, polling, open_wave
     )
+    withholding.is_continued = is_continued
     withholding.check_steps()
     given = WithheldSteps(
         desired,
@@ -182,6 +185,7 @@ class _Withholding:
     refused: set[str] = field(default_factory=set)
     whole: bool = False
     waits: bool = False
+    is_continued: bool = False
 
     def check_steps(self) -> None:
         """Check every step, and fill in the results."""
@@ -226,6 +230,7 @@ class _Withholding:
                 has_left
                 or call.node in as_desired
                 or (own and not any(self._was_sent(step, contents, facts) for step in own))
+                or self._is_outdated(call, facts)
             ):
                 # The node takes the newest offer at its next poll: a newer one needs not wait for an older.
                 self.superseded.append(call)
@@ -243,6 +248,18 @@ class _Withholding:
             else:
                 self.findings[call.node] = _report_in_flight(call)
                 self.whole |= self.in_waves or not self.driver.capabilities.single_node
+
+    def _is_outdated(self, call: PendingCall, facts: Mapping[str, Mapping[str, str]]) -> bool:
+        """Whether a silent node could still take an offer of a revision with other content.
+
+        Nothing is planned for such a node, so that nothing tells what it differs in. Withdrawn, an offer of
+        the same content is made again once the node is heard.
+        """
+        if self.is_continued or call.node in self.observed.present():
+            return False
+        fact = facts.get(call.node, {}).get(attempts.make_attempt_key(call.step.rpartition("/")[2]), "")
+        sent_for = attempts.read_rollout(fact)
+        return bool(sent_for) and sent_for != self.content
 
     def _was_sent(
         self, step: Step, contents: Mapping[str, str], facts: Mapping[str, Mapping[str, str]]

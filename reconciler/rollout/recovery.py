@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from datetime import timedelta
 from reconciler import __version__
 from reconciler.core.arguments import NO_FEEDBACK
 from reconciler.core.entries import FeedbackEntry
+from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, Outcome, RunReport, State
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus, StepVerdict
@@ -22,6 +24,7 @@ from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import wait_until_done
+from reconciler.rollout.rollback import UNDO
 from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redaction import SHAPES
 
@@ -116,8 +119,34 @@ class StepRecovery:
             ]
             run, revision, wanted = record.summary.id, record.plan.revision, self.feedback is not None
             await RunLog(self.journal, run, revision, wanted, self.clock).record_outcomes(news)
+            await self._withdraw_needless(run, [ending.outcome for ending in news])
             settled += [ending.outcome for ending in news]
         return settled
+
+    async def _withdraw_needless(self, run: str, outcomes: Sequence[Outcome]) -> None:
+        """Withdraw offers that were not taken of nodes that show their content already.
+
+        A node got it in another way, such as by an earlier offer of the same content. Nothing waits for this
+        offer any more, so that nothing would withdraw it before a newer revision. The way back stays: a node
+        that shows what it had before may still load what it took.
+        """
+        shown = [
+            one.step
+            for one in outcomes
+            if one.state is State.DONE and one.step.arguments.is_offer and not one.step.id.endswith(UNDO)
+        ]
+        for cluster in sorted({step.cluster for step in shown}):
+            steps = {step.node: step.id for step in shown if step.cluster == cluster}
+            mail = await self.journal.mail(cluster, sorted(steps))
+            needless = [
+                node
+                for node, step in steps.items()
+                if mail[node].offers[:1]
+                and (own := find_own_offer(mail[node], run, step)) is mail[node].offers[0]
+                and own.offer.taken is None
+            ]
+            if needless:
+                await self.journal.withdraw(cluster, sorted(needless), OfferFeed.SETTING)
 
     def _type_arguments(self, entry: JournalEntry, record: RunRecord) -> JournalEntry:
         """The entry with the product's own arguments; as it was written if they cannot be read."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, Outcome, State
 from reconciler.core.plan import Payload, Revision, Step, refuse_missing_secrets
 from reconciler.core.secret import find_secrets
@@ -171,6 +172,10 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     # Counted from before the intent: this is the only moment that a later run finds in the journal.
     until = intended + timedelta(seconds=lifetime) if lifetime > now() - began else None
     state = _decide_state(verdict, is_open=until is not None, is_offered=offered)
+    if offered and state is State.DONE and not context.is_forced:
+        # It got the content in another way meanwhile, and nothing waits for this offer any more. The way back
+        # stays: a node that shows what it had before may still load what it took.
+        await context.log.store.withdraw(step.cluster, [step.node], OfferFeed.SETTING)
     outcome = Outcome(
         step,
         state,

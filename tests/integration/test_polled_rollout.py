@@ -2,10 +2,11 @@
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from support.driver import REVISION, Killed
-from support.polled_nodes import LASTS, Polled, PolledSite, make_revision
+from support.polled_nodes import FRESH, LASTS, Polled, PolledSite, make_revision
 
 from reconciler.core.actor import Actor
 from reconciler.core.plan import Risk
@@ -174,6 +175,39 @@ async def test_an_offer_of_a_node_whose_turn_has_not_come_in_the_newer_rollout_i
     await site.apply(site.wanted("newer"), revision=NEXT)
     assert await site.offered() == {"a": "newer"}
     assert [offer and offer.label for offer in await site.later(5, *"abcd")] == ["newer", None, None, None]
+
+
+@pytest.mark.parametrize("in_waves", [True, False])
+async def test_an_offer_to_a_node_that_fell_silent_is_withdrawn_by_a_newer_revision(site, in_waves):
+    site.rollout = Rollout(canary=1) if in_waves else None
+    await site.apply()
+    await site.later(FRESH + 1, *"bcd")
+    await site.apply(site.wanted("newer"), revision=NEXT)
+    assert await site.poll("a") is None, "a takes what an older revision offered it"
+    await site.later(5, *"bcd")
+    for _ in range(3):
+        await site.apply(site.wanted("newer"), revision=NEXT)
+        await site.later(5, *"abcd")
+    assert site.values == dict.fromkeys("abcd", "newer")
+    assert not await site.store.is_open("barn")
+
+
+async def test_an_offer_of_what_a_node_has_already_is_withdrawn(site):
+    await site.apply()
+    assert await site.offered() == {"a": "new"}
+    site.nodes["a"].value = "new"  # by an earlier offer of the same content, or by hand
+    site.time += timedelta(seconds=5)
+    await site.report("a", "value", {"value": "new"})
+    await site.settle()
+    assert await site.offered() == {}
+    assert await site.poll("a") is None
+
+
+async def test_an_offer_to_a_node_that_fell_silent_stays_where_its_content_stays(site):
+    await site.apply()
+    await site.later(FRESH + 1, *"bcd")
+    await site.apply(site.wanted(names="abcde"), revision=NEXT)
+    assert await site.poll("a") is not None
 
 
 async def test_going_back_before_the_offer_was_taken_withdraws_it(site):

@@ -21,7 +21,7 @@ def test_a_planted_fault_is_found_and_nothing_else(mutant):
 def test_a_fault_that_another_layer_catches_names_that_layer():
     backed = {one.what for one in CATALOGUE if one.off}
     kinds = {"quorum", "membership", "purge-alive", "double-init"}
-    assert backed == {*(f"guard {kind}" for kind in kinds), "nodes of earlier"}
+    assert backed == {*(f"guard {kind}" for kind in kinds), "guard lost-polling", "nodes of earlier"}
     for one in CATALOGUE:
         assert bool(one.off) == bool(one.backing)
 
@@ -36,7 +36,6 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         guards.refuse_unknown_command,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
-        m2_guards.refuse_lost_polling,  # the machine of a node does not poll
     }
     parts = {
         guards.refuse_repeated_init: guards._find_init_objection,

@@ -219,22 +219,22 @@ class PolledSite:
             node.asked = taken.last_modified
             if node.fails:
                 body = {"reason": node.fails, "offer": taken.id}
-                await self._report(name, "failure", body, taken.id)
+                await self.report(name, "failure", body, taken.id)
             elif loads:
                 (part,) = await self.store.parts(taken)
                 node.value = part.decode()
         if reports:
-            await self._report(name, "value", {"value": node.value}, taken.id if taken else "")
+            await self.report(name, "value", {"value": node.value}, taken.id if taken else "")
         return taken
 
     async def beat(self, *names):
         for name in names:
-            await self._report(name, "heartbeat", {"beat": self.nodes[name].value})
+            await self.report(name, "heartbeat", {"beat": self.nodes[name].value})
 
     async def confirm(self, name, status="ok"):
-        await self._report(name, "feedback", {"version": self.nodes[name].value, "status": status})
+        await self.report(name, "feedback", {"version": self.nodes[name].value, "status": status})
 
-    async def _report(self, name, kind, body, offer=""):
+    async def report(self, name, kind, body, offer=""):
         call = self._record_call(name, kind=kind, body=json.dumps(body).encode(), offer=offer)
         await self.store.record_calls([call])
 

@@ -235,7 +235,7 @@ class M2Model:
         return ""
 
     def find_lost_host(self, place: int, before: Content, after: Content) -> str:
-        """A management host that may change a node before, and possibly not after a change; empty for none."""
+        """A management host that may change a node now, and possibly not after a change; empty for none."""
         old, new = (self.shapes.begun(LoadedSetting(one), machine.M2NodeState()) for one in (before, after))
         found = (self._find_lost_host(rule, place, new, old) for rule in range(len(self.rules)))
         return next(filter(None, found), "")

@@ -1,7 +1,7 @@
 """M2 nodes that poll, for the model checker: settings as numbers, and what mail proves of them; pure.
 
-Planner, evidence, judgement and the way back are the real ones. Only the calls are left out: what a node sent is
-put together as the store would give it.
+Planner, evidence, judgement and the way back are the real ones. Only the calls are left out: what a node sent
+is put together as the store would give it.
 """
 
 from __future__ import annotations

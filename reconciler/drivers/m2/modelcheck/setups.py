@@ -202,8 +202,8 @@ def _find_hosts(desired: M2Desired, loaded: LoadedSetting | None) -> tuple[str, 
 
 
 def _find_base(target: NodeTarget, loaded: LoadedSetting | None) -> str:
-    """The URL at which a node answers."""
-    return loaded.base if loaded and loaded.base else target.bases[0]
+    """The URL at which a node answers; empty if it is not called."""
+    return loaded.base if loaded and loaded.base else next(iter(target.bases), "")
 
 
 def _is_direct(target: NodeTarget, loaded: LoadedSetting | None) -> bool:
