@@ -50,7 +50,12 @@ def make_attempt_key(step: Step) -> str:
     """The key of the fact that has a node's attempts by steps like this one, as JSON."""
     # The content is in the value (`purpose`), not in the key: other content takes the place of the old count,
     # so that a node has one fact for each action (and file), however many revisions it is sent.
-    return f"{FACT}{step.id.partition('/')[2].removeprefix(f'{step.node}/')}"
+    return find_attempt_key(step.id, step.node)
+
+
+def find_attempt_key(step: str, node: str) -> str:
+    """As `make_attempt_key`, by the id of a step and its node."""
+    return f"{FACT}{step.partition('/')[2].removeprefix(f'{node}/')}"
 
 
 class AttemptDecision(StrEnum):

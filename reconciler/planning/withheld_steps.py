@@ -257,8 +257,8 @@ class _Withholding:
         """
         if self.is_continued or call.node in self.observed.present():
             return False
-        fact = facts.get(call.node, {}).get(attempts.make_attempt_key(call.step.rpartition("/")[2]), "")
-        sent_for = attempts.read_rollout(fact)
+        key = attempts.find_attempt_key(call.step, call.node)
+        sent_for = attempts.read_rollout(facts.get(call.node, {}).get(key, ""))
         return bool(sent_for) and sent_for != self.content
 
     def _was_sent(
