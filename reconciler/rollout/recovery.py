@@ -13,7 +13,7 @@ from reconciler.core.arguments import NO_FEEDBACK
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import OPEN, Outcome, RunReport, State
-from reconciler.core.plan import Step
+from reconciler.core.plan import UNDO, Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, NodeUnreachable, UnreadableArguments
@@ -24,7 +24,6 @@ from reconciler.ports.store import JournalEntry, RunRecord, StepEnd, Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.polled_nodes import find_own_offer
 from reconciler.rollout.polling import wait_until_done
-from reconciler.rollout.rollback import UNDO
 from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redaction import SHAPES
 

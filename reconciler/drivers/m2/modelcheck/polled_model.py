@@ -40,7 +40,7 @@ from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, Node
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.drivers.m2.undo import undo_offer
-from reconciler.ports.transport import MailItem, NodeMail, OfferedContent, ShownLabel
+from reconciler.ports.transport import MailItem, NodeLabel, NodeMail, OfferedContent
 from reconciler.text.http_dates import format_http_date
 
 _BEGUN: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -257,7 +257,7 @@ class M2PolledModel:
             else None,
         )
 
-    def _find_label(self, node: int, mail: ModelMail, age: Any) -> ShownLabel | None:
+    def _find_label(self, node: int, mail: ModelMail, age: Any) -> NodeLabel | None:
         polls = [
             (index, self._get_version(node, event.has))
             for index, event in enumerate(mail.log)
@@ -267,7 +267,7 @@ class M2PolledModel:
             return None
         index, text = polls[-1]
         other = next((age(one) for one, shown in reversed(polls) if shown != text), None)
-        return ShownLabel(text, age(index), other)
+        return NodeLabel(text, age(index), other)
 
     def _get_version(self, node: int, content: int) -> str:
         version = get_value(reveal(self._contents[node][content].document), ("meta", "version"))
