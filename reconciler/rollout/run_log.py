@@ -23,6 +23,9 @@ from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import OutboxMessage, RunStart, StepEnd, Store
 from reconciler.text.one_line import join_some
 
+_TOGETHER = 100
+"""Outcomes in one write."""
+
 _NAMED_STEPS = 3
 """Steps that a request for approval names: it is one line."""
 
@@ -81,7 +84,12 @@ class RunLog:
         await self.record_outcomes([StepEnd(Outcome(step, State.SKIPPED, why)) for step, why in skipped])
 
     async def record_outcomes(self, endings: Sequence[StepEnd]) -> None:
-        """Journal outcomes with their facts and messages, all or none, then announce them."""
+        """Journal outcomes, each with its facts and message or not at all, then announce them."""
+        # Some at a time: reports of nodes wait for the end of a write, and waves have thousands of steps.
+        for start in range(0, len(endings), _TOGETHER):
+            await self._record_together(endings[start : start + _TOGETHER])
+
+    async def _record_together(self, endings: Sequence[StepEnd]) -> None:
         # A message goes into the outbox in the transaction of its outcome. Sent before it, a run killed in
         # between would have announced what its journal does not know; after it, the message would be lost.
         await self.store.record_outcomes(self.run, [self._add_message(ending) for ending in endings])

@@ -21,11 +21,14 @@ from reconciler.server.nodes.service import NodeService
 from reconciler.server.supervision import Report, supervise_loop
 from reconciler.server.throttle import Throttle
 
-CONNECTIONS = 8_192
+CONNECTIONS = 16_384
 """Connections at the same time; fewer if the process may open few files."""
 
-FILES = 16_384
+FILES = 32_768
 """Open files that the process requests; its hard limit may allow fewer."""
+
+RESERVED = 512
+"""Open files that are no connections: the store, and what is being accepted."""
 
 BACKLOG = 1_024
 """Connections that the kernel accepts ahead: nodes that poll by the same clock come together."""
@@ -226,8 +229,10 @@ def compute_node_connections() -> int:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    # The other half is for nodes that are called, for git and for the store.
-    return CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, max(64, soft // 2))
+    # The process has little else to open.
+    return (
+        CONNECTIONS if soft == resource.RLIM_INFINITY else min(CONNECTIONS, max(soft // 2, soft - RESERVED))
+    )
 
 
 def bind_node_socket(address: SocketAddress) -> socket.socket:

@@ -162,6 +162,10 @@ class Database:
         asyncio.get_running_loop().run_in_executor(self._thread, self._write_pending)
         return await asyncio.wrap_future(pending.future)
 
+    async def compute(self, work: Callable[[], T]) -> T:
+        """The result of long work that needs no connection, such as encoding what is written afterwards."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     def close(self) -> None:
         """Finish the queued work and close the file; work that waits for another process gives up."""
         self._closing = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from reconciler.core import attempts, retention
@@ -27,9 +28,33 @@ REFUSED = 3
 """Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
 
 
-def begin_run(tx: Transaction, opening: RunStart, name: Callable[[], str], *, key: HostKey, keep: int) -> str:
+@dataclass(frozen=True, slots=True)
+class EncodedPlan:
+    """A plan as it is stored, made before the transaction: others would wait seconds for a large one.
+
+    Args:
+        digest: of the plan.
+        text: the plan, compressed.
+        exact: what its steps need beside that, encrypted; None for nothing.
+    """
+
+    digest: str
+    text: bytes
+    exact: bytes | None
+
+
+def encode_plan(plan: Plan, key: HostKey) -> EncodedPlan:
+    """The plan as it is stored."""
+    exact = {step.id: own for step in plan.steps() if (own := step.arguments.exact_values())}
+    sealed = key.encrypt(zlib.compress(encode_canonical(exact))) if exact else None
+    return EncodedPlan(plan.digest, zlib.compress(plan.encode()), sealed)
+
+
+def begin_run(
+    tx: Transaction, opening: RunStart, name: Callable[[], str], encoded: EncodedPlan, *, keep: int
+) -> str:
     """Write a run with all its steps open, and delete runs beyond `keep`; gives the id of the run."""
-    number, run = _insert(tx, opening, name)
+    number, run = _insert(tx, opening, name, encoded)
     tx.connection.executemany(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
         [
@@ -37,16 +62,14 @@ def begin_run(tx: Transaction, opening: RunStart, name: Callable[[], str], *, ke
             for position, step in enumerate(opening.plan.steps())
         ],
     )
-    exact = {step.id: own for step in opening.plan.steps() if (own := step.arguments.exact_values())}
-    if exact:
-        sealed = key.encrypt(zlib.compress(encode_canonical(exact)))
-        tx.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, sealed))
+    if encoded.exact is not None:
+        tx.execute("INSERT INTO exact (run, sealed) VALUES (?, ?)", (number, encoded.exact))
     _prune(tx, keep)
     return run
 
 
 def write_refusal(
-    tx: Transaction, opening: RunStart, note: str, name: Callable[[], str], *, keep: int
+    tx: Transaction, opening: RunStart, note: str, name: Callable[[], str], encoded: EncodedPlan, *, keep: int
 ) -> str:
     """Write a run that ended before its first step; the same refusal again only renews its time."""
     # A watch is refused the same plan at each interval: one row each would push useful runs out of the
@@ -55,10 +78,10 @@ def write_refusal(
         "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
         (tx.fleet,),
     ).fetchone()
-    if last and (last["digest"], last["note"], last["exit_status"]) == (opening.plan.digest, note, REFUSED):
+    if last and (last["digest"], last["note"], last["exit_status"]) == (encoded.digest, note, REFUSED):
         tx.execute("UPDATE run SET finished = ? WHERE number = ?", (tx.timestamp, last["number"]))
         return str(last["id"])
-    _, run = _insert(tx, opening, name)
+    _, run = _insert(tx, opening, name, encoded)
     finish_run(tx, run, REFUSED, note)
     _prune(tx, keep)
     return run
@@ -177,7 +200,9 @@ def finish_run(tx: Transaction, run: str, exit_status: int, note: str) -> None:
     )
 
 
-def _insert(tx: Transaction, opening: RunStart, name: Callable[[], str]) -> tuple[int, str]:
+def _insert(
+    tx: Transaction, opening: RunStart, name: Callable[[], str], encoded: EncodedPlan
+) -> tuple[int, str]:
     run = name()
     # Two runs of one second may draw the same letters.
     while tx.execute("SELECT 1 FROM run WHERE id = ?", (run,)).fetchone():
@@ -195,8 +220,8 @@ def _insert(tx: Transaction, opening: RunStart, name: Callable[[], str]) -> tupl
             revision.short,
             revision.title,
             plan.program,
-            plan.digest,
-            zlib.compress(plan.encode()),
+            encoded.digest,
+            encoded.text,
             tx.timestamp,
             tx.fleet,
             opening.actor.encode(),

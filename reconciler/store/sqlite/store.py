@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from types import TracebackType
@@ -158,12 +159,14 @@ class SqliteStore:
                 self._epochs.pop(key, None)
 
     async def begin_run(self, opening: RunStart) -> str:
-        return await self._write_in_run(
-            journal.begin_run, opening, self._name, key=self._key, keep=self._keep
-        )
+        encoded = await self._database.compute(partial(journal.encode_plan, opening.plan, self._key))
+        return await self._write_in_run(journal.begin_run, opening, self._name, encoded, keep=self._keep)
 
     async def record_refused_run(self, opening: RunStart, note: str) -> str:
-        return await self._write_in_run(journal.write_refusal, opening, note, self._name, keep=self._keep)
+        encoded = await self._database.compute(partial(journal.encode_plan, opening.plan, self._key))
+        return await self._write_in_run(
+            journal.write_refusal, opening, note, self._name, encoded, keep=self._keep
+        )
 
     async def record_intent(self, run: str, step: Step, facts: Mapping[str, str] | None = None) -> None:
         epoch = self._epochs.get((self._fleet, step.cluster), 0)

@@ -13,7 +13,7 @@ from reconciler.core.arguments import RawArguments
 from reconciler.core.observation import Observed, Present
 from reconciler.core.outcome import State
 from reconciler.core.plan import Step
-from reconciler.rollout.step_scheduler import StepScheduler
+from reconciler.rollout.step_scheduler import OFFERS_AT_ONCE, StepScheduler, count_parallel
 
 ENTRY = cluster("c", {"n": "new"})
 (STEP,) = FakeDriver(World()).plan(Wish(ENTRY), Observed({"n": Present("old")})).steps
@@ -199,3 +199,16 @@ def test_every_step_ends_exactly_once_and_after_its_dependencies(course):
         if may:
             started = log.events.index(f"+{one.id}")
             assert [name for name in one.after if not log.events.index(f"-{name}") < started] == []
+
+
+def test_offers_are_recorded_many_at_a_time_and_changes_as_the_fleet_file_says():
+    offer = replace(STEP, arguments=Offered())
+    assert count_parallel([STEP, STEP], 5) == 5
+    assert count_parallel([offer, STEP], 5) == 5
+    assert count_parallel([offer, offer], 5) == OFFERS_AT_ONCE
+    assert count_parallel([offer], 1_000) == 1_000
+    assert count_parallel([], 0) == 1
+
+
+class Offered(RawArguments):
+    is_offer = True
