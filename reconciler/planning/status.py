@@ -72,6 +72,7 @@ class NodeStatus:
         stamp: the revision stamp that it shows, of the revision that changed its content last.
         polls: whether it polls.
         reports: whether it reports to this host; every node that polls does.
+        is_silent: whether it called before, and not for longer than it may by the fleet file.
         heard: when it last called this host by itself; None if it never did.
         label: the version that its last poll showed; empty if it showed none.
         clash: what it says of itself that does not agree with its token; empty for nothing.
@@ -85,6 +86,7 @@ class NodeStatus:
     stamp: str = ""
     polls: bool = False
     reports: bool = False
+    is_silent: bool = False
     heard: datetime | None = None
     label: str = ""
     clash: str = ""
@@ -219,7 +221,10 @@ def _add_contact(status: NodeStatus, context: GuardContext, contact: NodeContact
     status = replace(status, polls=status.node in context.polling, reports=status.node in context.reporting)
     if contact is None:
         return status
-    newest = max(contact.heard.values(), default=None)
+    newest, reporting = max(contact.heard.values(), default=None), context.entry.reporting
+    if newest is not None and reporting is not None and context.now is not None:
+        is_silent = status.reports and (context.now - newest).total_seconds() > reporting.fresh_seconds
+        status = replace(status, is_silent=is_silent)
     return replace(status, heard=newest, label=contact.label, clash=contact.clash)
 
 

@@ -96,6 +96,7 @@ def _nodes(server: NodeServerStatus) -> dict[str, Any]:
                 "cluster": name,
                 "nodes": found.nodes,
                 "never_heard": found.never,
+                "oldest_call": _instant(found.heard.timestamp() if found.heard else 0.0),
                 "silent": found.silent[:LISTED],
                 "silent_in_all": len(found.silent),
                 "waiting": found.waiting[:LISTED],

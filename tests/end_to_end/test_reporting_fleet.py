@@ -101,6 +101,8 @@ async def test_a_canary_that_does_not_report_is_taken_back(tmp_path):
     ):
         await watch.until(is_converged)
         await stage.simulation.fault("n1", "silent", on="calls")
+        assert (await watch.said("nodes silent", cluster="edge"))["nodes"] == ["n1"]
+        assert (await stage.status())["n1"]["silent"] is True
         before = len(stage.changes())
         stage.repository.commit({"s.json": beating("v2", "* * * * * *")})
         await watch.until(is_refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +19,11 @@ from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
-from reconciler.text.one_line import SHORT_ID, clean_line
+from reconciler.text.one_line import SHORT_ID, clean_line, join_some
 
 _CLASHES = 3
+_VERSIONS = 3
+_SILENT = 5
 """Nodes of a cluster whose clash is shown."""
 
 _EACH = 30
@@ -112,7 +115,7 @@ def _list_reporting(cluster: ClusterStatus) -> list[NodeStatus]:
 
 
 def _describe_contacts(cluster: ClusterStatus) -> str:
-    """When nodes that poll or report were heard: the newest, the one silent longest, those never heard."""
+    """When nodes that poll or report were heard, who is silent or was never heard, and their versions."""
     reporting = _list_reporting(cluster)
     heard = sorted((node.heard, node.node) for node in reporting if node.heard is not None)
     words = (
@@ -122,11 +125,18 @@ def _describe_contacts(cluster: ClusterStatus) -> str:
     )
     parts = [f"{len(heard):,} of {format_count(len(reporting), *words)} heard"]
     if heard:
-        (oldest, name), (newest, _) = heard[0], heard[-1]
-        parts.append(f"last at {format_second(newest)} UTC")
-        parts.append(f"{clean_line(name)} silent longest, since {format_second(oldest)} UTC")
+        parts.append(f"last at {format_second(heard[-1][0])} UTC")
+    if silent := sorted(node.node for node in reporting if node.is_silent):
+        oldest, name = heard[0]
+        longest = f"{clean_line(name)} longest, " if len(silent) > 1 else ""
+        names = join_some([clean_line(one) for one in silent], _SILENT)
+        parts.append(f"silent: {names} ({longest}since {format_second(oldest)} UTC)")
     if never := sorted(node.node for node in reporting if node.heard is None):
         parts.append(f"never: {format_node_names(never)}")
+    versions = Counter(node.label for node in reporting if node.label).most_common()
+    if len(versions) > 1:
+        shown = [f"{clean_line(version)} on {number}" for version, number in versions]
+        parts.append(f"versions: {join_some(shown, _VERSIONS)}")
     parts += [f"{clean_line(node.node)}: {clean_line(node.clash)}" for node in reporting if node.clash][
         :_CLASHES
     ]
@@ -200,6 +210,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "stamp": node.stamp,
                 "polls": node.polls,
                 "reports": node.reports,
+                "silent": node.is_silent,
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,

@@ -30,7 +30,7 @@ from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.listener import NodeHttpListener, bind_node_socket
 from reconciler.server.nodes.node_table import NodeTable
 from reconciler.server.nodes.service import NodeService
-from reconciler.server.nodes.summary import PolledCluster, summarize_nodes
+from reconciler.server.nodes.summary import LISTED, PolledCluster, summarize_nodes
 from reconciler.server.supervision import Report, is_set_within, supervise_loop
 
 REFRESH_SECONDS = 0.2
@@ -159,6 +159,8 @@ class NodeServer:
         self.address = options.listen
         self._problems = {_READ: STARTING, _WRITE: ""}
         self.state = NodeServerState()
+        self._silent: dict[str, frozenset[str]] = {}
+        self._began = time.monotonic()
 
     def list_products(self) -> dict[str, CentralServer]:
         """Kind -> its central server, of the products whose nodes poll."""
@@ -261,6 +263,7 @@ class NodeServer:
                 nodes = summarize_nodes(self.table.nodes(), datetime.now(UTC), self._parts.fresh_seconds)
                 fresh = min(map(self._parts.fresh_seconds, nodes), default=0.0)
                 recorder.set_freshness(fresh)
+                self._tell_silent(nodes)
                 self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes)
             await self._read_changes(store)
             if time.monotonic() - renewed > CERTIFICATE_SECONDS:
@@ -271,6 +274,27 @@ class NodeServer:
             if await is_set_within(service.unknown_came, REFRESH_SECONDS):
                 service.unknown_came.clear()
                 await is_set_within(stop, UNKNOWN_PAUSE)
+
+    def _tell_silent(self, clusters: Mapping[str, PolledCluster]) -> None:
+        """Log which nodes have fallen silent, and which are heard again, since the last summary."""
+        log = self._parts.log
+        for name, cluster in sorted(clusters.items()):
+            # While this host was stopped, nodes could not call: each gets the time in which it has to.
+            if time.monotonic() - self._began < self._parts.fresh_seconds(name):
+                continue
+            before, now = self._silent.get(name, frozenset()), frozenset(cluster.silent)
+            self._silent[name] = now
+            if fallen := sorted(now - before):
+                log.warning(
+                    "nodes silent",
+                    cluster=name,
+                    nodes=fallen[:LISTED],
+                    number=len(fallen),
+                    seconds=self._parts.fresh_seconds(name),
+                    remedy="check that they run and reach this host",
+                )
+            if back := sorted(before - now):
+                log.info("nodes heard again", cluster=name, nodes=back[:LISTED], number=len(back))
 
     async def _read_changes(self, store: Store) -> None:
         try:

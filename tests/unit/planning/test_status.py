@@ -8,6 +8,7 @@ from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World,
 
 from reconciler.cli.render.status import render_status, render_status_json
 from reconciler.core.change_windows import Suspend, Window
+from reconciler.core.entries import ClusterEntry, Reporting
 from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.policy import ChangeRules, Override, Policy
@@ -153,7 +154,8 @@ async def test_the_last_run_is_part_of_the_status():
     assert json.loads(render_status_json(found))["last_run"]["exit_status"] == 0
 
 
-async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_silent_longest():
+async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_silent(monkeypatch):
+    monkeypatch.setattr(ClusterEntry, "reporting", Reporting(server="https://c"))
     contacts = [
         NodeContact("edge", "a", {"poll": NOON, "heartbeat.feedback": SINCE}, label="7"),
         NodeContact("edge", "b", {"poll": SINCE}, clash="it calls itself c"),
@@ -161,12 +163,15 @@ async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_si
     driver = FakeDriver(World(dict.fromkeys("abc", "new")))
     driver.list_polling_nodes = lambda desired: tuple("abc")
     seen = await run_plan_pass(
-        fleet(cluster("edge", dict.fromkeys("abc", "new"))), drivers={"fake": driver}, transports=NOWHERE
+        fleet(cluster("edge", dict.fromkeys("abc", "new"))),
+        drivers={"fake": driver},
+        transports=NOWHERE,
+        recalled=FleetMemory(at=NOON),
     )
     found = compute_status(seen, OpenOrders(), None, contacts)
     assert (
-        "2 of 3 nodes that poll heard; last at 2026-11-21 12:00:00 UTC; b silent longest, since "
-        "2026-11-20 08:30:00 UTC; never: c; b: it calls itself c"
+        "2 of 3 nodes that poll heard; last at 2026-11-21 12:00:00 UTC; silent: b (since "
+        "2026-11-20 08:30:00 UTC); never: c; b: it calls itself c"
     ) in " ".join(render_status(found).split())
     nodes = json.loads(render_status_json(found))["clusters"][0]["nodes"]
     assert [(node["polls"], node["version"], node["clash"]) for node in nodes] == [
@@ -175,3 +180,25 @@ async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_si
         (True, "", ""),
     ]
     assert nodes[2]["heard"] is None
+    assert [node["silent"] for node in nodes] == [False, True, False]
+
+
+async def test_versions_of_nodes_that_only_report_are_counted(monkeypatch):
+    monkeypatch.setattr(ClusterEntry, "reporting", Reporting(server="https://c"))
+    contacts = [
+        NodeContact("edge", node, {"heartbeat.feedback": at}, label=label)
+        for node, at, label in (("a", SINCE, "v1"), ("b", SINCE, "v2"), ("c", NOON, "v2"))
+    ]
+    driver = FakeDriver(World(dict.fromkeys("abc", "new")))
+    driver.list_reporting_nodes = lambda desired: tuple("abc")
+    seen = await run_plan_pass(
+        fleet(cluster("edge", dict.fromkeys("abc", "new"))),
+        drivers={"fake": driver},
+        transports=NOWHERE,
+        recalled=FleetMemory(at=NOON),
+    )
+    found = compute_status(seen, OpenOrders(), None, contacts)
+    assert (
+        "3 of 3 nodes that report heard; last at 2026-11-21 12:00:00 UTC; silent: a, b (a longest, since "
+        "2026-11-20 08:30:00 UTC); versions: v2 on 2, v1 on 1"
+    ) in " ".join(render_status(found).split())
