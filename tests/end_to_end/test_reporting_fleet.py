@@ -164,6 +164,33 @@ async def test_the_counts_of_a_purge_come_back_by_reports(tmp_path):
     assert not stage.simulation.world("edge").complaints
 
 
+async def test_a_called_node_whose_addresses_change_at_run_time_does_not_drift(stage):
+    info = {"connect": "c", "tag": "type=parent;", "schedule": "* * * * * *"}
+    nodelist = {
+        "enable": True,
+        "feed": {"type": "awssdk3", "info": info},
+        "feedback": {"type": "setting;api;", "info": {"hosting": [{"name": "a.com"}]}},
+    }
+    secrets = {"accessKeyId": "a", "secretAccessKey": "b", "region": "r"}
+    connection = [{"name": "c", "type": "awssdk3", "info": secrets}]
+    document = json.loads(setting("v1"))
+    document["env"]["management"]["server"] = {"connection": connection, "features": {"nodelist": nodelist}}
+    document["hosting"] = [{"name": "a.com", "listen": "*:80", "origin": {"address": ["10.0.0.1"]}}]
+    stage.repository.commit({"s.json": json.dumps(document)})
+    async with stage.watching() as watch:
+        await watch.until(is_converged)
+        before = stage.changes()
+        world = stage.simulation.world("edge")
+        world.instances["type=parent"] = ("5.5.5.5",)
+        await wait_until(lambda: world.get_origin("n1", "a.com") == ["5.5.5.5"])
+        await asyncio.sleep(3)
+        assert is_converged(await watch.states())
+        reports = (await watch.get("/metrics")).text
+    assert stage.changes() == before
+    assert 'reconciler_node_reports_total{kind="nodelist.feedback"}' in reports
+    assert not world.complaints
+
+
 async def test_without_a_node_server_the_watch_says_that_nobody_hears_the_reports(tmp_path):
     stage = ReportingFleet(tmp_path)
     (tmp_path / "host.yaml").write_text("{}")
