@@ -61,7 +61,8 @@ class PolledFleet(Stage):
             "kind": "m2",
             "setting": "s.json",
             "deliver": "poll",
-            "poll": {"server": f"http://{self.server}", "every": "1s", "overdue": 10},
+            # A busy machine delays polls and passes by seconds: that must not count as silence.
+            "poll": {"server": f"http://{self.server}", "every": "1s", "stale": 20, "overdue": 60},
             "nodes": listed,
             **({"rollout": self.rollout} if self.rollout else {}),
             **more,
@@ -398,7 +399,7 @@ async def test_nodes_that_poll_for_the_package_itself_get_it_with_its_files(stag
 
 
 async def test_nodes_with_a_repository_check_it_out_when_they_are_asked(stage):
-    poll = {"server": f"http://{stage.server}", "every": "1s", "overdue": 10, "checkout": True}
+    poll = {"server": f"http://{stage.server}", "every": "1s", "stale": 20, "overdue": 60, "checkout": True}
     stage.repository.commit({"fleet.json": stage.fleet_file(poll=poll)})
     async with stage.watching() as watch:
         await watch.until(is_converged)
@@ -469,8 +470,8 @@ async def test_a_canary_that_falls_silent_is_taken_back_by_an_offer_and_the_othe
         world = stage.simulation.world("edge")
         enrolled = len(stage.changes())
         stage.repository.commit({"s.json": beating("v2", "0 0 * * * *")})
-        await wait_until(lambda: stage.versions()["n1"] == "v2")
-        await wait_until(lambda: stage.versions()["n1"] == "v1")
+        # What the canary took and went back to, in order: it may have gone back between two looks.
+        await wait_until(lambda: len(stage.changes()) >= enrolled + 2)
         await watch.until(is_refused)
         assert stage.versions() == dict.fromkeys(NODES, "v1")
         assert stage.changes()[enrolled:] == ["n1", "n1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from support.central_server import serve_central
 from support.waiting import wait_until
 
+from reconciler.cli.commands.simulate import _install_packages
 from reconciler.drivers.m2.choices import (
     Choices,
     FirstPoll,
@@ -17,10 +19,12 @@ from reconciler.drivers.m2.choices import (
     RepeatedPurge,
     UploadBehaviour,
 )
+from reconciler.drivers.m2.package import pack_files
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.registry import DRIVERS
 from reconciler.simulation.addresses import find_free_addresses
 from reconciler.simulation.call_sender import CallSender
+from reconciler.simulation.fault_control import FaultControl
 from reconciler.simulation.node_host import Simulation
 
 
@@ -38,7 +42,7 @@ async def central():
 
 
 @asynccontextmanager
-async def polling(central, names=("n1", "n2"), choices=None, make=None, addresses=()):
+async def polling(central, names=("n1", "n2"), choices=None, make=None, addresses=(), **options):
     """Nodes with version A that poll `central`; gives the simulation."""
     make = make or (lambda name: setting(central.settings(name), "A"))
     nodes = [
@@ -50,11 +54,13 @@ async def polling(central, names=("n1", "n2"), choices=None, make=None, addresse
     )
     documents = {name: SimpleNamespace(value=make(name)) for name in names}
     fleet = SimpleNamespace(cluster_inputs=[SimpleNamespace(entry=entry, documents=documents, resources={})])
-    options = {"m2": choices} if choices else None
+    chosen = {"m2": choices} if choices else None
+    take = options.pop("take_sender", lambda sender: None)
     async with (
-        Simulation(fleet, DRIVERS, converged=True, choices=options) as simulation,
-        CallSender(simulation),
+        Simulation(fleet, DRIVERS, converged=True, choices=chosen) as simulation,
+        CallSender(simulation, **options) as sender,
     ):
+        take(sender)
         yield simulation
 
 
@@ -351,3 +357,39 @@ async def test_a_heartbeat_that_waited_for_a_load_is_not_sent_by_the_new_setting
         polls = len(central.polls_of("n1", "setting"))
         await wait_until(lambda: len(central.polls_of("n1", "setting")) > polls + 1)
     assert {one["node"]["settingVer"] for one in central.report_of("n1", "heartbeat")} == {"A"}
+
+
+async def test_the_control_endpoint_counts_calls_and_acknowledged_reports_are_recorded(central, tmp_path):
+    record = tmp_path / "reports"
+    (port,) = find_free_addresses(1)
+    senders = []
+    async with (
+        polling(central, ("n1",), record=record, take_sender=senders.append) as simulation,
+        FaultControl(simulation, port, *senders),
+        aiohttp.ClientSession() as session,
+    ):
+
+        async def read_calls():
+            async with session.get(f"http://{port}/calls") as answer:
+                assert answer.status == 200
+                found = await answer.json()
+            return found if record.exists() and "setting feed" in found["calls"] else None
+
+        found = await wait_until(read_calls)
+    assert found["complaints"] == []
+    # This central server has no offer.
+    assert set(found["calls"]["setting feed"]["statuses"]) == {"503"}
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    assert lines
+    assert {line["node"] for line in lines} == {"n1"}
+
+
+async def test_packages_of_a_folder_are_installed_at_the_start_and_others_are_left(central, tmp_path):
+    package = json.dumps({"meta": {"version": "by hand"}}).encode()
+    (tmp_path / "n2.tgz").write_bytes(pack_files(package, {}))
+    (tmp_path / "other.tgz").write_bytes(b"of no node")
+    async with polling(central) as simulation:
+        await _install_packages(simulation, tmp_path)
+        world = simulation.world("edge")
+        versions = {name: world.state(name).running["meta"]["version"] for name in world.names}
+    assert versions == {"n1": "A", "n2": "by hand"}

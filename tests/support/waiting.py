@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 
-PATIENCE = 30
+PATIENCE = 90
 """Seconds that a test waits for anything: generous, because a busy machine is slow."""
 
 

@@ -18,7 +18,7 @@ from reconciler.sources.locate import locate_source
 from support.git_repositories import ALONE, Repository
 from support.waiting import wait_until
 
-PATIENCE = 30
+PATIENCE = 90
 """Seconds for anything to happen; a test that works never waits so long."""
 
 MODE_CALL = {"x-sora-target": "Sora_20211215.ChangeMode"}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import asynccontextmanager
 
 import pytest
+from support.certificates import write_certificate
 
 from reconciler.ports.simulator import OutgoingCall
 from reconciler.simulation.http_client import NO_ANSWER, NodeClient
 
 
 @asynccontextmanager
-async def answering(*answers, closes=False, pieces=False):
+async def answering(*answers, closes=False, pieces=False, tls=None):
     """A server that gives these answers in turn; gives its URL and the list of connections' requests."""
     left, asked = list(answers), []
 
@@ -37,9 +39,9 @@ async def answering(*answers, closes=False, pieces=False):
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x?y=1", asked
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/x?y=1", asked
     finally:
         server.close()
 
@@ -128,3 +130,21 @@ async def test_a_request_has_a_host_a_length_and_no_second_header_by_a_line_brea
 
 async def test_nobody_listening_is_no_answer():
     assert await NodeClient().ask("n1", call("http://127.0.0.1:9/")) == NO_ANSWER
+
+
+async def test_a_server_with_tls_is_called_if_its_certificate_is_trusted_and_not_otherwise(tmp_path):
+    files = write_certificate(tmp_path)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(files["certificate"], files["key"])
+    answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"] * 2
+    async with answering(*answers, tls=served) as (url, asked):
+        trusting = NodeClient(ssl.create_default_context(cafile=files["certificate"]))
+        for _ in range(2):
+            reply = await trusting.ask("n1", call(url))
+            assert (reply[0], reply[2]) == (200, b"abc")
+        assert [len(requests) for requests in asked] == [2]
+        strict = NodeClient()
+        assert await strict.ask("n1", call(url)) == NO_ANSWER
+        assert sum(map(len, asked)) == 2
+        for client in (trusting, strict):
+            client.close()

@@ -2,15 +2,11 @@
 
 import asyncio
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from support.certificates import write_certificate
 from support.node_servers import RECENT, MemoryNodes, NodeSite, http_date
 from support.waiting import wait_until
 
@@ -20,36 +16,6 @@ from reconciler.server.nodes.callers import CallerRules
 
 LOCAL = (ip_network("127.0.0.0/8"),)
 ASKED = {"If-Modified-Since": http_date(RECENT)}
-
-
-def write_certificate(folder, name="nodes.example.com"):
-    """A certificate that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName(name)]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "nodes.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "nodes.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return {"certificate": folder / "nodes.pem", "key": folder / "nodes.key"}
 
 
 def new_store():
