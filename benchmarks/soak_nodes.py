@@ -328,7 +328,15 @@ def main() -> None:
         return load
 
     load = asyncio.run(run())
-    result.write_text(json.dumps({"answers": load.answers, "reports": load.reports}))
+    result.write_text(
+        json.dumps(
+            {
+                "answers": load.answers,
+                "reports": load.reports,
+                "labels": [node.label for node in load.nodes],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
