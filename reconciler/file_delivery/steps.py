@@ -92,7 +92,18 @@ class StageArguments(FileArguments):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SwitchArguments(FileArguments):
-    """The staged content takes the place of the file."""
+    """The staged content takes the place of the file.
+
+    Args:
+        intent_facts: node -> key -> value that the store keeps from the intent on, such as which process
+            still uses the former content.
+    """
+
+    intent_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=OMITTED)
+
+    @property
+    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
+        return self.intent_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -138,11 +149,13 @@ class FileWish:
         risk_reason: why the switch has this risk.
         settle: seconds in which a step must become visible.
         in_flight: seconds for which a call without an answer may still take effect.
+        facts: key -> value that the store keeps of the node from the intent of the switch on.
     """
 
     cluster: str
     place: FilePlace
     content: FileContent
+    facts: Mapping[str, str] = field(default_factory=dict)
     effect: Effect = Effect.NONE
     risk: Risk = Risk.LOW
     risk_reason: str = "the running product has read its file before, and reads it when it starts"
@@ -261,7 +274,12 @@ def _plan_switch(
         node=node,
         action=SWITCH,
         arguments=SwitchArguments(
-            entry=entry, host=wish.place.host, before=state.digest, after=digest, shown=shown
+            entry=entry,
+            host=wish.place.host,
+            before=state.digest,
+            after=digest,
+            shown=shown,
+            intent_facts={node: wish.facts} if wish.facts else {},
         ),
         reason=f"the file {entry} of {node} gets the content that was written aside",
         effect=wish.effect,

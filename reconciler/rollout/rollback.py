@@ -220,13 +220,18 @@ async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContex
     """Add the inverse of one step, or a finding; of a failed step, by what its node shows now."""
     step = outcome.step
     why = step.inverse.words or "the product cannot undo it"
-    if outcome.state is State.DONE:
+    if outcome.state is State.DONE and not step.arguments.undone_last:
         undo.add(step, why=why)
         return
     seen = await context.driver.observe_step(
         step, restrict_to_reading(context.transports, context.driver.reads)
     )
     verdict = judge_step(step, context.driver, seen)
+    if step.arguments.undone_last and outcome.state not in OPEN:
+        # What it brought in is taken back first. The inverse starts from what the node shows by now.
+        if not outcome.refused:
+            undo.add(step, why=why, shown=seen)
+        return
     match verdict.status:
         case StepStatus.DONE:
             undo.add(step, why=why)

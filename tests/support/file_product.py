@@ -181,8 +181,11 @@ class FileDriver(Driver):
     def undo(self, step, observed, payloads):
         if steps.is_file_step(step):
             return steps.undo_file_step(step, observed)
-        own, shown = read_arguments(step.arguments, Restart), observed.nodes[step.node]
-        arguments = Restart(digest=shown.value[1], count=own.count + 1)
+        return None
+
+    def undo_part(self, step, observed, payloads, shown):
+        former, now = observed.nodes[step.node], shown.nodes[step.node]
+        arguments = Restart(digest=former.value[1], count=now.value[0])
         return replace(step, arguments=arguments, reason="restarts with the former file"), {}
 
     def fingerprint_purpose(self, step, contents):

@@ -285,6 +285,7 @@ class RestartArguments(ClusterArguments):
         started: text of its last start when the step was planned; another one shows that it was restarted.
         started_command: of the host, which prints that text.
         started_values: placeholder of that command -> text.
+        again: whether it brings back the former sora.conf, and so also starts a node that is down.
     """
 
     target: str
@@ -296,6 +297,12 @@ class RestartArguments(ClusterArguments):
     started: str
     started_command: str
     started_values: Mapping[str, str]
+    again: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
 
     @property
     def own_addresses(self) -> tuple[str, ...]:
@@ -319,7 +326,7 @@ ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
         "restart": RestartArguments,
     }
 )
-"""Action -> type of its arguments."""
+"""Action of a step of the cluster -> type of its arguments; those of files are in `file_delivery.steps`."""
 
 
 def read_cluster_arguments(step: Step) -> ClusterArguments:

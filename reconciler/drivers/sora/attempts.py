@@ -10,6 +10,11 @@ from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_arguments
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
+from reconciler.file_delivery.steps import (
+    fingerprint_file_differences,
+    fingerprint_file_purpose,
+    is_file_step,
+)
 
 _ASKED: Final = ("target", "names", "mode", "command", "values", "started")
 """Arguments that a call requests; the same request through another contact is the same call."""
@@ -24,7 +29,9 @@ def fingerprint_contents(desired: SoraDesired) -> Mapping[str, str]:
 
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
-    """Fingerprint of what a call requests, together with the cluster's entry."""
+    """Fingerprint of what a call requests, together with the cluster's entry; of a file, of its content."""
+    if is_file_step(step):
+        return fingerprint_file_purpose(step)
     entry = next(iter(contents.values()), "")
     plain = step.arguments.plain()
     asked = {key: plain[key] for key in _ASKED if key in plain}
@@ -54,7 +61,9 @@ def suggest_remedy(step: Step) -> str:
 
 
 def fingerprint_readings(step: Step, observed: Observed[NodeView]) -> Mapping[str, str]:
-    """The members, and what each witness of the step shows of the other nodes."""
+    """The members, and what each witness of the step shows of the other nodes; of a file, its content."""
+    if is_file_step(step):
+        return fingerprint_file_differences(step, observed)
     own = read_cluster_arguments(step)
     readings = {"members": fingerprint(own.before.plain())[:_SHORT]}
     for name in own.witnesses:

@@ -43,6 +43,7 @@ from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP, simulate_step
 from reconciler.drivers.sora.stop_proof import prove_member_stopped
+from reconciler.file_delivery.steps import is_file_step
 
 SMALLEST = 3
 """Regular nodes of the smallest cluster that survives a failure; a larger one is not shrunk below."""
@@ -375,7 +376,7 @@ def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic
 def refuse_unknown_command(context: GuardContext) -> Iterator[Diagnostic]:
     """Every command of a step must be defined on this host, which is checked before the first write."""
     for step in context.plan.steps:
-        if context.commands is None:
+        if context.commands is None or is_file_step(step):
             continue
         for name in read_cluster_arguments(step).host_commands:
             if name in context.commands:

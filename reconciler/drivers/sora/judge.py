@@ -33,15 +33,18 @@ from reconciler.drivers.sora.init_evidence import (
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import NodeView
 from reconciler.drivers.sora.stop_proof import prove_stopped
+from reconciler.file_delivery.steps import is_file_step, judge_file_step
 
 _READY: Final = StepVerdict(StepStatus.READY)
 
 
 def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
-    """The status of the step, by the answers of its witnesses.
+    """The status of the step, by the answers of its witnesses; of a step about a file, by its reading.
 
     A membership counts only if every node that sees a majority reports the same one.
     """
+    if is_file_step(step):
+        return judge_file_step(step, seen)
     own = read_cluster_arguments(step)
     if isinstance(own, InitArguments):
         return _judge_init(own, merge_views(seen, regular=own.after.regular, single=own.single))
@@ -191,7 +194,7 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
 def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
     target, view = own.target, cluster_view.own_view(own.target)
     if view is None:
-        return _unknown(f"{target} has not come back: {cluster_view.describe_answer(target)}")
+        return _judge_silent_restart(own, cluster_view)
     if not view.started:
         return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
     if view.started == own.started:
@@ -201,6 +204,14 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
         return _done("it was started again, and every member sees it connected")
     return _unknown("it was started again, but not every member sees it connected yet")
+
+
+def _judge_silent_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
+    words = f"{own.target} does not run: {cluster_view.describe_answer(own.target)}"
+    if not cluster_view.is_down(own.target):
+        return _unknown(words)
+    # Down already, a start costs nothing. Otherwise it was running when the step was planned.
+    return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
 
 
 def _judge_removal(

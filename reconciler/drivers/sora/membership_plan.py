@@ -23,6 +23,7 @@ from reconciler.drivers.sora.steps import (
     make_restart_step,
     make_stop_step,
 )
+from reconciler.file_delivery.steps import SWITCH, FilePlan
 
 
 @dataclass(slots=True)
@@ -150,6 +151,13 @@ class MembershipPlan:
         context = self._make_context(after, elsewhere=(name,))
         own = self.apis[name]
         self._add_step(make_restart_step(context, name, own, command, started=started, spare=spare), after)
+
+    def switch_file(self, file_plan: FilePlan) -> None:
+        """Deliver a file; it takes its place after the step before, so that one node at a time is changed."""
+        previous = (self.steps[-1].id,) if self.steps else ()
+        for step in file_plan.steps:
+            waits = (*step.after, *previous) if step.action == SWITCH else step.after
+            self.steps.append(replace(step, after=waits))
 
     def set_mode(self, name: str, previous: str, *, mode: str, reason: str) -> None:
         """Set the mode of the node."""

@@ -7,8 +7,8 @@ and a stopped node is not started while it is cut off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from reconciler.core.observation import Liveness, Observation, Observed, Present, Stale, Unreachable
@@ -42,6 +42,7 @@ from reconciler.drivers.sora.cluster_view import (
     make_machine_state,
     view_cluster,
 )
+from reconciler.drivers.sora.conf_delivery import OUTDATED_START
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.observation import (
@@ -53,6 +54,7 @@ from reconciler.drivers.sora.observation import (
 from reconciler.drivers.sora.restarts import get_outdated_start
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
 from reconciler.drivers.sora.steps import simulate_step
+from reconciler.file_delivery.steps import is_file_step
 
 DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
@@ -84,8 +86,36 @@ def make_setups(
     down = (name for name, node in zip(node_numbers.names, moded, strict=True) if not node.up)
     is_word = desired.entry.collapsed is not None and cluster_view.membership is None
     gone = frozenset(name for name in down if is_word and desired.entry.node(name) is None)
+    desired, plan = _leave_out_files(desired, plan)
     model = SoraModel(desired, node_numbers, DOCUMENTED, get_registered(moded).bit_count(), gone=gone)
     return (ModelSetup(model, (moded,), desired, plan),)
+
+
+def _leave_out_files(desired: SoraDesired, plan: ClusterPlan) -> tuple[SoraDesired, ClusterPlan]:
+    """The cluster as if every sora.conf was delivered already: only the restarts concern the majority."""
+    files = {step.id for step in plan.steps if is_file_step(step)}
+    before = {step.id: step.after for step in plan.steps}
+
+    def list_others(after: Iterable[str]) -> Iterator[str]:
+        for name in after:
+            if name in files:
+                yield from list_others(before[name])
+            else:
+                yield name
+
+    steps = tuple(
+        replace(step, after=tuple(dict.fromkeys(list_others(step.after))))
+        for step in plan.steps
+        if step.id not in files
+    )
+    restarts = (read_cluster_arguments(step) for step in steps if step.action == "restart")
+    starts = {one.target: one.started for one in restarts if isinstance(one, RestartArguments)}
+    recalled = {
+        name: {**desired.recalled.get(name, {}), **({OUTDATED_START: starts[name]} if name in starts else {})}
+        for name in {*desired.recalled, *starts}
+    }
+    entry = desired.entry.model_copy(update={"conf": None})
+    return replace(desired, entry=entry, recalled=recalled, confs={}), replace(plan, steps=steps, payloads={})
 
 
 @dataclass(slots=True)

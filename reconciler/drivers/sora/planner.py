@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.core.observation import Absent, Observed
@@ -22,6 +22,7 @@ from reconciler.drivers.sora.cluster_view import (
     make_machine_state,
     view_cluster,
 )
+from reconciler.drivers.sora.conf_delivery import plan_confs
 from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
@@ -30,6 +31,7 @@ from reconciler.drivers.sora.modes import find_mode, plan_modes
 from reconciler.drivers.sora.node_actions import NodeActions
 from reconciler.drivers.sora.restarts import plan_restarts
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
+from reconciler.file_delivery.steps import FilePlan
 
 
 def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
@@ -43,7 +45,8 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     # changes at once could each be safe alone and lose the majority together.
     entry = desired.entry
     cluster_view = view_cluster(desired, observed)
-    membership_plan, findings = _plan_membership(desired, cluster_view)
+    confs = plan_confs(desired, observed)
+    membership_plan, findings = _plan_membership(desired, cluster_view, confs)
     mode_steps, mode_findings = plan_modes(desired, cluster_view)
     leaving = {step.node for step in membership_plan.steps if step.action == "drain"}
     steps = (*(step for step in mode_steps if step.node not in leaving), *membership_plan.steps)
@@ -52,15 +55,16 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         cluster=entry.name,
         kind=entry.kind,
         nodes=len(entry.nodes),
-        unchanged=_count_unchanged(entry, cluster_view),
+        unchanged=_count_unchanged(entry, cluster_view, {step.node for step in steps}),
         steps=steps,
         findings=tuple(sorted(all_findings, key=lambda one: (one.target, one.code, one.message))),
         concurrency=entry.concurrency,
+        payloads={digest: payload for one in confs.values() for digest, payload in one.payloads.items()},
     )
 
 
 def _plan_membership(
-    desired: SoraDesired, cluster_view: ClusterView
+    desired: SoraDesired, cluster_view: ClusterView, confs: Mapping[str, FilePlan]
 ) -> tuple[MembershipPlan, tuple[Diagnostic, ...]]:
     entry = desired.entry
     apis = choose_addresses(entry, cluster_view.observed, desired.history)
@@ -77,7 +81,7 @@ def _plan_membership(
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
             *_plan_changes(membership_plan, actions),
-            *plan_restarts(membership_plan, cluster_view),
+            *plan_restarts(membership_plan, cluster_view, confs),
         )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
     membership_plan = MembershipPlan(
@@ -87,11 +91,14 @@ def _plan_membership(
         make_fresh_state(name in entry.temporary for name in node_numbers.names),
         places,
     )
+    for conf in confs.values():
+        membership_plan.switch_file(conf)
+    unread = [finding for conf in confs.values() for finding in conf.findings]
     if cluster_view.answering_nodes:
-        return membership_plan, tuple(_report_disagreement(entry, cluster_view))
+        return membership_plan, (*unread, *_report_disagreement(entry, cluster_view))
     word, reasons = find_init_confirmation(desired, cluster_view)
     if word is None:
-        return membership_plan, reasons
+        return membership_plan, (*unread, *reasons)
     clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)
     history, outcome = desired.history, InitDecision(word.name)
     unproven = find_init_doubt(
@@ -102,9 +109,8 @@ def _plan_membership(
     for name in actions.temporary:
         if name in membership_plan.apis:
             membership_plan.register(name)
-    return membership_plan, tuple(
-        finding for finding in actions.findings if finding.target.split("/")[1] in entry.temporary
-    )
+    own = (finding for finding in actions.findings if finding.target.split("/")[1] in entry.temporary)
+    return membership_plan, (*unread, *own)
 
 
 def _plan_changes(membership_plan: MembershipPlan, actions: NodeActions) -> Iterator[Diagnostic]:
@@ -290,12 +296,13 @@ def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
         )
 
 
-def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView) -> int:
+def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView, changed: Container[str]) -> int:
     membership: Any = cluster_view.membership if cluster_view.is_agreed else None
     if membership is None:
         return 0
     return sum(
-        node.name in (membership.temporary if node.temporary else membership.regular)
+        node.name not in changed
+        and node.name in (membership.temporary if node.temporary else membership.regular)
         and cluster_view.is_connected(node.name)
         and (node.mode is None or node.mode == find_mode(cluster_view, node.name))
         for node in entry.nodes

@@ -9,11 +9,11 @@ from datetime import UTC, date, datetime
 from http import HTTPStatus
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
-from reconciler.core.file_state import FilePlace
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import Liveness, Observed, Unauthorized, Unidentified, Unreachable
@@ -46,10 +46,11 @@ from reconciler.drivers.sora.cluster_view import (
     format_api_address,
     view_cluster,
 )
+from reconciler.drivers.sora.conf_delivery import list_conf_places
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.node_actions import list_uncounted
-from reconciler.drivers.sora.node_commands import fill_command, get_host
+from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.observation import (
     MOST_ADDRESSES,
     ROUNDS,
@@ -66,6 +67,7 @@ from reconciler.drivers.sora.schema import (
     make_confirmation_key,
 )
 from reconciler.drivers.sora.starts import add_starts, read_starts
+from reconciler.drivers.sora.steps import undo_restart
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -74,12 +76,13 @@ from reconciler.errors import (
     NodeUnidentified,
     NodeUnreachable,
 )
-from reconciler.file_delivery.reading import read_node_files
+from reconciler.file_delivery.reading import read_node_files, read_step_file
+from reconciler.file_delivery.steps import FILE_ACTIONS, is_file_step, perform_file_step, undo_file_step
 from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
 from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer
+from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer, Undo
 from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import Http, TransportKind, Transports
 
@@ -110,7 +113,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         model_check=True,
         simulation=True,
         history=True,
-        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
+        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND, TransportKind.FILE}),
     )
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *swapped_addresses.GUARDS)
@@ -120,7 +123,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     )
     reads = READS
     host_section = SoraRules
-    actions = ACTIONS
+    actions = MappingProxyType({**ACTIONS, **FILE_ACTIONS})
     lint_codes = lints.CODES
 
     # Hooks that need nothing but their arguments: the functions themselves, each pure and in its own file.
@@ -217,7 +220,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     ) -> Observed[NodeView]:
         """The same answers, with what the nodes' machines show: their sora.conf and their last start."""
         if entry.conf is not None:
-            places = (FilePlace(entry.conf.file, node.name, get_host(node.name)) for node in entry.nodes)
+            places = list_conf_places(entry, entry.conf)
             observed = replace(observed, files=await read_node_files(transports.files, places))
         if entry.restart is not None:
             started = entry.restart.started
@@ -281,7 +284,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         return await adopt.make_entry(name, addresses, transports)
 
     async def observe_step(self, step: Step, transports: Transports) -> Observed[NodeView]:
-        """Ask the step's witnesses for their own views."""
+        """Ask the step's witnesses for their own views; of a step about a file, read the file."""
+        if is_file_step(step):
+            return await read_step_file(step, transports)
         own = read_cluster_arguments(step)
         waits, apis, elsewhere = (own.timeout, own.connect), own.witnesses, own.elsewhere
         places = {place: name for name, others in elsewhere.items() for place in others}
@@ -296,12 +301,14 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             )
         return observed
 
-    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:  # noqa: ARG002
+    async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
         """Make the step's one call, or run its command.
 
         Raises:
             NodeError: the call failed; only `observe_step` and `judge` show whether it had an effect.
         """
+        if is_file_step(step):
+            return await perform_file_step(step, transports, payloads)
         # The answer is kept for the journal and never taken as evidence: it may be lost, or come from a node
         # that crashes before the cluster has agreed.
         http, own = transports.http, read_cluster_arguments(step)
@@ -328,6 +335,20 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
                 drained = own.previous if isinstance(own, DrainArguments) else ""
                 return StepAnswer(words, facts={"mode": own.mode, "drained": drained})
         raise AssertionError(step.action)
+
+    def undo(self, step: Step, observed: Observed[NodeView], payloads: Mapping[str, Payload]) -> Undo | None:  # noqa: ARG002
+        """The way back of a step about a file; changes of the cluster have none."""
+        return undo_file_step(step, observed) if is_file_step(step) else None
+
+    def undo_part(
+        self,
+        step: Step,
+        observed: Observed[NodeView],  # noqa: ARG002
+        payloads: Mapping[str, Payload],  # noqa: ARG002
+        shown: Observed[NodeView],
+    ) -> Undo | None:
+        """A restart with the former sora.conf, from the start that the node shows now."""
+        return undo_restart(step, shown)
 
     async def _wait_drained(self, own: StopArguments | RestartArguments, node: str, http: Http) -> str:
         """Wait until the node owns no channel, or until the drain time is over."""

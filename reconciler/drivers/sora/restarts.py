@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
+from reconciler.drivers.sora.conf_delivery import OUTDATED_START
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
 from reconciler.drivers.sora.steps import BLOCKED
-
-OUTDATED_START: Final = "outdated_start"
-"""Fact of a node: text of the start of its process at the moment when its sora.conf was changed."""
+from reconciler.file_delivery.steps import FilePlan
 
 
 def get_outdated_start(desired: SoraDesired, node: str) -> str:
@@ -21,21 +19,28 @@ def get_outdated_start(desired: SoraDesired, node: str) -> str:
     return desired.recalled.get(node, {}).get(OUTDATED_START, "")
 
 
-def plan_restarts(membership_plan: MembershipPlan, cluster_view: ClusterView) -> Iterator[Diagnostic]:
-    """Add a restart, one after the other, for each member that runs since before its sora.conf was changed.
+def plan_restarts(
+    membership_plan: MembershipPlan, cluster_view: ClusterView, confs: Mapping[str, FilePlan]
+) -> Iterator[Diagnostic]:
+    """Deliver each sora.conf and restart its node, one node after the other.
 
-    A node that was started since then uses the present file, whoever started it. Of one whose last start is
-    not known nothing is assumed: a restart ends sessions.
+    A member is restarted that runs since before its file was changed. A node that was started since then uses
+    the present file, whoever started it. Of one whose last start is not known nothing is assumed: a restart
+    ends sessions.
     """
     desired = membership_plan.desired
-    command = desired.entry.restart
-    if command is None:
-        return
     for node in sorted(desired.entry.nodes, key=lambda one: one.name):
+        file_plan = confs.get(node.name, FilePlan())
+        membership_plan.switch_file(file_plan)
+        yield from file_plan.findings
         view = cluster_view.own_view(node.name)
-        if view is None or not view.started or view.started != get_outdated_start(desired, node.name):
+        started = view.started if view is not None else ""
+        is_outdated = bool(started) and started == get_outdated_start(desired, node.name)
+        if desired.entry.restart is None or not (file_plan.is_changed or is_outdated):
             continue
         why = _find_obstacle(membership_plan, cluster_view, node)
+        if not started:
+            why = why or f"when it was started last cannot be read by {desired.entry.restart.started.command}"
         if why:
             yield Diagnostic(
                 Severity.ERROR,
@@ -50,7 +55,7 @@ def plan_restarts(membership_plan: MembershipPlan, cluster_view: ClusterView) ->
         if desired.entry.drain and not is_drained and cluster_view.is_connected(node.name):
             membership_plan.drain(node.name, mode, reason="is restarted")
             is_drained = True
-        membership_plan.restart(node.name, command, started=view.started)
+        membership_plan.restart(node.name, desired.entry.restart, started=started)
         if node.temporary:
             membership_plan.register(node.name)
         wanted = node.mode or "normal"

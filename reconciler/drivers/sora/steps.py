@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.core.command_reference import NamedCommand
+from reconciler.core.observation import Observed
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.arguments import (
@@ -29,12 +30,14 @@ from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.schema import (
     NODE_NAME,
+    NodeView,
     RestartCommand,
     SoraCluster,
     SoraDesired,
     Stopped,
     make_confirmation_key,
 )
+from reconciler.ports.driver import Undo
 
 MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop", "restart"})
 """The verbs that change who is in the cluster or who of it is up."""
@@ -285,7 +288,8 @@ def make_restart_step(
         _make_step(context, node, "restart", arguments),
         reason=f"{node} was started before its sora.conf was changed: {asked}",
         effect=Effect.RESTART,
-        risk=Risk.MEDIUM if is_temporary or spare else Risk.HIGH,
+        # Not high without a reserve: it comes back by itself, and the next node waits until it has.
+        risk=Risk.MEDIUM,
         risk_reason=_describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
         if is_temporary or spare
         else "its remaining sessions end; until it is back, one more failure would stop the cluster",
@@ -294,6 +298,21 @@ def make_restart_step(
         else "every other member is known to be up or down, and the majority holds without this one",
         inverse=Inverse("point of no return: the sessions that it ends are not brought back"),
     )
+
+
+def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
+    """A restart that brings the former sora.conf back, once that is in place; None for another step.
+
+    Args:
+        step: the restart.
+        shown: what the node shows now; one that does not run is started.
+    """
+    own = read_cluster_arguments(step)
+    if not isinstance(own, RestartArguments):
+        return None
+    view = shown.present().get(step.node)
+    arguments = replace(own, again=True, started=view.started if view is not None else "", drain=0)
+    return replace(step, arguments=arguments, reason=f"{step.node} is to use its former sora.conf again"), {}
 
 
 def _describe_stop_risk(node: str, window: float, *, spare: int, is_temporary: bool) -> str:

@@ -1,0 +1,232 @@
+"""sora.conf reaches the nodes of a Sora cluster: planned, delivered, brought in node by node, taken back."""
+
+import pytest
+from support.memory_files import snapshot_of
+from support.sora_clusters import WorldWire, short
+
+from reconciler.core.plan import Effect
+from reconciler.core.secret import MASK
+from reconciler.desired.fleet import add_desired_state, load_fleet
+from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora.product import SoraDriver
+from reconciler.drivers.sora.simulator.world import SoraWorld
+from reconciler.errors import NodeRefused
+from reconciler.file_delivery.simulated_machines import (
+    SimulatedCommands,
+    SimulatedFile,
+    SimulatedFiles,
+    SimulatedMachine,
+)
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.transport import Transports
+from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.store.factory import open_store
+
+FLEET = """\
+clusters:
+- name: live
+  kind: sora
+  drain: 0
+  timeouts: {settle: 0.2, read: 1, in_flight: 0.2}
+  conf: {source: sora.conf, file: sora-conf}
+  restart: {command: restart-sora, started: {command: sora-started}}
+  nodes:
+"""
+BEFORE = "# by hand\ncluster = true\ncluster_relay = true\nother = 1\n"
+
+
+def make_fleet(letters, conf, **keys):
+    nodes = "".join(
+        f"  - {{name: {one}@{one}.example.com, api: 'http://{one}.example.com:3000/'}}\n" for one in letters
+    )
+    text = FLEET + nodes
+    for key, value in keys.items():
+        text = text.replace("  drain: 0\n", f"  drain: 0\n  {key}: {value}\n")
+    files = {"fleet.yaml": text, "sora.conf": conf}
+    return load_fleet(snapshot_of(files), {**DRIVERS, "sora": SoraDriver()})
+
+
+class Site:
+    """A simulated cluster, each of whose nodes runs on a machine with a sora.conf."""
+
+    def __init__(self, store, letters="abc", content=BEFORE, bad="broken"):
+        self.store, self.drivers = store, {**DRIVERS, "sora": SoraDriver()}
+        self.bad = bad
+        entry = make_fleet(letters, "cluster_relay = true\n").cluster_inputs[0].entry
+        self.world = SoraWorld.from_entry(entry, converged=True)
+        self.machines = {name: self._make_machine(name, content) for name in self.world.names}
+        self.transports = Transports(
+            WorldWire(self.world), SimulatedCommands(self.machines), files=SimulatedFiles(self.machines)
+        )
+        self.restarts = []
+
+    def _make_machine(self, name, content):
+        def restart(machine, values):
+            self.restarts.append(short(name))
+            self.world.kill(name)
+            if self.bad.encode() in machine.files["sora-conf"].content:
+                machine.starts += 1
+                return "the unit failed"
+            machine.start()
+            self.world.start(name)
+            return "restarted"
+
+        def started(machine, values):
+            return f"start {machine.starts}"
+
+        made = SimulatedMachine(
+            {"sora-conf": SimulatedFile(content.encode())}, {"restart-sora": restart, "sora-started": started}
+        )
+        made.start()
+        return made
+
+    def content(self, letter):
+        return self.machines[f"{letter}@{letter}.example.com"].files["sora-conf"].content.decode()
+
+    async def plan(self, wanted):
+        return await run_plan_pass(
+            add_desired_state(wanted, self.drivers),
+            drivers=self.drivers,
+            transports=self.transports,
+            recalled=await self.store.read_memory(),
+        )
+
+    async def run(self, wanted):
+        return await run_apply_pass(
+            await self.plan(wanted),
+            drivers=self.drivers,
+            transports=self.transports,
+            journal=self.store,
+            run_context=RunContext(),
+        )
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path / "state") as opened:
+        yield opened
+
+
+def list_steps(plan):
+    return [f"{step.action} {short(step.node)}" for step in plan.steps]
+
+
+def get_states(report):
+    return [(f"{one.step.action} {short(one.step.node)}", one.state.value) for one in report.outcomes]
+
+
+async def test_each_node_gets_its_file_and_its_restart_before_the_next(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    seen = await site.plan(wanted)
+    (plan,) = seen.plan.clusters
+    assert list_steps(plan) == [
+        f"{action} {letter}" for letter in "abc" for action in ("stage-file", "switch-file", "restart")
+    ]
+    switches = [step for step in plan.steps if step.action == "switch-file"]
+    assert [step.effect for step in switches] == [Effect.NONE] * 3
+    assert any(name.endswith("a@a.example.com/restart") for name in switches[1].after)
+    report = await site.run(wanted)
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert site.restarts == ["a", "b", "c"]
+    assert site.content("a") == (
+        "# by hand\ncluster = true\ncluster_relay = false\nother = 1\nnode_name = a@a.example.com\n"
+    )
+    again = await site.plan(wanted)
+    assert not list(again.plan.steps())
+
+
+async def test_a_change_by_hand_to_other_lines_is_no_drift_and_to_ours_is(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    await site.run(wanted)
+    file = site.machines["a@a.example.com"].files["sora-conf"]
+    file.content = file.content.replace(b"other = 1", b"other = 2")
+    assert not list((await site.plan(wanted)).plan.steps())
+    file.content = file.content.replace(b"cluster_relay = false", b"cluster_relay = true")
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan)[:2] == ["stage-file a", "switch-file a"]
+    (change,) = plan.steps[0].changes
+    assert (change.pointer, change.old, change.new) == ("/sora-conf/cluster_relay", True, False)
+
+
+async def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_back(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "feature = broken\n", rollout="{on_failure: return}")
+    report = await site.run(wanted)
+    states = dict(get_states(report))
+    assert states["restart a"] == states["switch-file a"] == "undone"
+    assert site.restarts == ["a", "a"]
+    assert site.content("a") == BEFORE
+    assert site.world.running("a@a.example.com")
+    assert site.content("b") == site.content("c") == BEFORE
+
+
+async def test_a_restart_by_hand_after_the_switch_counts(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    for machine in site.machines.values():
+        del machine.commands["restart-sora"]
+    await site.run(wanted)
+    assert site.content("a") != BEFORE
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert [one.code for one in plan.findings] == ["retry-later"]
+    site.machines["a@a.example.com"].start()
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert not plan.findings
+    assert "restart a" not in list_steps(plan)
+    assert "restart b" in list_steps(plan)
+
+
+async def test_a_file_that_cannot_be_read_is_never_taken_for_an_empty_one(store):
+    site = Site(store)
+    site.machines["b@b.example.com"].is_silent = True
+    (plan,) = (await site.plan(make_fleet("abc", "cluster_relay = false\n"))).plan.clusters
+    assert not any(step.node.startswith("b@") for step in plan.steps)
+    assert any(one.code == "file-unreadable" and "b@b" in one.target for one in plan.findings)
+
+
+async def test_secrets_of_the_file_are_not_shown(store):
+    site = Site(store, content=BEFORE + "turn_secret = former-secret-value\n")
+    (plan,) = (await site.plan(make_fleet("abc", "turn_secret = another-secret-value\n"))).plan.clusters
+    text = str(plan.plain())
+    assert "secret-value" not in text
+    assert MASK in text
+
+
+async def test_a_node_without_a_readable_start_waits(store):
+    site = Site(store)
+    for machine in site.machines.values():
+        machine.commands["sora-started"] = _refuse
+    (plan,) = (await site.plan(make_fleet("abc", "cluster_relay = false\n"))).plan.clusters
+    assert "restart a" not in list_steps(plan)
+    assert any(one.code == "restart-waits" for one in plan.findings)
+
+
+def _refuse(machine, values):
+    raise NodeRefused("n", "the command failed", status=1, code="COMMAND")
+
+
+async def test_the_whole_file_is_kept_with_its_secrets_in_place(store):
+    site = Site(store)
+    urls = "external_signaling_url = wss://x/s\nexternal_api_url = https://x/a\n"
+    text = FLEET.replace("file: sora-conf", "file: sora-conf, own: file") + (
+        "  - {name: a@a.example.com, api: 'http://a.example.com:3000/'}\n"
+    )
+    conf = f"# all ours\n{urls}turn_secret = ${{env:RECONCILE_SECRET_TURN}}\n# end\n"
+    wanted = load_fleet(snapshot_of({"fleet.yaml": text, "sora.conf": conf}), site.drivers, Resolver())
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    stage = next(step for step in plan.steps if step.action == "stage-file")
+    content = plan.payloads[stage.payload].resources["file"].decode()
+    assert content == (
+        f"# all ours\n{urls}turn_secret = secret-of-turn\n# end\n"
+        "cluster = true\nnode_name = a@a.example.com\n"
+    )
+    assert "secret-of-turn" not in str(plan.plain())
+
+
+class Resolver:
+    """Knows one secret."""
+
+    def resolve(self, scheme, name):
+        return "secret-of-turn"
