@@ -87,7 +87,7 @@ def test_one_loop_asks_again():
         "cli/demo_polling.py",
         "host/locks.py",
         "server/http_listener.py",
-        "server/nodes/listener.py",
+        "server/nodes/",
         "server/supervision.py",
         "fault_trials/",
         "simulation/",
