@@ -13,6 +13,7 @@ from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.scenario import (
     CONVERGED,
     HISTORY_TRUE,
+    IN_ORDER,
     MANAGEABLE,
     NOTHING_LOST,
     ONCE,
@@ -57,6 +58,7 @@ class TrialEvidence:
 def find_breaches(evidence: TrialEvidence) -> list[InvariantBreach]:
     """All breaches, in the order of `Invariant`."""
     found = [*_check_requests(evidence), *_check_steps(evidence), *_check_end(evidence)]
+    found += _check_offers(evidence)
     failed = (f"the reconciler itself failed: {one}" for one in evidence.crashes)
     found += [InvariantBreach(NOTHING_LOST, words) for words in failed]
     order = [str(invariant) for invariant in Invariant]
@@ -98,6 +100,24 @@ def _check_requests(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
             yield InvariantBreach(ONCE, f"{step.id} was sent {count} times for one intent")
 
 
+def _check_offers(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
+    """Compare what nodes were offered with the intents of the history, and with each other."""
+    intended = {
+        (record.summary.id, entry.step.id)
+        for record in evidence.history
+        for entry in record.entries
+        if entry.intended is not None
+    }
+    for one in evidence.recorder.served:
+        if one.before is not None and one.date <= one.before:
+            yield InvariantBreach(
+                IN_ORDER, f"{one.node} is offered something of {one.date} after {one.before}"
+            )
+        if (one.run, one.step) not in intended:
+            words = f"{one.node} is offered {one.step} of run {one.run}, but the history has no intent for it"
+            yield InvariantBreach(IN_ORDER, words)
+
+
 def _was_misled(recorder: TrialRecorder, number: int) -> bool:
     """Whether the nodes showed stale answers between the effect of a change and its repetition."""
     # The reconciler decides by what nodes show: after a stale answer, the second request was correct.
@@ -123,7 +143,7 @@ def _check_steps(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
             subject = f"{entry.step.id} of run {record.summary.id}"
             if words := _describe_open_step(entry, record, evidence.history, calm=calm):
                 yield InvariantBreach(NOTHING_LOST, f"{subject} {words}")
-            elif words := _describe_untrue_outcome(evidence, entry, record.summary.started):
+            elif words := _describe_untrue_outcome(evidence, entry, record):
                 yield InvariantBreach(HISTORY_TRUE, f"{subject}: {words}")
 
 
@@ -146,10 +166,10 @@ def _describe_open_step(
     return "" if taken_up else "is still unknown, though all nodes are as desired"
 
 
-def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, started: datetime) -> str:
+def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, record: RunRecord) -> str:
     """How the history of a step contradicts the nodes; empty if it does not."""
     recorder, step = evidence.recorder, entry.step
-    since, until = entry.intended or started, entry.ended or evidence.end
+    since, until = entry.intended or record.summary.started, entry.ended or evidence.end
     oracle = recorder.witnesses[step.cluster]
     shown = [
         oracle.is_effective(step, state) for state in recorder.states(step.cluster, since, until + _SLACK)
@@ -158,7 +178,10 @@ def _describe_untrue_outcome(evidence: TrialEvidence, entry: JournalEntry, start
         return f"the history says {entry.state}, but the nodes never had its effect"
     if entry.state is State.FAILED and entry.intended and _had_visible_effect(recorder, entry, shown, until):
         return "the history says failed, but the nodes had its effect and showed it"
-    if entry.state in _UNSENT and entry.intended:
+    # An offer that was withdrawn, or closed, before its node took it was not performed.
+    served = {(one.run, one.step) for one in recorder.served}
+    is_untaken = step.cluster in recorder.polled and (record.summary.id, step.id) not in served
+    if entry.state in _UNSENT and entry.intended and not is_untaken:
         return f"the history says {entry.state}, but an intent was written"
     return ""
 

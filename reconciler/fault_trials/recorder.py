@@ -43,6 +43,22 @@ class RecordedRequest:
         return f"{self.node} gets {self.call.asked}: {did}, {answered}{met}"
 
 
+@dataclass(frozen=True, slots=True)
+class ServedOffer:
+    """An offer as a node was answered it.
+
+    Args:
+        before: the latest date that the node was answered before, by another offer; None if there was none.
+    """
+
+    cluster: str
+    node: str
+    run: str
+    step: str
+    date: datetime
+    before: datetime | None
+
+
 @dataclass(slots=True)
 class TrialRecorder:
     """Watches a simulation, as `Simulation(around=recorder.around, watcher=recorder)`.
@@ -50,15 +66,18 @@ class TrialRecorder:
     Args:
         clock: stamps everything.
         clusters: node -> its cluster.
+        polled: clusters whose nodes poll.
         struck: called with each request before it meets a fault: node, whether it is a change.
     """
 
     clock: Clock
     clusters: Mapping[str, str]
+    polled: frozenset[str] = frozenset()
     struck: Callable[[str, bool], None] = lambda _node, _change: None
     witnesses: dict[str, Oracle] = field(default_factory=dict)
     asked: list[RecordedRequest] = field(default_factory=list)
     events: list[tuple[datetime, str]] = field(default_factory=list)
+    served: list[ServedOffer] = field(default_factory=list)
     _states: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
     _open: tuple[str, str] | None = None
     _effect: dict[str, Any] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
+from reconciler.transports.mailbox import MailReader
 
 Earlier: TypeAlias = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Cluster -> node -> its entry in an earlier fleet file, as plain JSON."""
@@ -199,10 +200,13 @@ async def run_once(
         async with open_transports() as transports:
             loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, earlier, transports.http)
             ways = replace(transports, commands=commands)
+            ways = replace(ways, mailbox=MailReader(journal))
             ways = count_calls(ways, loop) if isinstance(loop, SkippingLoop) else ways
             await settle_open_runs(journal, drivers, ways, clock=clock)
             recalled = replace(await journal.read_memory(), prior=prior)
-            seen = await run_plan_pass(fleet, drivers=drivers, transports=ways, recalled=recalled)
+            seen = await run_plan_pass(
+                fleet, drivers=drivers, transports=ways, recalled=recalled, nodes=journal
+            )
             report = await run_apply_pass(
                 seen, drivers=drivers, transports=ways, journal=journal, run_context=RunContext(clock=clock)
             )

@@ -29,6 +29,7 @@ What = StrEnum("What", {**_KINDS, "SIGKILL": SIGKILL})  # type: ignore[misc]
 ONCE: Final = "once"
 NOTHING_LOST: Final = "nothing-lost"
 HISTORY_TRUE: Final = "history-true"
+IN_ORDER: Final = "offers-in-order"
 MANAGEABLE: Final = "manageable"
 CONVERGED: Final = "converged"
 
@@ -39,6 +40,7 @@ CLAIMS: Final[Mapping[str, str]] = {
     ONCE: "no change is sent twice, and no change is requested that is already done",
     NOTHING_LOST: "every change that reached a node is in the history, and every step has an outcome",
     HISTORY_TRUE: "the history of a step agrees with the node's own state",
+    IN_ORDER: "each offer to a node has a later date than all before, and an intent in the history",
     **{name: claim for one in _SIMULATORS if one for name, claim in one.invariants.items()},
     MANAGEABLE: "this host can still manage every node",
     CONVERGED: "after the faults end, the nodes become what the fleet file says",

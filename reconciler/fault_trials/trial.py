@@ -17,11 +17,13 @@ from reconciler.fault_trials.breaches import InvariantBreach, TrialEvidence, fin
 from reconciler.fault_trials.clock import StampClock, run_skipping_waits
 from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
+from reconciler.fault_trials.polled_traffic import PolledTraffic
 from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.runner import RunResult, TaskRunner, TrialRunner, WriteCounter, make_prior
 from reconciler.fault_trials.scenario import Invariant
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.simulator import Simulator
 from reconciler.simulation.node_host import Simulation
 from reconciler.simulation.products import find_simulator
@@ -32,6 +34,9 @@ LEFT: Final = 8
 
 PATIENCE: Final = 3600.0
 """Seconds between them: longer than any call is in flight, and longer than the backoff between attempts."""
+
+FRESH: Final = 45.0
+"""Seconds for which nodes that poll call between two runs: three polls each."""
 
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108  (a folder is made in it, with a name of its own)
 
@@ -118,6 +123,11 @@ def run_trial(setup: TrialSetup, schedule: FaultSchedule, drivers: Drivers) -> T
     return run_skipping_waits(run())
 
 
+def _list_polling(fleet: Fleet) -> list[str]:
+    """The clusters whose nodes poll."""
+    return [one.entry.name for one in fleet.cluster_inputs if getattr(one.entry, "polling", None) is not None]
+
+
 def _find_simulator(cluster_input: ClusterInput) -> Simulator:
     return find_simulator(cluster_input.entry.kind, cluster_input.entry.name, DRIVERS)
 
@@ -137,6 +147,7 @@ class Trial:
         clock: dates everything.
         folder: of the journal.
         pause: seconds before each run of the reconciler.
+        traffic: the calls of nodes that poll, between the runs; None if there are none.
         changing: called when a change has reached a node, before it is performed.
         wait: waits some seconds of the trial's clock.
     """
@@ -148,16 +159,19 @@ class Trial:
     pause: float = 1.0
     changing: Callable[[], None] = lambda: None
     wait: Callable[[float], Awaitable[None]] = asyncio.sleep
+    traffic: PolledTraffic | None = None
 
     async def play(self, reconciler: TrialRunner) -> TrialVerdict:
         """Serve the nodes, inject faults, run, end the faults, run until all is calm, judge."""
-        setup, recorder = self.setup, TrialRecorder(self.clock, self.setup.clusters)
+        setup, polled = self.setup, frozenset(_list_polling(self.setup.machines))
+        recorder = TrialRecorder(self.clock, setup.clusters, polled)
         simulation = Simulation(
             setup.machines,
             DRIVERS,
             converged=setup.converged,
             fresh=setup.fresh,
             choices=setup.choices,
+            tokens=await self._read_tokens(),
             around=recorder.around,
             watcher=recorder,
         )
@@ -176,6 +190,8 @@ class Trial:
         injector.changing = self.changing
         write_counter = reconciler.write_counter
         write_counter.written, write_counter.intended = injector.written, injector.intended
+        traffic = PolledTraffic(simulation, recorder, self.folder, self.clock, self.wait)
+        self.traffic = traffic if polled else None
         async with simulation:
             await injector.begin()
             ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
@@ -186,10 +202,22 @@ class Trial:
                     recorder.note("an operator allows new attempts for nodes that refused")
             for number in range(setup.runs + 1, setup.runs + LEFT + 1):
                 await self.wait(PATIENCE)
+                if self.traffic is not None:  # what nodes sent is out of date by now
+                    await self.traffic.follow(FRESH)
                 ran.append(await self._run(number, reconciler, injector))
                 if ran[-1].calm and not any(one.list_differences() for one in recorder.witnesses.values()):
                     break
             return await self._verdict(recorder, ran)
+
+    async def _read_tokens(self) -> dict[str, Mapping[str, NodeTokens]]:
+        """The tokens of nodes that poll, which the nodes and the store of this trial share."""
+        found: dict[str, Mapping[str, NodeTokens]] = {}
+        with open_store(self.folder, clock=self.clock) as store:
+            for one in self.setup.machines.cluster_inputs:
+                if one.entry.name in _list_polling(self.setup.machines):
+                    names = [node.name for node in one.entry.members()]
+                    found[one.entry.name] = await store.tokens(one.entry.name, names)
+        return found
 
     async def _run(self, number: int, reconciler: TrialRunner, injector: FaultInjector) -> RunResult:
         await injector.run(number)
@@ -201,6 +229,8 @@ class Trial:
         for node in ran.stops:
             recorder.note(f"an operator stops {node}, as the run asks")
             await injector.stop(node)
+        if self.traffic is not None:
+            await self.traffic.follow(FRESH)
         recorder.look()
         return ran
 

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from reconciler.core.plan import Step
-from reconciler.core.secret import reveal
+from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.arguments import read_delivery
 from reconciler.drivers.m2.content import ContentCache
-from reconciler.drivers.m2.desired_state import stamp_document
+from reconciler.drivers.m2.desired_state import make_desired, stamp_document
+from reconciler.drivers.m2.feed_rendering import assign_tokens
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.schema import Content, M2Cluster
+from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.simulator import NodeRequest
 
 Nodes = Mapping[str, machine.M2NodeState]
+
+_FEEDBACK_URL: Final = (
+    "env",
+    "management",
+    "server",
+    "features",
+    "setting",
+    "feedback",
+    "info",
+    "url",
+)
 
 
 class M2Oracle:
@@ -61,8 +76,12 @@ class M2Oracle:
         entry = self._cluster_input.entry
         assert isinstance(entry, M2Cluster)
         for name, document in sorted(self._cluster_input.documents.items()):
-            wanted = self._contents.of(stamp_document(reveal(document.value), self._cluster_input))
             loaded = self._world.state(name).loaded
+            if entry.reporting is None:
+                text = stamp_document(reveal(document.value), self._cluster_input)
+            else:
+                text = self._render(name, loaded, entry.reporting.server)
+            wanted = self._contents.of(text)
             shown = self._content(loaded) if loaded is not None else None
             # A node keeps the stamp of the revision that changed its content last, so any stamp counts.
             if (
@@ -77,6 +96,14 @@ class M2Oracle:
         request = NodeRequest("GET", "/setting/setting.json", {}, b"", peer)
         running = [name for name in self._world.names if self._world.running(name)]
         return [name for name in running if self._world.answer(name, request)[0] not in {200, 404}]
+
+    def _render(self, name: str, loaded: machine.AcceptedSetting | None, server: str) -> Mapping[str, Any]:
+        """The setting of a node with URLs of its own: their token is the one that it shows, if any."""
+        url = get_value(loaded.document if loaded else {}, _FEEDBACK_URL)
+        token = str(url or "").removeprefix(f"{server}/").partition("/")[0]
+        desired = assign_tokens(make_desired(self._cluster_input), {name: NodeTokens(Secret(token))})
+        target = next(one for one in desired.targets if one.node == name)
+        return cast("Mapping[str, Any]", reveal(target.content.document))
 
     def _content(self, setting: machine.AcceptedSetting) -> Content:
         """The setting's meaning; a setting that many nodes share is read once."""
