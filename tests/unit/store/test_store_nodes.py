@@ -302,10 +302,12 @@ async def test_a_kill_loses_nothing_that_was_acknowledged(tmp_path, lines):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path), str(max(last.values()))],
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         ) as writer:
             said = [writer.stdout.readline() for _ in range(lines)]
             writer.kill()
+            assert all(said), writer.stderr.read()
             said += writer.stdout.readlines()
         for line in said:
             with suppress(ValueError):  # the last line may be cut

@@ -1,8 +1,11 @@
 """Downloads: complete, in parts, by condition, in turn, and never for ever."""
 
 import asyncio
+import fcntl
 import os
 import socket
+import struct
+import termios
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -175,6 +178,27 @@ async def test_downloads_at_once_are_bounded_until_the_other_end_has_read_them()
             async with asyncio.timeout(10):
                 assert await read_until_end(one, len(content)) > len(content) - 1
         assert site.counters.downloads == 6
+
+
+@pytest.mark.parametrize("size", [20_000, 200_000])
+async def test_the_sockets_of_other_ends_show_how_many_downloads_are_under_way(size):
+    # Seen from outside: a socket has bytes as soon as its download has begun.
+    content = os.urandom(size)
+    async with await fill(nodes=6, content=content, downloads=2) as site, AsyncExitStack() as stack:
+        waiting = [await begin(site, stack, number) for number in range(6)]
+        while waiting:
+            most = min(2, len(waiting))
+            begun = await wait_until(lambda most=most: len(found := list_begun(waiting)) >= most and found)
+            await asyncio.sleep(0.1)
+            assert list_begun(waiting) == begun, "the others wait until one of these was read"
+            waiting.remove(begun[0])
+            async with asyncio.timeout(10):
+                assert await read_until_end(begun[0], size) >= size
+
+
+def list_begun(opened):
+    """The sockets to which bytes have come."""
+    return [one for one in opened if struct.unpack("i", fcntl.ioctl(one, termios.FIONREAD, bytes(4)))[0]]
 
 
 async def test_polls_are_answered_while_all_slots_are_taken():
