@@ -7,13 +7,9 @@ which alone shows whether the other end has read a download.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Any, Final, Protocol, TypeAlias
 
 import httptools
@@ -21,6 +17,7 @@ import httptools
 from reconciler.host.retry import make_growing_pauses, poll_until
 from reconciler.host.sockets import count_unsent, discard_unsent
 from reconciler.ports.central_server import InboundAnswer
+from reconciler.server.nodes.answer_head import BODILESS, make_head, make_refusal
 
 HEAD_SECONDS = 10.0
 """Seconds in which a head must arrive, from the connection or from its first byte."""
@@ -86,8 +83,6 @@ _JOINED: Final = frozenset(
 
 _MOST_DIGITS, _ENDLESS = 15, 1 << 60
 
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS: Final = frozenset({204, 304})
 
 Reply: TypeAlias = InboundAnswer | None
 """An answer; None if it was written already."""
@@ -440,7 +435,7 @@ class NodeConnection(asyncio.Protocol):
             return
         body = b"".join(answer.body)
         head = self._make_head(call, answer, len(body))
-        self._write(head if call.method == "HEAD" or answer.status in _BODILESS else head + body)
+        self._write(head if call.method == "HEAD" or answer.status in BODILESS else head + body)
         self._after_answer(call)
 
     async def write_download(self, call: InboundCall, answer: InboundAnswer) -> None:
@@ -584,52 +579,5 @@ class NodeConnection(asyncio.Protocol):
             self.transport.close()
 
 
-def make_refusal(status: int, message: str) -> InboundAnswer:
-    """An answer without success, with a fixed text."""
-    body = b'{"message":"%s"}\n' % message.encode()
-    return InboundAnswer(status, {"content-type": "application/json"}, (body,))
-
-
 def _is_nothing(number: int) -> bool:
     return number == 0
-
-
-_dates: list[Any] = [0.0, b""]
-
-
-def format_date_header(now: float) -> bytes:
-    """The header with the time of an answer, made once a second."""
-    if int(now) != _dates[0]:
-        _dates[:] = [int(now), b"date: " + formatdate(now, usegmt=True).encode() + b"\r\n"]
-    return bytes(_dates[1])
-
-
-def make_head(answer: InboundAnswer, size: int, *, keep_alive: bool, is_old: bool) -> bytes:
-    """The head of an answer.
-
-    Args:
-        answer: its status and headers.
-        size: bytes of the body, also where the answer has none because of the method.
-        keep_alive: whether the connection stays.
-        is_old: whether the request was HTTP/1.0.
-    """
-    lines = [_encode_lines(answer.status, tuple(answer.headers.items())), format_date_header(time.time())]
-    if answer.status not in _BODILESS:
-        lines.append(b"content-length: %d\r\n" % size)
-    if not keep_alive:
-        lines.append(b"connection: close\r\n")
-    elif is_old:
-        lines.append(b"connection: keep-alive\r\n")
-    lines.append(b"\r\n")
-    return b"".join(lines)
-
-
-@lru_cache(maxsize=1_024)
-def _encode_lines(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
-    """The first line and the headers of an answer; most answers have those of another one."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, "").encode())]
-    for name, text in headers:
-        if not text.isprintable():
-            continue  # a line break in a value would begin another header
-        lines.append(f"{name}: {text}\r\n".encode("latin-1", "replace"))
-    return b"".join(lines)

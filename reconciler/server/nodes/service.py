@@ -32,9 +32,10 @@ from reconciler.ports.store import Store
 from reconciler.ports.transport import MailItem, NodeMail
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import Log, log_defect
+from reconciler.server.nodes.answer_head import make_refusal
 from reconciler.server.nodes.call_recorder import CallRecorder
 from reconciler.server.nodes.callers import CallerRules
-from reconciler.server.nodes.connection import InboundCall, NodeConnection, Reply, make_refusal
+from reconciler.server.nodes.connection import InboundCall, NodeConnection, Reply
 from reconciler.server.nodes.content import compute_entity_tag, select_content
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.download_queue import DownloadQueue
