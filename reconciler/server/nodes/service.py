@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, Final
 
-import orjson
-
-from reconciler.core.offers import Offer, OfferFeed, PollAnswer, decide_poll
-from reconciler.core.operations import OperationResult, OperationState
-from reconciler.core.secret import MASK
+from reconciler.core.offers import Offer, PollAnswer, decide_poll
 from reconciler.errors import StateError
 from reconciler.ports.central_server import (
-    CentralServer,
     InboundAnswer,
     InboundRequest,
-    InvalidReport,
     NodeRoute,
     PollHeaders,
-    ReceivedReport,
     RouteKind,
 )
 from reconciler.ports.node_store import CallRecord
 from reconciler.ports.store import Store
-from reconciler.ports.transport import MailItem, NodeMail
-from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.nodes.answer_head import make_refusal
 from reconciler.server.nodes.call_recorder import CallRecorder
@@ -40,6 +29,7 @@ from reconciler.server.nodes.content import compute_entity_tag, select_content
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.download_queue import DownloadQueue
 from reconciler.server.nodes.node_table import NodeTable, ServedNode, ServedToken
+from reconciler.server.nodes.report_receiver import TOKEN_LENGTH, ReportReceiver, mask_token
 from reconciler.server.supervision import is_set_within
 from reconciler.server.throttle import Throttle
 from reconciler.text.http_dates import format_http_date
@@ -48,10 +38,7 @@ LARGEST_BODY: Final = 8 * 1024 * 1024
 """Bytes of a report: the setting of a node is in it."""
 
 SHORT: Final = 65_536
-"""Bytes of an answer that counts as no download, and of a report that is read without a thread."""
-
-READERS: Final = 2
-"""Longer reports that are read at the same time: each may take many times its size in memory."""
+"""Bytes of an answer that counts as no download."""
 
 BUILDS: Final = 64
 """Answers with offers that are built at the same time: they hold contents in memory."""
@@ -61,9 +48,6 @@ RENDERED: Final = 4 * 1024 * 1024
 
 NODE_CONNECTIONS: Final = 8
 """Connections of one node; with one more, its oldest waiting one is closed."""
-
-MOST_ADDRESSES, LONGEST_NAME = 16, 255
-"""Addresses and characters of a name that are compared of what a report says of its sender."""
 
 NODE_HELD: Final = LARGEST_BODY * 3 // 2
 """Bytes of the bodies of one node in memory: its largest report, and short ones beside it."""
@@ -76,12 +60,6 @@ LARGEST_UNKNOWN: Final = 256 * 1024
 
 UNKNOWN_SECONDS: Final = 2.0
 """How long such a call waits at most for the store; usually, that takes some hundredths of a second."""
-
-_TOKEN_LENGTH: Final = 43
-"""Characters of a token: 256 bits in base64url."""
-
-_TOKEN_BEGINNING: Final = 8
-"""Characters by which a token is recognised that was cut."""
 
 _NOTHING: Final = InboundAnswer(304)
 
@@ -144,14 +122,23 @@ class NodeService:
         redact_text: Callable[[str], str] = str,
     ) -> None:
         self._table, self._store, self._recorder, self._log = table, store, recorder, log
-        self._rules, self._rate, self._redact_text = rules, rate, redact_text
+        self._rules, self._rate = rules, rate
         self._throttle = Throttle()
         self._building = asyncio.Semaphore(BUILDS)
-        self._reading = asyncio.Semaphore(READERS)
         self._unknown: dict[NodeConnection, InboundCall] = {}
         self.unknown_came = asyncio.Event()
         self.queue = DownloadQueue(downloads)
         self.counters = counters
+        self._reports = ReportReceiver(
+            table,
+            store,
+            recorder,
+            log,
+            throttle=self._throttle,
+            counters=counters,
+            building=self._building,
+            redact_text=redact_text,
+        )
         self.is_proxy = rules.is_proxy
         self.find_caller = rules.find_caller
 
@@ -317,7 +304,7 @@ class NodeService:
             return self._answer_poll(call, admitted)
         if kind is RouteKind.DOWNLOAD:
             return self._answer_download(call, admitted)
-        return self._answer_report(call, admitted)
+        return self._reports.answer(call, admitted.token, self._request(call, admitted))
 
     def _answer_poll(self, call: InboundCall, admitted: AdmittedCall) -> Reply | Coroutine[Any, Any, Reply]:
         node, feed = admitted.token.node, admitted.route.feed
@@ -350,7 +337,7 @@ class NodeService:
             return node.poll[1]
         assert node.product is not None
         headers = node.product.read_poll(call.headers)
-        if (label := _mask_token(call, headers.label)) != headers.label:
+        if (label := mask_token(call, headers.label)) != headers.label:
             headers = replace(headers, label=label)
         node.poll = (call.headers, headers)
         return headers
@@ -506,128 +493,6 @@ class NodeService:
                 return None
             return answer
 
-    # Reports.
-
-    async def _answer_report(self, call: InboundCall, admitted: AdmittedCall) -> Reply:
-        node = admitted.token.node
-        product = node.product
-        assert product is not None
-        request = self._request(call, admitted)
-        try:
-            if len(request.body) <= SHORT:
-                report = product.read_report(request)
-            else:
-                async with self._reading:
-                    report = await asyncio.to_thread(product.read_report, request)
-            if report.reason:
-                report = await self._mask_secrets(node, product, report)
-            # What becomes visible of it. Its body keeps its own URLs, and is encrypted.
-            report = replace(
-                report,
-                hostname=_mask_token(call, report.hostname),
-                reason=_mask_token(call, report.reason),
-                label=_mask_token(call, report.label),
-            )
-        except InvalidReport as error:
-            self.counters.invalid += 1
-            if (more := self._throttle.admit(f"invalid {node.name}")) is not None:
-                self._log.warning(
-                    "report refused",
-                    cluster=node.cluster,
-                    node=node.name,
-                    caller=call.caller,
-                    message=_mask_token(call, str(error)),
-                    **more,
-                )
-            body = orjson.dumps({"message": _mask_token(call, str(error))}) + b"\n"
-            return InboundAnswer(400, {"content-type": "application/json"}, (body,))
-        now = datetime.now(UTC)
-        record = self._make_record(call, admitted, report, now)
-        try:
-            await self._recorder.record(record)
-        except StateError:
-            return InboundAnswer(
-                503,
-                {"content-type": "application/json", "retry-after": "5"},
-                (b'{"message":"not stored"}\n',),
-            )
-        node.heard[report.kind] = now
-        node.label = report.label or node.label
-        if admitted.token.has_former and admitted.token.known.is_current:
-            self._table.end_former(admitted.token, now)
-        self.counters.reports[report.kind] += 1
-        return InboundAnswer(204)
-
-    async def _mask_secrets(
-        self, node: ServedNode, product: CentralServer, report: ReceivedReport
-    ) -> ReceivedReport:
-        """A report whose reason quotes no secret of the fleet and of what the node has or was offered."""
-        fleet, cluster, name = node.place
-        async with self._building:
-            try:
-                mail = (await self._store.select_fleet(fleet).mail(cluster, [name]))[name]
-            except StateError:
-                # Nobody knows now what it quotes; the report itself cannot be stored, either.
-                return replace(report, reason="")
-
-            def mask() -> str:
-                known = product.list_secrets(mail)
-                if report.content is not None:
-                    known |= product.list_secrets(NodeMail(content=MailItem(report.content, 0.0)))
-                return Redactor(known).redact_text(self._redact_text(report.reason))
-
-            return replace(report, reason=await asyncio.to_thread(mask))
-
-    def _make_record(
-        self, call: InboundCall, admitted: AdmittedCall, report: ReceivedReport, now: datetime
-    ) -> CallRecord:
-        node = admitted.token.node
-        offer, result = "", None
-        if report.about is not None:
-            by_time = _find_by_time(node, report.last_modified) if not report.offer else None
-            offer = by_time.id if by_time else report.offer
-        if report.succeeded is not None and (report.about is not None or report.targets):
-            state = OperationState.DONE if report.succeeded else OperationState.FAILED
-            result = OperationResult(node.name, state, report.reason, report.totals, now)
-        return CallRecord(
-            fleet=node.place[0],
-            cluster=node.cluster,
-            node=node.name,
-            at=now,
-            label=report.label,
-            kind=report.kind,
-            body=report.body,
-            content=report.content,
-            about=report.about,
-            result=result,
-            offer=offer,
-            targets=report.targets,
-            modified=report.last_modified,
-            token=admitted.token.known.digest,
-            address=call.caller,
-            clash=self._find_clash(node, report),
-        )
-
-    def _find_clash(self, node: ServedNode, report: ReceivedReport) -> str:
-        """What a report says of its sender that does not agree with its token; told once a change."""
-        if not report.hostname:
-            return node.clash
-        before, now = node.clash, asyncio.get_running_loop().time()
-        addresses = frozenset(address for address in report.addresses[:MOST_ADDRESSES] if _is_own(address))
-        clash = self._table.find_clash(node, report.hostname[:LONGEST_NAME], addresses, now)
-        if clash and clash != before:
-            self.counters.clashes += 1
-            if (more := self._throttle.admit(f"clash {node.name}")) is not None:
-                self._log.warning(
-                    "two nodes under one name",
-                    cluster=node.cluster,
-                    node=node.name,
-                    message=clash,
-                    remedy="give each node its own package: `reconcile enroll NODE`",
-                    **more,
-                )
-        return clash
-
     # What is told.
 
     def _tell_absurd(self, node: ServedNode, call: InboundCall, headers: PollHeaders) -> None:
@@ -702,40 +567,10 @@ def _make_unchanged(asked: datetime) -> InboundAnswer:
 
 def _is_possible(segments: Sequence[bytes]) -> bool:
     """Whether a path can be below one of a node."""
-    return len(segments) >= _SEGMENTS and not segments[0] and len(segments[1]) == _TOKEN_LENGTH
+    return len(segments) >= _SEGMENTS and not segments[0] and len(segments[1]) == TOKEN_LENGTH
 
 
 def _refuse_method(route: NodeRoute) -> InboundAnswer:
     allowed = [*route.methods, *(["HEAD"] if "GET" in route.methods else [])]
     refusal = make_refusal(405, "method not allowed")
     return replace(refusal, headers={**refusal.headers, "allow": ", ".join(allowed)})
-
-
-def _mask_token(call: InboundCall, text: str) -> str:
-    """A text of a node without the token of its call."""
-    if len(text) < _TOKEN_BEGINNING:
-        return text
-    token = call.target.split(b"/", 2)[1].decode("latin-1")
-    if len(token) < _TOKEN_LENGTH or token[:_TOKEN_BEGINNING] not in text:
-        return text
-    # Nodes quote the URLs that they call, and a long quotation was cut.
-    return re.sub(re.escape(token[:_TOKEN_BEGINNING]) + r"[\w-]*", MASK, text)
-
-
-def _is_own(address: str) -> bool:
-    """Whether an address can tell one machine from another one."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    return not (parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified)
-
-
-def _find_by_time(node: ServedNode, moment: datetime | None) -> Offer | None:
-    """The offer of settings with this `Last-Modified`."""
-    if moment is None:
-        return None
-    for offer in node.offers.get(OfferFeed.SETTING, ()):
-        if offer is not None and offer.last_modified == moment:
-            return offer
-    return None

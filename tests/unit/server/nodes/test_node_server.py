@@ -14,7 +14,7 @@ from support.waiting import wait_until
 
 from reconciler.core.secret import MASK
 from reconciler.ports.transport import MailItem, NodeMail
-from reconciler.server.nodes import node_table, service
+from reconciler.server.nodes import node_table, report_receiver, service
 from reconciler.server.nodes.node_table import NodeTable
 
 
@@ -117,10 +117,10 @@ async def test_few_long_reports_are_read_at_the_same_time(monkeypatch):
     for name in names:
         store.add(name, name)
     async with NodeSite(store, products={"tiny": SlowServer()}) as site:
-        body = json.dumps({"reason": "x" * service.SHORT})
+        body = json.dumps({"reason": "x" * report_receiver.SHORT})
         answers = await asyncio.gather(*(site.client.post(f"/{name}/report", content=body) for name in names))
     assert {answer.status_code for answer in answers} == {204}
-    assert most == service.READERS
+    assert most == report_receiver.READERS
 
 
 async def test_a_report_that_matches_no_schema_is_refused_and_logged(site):
