@@ -218,7 +218,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take a part of the answer."""
         answer = self._answer
-        if answer is None or answer.is_complete:
+        if answer is None:
             # Nobody asked: it could be taken for the answer to the next request.
             self.close()
             return
