@@ -128,7 +128,10 @@ class SimulatedFiles(Files):
             raise refuse_file(place, "is another one than when it was switched")
         if after and state.backup != after:
             raise refuse_file(place, "has no backup of what it was")
-        file.content, file.backup = (file.backup if after else None), None
+        if after:
+            file.content, file.backup = file.backup, None
+        else:
+            file.content = None
         return f"{place.entry} is as before"
 
     async def discard(self, place: FilePlace) -> str:

@@ -343,7 +343,7 @@ def _judge_stage(own: StageArguments, state: FileState) -> StepVerdict:
         return StepVerdict(StepStatus.DONE, f"the file {own.entry} has the new content already")
     if state.digest != own.before:
         return _report_other_content(own)
-    if state.staged == own.after:
+    if state.staged == own.after and not state.leftover:
         return StepVerdict(StepStatus.DONE, f"the new content of {own.entry} is written aside and checked")
     return StepVerdict(StepStatus.READY, f"the file {own.entry} is as it was read")
 

@@ -215,24 +215,21 @@ async def test_secrets_show_nowhere(bench):
     }, "nobody can test guesses of a secret against a plan"
 
 
-async def test_a_failed_wave_takes_the_file_back_and_then_restarts(bench):
-    bench.world.machines["a"].commands["restart"] = lambda own, values: (
-        own.start() or own.loaded.clear() or "up"
-    )
-    cluster = hall(NEW)
-    cluster = cluster.model_copy(update={"rollout": Rollout(on_failure="return")})
-    working = machine(None).commands["restart"]
-    done = []
-
-    def restart(own, values):
-        done.append(own.files[ENTRY].content)
-        if len(done) == 1:
-            own.starts += 1  # it was started, and has not loaded the file
-            return "started"
-        return working(own, values)
-
-    bench.world.machines["a"].commands["restart"] = restart
-    report = await bench.run(cluster)
-    assert not report.is_success
-    assert bench.file().content == OLD.encode()
-    assert bench.file().staged is None
+async def test_a_failed_wave_takes_the_file_back_and_only_then_restarts(tmp_path):
+    with open_store(tmp_path / "state") as store:
+        bench = Bench(store, a=OLD.encode(), b=OLD.encode())
+        bench.world.files.below.check = lambda place, content: "no" if place.node == "b" else ""
+        nodes = (FileNode(name="a", text=NEW), FileNode(name="b", text=NEW))
+        report = await bench.run(FileCluster(name="hall", nodes=nodes, rollout=Rollout(on_failure="return")))
+        assert not report.is_success
+        undone = [outcome.step.action for outcome in report.outcomes if outcome.state is State.UNDONE]
+        assert sorted(undone) == ["restart", "stage-file", "switch-file"]
+        runs = await store.runs()
+        record = await store.run(next(run.id for run in runs if run.trigger == "undo"))
+        back = [(entry.step.action, entry.state.value) for entry in record.entries]
+        assert back.index(("restore-file", "done")) < back.index(("restart", "done"))
+        assert (bench.file().content, bench.file().staged, bench.loaded()) == (
+            OLD.encode(),
+            None,
+            OLD.encode(),
+        )
