@@ -73,6 +73,20 @@ class _Inode:
         return self.mode & _MODE_BITS, self.user, self.group
 
 
+_CREATE: Final = (
+    "cp",
+    "--attributes-only",
+    "--preserve=all",
+    "--no-dereference",
+    "--remove-destination",
+    "-T",
+    "--",
+)
+_WRITE: Final = ("oflag=nofollow", "conv=fsync", "bs=64K", "status=none")
+_DIGEST: Final = ("sha256sum", "-b", "--")
+_RENAME: Final = ("mv", "-f", "-T", "--")
+_REMOVE: Final = ("rm", "-f", "--")
+
 _STAT: Final = ("stat", "-c", "%f:%s:%h:%i:%u:%g:%n", "--")
 
 
@@ -111,7 +125,7 @@ class FileTransport(Files):
 
     async def discard(self, place: FilePlace) -> str:
         access = await self._open(place)
-        await access.run("remove what lies beside it", "rm", "-f", "--", access.part, access.staged)
+        await access.run("remove what lies beside it", *_REMOVE, access.part, access.staged)
         return f"nothing unfinished lies beside {access.path}"
 
     async def _open(self, place: FilePlace) -> _FileAccess:
@@ -234,33 +248,33 @@ class _FileAccess:
             words = f"would have {len(content):,} bytes, and its limit is {self.entry.limit:,}"
             raise refuse_file(self.place, words, remedy="raise `limit` of the entry", again=False)
         current = (await self.look()).get(self.path)
-        await self.run("remove what lies beside it", "rm", "-f", "--", self.part, self.staged)
+        await self.run("remove what lies beside it", *_REMOVE, self.part, self.staged)
         try:
             await self._write_part(content, current)
             await self._check_part()
         except (NodeRefused, NodeUnauthorized):
             # Only a bonus: an unchecked content has a name of its own, and the next stage removes it.
             with suppress(NodeError):
-                await self._try("rm", "-f", "--", self.part)
+                await self._try(*_REMOVE, self.part)
             raise
-        await self.run("keep what was checked", "mv", "-f", "-T", "--", self.part, self.staged)
+        await self.run("keep what was checked", *_RENAME, self.part, self.staged)
 
     async def switch(self, before: str, after: str) -> str:
         """See `Files.switch`; gives what else happened, to follow a sentence."""
         found = await self.look()
         await self._require_digests({self.path: before, self.staged: after}, found)
         if before == NO_FILE:
-            await self.run("remove the former backup", "rm", "-f", "--", self.backup)
+            await self.run("remove the former backup", *_REMOVE, self.backup)
             # A link, which fails if a file has appeared meanwhile, where a rename would replace it.
             await self.run("put it in place", "ln", "-T", "--", self.staged, self.path)
-            await self._finish("rm", "-f", "--", self.staged)
+            await self._finish(*_REMOVE, self.staged)
         else:
             # A link and no copy: it needs no room, is complete at once, and has owner, mode, ACL and context.
             await self.run("keep a backup", "ln", "-f", "-T", "--", self.path, self.backup)
             # Right before the rename: a change by hand since the first look must not be lost.
             wanted = {self.path: before, self.backup: before, self.staged: after}
             await self._require_digests(wanted, dict.fromkeys(wanted))
-            await self.run("put it in place", "mv", "-f", "-T", "--", self.staged, self.path)
+            await self.run("put it in place", *_RENAME, self.staged, self.path)
         await self._finish("sync", "--", self.path.parent)
         if before == NO_FILE:
             return ""
@@ -273,10 +287,10 @@ class _FileAccess:
         wanted = {self.path: before} if after == NO_FILE else {self.path: before, self.backup: after}
         await self._require_digests(wanted, found)
         if after == NO_FILE:
-            await self.run("remove it", "rm", "-f", "--", self.path)
+            await self.run("remove it", *_REMOVE, self.path)
         else:
             # A rename needs no room: it works on a full disk too.
-            await self.run("put its backup in place", "mv", "-f", "-T", "--", self.backup, self.path)
+            await self.run("put its backup in place", *_RENAME, self.backup, self.path)
         await self._finish("sync", "--", self.path.parent)
 
     async def run(self, what: str, *arguments: str | PurePosixPath, content: bytes = b"") -> ProgramResult:
@@ -303,17 +317,12 @@ class _FileAccess:
     async def _write_part(self, content: bytes, current: _Inode | None) -> None:
         """Write a content aside, with the rights of the current file."""
         if current is None:
-            user, _, group = (self.entry.owner or "").partition(":")
-            owner = [*([f"--owner={user}"] if user else []), *([f"--group={group}"] if group else [])]
-            mode = f"--mode={self.entry.mode}"
-            await self.run("create it aside", "install", "-T", mode, *owner, "--", "/dev/null", self.part)
+            await self.run("create it aside", *_make_install(self.entry), self.part)
         else:
             # An empty file first: it has the rights of the current one before it has the content.
-            rights = ("cp", "--attributes-only", "--preserve=all", "--no-dereference", "--remove-destination")
-            await self.run("create it aside", *rights, "-T", "--", self.path, self.part)
+            await self.run("create it aside", *_CREATE, self.path, self.part)
         # nofollow: in a folder that a product can write, a link could lead to any file.
-        writing = ("dd", f"of={self.part}", "oflag=nofollow", "conv=fsync", "bs=64K", "status=none")
-        await self.run("write it aside", *writing, content=content)
+        await self.run("write it aside", "dd", f"of={self.part}", *_WRITE, content=content)
         made = dict(_parse_inodes((await self.run("look at it", *_STAT, self.part)).out, (self.part,)))
         if current is not None and made.get(self.part, current).rights != current.rights:
             raise refuse_file(
@@ -348,11 +357,7 @@ class _FileAccess:
         if inode is None:
             return None
         # nofollow and nonblock: the path may have become a link or a pipe since it was looked at.
-        flags = "iflag=nofollow,nonblock,fullblock,count_bytes"
-        count = f"count={self.entry.limit + 1}"
-        result = await self._try(
-            "dd", f"if={self.path}", flags, count, "bs=64K", "status=none", limit=self.entry.limit + 1
-        )
+        result = await self._try(*_make_reading(self.entry, self.path), limit=self.entry.limit + 1)
         if result.status:
             raise self._explain_reading(result)
         return result.out
@@ -361,7 +366,7 @@ class _FileAccess:
         """The digests of paths that exist."""
         if not paths:
             return {}
-        result = await self._try("sha256sum", "-b", "--", *paths)
+        result = await self._try(*_DIGEST, *paths)
         if result.status:
             raise self._explain_reading(result)
         return dict(_parse_digests(result.out, paths))
@@ -420,6 +425,49 @@ class _FileAccess:
             reason = f"the file {self.place.entry} cannot be read: {words}"
             return NodeUnreachable(self.place.node, reason, sign="alive", sent=False)
         return error
+
+
+def _make_install(entry: HostFile) -> tuple[str, ...]:
+    """The program that creates an empty file with the rights of the entry."""
+    user, _, group = (entry.owner or "").partition(":")
+    owner = (*((f"--owner={user}",) if user else ()), *((f"--group={group}",) if group else ()))
+    return ("install", "-T", f"--mode={entry.mode}", *owner, "--", "/dev/null")
+
+
+def _make_reading(entry: HostFile, path: PurePosixPath) -> tuple[str, ...]:
+    """The program that reads a file, up to one byte more than its limit."""
+    flags = "iflag=nofollow,nonblock,fullblock,count_bytes"
+    return ("dd", f"if={path}", flags, f"count={entry.limit + 1}", "bs=64K", "status=none")
+
+
+def list_programs(entry: HostFile, path: PurePosixPath) -> tuple[tuple[str, ...], ...]:
+    """Every program that the transport may run for a file, each as its complete argument vector."""
+    part, staged, backup = (name_beside(path, role) for role in (PART, STAGED, BACKUP))
+    folder = path.parent
+    vectors = (
+        *([("realpath", "-e", "--", path)] if entry.follow else []),
+        (*_STAT, path, part, staged, backup),
+        (*_STAT, part),
+        ("ls", "-A", "-1", "-N", "--", folder),
+        _make_reading(entry, path),
+        *(
+            (*_DIGEST, *paths)
+            for paths in (
+                *((one,) for one in (path, part, staged, backup)),
+                *((staged, backup), (path, staged), (path, backup), (path, backup, staged)),
+            )
+        ),
+        *((*_REMOVE, *paths) for paths in ((part, staged), (part,), (staged,), (backup,), (path,))),
+        (*_make_install(entry), part),
+        (*_CREATE, path, part),
+        ("dd", f"of={part}", *_WRITE),
+        *([tuple(one.replace("{file}", str(part)) for one in entry.check)] if entry.check else []),
+        *((*_RENAME, *pair) for pair in ((part, staged), (staged, path), (backup, path))),
+        ("ln", "-f", "-T", "--", path, backup),
+        ("ln", "-T", "--", staged, path),
+        ("sync", "--", folder),
+    )
+    return tuple(tuple(map(str, vector)) for vector in vectors)
 
 
 def _is_plain(path: PurePosixPath) -> bool:

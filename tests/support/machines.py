@@ -1,13 +1,13 @@
 """A machine whose programs fail where a test says so."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from reconciler.host.config import HostConfig, HostFile
 from reconciler.host.host import Host
 from reconciler.host.subprocesses import ProgramResult
-from reconciler.transports.files import FileTransport
+from reconciler.transports.files import FileTransport, list_programs
 from reconciler.transports.machines.local import LocalMachine
 from reconciler.transports.machines.machine import Machine, Machines, ProgramLost
 
@@ -42,6 +42,7 @@ class FaultyMachine(Machine, Machines):
         self.prefix = prefix
         self.programs: list[tuple[str, ...]] = []
         self.before = lambda program: None
+        self.allowed: frozenset[tuple[str, ...]] = frozenset()
 
     @property
     def place(self):
@@ -52,6 +53,8 @@ class FaultyMachine(Machine, Machines):
 
     async def run(self, arguments, *, content=b"", seconds, limit=1024 * 1024, tail=False):
         index = len(self.programs)
+        # A file of sudoers has exactly these programs: one more would be refused there.
+        assert not self.allowed or tuple(arguments) in self.allowed, arguments
         self.programs.append(tuple(arguments))
         self.before(tuple(arguments))
         if arguments[0] in self.answers:
@@ -69,4 +72,7 @@ class FaultyMachine(Machine, Machines):
 def make_file_transport(path: Path, machine: Machines | None = None, **entry) -> FileTransport:
     """The files transport with one entry, `conf`."""
     config = HostConfig(files={"conf": HostFile(path=str(path), **entry)})
-    return FileTransport(Host(config, ENVIRONMENT), machine or FaultyMachine())
+    machine = machine or FaultyMachine()
+    if isinstance(machine, FaultyMachine) and "{node}" not in str(path) and not entry.get("follow"):
+        machine.allowed = frozenset(list_programs(config.files["conf"], PurePosixPath(path)))
+    return FileTransport(Host(config, ENVIRONMENT), machine)

@@ -63,7 +63,8 @@ A plan that needs a command which the host does not have is refused before anyth
 A fleet file names an entry of `files` and gives data for its content. The entry has the path, the way to the
 machine, and the program that checks new content. So a commit can never choose which file is read or written:
 otherwise it could show `/etc/shadow` in a plan. Choose files whose content may be shown in plans, with
-secrets masked, in folders that only root can write.
+secrets masked, in folders that only root can write. [Files of nodes](files.md) says how they are delivered
+and which lines a file of sudoers needs.
 
 A command runs without a shell and in a session of its own. After its timeout it is killed with all processes
 that it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
