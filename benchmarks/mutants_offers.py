@@ -71,7 +71,7 @@ OFFERS = (
     Mutant(
         "evidence: what is out of date shows nothing",
         "gone",
-        edit(mail_evidence.EvidenceReader.read, "if -_CROSSING <= age <= self.fresh:", "if True:"),
+        edit(mail_evidence.EvidenceReader.read, "age, self.fresh, what", "0.0, self.fresh, what"),
         ONE,
     ),
     Mutant(

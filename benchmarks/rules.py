@@ -466,6 +466,19 @@ ORDER = (
     *(RunLog.finish_run, step_executor.run_step),
 )
 
+_REMEMBERING = tuple(
+    f"Redactor.redact_text: {words}"
+    for words in (
+        "always False: (recent := self._recent.get(text)) is not None",
+        "always True: len(text) <= _SHORT",
+        "always False: len(text) <= _SHORT",
+        "LtE in len(text) <= _SHORT",
+        "always True: len(self._recent) >= _RECENT",
+        "always False: len(self._recent) >= _RECENT",
+        "GtE in len(self._recent) >= _RECENT",
+    )
+)
+
 RULES = (
     Rule("gates of metrics", metric_gates, GATES),
     Rule("gates of reports", report_gates, REPORTS),
@@ -477,6 +490,7 @@ RULES = (
         {
             "_replace_secrets: always False: kind in _PLAIN": "what is plain comes to the same further down",
             "find_secrets: always True: type(item) not in _PLAIN": "what is plain holds no secret",
+            **dict.fromkeys(_REMEMBERING, "what was masked before is only remembered, to mask it once"),
         },
     ),
     Rule("what nodes are quoted with", mask_rules.quoted_texts, mask_rules.QUOTING, kind=UNMASKED),
