@@ -67,3 +67,24 @@ class NamedCommand(StrictModel):
 
 CommandReference = Annotated[NamedCommand, BeforeValidator(refuse_command_line)]
 """`{command: NAME, arguments: {…}}` in the fleet file."""
+
+
+class RestartCommand(NamedCommand):
+    """A command of the host that restarts a node, and one that shows that it was started again."""
+
+    started: CommandReference = Field(
+        description="The host's command that prints a text which is new after each start of the node, such "
+        "as `systemctl show --property InvocationID sora`: nothing in the node's API shows a restart. The "
+        "host configuration must mark it with `reads: true`.",
+        examples=[{"command": "node-started"}],
+    )
+
+
+RestartReference = Annotated[RestartCommand, BeforeValidator(refuse_command_line)]
+"""`{command: NAME, started: {command: NAME}}` in the fleet file."""
+
+
+def fill_node_command(command: NamedCommand, node: str, host: str) -> dict[str, str]:
+    """Placeholder -> text, for a command on one node."""
+    # `node` and `host` come last: the fleet file must not replace the host on which the command acts.
+    return {**command.arguments, "node": node, "host": host}

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler.core.command_reference import RestartCommand
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import InitConfirmation, StopArguments
 from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive
 from reconciler.drivers.sora.cluster_view import NodeAddresses
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
-from reconciler.drivers.sora.schema import RestartCommand, SoraCluster, SoraDesired, Stopped
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.steps import (
     StepContext,
     find_stop_command,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.core.command_reference import NamedCommand
+from reconciler.core.command_reference import NamedCommand, fill_node_command
 
 
 def get_host(node: str) -> str:
@@ -12,5 +12,4 @@ def get_host(node: str) -> str:
 
 def fill_command(command: NamedCommand, node: str) -> dict[str, str]:
     """Placeholder -> text, for a command on one node."""
-    # `node` and `host` come last: the fleet file must not replace the host on which the command acts.
-    return {**command.arguments, "node": node, "host": get_host(node)}
+    return fill_node_command(command, node, get_host(node))

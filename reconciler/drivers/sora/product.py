@@ -55,6 +55,7 @@ from reconciler.drivers.sora.observation import (
     MOST_ADDRESSES,
     ROUNDS,
     Reply,
+    add_starts,
     list_further_addresses,
     list_known_names,
     merge_replies,
@@ -66,7 +67,6 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.starts import add_starts, read_starts
 from reconciler.drivers.sora.steps import undo_restart
 from reconciler.errors import (
     InputError,
@@ -76,6 +76,7 @@ from reconciler.errors import (
     NodeUnidentified,
     NodeUnreachable,
 )
+from reconciler.file_delivery.node_starts import read_starts
 from reconciler.file_delivery.reading import read_node_files, read_step_file
 from reconciler.file_delivery.steps import FILE_ACTIONS, is_file_step, perform_file_step, undo_file_step
 from reconciler.host.config import HostConfig

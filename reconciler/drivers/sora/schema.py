@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -26,8 +25,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.command_reference import (
     CommandReference,
     EntryName,
-    NamedCommand,
-    refuse_command_line,
+    RestartReference,
 )
 from reconciler.core.endpoint import InvalidAddress, parse_api
 from reconciler.core.entries import NodeEntry
@@ -147,17 +145,6 @@ class ConfDelivery(StrictModel):
     )
 
 
-class RestartCommand(NamedCommand):
-    """A command of the host that restarts a node, and one that shows that it was started again."""
-
-    started: CommandReference = Field(
-        description="The host's command that prints a text which is new after each start of the node, such "
-        "as `systemctl show --property InvocationID sora`: nothing in Sora's API shows a restart. The host "
-        "configuration must mark it with `reads: true`.",
-        examples=[{"command": "sora-started"}],
-    )
-
-
 class SoraCluster(OverlaidCluster):
     """A Sora cluster."""
 
@@ -165,7 +152,7 @@ class SoraCluster(OverlaidCluster):
     conf: ConfDelivery | None = Field(
         default=None, description="The sora.conf of its nodes. Without it, files of nodes are not managed."
     )
-    restart: Annotated[RestartCommand, BeforeValidator(refuse_command_line)] | None = Field(
+    restart: RestartReference | None = Field(
         default=None,
         description="The host's command that restarts a node, so that it uses its changed sora.conf. "
         "Nodes are restarted one by one. Without it the plan waits for an operator.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from reconciler.core.command_reference import NamedCommand
+from reconciler.core.command_reference import NamedCommand, RestartCommand
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.sora import machine
@@ -31,7 +31,6 @@ from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.schema import (
     NODE_NAME,
     NodeView,
-    RestartCommand,
     SoraCluster,
     SoraDesired,
     Stopped,

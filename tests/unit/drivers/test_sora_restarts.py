@@ -15,8 +15,8 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.modelcheck import SoraModel
+from reconciler.drivers.sora.observation import add_starts
 from reconciler.drivers.sora.schema import SoraDesired
-from reconciler.drivers.sora.starts import add_starts
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import explore_states
 from reconciler.modelcheck.state_table import StateTable

@@ -1,14 +1,11 @@
-"""Reads when nodes were started last, by a command of the host."""
+"""Reads when nodes were started last, by a command of the host; for every product that restarts nodes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
-from reconciler.core.observation import Observed, Present
-from reconciler.drivers.sora.schema import NodeView
 from reconciler.errors import NodeError
 from reconciler.ports.transport import Commands
 from reconciler.text.one_line import make_one_line
@@ -42,13 +39,3 @@ async def read_starts(
 
     texts = await asyncio.gather(*map(read_one, values))
     return {node: text for node, text in zip(values, texts, strict=True) if text}
-
-
-def add_starts(observed: Observed[NodeView], starts: Mapping[str, str]) -> Observed[NodeView]:
-    """The same answers, with the text of each node's last start."""
-    nodes = dict(observed.nodes)
-    for node, text in starts.items():
-        answer = nodes[node]
-        if isinstance(answer, Present):
-            nodes[node] = replace(answer, value=replace(answer.value, started=text))
-    return replace(observed, nodes=nodes)
