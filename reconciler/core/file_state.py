@@ -39,12 +39,14 @@ class FileState:
         staged: digest of the content that was written aside and checked; `NO_FILE` if there is none.
         backup: digest of the content that the last switch replaced; `NO_FILE` if there is none.
         leftover: whether something that was not finished, and so not checked, lies beside it.
+        identity: equal for one file of one machine, whichever node it was read for; empty if not known.
     """
 
     content: bytes | None = field(repr=False)
     staged: str = NO_FILE
     backup: str = NO_FILE
     leftover: bool = False
+    identity: str = field(default="", repr=False, compare=False)
 
     @property
     def digest(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.core.file_state import FilePlace
@@ -27,9 +27,30 @@ async def read_node_files(files: Files, places: Iterable[FilePlace]) -> dict[str
             return await capture_defects(place.node, _read_file(files, place))
 
     found: dict[str, dict[str, FileReading]] = {}
-    for place, reading in zip(wanted, await asyncio.gather(*map(read, wanted)), strict=True):
+    for place, reading in _refuse_shared(
+        dict(zip(wanted, await asyncio.gather(*map(read, wanted)), strict=True))
+    ):
         found.setdefault(place.node, {})[place.entry] = reading
     return found
+
+
+def _refuse_shared(readings: Mapping[FilePlace, FileReading]) -> Iterator[tuple[FilePlace, FileReading]]:
+    """The same readings, but for files that several nodes share: each would overwrite the others' content."""
+    owners: dict[str, list[FilePlace]] = {}
+    for place, reading in readings.items():
+        if isinstance(reading, Present) and reading.value.identity:
+            owners.setdefault(reading.value.identity, []).append(place)
+    for place, reading in readings.items():
+        shared = owners.get(reading.value.identity, []) if isinstance(reading, Present) else []
+        other = next((one.node for one in shared if one.node != place.node), "")
+        if other:
+            words = (
+                f"the file {place.entry} is also that of {other}: give the entry a path with `{{node}}`, or "
+                "a way to each node's own machine with `ssh`"
+            )
+            yield place, Unreachable(words, Liveness.ALIVE)
+        else:
+            yield place, reading
 
 
 async def read_step_file(step: Step, transports: Transports) -> Observed[Any]:
@@ -43,9 +64,14 @@ async def _read_file(files: Files, place: FilePlace) -> FileReading:
     try:
         return Present(await files.read(place))
     except NodeUnauthorized as error:
-        return Unauthorized(error.reason)
+        return Unauthorized(_add_remedy(error))
     except NodeUnreachable as error:
-        return Unreachable(error.reason, Liveness(error.sign))
+        return Unreachable(_add_remedy(error), Liveness(error.sign))
     except NodeError as error:
         # The machine answered; that the file is of another kind shows nothing of its content.
-        return Unreachable(error.reason, Liveness.ALIVE)
+        return Unreachable(_add_remedy(error), Liveness.ALIVE)
+
+
+def _add_remedy(error: NodeError) -> str:
+    # The host's own entry is to be corrected more often than the node.
+    return f"{error.reason}; {error.remedy}" if error.remedy else error.reason

@@ -202,7 +202,7 @@ def plan_file(wish: FileWish, reading: FileReading | None, *, after: Sequence[st
     if not isinstance(reading, Present):
         why = "it was not read" if reading is None else reading.reason
         remedy = "make the file readable for this host, then run again"
-        return FilePlan(findings=(_report(wish, UNREADABLE, f"cannot be read: {why}", remedy),))
+        return FilePlan(findings=(_report(wish, UNREADABLE, _say_unread(wish.place.entry, why), remedy),))
     state = reading.value
     try:
         content = wish.content.render(state.content)
@@ -324,7 +324,8 @@ def judge_file_step(step: Step, seen: Observed[Any]) -> StepVerdict:
     own = read_file_arguments(step)
     reading = seen.files.get(step.node, {}).get(own.entry, Unreachable("it was not read"))
     if not isinstance(reading, Present):
-        return StepVerdict(StepStatus.UNKNOWN, f"the file {own.entry} cannot be read: {reading.reason}")
+        words = f"the file {own.entry} {_say_unread(own.entry, reading.reason)}"
+        return StepVerdict(StepStatus.UNKNOWN, words)
     state = reading.value
     match own:
         case StageArguments():
@@ -449,6 +450,12 @@ def fingerprint_file_differences(step: Step, observed: Observed[Any]) -> Mapping
     reading = observed.files.get(step.node, {}).get(own.entry)
     shown = reading.value.digest if isinstance(reading, Present) else ""
     return {make_pointer((own.entry,)): fingerprint(shown)[:16]}
+
+
+def _say_unread(entry: str, reason: str) -> str:
+    """Why a file could not be read, to follow its name: most reasons name it themselves."""
+    subject = f"the file {entry} "
+    return reason.removeprefix(subject) if reason.startswith(subject) else f"cannot be read: {reason}"
 
 
 def _report(wish: FileWish, code: str, why: str, remedy: str) -> Diagnostic:

@@ -5,10 +5,15 @@ from contextlib import suppress
 import pytest
 from support.driver import Killed, fleet
 from support.file_product import ENTRY, FileCluster, FileDriver, FileNode, FileWorld, machine
+from support.machines import make_file_transport
 
+from reconciler.core.file_state import FilePlace, compute_file_digest
 from reconciler.core.outcome import State
 from reconciler.core.rollout_rules import Rollout
 from reconciler.core.secret import MASK
+from reconciler.file_delivery.content import WholeFile
+from reconciler.file_delivery.reading import read_node_files
+from reconciler.file_delivery.steps import FileWish, plan_file
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
@@ -170,6 +175,24 @@ async def test_a_file_that_cannot_be_read_is_unknown_and_never_absent(bench):
     found = await bench.plan(hall())
     assert found.plan.is_empty
     assert [finding.code for finding in found.plan.findings()] == ["file-unreadable"]
+
+
+async def test_a_file_that_nodes_share_is_told_and_not_written(tmp_path):
+    path = tmp_path / "shared.conf"
+    path.write_text(OLD)
+    files = make_file_transport(path)
+    found = await read_node_files(files, [FilePlace("conf", "a"), FilePlace("conf", "b")])
+    assert found["a"]["conf"].reason.startswith(
+        "the file conf is also that of b: give the entry a path with `{node}`"
+    )
+    assert found["b"]["conf"].reason.startswith("the file conf is also that of a")
+    alone = await read_node_files(files, [FilePlace("conf", "a"), FilePlace("conf", "a")])
+    assert alone["a"]["conf"].value.digest == compute_file_digest(OLD.encode())
+    plan = plan_file(
+        FileWish(cluster="c", place=FilePlace("conf", "a"), content=WholeFile((NEW,))), found["a"]["conf"]
+    )
+    assert plan.steps == ()
+    assert plan.findings[0].message.startswith("the file conf of a is also that of b")
 
 
 async def test_a_file_that_does_not_fit_is_told(bench):
