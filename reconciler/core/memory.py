@@ -71,7 +71,7 @@ class ClusterMemory:
         references: places in its settings where what was applied referred to secrets.
         kind: the product of its nodes; empty if it is not known.
         former_names: its earlier names, the latest last.
-        pending_return: what is still to do for the offers of a failed wave; None for nothing.
+        pending_returns: what is still to do for the offers of failed waves, oldest first.
     """
 
     nodes: int = 0
@@ -90,7 +90,7 @@ class ClusterMemory:
     content: str = ""
     kind: str = ""
     former_names: tuple[str, ...] = ()
-    pending_return: PendingReturn | None = None
+    pending_returns: tuple[PendingReturn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -222,11 +222,30 @@ class PendingReturn:
         return json.dumps({**value, "revision": self.revision.plain()}, sort_keys=True)
 
 
-def load_return(text: str) -> PendingReturn | None:
-    """What is to do by a fact; None if this version cannot read it."""
+def format_returns(pending: Sequence[PendingReturn]) -> str:
+    """The text of the fact with what is still to do for the offers of failed waves; empty for nothing."""
+    return f"[{', '.join(one.plain() for one in pending)}]" if pending else ""
+
+
+def load_returns(text: str) -> tuple[PendingReturn, ...]:
+    """What is to do by a fact, oldest first; empty if this version cannot read it."""
     try:
-        value = json.loads(text)
-        offers = {str(node): tuple(map(str, ids)) for node, ids in value["offers"].items()}
-        return PendingReturn(**{**value, "offers": offers, "revision": Revision(**value["revision"])})
+        found = json.loads(text)
+        # A state from before a second wave could wait has that of one wave alone.
+        return tuple(_load_return(one) for one in ([found] if isinstance(found, dict) else found))
     except (ValueError, TypeError, KeyError, AttributeError):
-        return None
+        return ()
+
+
+def replace_return(
+    known: Sequence[PendingReturn], run: str, pending: PendingReturn | None
+) -> tuple[PendingReturn, ...]:
+    """What is to do, with the part of one run replaced; None if all of that is done."""
+    others = [one for one in known if one.run != run]
+    place = next((index for index, one in enumerate(known) if one.run == run), len(others))
+    return (*others[:place], *([pending] if pending else []), *others[place:])
+
+
+def _load_return(value: Mapping[str, Any]) -> PendingReturn:
+    offers = {str(node): tuple(map(str, ids)) for node, ids in value["offers"].items()}
+    return PendingReturn(**{**value, "offers": offers, "revision": Revision(**value["revision"])})

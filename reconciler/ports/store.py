@@ -489,11 +489,11 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
             revision: that failed there.
             reason: why.
             ends_rollout: whether its rollout ends.
-            pending: what is to do for the offers of its wave; None leaves what an earlier wave left to do.
+            pending: what is to do for the offers of its wave; what earlier waves left to do stays.
         """
 
-    async def store_return(self, cluster: str, pending: PendingReturn | None) -> None:
-        """Record what is still to do for the offers of a failed wave; None if all is done."""
+    async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
+        """Record what is still to do for the offers of the wave that a run rejected; None if all is done."""
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str

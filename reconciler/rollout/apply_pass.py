@@ -146,10 +146,13 @@ async def _finish_returns(
     journal = transports.store
     # Whatever the plan is: its revision may be the rejected one, which is refused from now on.
     findings: list[Diagnostic] = []
-    for guard_context in plan_result.guard_contexts:
-        plan, pending = guard_context.plan, guard_context.cluster_memory.pending_return
-        if pending is None:
-            continue
+    todo = [
+        (guard_context, pending)
+        for guard_context in plan_result.guard_contexts
+        for pending in guard_context.cluster_memory.pending_returns
+    ]
+    for guard_context, pending in todo:
+        plan = guard_context.plan
         log = RunLog(
             journal,
             pending.run,

@@ -109,12 +109,13 @@ async def finish_return(
     """
     cluster, memory = guard_context.plan.cluster, await log.store.read_memory()
     cluster_memory = memory.get_cluster_memory(cluster)
-    pending = cluster_memory.pending_return
+    # Read again under the lock: another process may have finished it.
+    pending = next((one for one in cluster_memory.pending_returns if one.run == log.run), None)
     if pending is None:
         return ()
     if pending.revision.id not in cluster_memory.rejected:
         # Somebody allowed it again, so that what nodes have of it may stay.
-        await log.store.store_return(cluster, None)
+        await log.store.store_return(cluster, pending.run, None)
         return ()
     now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)
     holds = run_guards(now, (find_temporary_holds,))
@@ -131,15 +132,16 @@ async def finish_return(
 
 
 async def narrow_return(pending: PendingReturn, cluster: str, log: RunLog) -> None:
-    """Store what is left to do: nodes that have not taken yet what they are offered to go back."""
+    """Store what is left to do: nodes that still have what the wave offered, and can take something else."""
     left: dict[str, tuple[str, ...]] = {}
     if pending.goes_back:
         for some in _divide(pending.offers):
             for node, mail in (await log.store.mail(cluster, some)).items():
-                if mail.offers and _is_on_its_way(mail.offers[0].offer):
+                if mail.offers and _can_still_go_back(mail, pending):
                     left[node] = pending.offers[node]
     if left != pending.offers or not left:
-        await log.store.store_return(cluster, replace(pending, offers=left) if left else None)
+        later = replace(pending, offers=left) if left else None
+        await log.store.store_return(cluster, pending.run, later)
 
 
 def _divide(nodes: Iterable[str]) -> Iterator[Sequence[str]]:
@@ -154,7 +156,21 @@ def _may_have_offer(mail: NodeMail, pending: PendingReturn, context: ExecutionCo
     newest = mail.offers[0].offer
     if _is_on_its_way(newest):
         return newest.withdrawn or newest.closes <= context.clock()  # it is made again
-    return _is_of_wave(newest, pending)
+    if _is_of_wave(newest, pending):
+        return True
+    # A later revision's offer, which replaced the one to go back, ended before its node took it.
+    return newest.withdrawn and _can_still_go_back(mail, pending)
+
+
+def _can_still_go_back(mail: NodeMail, pending: PendingReturn) -> bool:
+    """Whether a node took the wave's offer last, and has not taken what it was offered after that.
+
+    That is the way back, or what a later revision offered in its place, which may fail too.
+    """
+    if mail.offers[0].offer.taken is not None:
+        return False
+    taken = next((one.offer for one in mail.offers if one.offer.taken is not None), None)
+    return _is_on_its_way(mail.offers[0].offer) or (taken is not None and _is_of_wave(taken, pending))
 
 
 def _is_on_its_way(offer: Offer) -> bool:

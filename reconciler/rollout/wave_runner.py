@@ -310,17 +310,14 @@ class WaveRunner:
         return f"the rollout stops: {why}"
 
     async def _plan_return(self, *, goes_back: bool) -> PendingReturn | None:
-        """What is to do for the offers of the open wave, and still is for those of an earlier one."""
+        """What is to do for the offers of the open wave; that of earlier ones has entries of its own."""
         case, progress, log = self.gate_keeper.guard_context, self._progress, self.log
         if not case.polling:
             return None
         runs = {*progress.runs, log.run}
         cluster, begun = case.plan.cluster, progress.begun
         offers = await find_wave_offers(log.store, cluster, progress.nodes, runs, begun)
-        before = case.cluster_memory.pending_return
-        earlier = before.offers if before and before.goes_back == goes_back else {}
-        both = {node: (*earlier.get(node, ()), *offers.get(node, ())) for node in sorted({*earlier, *offers})}
-        return PendingReturn(log.run, log.revision, both, goes_back) if both else None
+        return PendingReturn(log.run, log.revision, offers, goes_back) if offers else None
 
     def _report_waiting(self, number: int, what: str) -> str:
         """Why no further wave is started now, although nothing has failed."""

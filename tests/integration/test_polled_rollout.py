@@ -449,7 +449,7 @@ async def test_a_kill_between_any_two_writes_of_going_back_is_finished_by_the_ne
                     back = "old" if mode == "return" else "new"
                     assert site.values == {"a": back, "b": "old", "c": "old", "d": "old"}, where
                     memory = (await site.store.read_memory()).get_cluster_memory("barn")
-                    assert memory.pending_return is None, where
+                    assert memory.pending_returns == (), where
                 assert await site.rejected() == [REVISION.short], where
                 assert not any(run.finished is None for run in await site.store.runs()), where
     assert write > 5
@@ -470,7 +470,52 @@ async def test_a_node_that_sleeps_through_its_way_back_is_offered_it_again(site)
     assert site.values["a"] == "old"
     with suppress(GuardRefusal):
         await site.apply()
-    assert (await site.store.read_memory()).get_cluster_memory("barn").pending_return is None
+    assert (await site.store.read_memory()).get_cluster_memory("barn").pending_returns == ()
+
+
+@pytest.mark.parametrize("later", ["stop", "return"])
+async def test_an_earlier_way_back_outlives_a_later_failed_wave(site, later):
+    site.rollout = Rollout(waves=2, on_failure="return")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"ab")
+    await site.apply()  # `a` is to go back, and sleeps
+    site.nodes["b"].fails = ""
+    site.rollout = Rollout(waves=(1, "100%"), canary=1, on_failure=later)
+    fix = site.wanted("fixed", names="bcd")
+    await site.apply(fix, revision=NEXT)
+    site.nodes["b"].fails = "no room either"
+    await site.later(5, *"bcd")
+    await site.apply(fix, revision=NEXT)
+    assert NEXT.short in await site.rejected()
+    (own, *_) = (await site.store.read_memory()).get_cluster_memory("barn").pending_returns
+    assert (own.revision.id, list(own.offers), own.goes_back) == (REVISION.id, ["a"], True)
+
+
+@pytest.mark.parametrize("later", ["stop", "return"])
+async def test_a_node_goes_back_although_a_later_revision_was_offered_to_it_in_between(site, later):
+    site.rollout = Rollout(waves=2, on_failure="return")
+    await site.apply()
+    site.nodes["b"].fails = "no room"
+    await site.later(5, *"ab")
+    await site.apply()  # `a` is to go back, and sleeps
+    site.nodes["b"].fails = ""
+    site.rollout = Rollout(waves=2, on_failure=later)
+    fix = site.wanted("fixed")
+    await site.apply(fix, revision=NEXT)
+    assert (await site.offered())["a"] == "fixed"
+    site.nodes["b"].fails = "no room either"
+    await site.later(5, "b")
+    for _ in range(2):
+        with suppress(GuardRefusal):
+            await site.apply(fix, revision=NEXT)
+    assert NEXT.short in await site.rejected()
+    site.nodes["b"].fails = ""
+    await site.later(5, *"abcd")
+    assert site.values["a"] == "old"
+    with suppress(GuardRefusal):
+        await site.apply(fix, revision=NEXT)
+    assert (await site.store.read_memory()).get_cluster_memory("barn").pending_returns == ()
 
 
 async def test_going_back_waits_for_the_end_of_a_suspension(site):

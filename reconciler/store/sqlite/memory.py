@@ -18,7 +18,7 @@ from reconciler.core.memory import (
 )
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
-from reconciler.core.rollout_rules import load_progress, load_return
+from reconciler.core.rollout_rules import load_progress, load_returns
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
 from reconciler.store.sqlite.database import Transaction
@@ -115,7 +115,7 @@ def _make_cluster_memory(
             RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.is_rollback
         ),
         content=own.get(CONTENT, ""),
-        pending_return=load_return(own[RETURN]) if RETURN in own else None,
+        pending_returns=load_returns(own.get(RETURN, "[]")),
     )
 
 

@@ -16,7 +16,7 @@ from reconciler.core.actor import Actor, load_actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
-from reconciler.core.rollout_rules import PendingReturn
+from reconciler.core.rollout_rules import PendingReturn, format_returns, load_returns, replace_return
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderRecord, Rejection
 from reconciler.store.sqlite.database import Transaction
@@ -59,14 +59,23 @@ def write_rejection(
     over = {ROLLOUT: ""} if ends_rollout else {}
     # In the transaction of the rejection: nobody else would ever do it after a kill.
     if pending is not None:
-        over |= {RETURN: pending.plain()}
+        over |= _replace_return(tx, cluster, pending.run, pending)
     rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
     write_cluster_facts(tx, cluster, rejection | over)
 
 
-def write_return(tx: Transaction, cluster: str, pending: PendingReturn | None) -> None:
-    """Write what is still to do for the offers of a failed wave; None if all is done."""
-    write_cluster_facts(tx, cluster, {RETURN: pending.plain() if pending else ""})
+def write_return(tx: Transaction, cluster: str, run: str, pending: PendingReturn | None) -> None:
+    """Write what is still to do for the offers of the wave that a run rejected; None if all is done."""
+    write_cluster_facts(tx, cluster, _replace_return(tx, cluster, run, pending))
+
+
+def _replace_return(tx: Transaction, cluster: str, run: str, pending: PendingReturn | None) -> dict[str, str]:
+    row = tx.execute(
+        "SELECT value FROM fact WHERE fleet = ? AND cluster = ? AND node = '' AND key = ?",
+        (tx.fleet, cluster, RETURN),
+    ).fetchone()
+    known = load_returns(row["value"]) if row else ()
+    return {RETURN: format_returns(replace_return(known, run, pending))}
 
 
 def write_rollback(

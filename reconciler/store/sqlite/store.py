@@ -245,8 +245,8 @@ class SqliteStore:
             orders.write_rejection, cluster, revision, reason, ends_rollout=ends_rollout, pending=pending
         )
 
-    async def store_return(self, cluster: str, pending: PendingReturn | None) -> None:
-        await self._write_in_run(orders.write_return, cluster, pending)
+    async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
+        await self._write_in_run(orders.write_return, cluster, run, pending)
 
     async def roll_back(
         self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
