@@ -163,7 +163,10 @@ class ClusterLoop:
         log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._set_heartbeat)
         context.watch_state.note(self.name, doing="observing")
-        pass_summary = await self._run_pass(PassJob(fleet, self.name, trigger, listener, self._stop_pass))
+        try:
+            pass_summary = await self._run_pass(PassJob(fleet, self.name, trigger, listener, self._stop_pass))
+        finally:
+            listener.finish()
         now = context.clock()
         if pass_summary.recheck:
             # Nodes that are waited for have not failed: no backoff. A large fleet takes long to read.

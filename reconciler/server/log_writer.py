@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TextIO
 
 LIMIT = 1024 * 1024
-"""Bytes of lines that may wait for a slow reader; further lines are lost and counted."""
+"""Bytes of lines that may wait for a slow reader; further lines are lost and counted.
+
+Warnings and errors take the place of ordinary lines that wait.
+"""
 
 FLUSH_SECONDS = 2.0
 """Seconds that the stopping watch waits for lines to be written."""
@@ -61,8 +64,8 @@ class LogWriter:
 
     def __init__(self, number: int, state: LogState, *, limit: int = LIMIT, closed: bool = False) -> None:
         self._number, self._state, self._limit = number, state, limit
-        self._lines: deque[bytes] = deque()
-        self._size = 0
+        self._lines: deque[tuple[bytes, bool]] = deque()
+        self._size = self._ordinary = 0
         self._is_writing = False
         self._is_line_open = False
         self._changed = threading.Condition()
@@ -73,15 +76,11 @@ class LogWriter:
 
     def write(self, text: str) -> int:
         """Queue a text, usually one line; never blocks and never raises."""
-        data = text.encode("utf-8", "backslashreplace")
-        with self._changed:
-            if self._size + len(data) > self._limit:
-                self._count_lost(READER_SLOW)
-            else:
-                self._lines.append(data)
-                self._size += len(data)
-                self._changed.notify_all()
-        return len(text)
+        return self._queue(text, is_urgent=False)
+
+    def write_urgent(self, text: str) -> int:
+        """Queue a line that needs somebody: if there is no room, ordinary lines are lost in its place."""
+        return self._queue(text, is_urgent=True)
 
     def flush(self) -> None:
         """Does nothing: the thread writes as soon as it can."""
@@ -98,6 +97,36 @@ class LogWriter:
         with self._changed:
             return self._changed.wait_for(lambda: not self._lines and not self._is_writing, seconds)
 
+    def _queue(self, text: str, *, is_urgent: bool) -> int:
+        data = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if is_urgent and self._size + len(data) > self._limit:
+                self._drop_ordinary(len(data))
+            if self._size + len(data) > self._limit:
+                self._count_lost(READER_SLOW)
+            else:
+                self._lines.append((data, is_urgent))
+                self._size += len(data)
+                self._ordinary += 0 if is_urgent else len(data)
+                self._changed.notify_all()
+        return len(text)
+
+    def _drop_ordinary(self, room: int) -> None:
+        """Lose the oldest ordinary lines, so that as many bytes are free."""
+        # More than needed, since each time all lines that wait are gone through.
+        wanted = min(self._ordinary, max(room, self._limit // 10))
+        kept: deque[tuple[bytes, bool]] = deque()
+        while self._lines:
+            data, is_urgent = self._lines.popleft()
+            if is_urgent or wanted <= 0:
+                kept.append((data, is_urgent))
+                continue
+            wanted -= len(data)
+            self._size -= len(data)
+            self._ordinary -= len(data)
+            self._count_lost(READER_SLOW)
+        self._lines = kept
+
     def _run(self) -> None:
         while True:
             with self._changed:
@@ -105,7 +134,8 @@ class LogWriter:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._lines)
                 self._is_writing = True
-                line = self._lines.popleft()
+                line, is_urgent = self._lines.popleft()
+                self._ordinary -= 0 if is_urgent else len(line)
             problem = self._write_line(line)
             with self._changed:
                 self._size -= len(line)

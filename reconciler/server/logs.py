@@ -70,7 +70,7 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
     # A terminal shows the time of its user; collected logs of several hosts need one time zone.
     stamp = structlog.processors.TimeStamper(fmt="iso" if plain else "%Y-%m-%d %H:%M:%S", utc=plain)
     logger = structlog.wrap_logger(
-        structlog.WriteLogger(cast("Any", stream)),
+        _LineLogger(stream),
         processors=[
             structlog.processors.add_log_level,
             stamp,
@@ -80,6 +80,26 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
         context_class=dict,
     )
     return cast("Log", logger)
+
+
+class _LineLogger:
+    """Writes finished lines; those from a warning on as urgent ones, if the stream knows the difference."""
+
+    def __init__(self, stream: LogStream) -> None:
+        self._stream = stream
+        self._write_urgent = getattr(stream, "write_urgent", stream.write)
+
+    def msg(self, line: str) -> None:
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    debug = info = msg
+
+    def urgent(self, line: str) -> None:
+        self._write_urgent(f"{line}\n")
+        self._stream.flush()
+
+    warning = error = critical = exception = fatal = urgent
 
 
 def log_defect(log: Log, event: str, error: BaseException, consequence: str = "", **fields: object) -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.core.observation import Observed
-from reconciler.core.outcome import SUCCESSES, Outcome, State
+from reconciler.core.outcome import Outcome
 from reconciler.core.plan import Plan, Step
 from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log
 from reconciler.server.metrics import Metrics, count_answers
+from reconciler.server.step_lines import StepLines
 from reconciler.server.watch_state import WatchState
 
 OBSERVE_SECONDS = 600.0
@@ -39,20 +40,19 @@ class WatchListener(PassListener):
         self._watch_state = watch_state
         self._metrics = metrics
         self._log = log
+        self._lines = StepLines(log)
         self._announce = announce
         self._running: dict[str, float] = {}
 
     def on_step_settled(self, outcome: Outcome) -> None:
-        # Another revision may have planned the step.
-        self._log.try_unbind("revision").info(
-            "step settled",
-            cluster=outcome.step.cluster,
-            step=outcome.step.id,
-            state=outcome.state.value,
-            message=outcome.reason,
-        )
+        self._lines.note_settled(outcome)
+
+    def finish(self) -> None:
+        """The pass is over: log what is not logged yet."""
+        self._lines.flush()
 
     def on_observing(self, cluster: str, nodes: int) -> None:
+        self._lines.flush()
         self._announce(OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"observing {nodes} nodes")
 
@@ -65,30 +65,23 @@ class WatchListener(PassListener):
         self._watch_state.note(self._cluster, doing=f"{sum(1 for _ in plan.steps())} steps planned")
 
     def on_run_begun(self, run: str) -> None:
-        self._log = self._log.bind(run=run)
+        self._lines.flush()
+        self._log = self._lines.log = self._log.bind(run=run)
 
     def on_step_started(self, step: Step) -> None:
         self._running[step.id] = step.settle
         self._show_running()
-        self._log.info("step started", step=step.id, node=step.node, reason=step.reason)
+        self._lines.note_start(step)
 
     def on_step_ended(self, outcome: Outcome) -> None:
         step = outcome.step
         self._running.pop(step.id, None)
         self._show_running()
         self._metrics.steps.labels(step.cluster, step.action, outcome.state.value).inc()
-        fields = {"step": step.id, "node": step.node, "state": outcome.state.value, "message": outcome.reason}
-        if outcome.waiting_for_restart:
-            fields["waiting_for_restart"] = ", ".join(outcome.waiting_for_restart)
-        is_calm = outcome.state in SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
-        log_line = self._log.info if is_calm else self._log.warning
-        log_line(
-            "step ended",
-            seconds=round(outcome.seconds, 3),
-            **{key: text for key, text in fields.items() if text},
-        )
+        self._lines.note_end(outcome)
 
     def on_soaking(self, cluster: str, wave: int, seconds: float) -> None:
+        self._lines.flush()
         self._announce(seconds + OBSERVE_SECONDS)
         self._watch_state.note(cluster, doing=f"wave {wave} soaks for {seconds:g} s")
         self._log.info("soak started", wave=wave, seconds=seconds)

@@ -142,3 +142,42 @@ def test_invalid_unicode_is_written_escaped(pipe):
     log.info("odd", message="\udcff", number=2**70, mapping={1: "a"})
     assert writer.drain(10)
     assert json.loads(os.read(reader, 65536))["number"] == 2**70
+
+
+def test_a_warning_takes_the_place_of_ordinary_lines_that_wait(pipe):
+    reader, number, _ = pipe
+    count = filled(number)
+    state = LogState()
+    writer = LogWriter(number, state, limit=10_000)
+    log = open_log(writer, form="json")
+    for line in range(500):
+        log.info("ordinary", line=line)
+    lost = state.lost
+    for line in range(20):
+        log.warning("serious", line=line)
+    for line in range(500):
+        log.info("ordinary", line=500 + line)
+    assert state.lost > lost > 0
+    os.read(reader, count)
+    text = b""
+    while not writer.drain(0.01) or b"serious" not in text:
+        text += os.read(reader, 65536)
+    found = [json.loads(line) for line in text.decode().strip("x").splitlines()]
+    serious = [line["line"] for line in found if line["event"] == "serious"]
+    assert serious == list(range(20))
+    assert len(found) + state.lost == 1020
+    assert [line["line"] for line in found if line["event"] == "ordinary"] == sorted(
+        line["line"] for line in found if line["event"] == "ordinary"
+    )
+
+
+def test_warnings_beyond_the_limit_are_lost_and_counted(pipe):
+    reader, number, _ = pipe
+    filled(number)
+    state = LogState()
+    writer = LogWriter(number, state, limit=2_000)
+    for _ in range(100):
+        writer.write_urgent("x" * 99 + "\n")
+    assert 78 <= state.lost <= 81
+    assert state.problem == READER_SLOW
+    assert reader
