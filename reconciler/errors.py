@@ -18,6 +18,7 @@
     ├── GuardRefusal          read the violations: nothing was done
     ├── FleetRefused          decide on the host to which fleet the memory belongs: nothing was done
     ├── WorldChanged          plan again: the plan no longer fits
+    │   └── ReservedMeanwhile   nobody: the step is judged again, with the new reservation
     └── StateError            correct the state directory
         └── ClusterBusy         retry: another run is changing the cluster
             └── RunFenced         nobody: a later run has taken the cluster over from this one
@@ -254,6 +255,10 @@ class WorldChanged(ReconcilerError):
     """The nodes or the source are no longer what the plan was made from."""
 
     exit_status = 4
+
+
+class ReservedMeanwhile(WorldChanged):
+    """A node of the cluster was reserved after a step was judged; nothing was sent."""
 
 
 class StateError(ReconcilerError):

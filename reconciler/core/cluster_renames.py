@@ -88,6 +88,10 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
             rejected={**before.rejected, **own.rejected},
             rolled_back=(*before.rolled_back, *own.rolled_back),
             progress=rename_progress(before.progress, former, name) if before.progress else None,
+            reservations=(
+                *(replace(one, cluster=name) for one in before.reservations),
+                *own.reservations,
+            ),
         )
     now = {former: name for name, former in renames.items()}
 

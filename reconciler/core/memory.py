@@ -9,6 +9,7 @@ from datetime import datetime
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import MergeBase, PriorRevisions
+from reconciler.core.reservations import Reservation
 from reconciler.core.revision import Ancestry
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 
@@ -72,6 +73,7 @@ class ClusterMemory:
         kind: the product of its nodes; empty if it is not known.
         former_names: its earlier names, the latest last.
         pending_returns: what is still to do for the offers of failed waves, oldest first.
+        reservations: those that are not known to be over.
     """
 
     nodes: int = 0
@@ -91,6 +93,7 @@ class ClusterMemory:
     kind: str = ""
     former_names: tuple[str, ...] = ()
     pending_returns: tuple[PendingReturn, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

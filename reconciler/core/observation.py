@@ -136,11 +136,14 @@ class Observed(Generic[T]):
         nodes: node -> its answer, at the address in the desired state, if there is one.
         elsewhere: node -> address -> the answer there, of further addresses known for the node.
         files: node -> entry of the host configuration -> the reading of that file.
+        reserved: nodes that count as away whatever they answer, because somebody may stop them; see
+            `core.reservations`.
     """
 
     nodes: Mapping[str, Observation[T]]
     elsewhere: Mapping[str, Mapping[str, Observation[T]]] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, FileReading]] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeAlias
 from reconciler.core.actor import Actor
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation, OperationResult
+from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.secret import Secret
 from reconciler.ports.transport import NodeMail, OfferDraft
 
@@ -182,6 +183,12 @@ class NodeReader(Protocol):
             UsageError: no operation or several operations have this prefix.
         """
 
+    async def reservations(self, cluster: str = "") -> Sequence[Reservation]:
+        """The reservations of a cluster, or of all, that are not known to be over, oldest first."""
+
+    async def see_cluster(self, cluster: str) -> SeenCluster:
+        """What the store knows of a cluster, on which the answer to a question about a node depends."""
+
     async def newest_offers(self, cluster: str, feed: OfferFeed) -> Mapping[str, Offer]:
         """Node -> its newest offer of a feed, taken or not, for all nodes of a cluster in one reading."""
 
@@ -234,6 +241,38 @@ class NodeStore(NodeReader, Protocol):
 
         Raises:
             ClusterBusy: another process holds them.
+        """
+
+    # Compared when it is written: two questions, or a question and a step of a run, may each be right alone.
+    async def record_answer(
+        self, operation: Operation, reservation: Reservation | None, seen: SeenCluster
+    ) -> bool:
+        """Record the answer to the question whether a node may be stopped, which ends the operation.
+
+        Args:
+            operation: that asked, with its result.
+            reservation: of a yes; None for any other answer.
+            seen: what the answer was found with.
+
+        Returns:
+            False if a reservation is to be recorded and the cluster is not as it was seen any more; then
+            nothing was recorded.
+        """
+
+    async def release(self, operation: Operation) -> int:
+        """End the reservations of the nodes of an operation, which ends it; gives how many there were.
+
+        With none, nothing is recorded.
+        """
+
+    async def end_reservations(self, ids: Sequence[str]) -> None:
+        """Record that reservations are over: their time is, and their nodes were seen back."""
+
+    def lock_questions(self, cluster: str, seconds: float) -> AbstractAsyncContextManager[None]:
+        """Hold the questions about the nodes of a cluster against others, so that each sees the one before.
+
+        Raises:
+            ClusterBusy: the lock was not free in time.
         """
 
     async def end_operation(self, operation: str) -> None:

@@ -416,11 +416,25 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
     async def record_refused_run(self, opening: RunStart, note: str) -> str:
         """Record a run that guards refused, with the violations; gives its id."""
 
-    async def record_intent(self, run: str, step: Step, facts: Mapping[str, str] | None = None) -> None:
+    async def record_intent(
+        self,
+        run: str,
+        step: Step,
+        facts: Mapping[str, str] | None = None,
+        *,
+        reserved: frozenset[str] | None = None,
+    ) -> None:
         """Record the intent of a step, with facts about its node that apply from then on.
+
+        Args:
+            run: its run.
+            step: to be performed.
+            facts: about its node.
+            reserved: ids of the reservations that the step was judged with; None if none concern it.
 
         Raises:
             Fenced: a later run has taken over the cluster.
+            ReservedMeanwhile: the cluster has a reservation that the step was not judged with.
         """
         # On disk before the call. So a step without an intent was never sent, and one with an intent and no
         # outcome may have had its effect: recovery reads the node.

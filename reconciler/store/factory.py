@@ -13,6 +13,7 @@ from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation
+from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
@@ -230,6 +231,12 @@ class EmptyStore:
         raise UsageError(
             f"there is no operation {text!r}: {self._folder} has no history", remedy="check --state"
         )
+
+    async def reservations(self, cluster: str = "") -> Sequence[Reservation]:
+        return ()
+
+    async def see_cluster(self, cluster: str) -> SeenCluster:
+        return SeenCluster()
 
     async def newest_offers(self, cluster: str, feed: OfferFeed) -> Mapping[str, Offer]:
         return {}

@@ -14,12 +14,13 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.timestamps import format_timestamp
-from reconciler.errors import RunFenced, StateError
+from reconciler.errors import ReservedMeanwhile, RunFenced, StateError
 from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.sqlite import facts, history, outbox
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.memory import WINDOW
+from reconciler.store.sqlite.reservations import read_reservation_ids
 
 IDLE_SHARE = 5
 """One in so many of the kept runs may be idle: refused or waiting again and again, without a step sent."""
@@ -87,7 +88,15 @@ def write_refusal(
     return run
 
 
-def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, new_facts: Mapping[str, str]) -> None:
+def write_intent(
+    tx: Transaction,
+    run: str,
+    step: Step,
+    *,
+    epoch: int,
+    new_facts: Mapping[str, str],
+    reserved: frozenset[str] | None,
+) -> None:
     """Write that a step is about to be performed.
 
     Args:
@@ -96,9 +105,12 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, new_facts
         step: to perform.
         epoch: of the run, for the cluster of the step; 0 without a lock.
         new_facts: facts of the node that are true from now on, such as one more attempt.
+        reserved: ids of the reservations of the cluster that the step was judged with; None if they do not
+            concern it.
 
     Raises:
         RunFenced: a later run holds the cluster.
+        ReservedMeanwhile: there are other reservations by now.
         StateError: the run is not in the journal, so the step must not be performed.
     """
     # Compared in the transaction that writes the intent: a check before it would leave a gap in which a later
@@ -110,6 +122,9 @@ def write_intent(tx: Transaction, run: str, step: Step, *, epoch: int, new_facts
             f"{epoch}); run {run} has stopped writing [fenced]",
             remedy="this run needs no action; `reconcile history` shows the later one",
         )
+    # In the same transaction, too: a question that gets its yes after the judgement would else not count.
+    if reserved is not None and not read_reservation_ids(tx, step.cluster) <= reserved:
+        raise ReservedMeanwhile(f"a node of {step.cluster} was reserved meanwhile; nothing was sent")
     facts.write_facts(tx, step.cluster, step.arguments.facts_of_intent)
     tx.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
     facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_confirmations})

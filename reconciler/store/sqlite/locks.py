@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
-from reconciler.host.locks import open_lock_file, try_lock, wait_lock
+from reconciler.host.locks import PAUSE, open_lock_file, try_lock, wait_lock
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 LOCKS = "locks"
@@ -51,6 +53,31 @@ def hold_operations_lock(folder: Path, fleet: int, cluster: str) -> Iterator[Non
     """Hold the lock of a cluster's operations, or fail at once; errors as in `hold_cluster_lock`."""
     name = _name_lock_file(fleet, cluster).removesuffix(".lock")  # no cluster's name has a "+"
     with _hold(folder / f"{name}+operations.lock", f"operations of cluster {cluster} are performed by"):
+        yield
+
+
+@asynccontextmanager
+async def wait_for_questions_lock(
+    folder: Path, fleet: int, cluster: str, seconds: float
+) -> AsyncIterator[None]:
+    """Wait for the lock of questions about the nodes of a cluster, and hold it.
+
+    Raises:
+        ClusterBusy: it was not free in time.
+        StateError: the lock file cannot be created or locked.
+    """
+    name = _name_lock_file(fleet, cluster).removesuffix(".lock")
+    subject = f"another question about cluster {cluster} is being answered by"
+    end = time.monotonic() + seconds
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(_hold(folder / f"{name}+questions.lock", subject))
+                break
+            except ClusterBusy:
+                if time.monotonic() >= end:
+                    raise
+            await asyncio.sleep(PAUSE)
         yield
 
 

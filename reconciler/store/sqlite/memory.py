@@ -6,6 +6,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 from reconciler.core.memory import (
@@ -18,6 +19,7 @@ from reconciler.core.memory import (
 )
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
+from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import load_progress, load_returns
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
@@ -36,6 +38,7 @@ from reconciler.store.sqlite.facts import (
 )
 from reconciler.store.sqlite.fleets import read_fleets
 from reconciler.store.sqlite.orders import read_orders
+from reconciler.store.sqlite.reservations import read_reservations
 
 WINDOW = timedelta(days=31)
 """How long a change counts for budgets: the longest window of a policy."""
@@ -65,19 +68,27 @@ def read_memory(tx: Transaction) -> FleetMemory:
     changed, open_orders = _list_changes(tx), read_orders(tx)
     # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
     named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
+    reserved: dict[str, list[Reservation]] = defaultdict(list)
+    for one in read_reservations(tx):
+        reserved[one.cluster].append(one)
     with_history = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
     return FleetMemory(
         fleet=tx.fleet,
         facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
         cluster_memory={
-            cluster: _make_cluster_memory(
-                cluster,
-                own.get(cluster, {}),
-                tuple(changed.get(cluster, ())),
-                runs.get(cluster, {}),
-                open_orders,
+            cluster: replace(
+                _make_cluster_memory(
+                    cluster,
+                    own.get(cluster, {}),
+                    tuple(changed.get(cluster, ())),
+                    runs.get(cluster, {}),
+                    open_orders,
+                ),
+                reservations=tuple(reserved.get(cluster, ())),
             )
-            for cluster in sorted((with_history | changed.keys() | runs.keys() | named) - {""})
+            for cluster in sorted(
+                (with_history | changed.keys() | runs.keys() | named | reserved.keys()) - {""}
+            )
         },
         all_clusters=ClusterMemory(
             suspended=tuple(one for one in open_orders.suspensions if not one.cluster),

@@ -13,6 +13,7 @@ from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.memory import find_kind_in_runs
 from reconciler.store.sqlite.node_tokens import rename_nodes
 from reconciler.store.sqlite.orders import write_order_record
+from reconciler.store.sqlite.reservations import rename_reservations
 
 
 def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
@@ -49,6 +50,7 @@ def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
     )
     tx.execute("UPDATE operation SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, tx.fleet, former))
     rename_nodes(tx, former, name)
+    rename_reservations(tx, former, name)
     facts.write_cluster_facts(tx, name, own)
     write_order_record(tx, "rename", replace(by, why=f"renamed from {former}"), cluster=name)
 

@@ -320,5 +320,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Codes of the holds on changes that were set aside for it, with a space between them.
         "ALTER TABLE node_offer ADD COLUMN despite TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        """CREATE TABLE reservation (          -- nodes that somebody may stop
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            id TEXT NOT NULL UNIQUE,           -- of the operation that asked
+            fleet INTEGER NOT NULL,
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            at TEXT NOT NULL,
+            until TEXT NOT NULL,
+            ended TEXT                         -- when it was released or found to be over
+        )""",
+        "CREATE INDEX reservation_open ON reservation(fleet, cluster) WHERE ended IS NULL",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -18,6 +18,7 @@ from reconciler.core.memory import FleetMemory
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation, OperationResult
 from reconciler.core.plan import Revision, Step
+from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
@@ -44,6 +45,7 @@ from reconciler.store.sqlite import (
     operations,
     orders,
     outbox,
+    reservations,
 )
 from reconciler.store.sqlite.content_parts import ContentParts
 from reconciler.store.sqlite.database import Database, Transaction
@@ -58,7 +60,12 @@ from reconciler.store.sqlite.facts import (
     write_pass,
 )
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.locks import LOCKS, hold_cluster_lock, hold_operations_lock
+from reconciler.store.sqlite.locks import (
+    LOCKS,
+    hold_cluster_lock,
+    hold_operations_lock,
+    wait_for_questions_lock,
+)
 from reconciler.store.sqlite.memory import read_memory
 from reconciler.store.sqlite.renames import rename_cluster
 
@@ -168,10 +175,19 @@ class SqliteStore:
             journal.write_refusal, opening, note, self._name, encoded, keep=self._keep
         )
 
-    async def record_intent(self, run: str, step: Step, facts: Mapping[str, str] | None = None) -> None:
+    async def record_intent(
+        self,
+        run: str,
+        step: Step,
+        facts: Mapping[str, str] | None = None,
+        *,
+        reserved: frozenset[str] | None = None,
+    ) -> None:
         epoch = self._epochs.get((self._fleet, step.cluster), 0)
         async with self._around(step.id):
-            await self._write(journal.write_intent, run, step, epoch=epoch, new_facts=facts or {})
+            await self._write(
+                journal.write_intent, run, step, epoch=epoch, new_facts=facts or {}, reserved=reserved
+            )
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         await self._write_in_run(journal.write_outcomes, run, endings)
@@ -323,6 +339,29 @@ class SqliteStore:
 
     async def end_operation(self, operation: str) -> None:
         await self._write(operations.end_operation, operation)
+
+    async def reservations(self, cluster: str = "") -> tuple[Reservation, ...]:
+        return await self._read(reservations.read_reservations, cluster)
+
+    async def see_cluster(self, cluster: str) -> SeenCluster:
+        return await self._read(reservations.read_seen_cluster, cluster)
+
+    async def record_answer(
+        self, operation: Operation, reservation: Reservation | None, seen: SeenCluster
+    ) -> bool:
+        return await self._write(reservations.write_answer, self._key, operation, reservation, seen)
+
+    async def release(self, operation: Operation) -> int:
+        return await self._write(reservations.write_release, self._key, operation, operation.nodes)
+
+    async def end_reservations(self, ids: Sequence[str]) -> None:
+        await self._write(reservations.end_reservations, ids)
+
+    @asynccontextmanager
+    async def lock_questions(self, cluster: str, seconds: float) -> AsyncIterator[None]:
+        self._database.check()  # as in `lock`
+        async with wait_for_questions_lock(self._folder / LOCKS, self._fleet, cluster, seconds):
+            yield
 
     async def newest_offers(self, cluster: str, feed: OfferFeed) -> dict[str, Offer]:
         return await self._read(node_offers.read_cluster_offers, cluster, feed)

@@ -1,0 +1,228 @@
+"""Reservations: nodes that may be stopped for a while, because a question about them was answered with yes.
+
+A reservation counts from its record until its time is over, whatever the node shows: the one who asked may
+stop it at any moment of that time. After that it counts until a reading shows the node back. So the node is
+away for everybody else also if it is stopped at the last moment, or takes long to come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from reconciler.core.actor import Actor
+from reconciler.core.diagnostic_json import to_plain_finding
+from reconciler.core.entries import ClusterEntry
+from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
+from reconciler.core.policy import Policy
+from reconciler.core.timestamps import format_minute, format_timestamp
+from reconciler.diagnostic import Diagnostic
+from reconciler.text.one_line import bound_sentence
+
+ALLOW_STOP: Final = "allow-stop"
+"""Kind of the operation that asks whether a node may be stopped."""
+
+RELEASE: Final = "release"
+"""Kind of the operation that ends a reservation."""
+
+RESERVED: Final = "node-reserved"
+"""Code of everything that a reservation holds back."""
+
+DEFAULT_TIME: Final = timedelta(minutes=15)
+SHORTEST_TIME: Final = timedelta(minutes=1)
+LONGEST_TIME: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A node that somebody may stop.
+
+    Args:
+        id: of the operation that asked.
+        actor: who asked, and why.
+        at: when it was recorded.
+        until: the end of its time.
+    """
+
+    id: str
+    cluster: str
+    node: str
+    actor: Actor
+    at: datetime
+    until: datetime
+
+    @property
+    def description(self) -> str:
+        """Who reserved the node, until when and why; for people."""
+        who = self.actor.description or "somebody"
+        why = f": {self.actor.why}" if self.actor.why else ""
+        return f"reserved until {format_minute(self.until)} UTC by {who}{why}"
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {
+            "id": self.id,
+            "cluster": self.cluster,
+            "node": self.node,
+            "by": self.actor.description,
+            "reason": self.actor.why,
+            "at": format_timestamp(self.at),
+            "until": format_timestamp(self.until),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedNodes:
+    """The reservations of one cluster that count at one moment, by node; and those that are over.
+
+    Args:
+        nodes: node -> its reservation; of several the one that ends last.
+        over: ids of reservations whose time is over and whose node is back.
+    """
+
+    nodes: Mapping[str, Reservation] = field(default_factory=dict)
+    over: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The reserved nodes."""
+        return frozenset(self.nodes)
+
+
+def find_reserved_nodes(
+    reservations: Iterable[Reservation],
+    observed: Observed[Any],
+    now: datetime,
+    *,
+    members: AbstractSet[str],
+) -> ReservedNodes:
+    """Which reservations count, by a reading that was made at `now` or later.
+
+    Args:
+        reservations: of one cluster, not released.
+        observed: the reading.
+        now: of the clock of this host. A clock that is set back makes a reservation longer, never shorter.
+        members: the nodes in the fleet file; one that left it is not waited for after its time.
+    """
+    nodes: dict[str, Reservation] = {}
+    over: list[str] = []
+    for one in sorted(reservations, key=lambda one: (one.until, one.id)):
+        # By its time alone a reservation never ends: at the last moment of it the node may have been stopped.
+        if now >= one.until and (one.node not in members or is_back(observed, one.node, now - one.until)):
+            over.append(one.id)
+        else:
+            nodes[one.node] = one
+    return ReservedNodes(nodes, tuple(over))
+
+
+def is_back(observed: Observed[Any], node: str, since: timedelta) -> bool:
+    """Whether a reading shows that a node has run at some moment within `since` before it."""
+    answer = observed.nodes.get(node)
+    if isinstance(answer, Absent):
+        return True
+    if isinstance(answer, Present | Stale):
+        return answer.age <= since.total_seconds()
+    # Something answers that refuses this host, or is not shown to be the node: that proves nothing.
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class SeenCluster:
+    """What the store knows of a cluster, on which the answer to a question depends.
+
+    Args:
+        reservations: ids of those that are not known to be over.
+        busy: nodes with a step of a run whose effect is not settled.
+    """
+
+    reservations: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
+
+
+class StopAnswer(StrEnum):
+    """Whether a node may be stopped."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+    """It could not be found out; whoever asks must not stop it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopDecision:
+    """The answer to the question whether a node may be stopped now.
+
+    Args:
+        reasons: for the answer, one sentence each.
+        facts: what the one who stops it should know, such as what is left on it, one sentence each.
+        findings: about the cluster, that do not change the answer.
+    """
+
+    answer: StopAnswer
+    reasons: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
+    findings: tuple[Diagnostic, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reasons", tuple(map(bound_sentence, self.reasons)))
+        object.__setattr__(self, "facts", tuple(map(bound_sentence, self.facts)))
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {
+            "answer": self.answer.value,
+            "reasons": list(self.reasons),
+            "facts": list(self.facts),
+            "findings": [to_plain_finding(one) for one in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StopQuestion:
+    """The question whether one node may be stopped. `desired` and `observed` are the product's own types.
+
+    Args:
+        node: the node.
+        observed: a reading that was made for this question.
+        away: nodes that count as away whatever they show, because they are reserved or a run changes them;
+            each with the reason, such as `is reserved until …`.
+    """
+
+    node: str
+    entry: ClusterEntry
+    desired: Any
+    observed: Observed[Any]
+    policy: Policy = field(default_factory=Policy)
+    away: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other nodes of the cluster, in the order of the fleet file."""
+        return tuple(one.name for one in self.entry.members() if one.name != self.node)
+
+
+def describe_absence(question: StopQuestion) -> dict[str, str]:
+    """Other node -> why it does not count as available, of those that do not."""
+    found: dict[str, str] = {}
+    for node in question.others:
+        answer = question.observed.nodes.get(node)
+        if node in question.away:
+            found[node] = question.away[node]
+        elif isinstance(answer, Unreachable):
+            found[node] = f"does not answer ({answer.reason})"
+        elif not isinstance(answer, Present):
+            words = getattr(answer, "reason", "") or getattr(answer, "evidence", "") or "was not read"
+            found[node] = f"is not known to work ({words})"
+    return found
+
+
+def decide_one_at_a_time(question: StopQuestion) -> StopDecision:
+    """The rule for a product without one of its own: no node is stopped while another one is away."""
+    absent = describe_absence(question)
+    if absent:
+        return StopDecision(StopAnswer.NO, tuple(f"{name} {why}" for name, why in sorted(absent.items())))
+    return StopDecision(StopAnswer.YES, ("every other node of the cluster answers",))

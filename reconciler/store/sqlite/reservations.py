@@ -1,0 +1,129 @@
+"""Reservations of nodes that may be stopped: functions over a transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from reconciler.core.actor import load_actor
+from reconciler.core.operations import Operation
+from reconciler.core.reservations import Reservation, SeenCluster
+from reconciler.core.timestamps import format_timestamp, parse_timestamp
+from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sqlite.operations import end_operation, write_operation
+
+KEPT_RESERVATIONS: Final = 1_000
+"""Ended reservations of a fleet that are kept, the newest ones."""
+
+
+def write_answer(
+    tx: Transaction, key: HostKey, operation: Operation, reservation: Reservation | None, seen: SeenCluster
+) -> bool:
+    """Write the answer to a question, with its reservation; False if the cluster is not as it was seen."""
+    # In the transaction that writes the reservation. A check before it would leave a gap, in which another
+    # question gets its yes, or a run begins a step: each alone would be right, and both together are not.
+    if reservation is not None:
+        if read_seen_cluster(tx, reservation.cluster) != seen:
+            return False
+        tx.execute(
+            "INSERT INTO reservation (id, fleet, cluster, node, actor, at, until)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                reservation.id,
+                tx.fleet,
+                reservation.cluster,
+                reservation.node,
+                reservation.actor.encode(),
+                format_timestamp(reservation.at),
+                format_timestamp(reservation.until),
+            ),
+        )
+    _write_ended_operation(tx, key, operation)
+    return True
+
+
+def write_release(tx: Transaction, key: HostKey, operation: Operation, nodes: Sequence[str]) -> int:
+    """Write that the reservations of some nodes were released; gives how many there were."""
+    ended = 0
+    for node in nodes:
+        ended += tx.execute(
+            "UPDATE reservation SET ended = ? WHERE fleet = ? AND cluster = ? AND node = ? AND ended IS NULL",
+            (tx.timestamp, tx.fleet, operation.cluster, node),
+        ).rowcount
+    if ended:
+        _write_ended_operation(tx, key, operation)
+        _drop_old(tx)
+    return ended
+
+
+def end_reservations(tx: Transaction, ids: Iterable[str]) -> None:
+    """Write that reservations are over."""
+    tx.connection.executemany(
+        "UPDATE reservation SET ended = ? WHERE id = ? AND fleet = ? AND ended IS NULL",
+        [(tx.timestamp, one, tx.fleet) for one in ids],
+    )
+    _drop_old(tx)
+
+
+def read_reservations(tx: Transaction, cluster: str = "") -> tuple[Reservation, ...]:
+    """The reservations of a cluster, or of all, that are not known to be over, oldest first."""
+    rows = tx.execute(
+        "SELECT * FROM reservation WHERE ended IS NULL AND fleet = ?1 AND ?2 IN ('', cluster)"
+        " ORDER BY number",
+        (tx.fleet, cluster),
+    )
+    return tuple(_make_reservation(row) for row in rows)
+
+
+def read_reservation_ids(tx: Transaction, cluster: str) -> frozenset[str]:
+    """The ids of the reservations of a cluster that are not known to be over."""
+    rows = tx.execute(
+        "SELECT id FROM reservation WHERE ended IS NULL AND fleet = ? AND cluster = ?", (tx.fleet, cluster)
+    )
+    return frozenset(row["id"] for row in rows)
+
+
+def read_seen_cluster(tx: Transaction, cluster: str) -> SeenCluster:
+    """What a question must know of a cluster, beside what its nodes show."""
+    # A step that a killed run left open may still have its effect: its node is not free before a run has
+    # settled it. A node that is offered its content loads it by itself, and stays up.
+    rows = tx.execute(
+        "SELECT DISTINCT step.node FROM step JOIN run ON run.number = step.run"
+        " WHERE step.intended IS NOT NULL AND step.cluster = ? AND run.fleet = ?"
+        " AND (step.state IS NULL OR step.state = 'unknown')"
+        " AND (step.until > ? OR run.finished IS NULL)",
+        (cluster, tx.fleet, tx.timestamp),
+    )
+    return SeenCluster(read_reservation_ids(tx, cluster), frozenset(row["node"] for row in rows))
+
+
+def rename_reservations(tx: Transaction, former: str, name: str) -> None:
+    """Move the reservations of a cluster to its new name."""
+    tx.execute("UPDATE reservation SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, tx.fleet, former))
+
+
+def _write_ended_operation(tx: Transaction, key: HostKey, operation: Operation) -> None:
+    # Together: nobody performs it, so that it must never be found open.
+    write_operation(tx, key, operation)
+    end_operation(tx, operation.id)
+
+
+def _drop_old(tx: Transaction) -> None:
+    tx.execute(
+        "DELETE FROM reservation WHERE fleet = ?1 AND ended IS NOT NULL AND number <= (SELECT number"
+        " FROM reservation WHERE fleet = ?1 AND ended IS NOT NULL ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+        (tx.fleet, KEPT_RESERVATIONS),
+    )
+
+
+def _make_reservation(row: sqlite3.Row) -> Reservation:
+    return Reservation(
+        id=row["id"],
+        cluster=row["cluster"],
+        node=row["node"],
+        actor=load_actor(row["actor"]),
+        at=parse_timestamp(row["at"]),
+        until=parse_timestamp(row["until"]),
+    )
