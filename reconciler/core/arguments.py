@@ -156,6 +156,11 @@ class Arguments(ABC):
         return False
 
     @property
+    def suits_stopped_node(self) -> bool:
+        """Whether its node is meant to be stopped, so that a reservation does not hold the step back."""
+        return False
+
+    @property
     def feedback(self) -> StepFeedback:
         """What messages contain of the step."""
         return StepFeedback()

@@ -13,6 +13,7 @@ from reconciler.core.memory import ClusterMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
+from reconciler.core.reservations import ReservedNodes
 from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.wave_state import WaveState
 from reconciler.diagnostic import Diagnostic, Severity
@@ -51,6 +52,7 @@ class GuardContext:
         reporting: nodes that report to this host, also those that poll.
         wave_state: of the open wave, if its nodes poll; None otherwise.
         digests: node -> short keyed fingerprint of its content; see `RolloutProgress`.
+        reserved: the nodes that somebody may stop now; they are in `observed.reserved`, too.
     """
 
     plan: ClusterPlan
@@ -85,6 +87,7 @@ class GuardContext:
     reporting: frozenset[str] = frozenset()
     wave_state: WaveState | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
+    reserved: ReservedNodes = field(default_factory=ReservedNodes)
 
     @property
     def partial_apply_hint(self) -> str:

@@ -18,6 +18,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
+from reconciler.core.plan import UNDO, Effect, Risk, Step
 from reconciler.core.policy import Policy
 from reconciler.core.timestamps import format_minute, format_timestamp
 from reconciler.diagnostic import Diagnostic
@@ -128,6 +129,20 @@ def is_back(observed: Observed[Any], node: str, since: timedelta) -> bool:
         return answer.age <= since.total_seconds()
     # Something answers that refuses this host, or is not shown to be the node: that proves nothing.
     return False
+
+
+def is_held_by_reservation(step: Step) -> bool:
+    """Whether a reservation of its own node holds a step back.
+
+    Whoever reserved a node works on it. A step that waits for a person, an undo of a failed wave, and a step
+    for a node that is meant to be stopped do not get in the way.
+    """
+    return not (step.is_manual or step.id.endswith(UNDO) or step.arguments.suits_stopped_node)
+
+
+def interrupts_node(step: Step) -> bool:
+    """Whether a step may make its node unavailable for a while."""
+    return step.effect is Effect.RESTART or step.risk is Risk.HIGH
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from reconciler.guards import (
     place_conflicts,
     provenance,
     removed_clusters,
+    reservations,
     rollout_gates,
 )
 
@@ -22,6 +23,7 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
     *provenance.GUARDS,
     *place_conflicts.GUARDS,
     *rollout_gates.GUARDS,
+    *reservations.GUARDS,
 )
 """The guards of every cluster, before those of its product."""
 

@@ -55,6 +55,20 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+async def try_lock_within(descriptor: int, seconds: float) -> bool:
+    """Take the lock of an open file as soon as it is free; gives whether it was within some seconds.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    end = time.monotonic() + seconds
+    while not try_lock(descriptor):
+        if time.monotonic() >= end:
+            return False
+        await asyncio.sleep(PAUSE)
+    return True
+
+
 def wait_lock(descriptor: int) -> None:
     """Take the lock of an open file; wait for it without limit.
 

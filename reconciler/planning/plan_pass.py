@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.canonical import fingerprint_with_key
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import GuardContext, GuardResult, apply_overrides, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory
@@ -16,6 +18,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Step, compute_plan_id
 from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.reservations import RESERVED, ReservedNodes, find_reserved_nodes
 from reconciler.core.rollout_rules import Rollout, RolloutProgress, continue_rollout
 from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
 from reconciler.core.waves import assign_waves
@@ -39,6 +42,7 @@ from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
+from reconciler.planning.reserved_steps import find_reservation_hold
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.withheld_steps import (
     OVERDUE,
@@ -295,12 +299,28 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     entry, driver = target.cluster_input.entry, target.driver
     observed = await _observe(target, context)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
+    reserved = _find_reserved(memory, entry, observed)
+    observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
     stamped = await _compare_stamps(target, context, observed, stamps)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     progress = _find_progress(target, cluster_memory.progress if change_rules.rollout else None)
     kept, wave_state = _choose_steps(
-        target, stamped, observed, memory, rollout=change_rules.rollout, progress=progress
+        target,
+        stamped,
+        observed,
+        memory,
+        rollout=change_rules.rollout,
+        progress=progress,
+        find_hold=partial(
+            find_reservation_hold,
+            reserved=reserved.nodes,
+            driver=driver,
+            entry=entry,
+            desired=stamped.desired,
+            observed=observed,
+            policy=policy,
+        ),
     )
     planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
     plan = assign_waves(planned, entry, change_rules.rollout, progress)
@@ -338,10 +358,33 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         places=dict(places.places.get(entry.name, {})),
         stamps=stamps,
         released_places=tuple(places.released.get(entry.name, ())),
-        remarks=stamped.remarks,
+        remarks=(*stamped.remarks, *_report_reservations(reserved)),
+        reserved=reserved,
         digest=compute_plan_id(plan, fleet.revision, __version__)
         if change_control.may_need_approval(plan, policy)
         else "",
+    )
+
+
+def _find_reserved(memory: FleetMemory, entry: ClusterEntry, observed: Observed[Any]) -> ReservedNodes:
+    """The reservations that count by a reading of the cluster."""
+    known = memory.get_cluster_memory(entry.name).reservations
+    return find_reserved_nodes(
+        known, observed, memory.at, members=frozenset(node.name for node in entry.members())
+    )
+
+
+def _report_reservations(reserved: ReservedNodes) -> tuple[Diagnostic, ...]:
+    """Who may stop which nodes; no part of the plan, so that its id does not depend on who asked."""
+    return tuple(
+        Diagnostic(
+            Severity.NOTE,
+            RESERVED,
+            f"{node} is {one.description}; it counts as away until it is released, or back after that time",
+            f"`reconcile allow-stop {node} --release` ends it",
+            target=f"{one.cluster}/{node}",
+        )
+        for node, one in sorted(reserved.nodes.items())
     )
 
 
@@ -390,6 +433,7 @@ def _choose_steps(
     *,
     rollout: Rollout | None,
     progress: RolloutProgress | None,
+    find_hold: Callable[[Step], str],
 ) -> tuple[WithheldSteps, WaveState | None]:
     """What of a plan may be sent now, and the state of the open wave if its nodes poll."""
     members = frozenset(node.name for node in target.cluster_input.entry.members())
@@ -405,6 +449,7 @@ def _choose_steps(
         members=members,
         open_wave=progress.nodes if progress else frozenset(),
         is_continued=progress is not None,
+        find_hold=find_hold,
     )
     if rollout and progress and progress.wave and target.driver.list_polling_nodes(target.desired):
         return _postpone_overdue(kept, progress.nodes & members, observed, rollout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.reservations import RESERVED
 from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_second
 from reconciler.diagnostic import Diagnostic, Severity
@@ -38,11 +39,16 @@ OFFERED: Final = "offer-open"
 OVERDUE: Final = "offer-overdue"
 """Code of the finding that a node did not show in time what it was offered."""
 
-WAITING: Final = frozenset({LATER, IN_FLIGHT, OFFERED})
+WAITING: Final = frozenset({LATER, IN_FLIGHT, OFFERED, RESERVED})
 """Codes of the findings that end by themselves."""
 
 _PLACES: Final = 3
 _LONGEST: Final = 60
+
+
+def find_no_hold(step: Step) -> str:  # noqa: ARG001  (the form of `find_hold`)
+    """Nothing is reserved."""
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def withhold_steps(
     members: AbstractSet[str] = frozenset(),
     open_wave: AbstractSet[str] = frozenset(),
     is_continued: bool = False,
+    find_hold: Callable[[Step], str] = find_no_hold,
 ) -> WithheldSteps:
     """The part of a plan that may be sent now.
 
@@ -115,12 +122,14 @@ def withhold_steps(
         open_wave: nodes of the wave that has not passed its gates yet. Those that were not sent anything are
             not held by offers to others of them: a run that was killed has begun the wave.
         is_continued: whether this is a rollout that has begun: then no node that stays gets other content.
+        find_hold: why a reservation holds a step back; empty if none does.
     """
     polling = frozenset(driver.list_polling_nodes(desired))
     withholding = _Withholding(
         plan, desired, observed, driver, memory, content, in_waves, only, members, polling, open_wave
     )
     withholding.is_continued = is_continued
+    withholding.find_hold = find_hold
     withholding.check_steps()
     given = WithheldSteps(
         desired,
@@ -186,6 +195,7 @@ class _Withholding:
     whole: bool = False
     waits: bool = False
     is_continued: bool = False
+    find_hold: Callable[[Step], str] = find_no_hold
 
     def check_steps(self) -> None:
         """Check every step, and fill in the results."""
@@ -199,6 +209,7 @@ class _Withholding:
             }
         facts = self.memory.facts.get(self.plan.cluster, {})
         self._block_calls_in_flight(as_desired, contents, facts)
+        self._block_reserved()
         # A node that shows its content starts the count again: old attempts say nothing about its next drift.
         for node in sorted(as_desired & facts.keys()):
             spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT)}
@@ -248,6 +259,14 @@ class _Withholding:
             else:
                 self.findings[call.node] = _report_in_flight(call)
                 self.whole |= self.in_waves or not self.driver.capabilities.single_node
+
+    def _block_reserved(self) -> None:
+        """Block the steps that reservations hold back; no wave starts without one of its nodes."""
+        for step in self.plan.steps:
+            if step.id not in self.blocked and (why := self.find_hold(step)):
+                self.blocked.add(step.id)
+                self.findings.setdefault(step.node, _report_reserved(step, why))
+                self.whole |= self.in_waves
 
     def _is_outdated(self, call: PendingCall, facts: Mapping[str, Mapping[str, str]]) -> bool:
         """Whether a silent node could still take an offer of a revision with other content.
@@ -321,6 +340,16 @@ def _drop_blocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
         else:
             kept.append(step)
     return kept
+
+
+def _report_reserved(step: Step, why: str) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR,
+        RESERVED,
+        f"{step.node} is not changed now ({step.action}): {why}",
+        "run again later; `reconcile allow-stop NODE --release` ends a reservation at once",
+        target=f"{step.cluster}/{step.node}",
+    )
 
 
 def _report_in_flight(call: PendingCall) -> Diagnostic:

@@ -24,6 +24,13 @@ from reconciler.core.policy import Policy
 from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
+from reconciler.core.reservations import (
+    StopAnswer,
+    StopDecision,
+    StopQuestion,
+    decide_one_at_a_time,
+    interrupts_node,
+)
 from reconciler.core.secret import reveal
 from reconciler.core.step_status import StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
@@ -468,6 +475,41 @@ class Driver(ABC, Generic[D, S]):
             SecretError: a secret in it is not known here.
         """
         raise NotImplementedError
+
+    # Stopping nodes.
+
+    async def observe_stop(
+        self, desired: D, observed: Observed[S], node: str, transports: Transports
+    ) -> Observed[S]:
+        """The same observations, with what only the question whether a node may be stopped needs."""
+        return observed
+
+    def decide_stop(self, question: StopQuestion) -> StopDecision:
+        """Whether a node may be stopped now, and why; pure.
+
+        Args:
+            question: with the nodes that count as away, because they are reserved or a run changes them.
+        """
+        return decide_one_at_a_time(question)
+
+    def find_reservation_conflict(self, step: Step, question: StopQuestion) -> str:
+        """Why a step must not make its node unavailable while the reserved nodes may be; "" if it may.
+
+        Products whose `plan` and `judge` count `Observed.reserved` as away need no second rule.
+
+        Args:
+            step: of a plan, or about to be performed.
+            question: whether its node may be stopped; `away` has the reserved nodes alone.
+        """
+        if not interrupts_node(step):
+            return ""
+        decision = self.decide_stop(question)
+        if decision.answer is StopAnswer.YES:
+            return ""
+        # What is away without any reservation is the concern of other guards and gates.
+        if self.decide_stop(replace(question, away={})).answer is not StopAnswer.YES:
+            return ""
+        return "; ".join(decision.reasons)
 
     # Operations.
 

@@ -30,6 +30,7 @@ from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
+from reconciler.rollout.known_reservations import KnownReservations
 from reconciler.rollout.polled_nodes import (
     EnrolledNodes,
     RunTransports,
@@ -110,6 +111,10 @@ async def run_apply_pass(
     # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
     if not plan_result.is_refused:
         await withdraw_superseded(plan_result, journal)
+    # Whatever the plan is: the nodes were seen back.
+    over = [id_ for guard_context in plan_result.guard_contexts for id_ in guard_context.reserved.over]
+    if over:
+        await journal.end_reservations(over)
     returned = await _finish_returns(plan_result, drivers, own_transports, listener, run_context)
     released, refusals = plan_result.select_released(), run_context.refusals
     if plan_result.is_refused or (plan_result.violations and released.plan.is_empty):
@@ -328,7 +333,9 @@ class _Run:
             clock,
             self.plan_result.stale,
             self.transports.for_run,
+            reservations=KnownReservations(self.store, guard_context),
         )
+        await context.reservations.read()
         async with lock:
             if holds:
                 await log.record_skipped([(step, holds[0].message) for step in plan.steps])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,11 +27,15 @@ Kubernetes kills a process 30 s after it asked it to stop, systemd after 90 s; t
 _FIRST, _LONGEST = 0.05, 2.0
 
 
-async def assess_step(step: Step, driver: Driver[Any, Any], transports: Transports) -> StepVerdict:
-    """The status of a step, by one fresh reading."""
-    return judge_step(
-        step, driver, await driver.observe_step(step, restrict_to_reading(transports, driver.reads))
-    )
+async def assess_step(
+    step: Step,
+    driver: Driver[Any, Any],
+    transports: Transports,
+    reserved: frozenset[str] = frozenset(),
+) -> StepVerdict:
+    """The status of a step, by one fresh reading; `reserved` nodes count as away."""
+    seen = await driver.observe_step(step, restrict_to_reading(transports, driver.reads))
+    return judge_step(step, driver, replace(seen, reserved=reserved) if reserved else seen)
 
 
 def judge_step(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> StepVerdict:
@@ -43,10 +48,15 @@ def judge_step(step: Step, driver: Driver[Any, Any], seen: Observed[Any]) -> Ste
         return StepVerdict(StepStatus.UNKNOWN, make_defect_observation(step.node, error).reason)
 
 
-async def wait_until_clear(step: Step, driver: Driver[Any, Any], transports: Transports) -> StepVerdict:
+async def wait_until_clear(
+    step: Step,
+    driver: Driver[Any, Any],
+    transports: Transports,
+    reserved: frozenset[str] = frozenset(),
+) -> StepVerdict:
     """The status of a step before it is performed; if it is unknown, the nodes are read twice more."""
     return await poll_until(
-        partial(assess_step, step, driver, transports),
+        partial(assess_step, step, driver, transports, reserved),
         lambda verdict: verdict.status is not StepStatus.UNKNOWN,
         # Long enough for a lost answer or a restart of the node's server; a longer outage stays unknown.
         (0.3, 1.0),

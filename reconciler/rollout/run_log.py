@@ -70,14 +70,19 @@ class RunLog:
         """Announce that a step begins; its first reading decides whether it is performed."""
         self.listener.on_step_started(step)
 
-    async def record_intent(self, step: Step) -> None:
+    async def record_intent(self, step: Step, reserved: frozenset[str] | None = None) -> None:
         """Journal that a step is about to be performed; it is on disk when this returns.
+
+        Args:
+            step: that is performed next.
+            reserved: ids of the reservations that it was judged with; None if none concern it.
 
         Raises:
             RunFenced: a later run has taken the cluster over, so nothing may be sent.
+            ReservedMeanwhile: there are further reservations, so nothing may be sent.
             StateError: it could not be written, so nothing may be sent.
         """
-        await self.store.record_intent(self.run, step, self.attempts.get(step.id))
+        await self.store.record_intent(self.run, step, self.attempts.get(step.id), reserved=reserved)
 
     async def record_skipped(self, skipped: Sequence[tuple[Step, str]]) -> None:
         """Journal that steps were not started, and why."""

@@ -14,13 +14,14 @@ from reconciler.core.plan import Payload, Revision, Step, refuse_missing_secrets
 from reconciler.core.secret import find_secrets
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
-from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, SecretError
+from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, ReservedMeanwhile, SecretError
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.ports.driver import Driver, StepAnswer
 from reconciler.ports.store import StepEnd
 from reconciler.ports.transport import Transports
+from reconciler.rollout.known_reservations import KnownReservations
 from reconciler.rollout.polling import assess_step, wait_until_clear, wait_until_done
 from reconciler.rollout.run_log import RunLog
 from reconciler.secrets.redaction import Redactor, hide_by_key
@@ -78,6 +79,7 @@ class ExecutionContext:
         is_forced: whether steps are performed whatever their nodes show: the undo of an offer that a node has
             taken, and may still load.
         redactors: of its steps.
+        reservations: of the cluster; a step is judged with them right before it is sent.
     """
 
     driver: Driver[Any, Any]
@@ -90,6 +92,7 @@ class ExecutionContext:
     for_run: Callable[[str, Revision], Transports] | None = None
     is_forced: bool = False
     redactors: StepRedactors = field(default_factory=StepRedactors, repr=False)
+    reservations: KnownReservations = field(default_factory=KnownReservations, repr=False)
 
 
 async def run_step(step: Step, context: ExecutionContext) -> State:
@@ -141,7 +144,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     """
     # A plan may be hours old: the step is judged again by a fresh reading right before its call.
     driver, transports = context.driver, context.transports
-    verdict = await run_unless_stopped(context.stop, wait_until_clear(step, driver, transports))
+    verdict = await run_unless_stopped(context.stop, _judge_before(step, context))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
     if (verdict.status is not StepStatus.READY and not context.is_forced) or step.is_manual:
@@ -157,7 +160,8 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     began, intended = now(), context.clock()
     # The intent, with the attempt that it counts, is on disk before the call: a run that is killed in between
     # has counted one attempt too many, but the journal knows of every call.
-    await context.log.record_intent(step)
+    if not await _record_intent(step, context):
+        return await _call_and_read_back(step, context)
     answer, error = await _call(step, context)
     offered = answer is not None and answer.is_pending
     # The node takes an offer when it next asks, which may be long after this pass: one reading is enough.
@@ -196,6 +200,28 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
         used_confirmations=answer.used_confirmations if answer else {},
         until=until if state in OPEN else None,
     )
+
+
+async def _judge_before(step: Step, context: ExecutionContext) -> StepVerdict:
+    """The status of a step right before it is sent; unknown while a reservation holds it back."""
+    reservations, driver = context.reservations, context.driver
+    if why := reservations.find_hold(step, driver):
+        return StepVerdict(StepStatus.UNKNOWN, f"{step.node}: {why}")
+    return await wait_until_clear(step, driver, context.transports, reservations.nodes)
+
+
+async def _record_intent(step: Step, context: ExecutionContext) -> bool:
+    """Journal the intent; False if a node was reserved since the step was judged."""
+    ids = context.reservations.ids
+    if ids is None:
+        await context.log.record_intent(step)
+        return True
+    try:
+        await context.log.record_intent(step, ids)
+    except ReservedMeanwhile:
+        await context.reservations.read()
+        return False
+    return True
 
 
 async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:

@@ -83,6 +83,7 @@ class WaveRunner:
         for index, (number, steps) in enumerate(waves):
             why = await self._find_hold(number) if index else ""
             earlier = await self._list_earlier_steps() if number == self._progress.number else []
+            why = why or await self._find_reserved(number, steps)
             if not why:
                 await self._open_wave(number, steps)
                 await self._perform(steps, behind)
@@ -188,6 +189,17 @@ class WaveRunner:
             )
         )
         return f"wave {number} was not started: {hold.message}"
+
+    async def _find_reserved(self, number: int, steps: Sequence[Step]) -> str:
+        """Why a wave may not start because of reservations; empty if it may."""
+        # The plan has no step that a reservation held back when it was made. A wave that begins on other
+        # nodes than all of its own would end incomplete: it waits as a whole.
+        context = self.gate_keeper.context
+        await context.reservations.read()
+        for step in steps:
+            if why := context.reservations.find_hold(step, context.driver):
+                return self._report_waiting(number, f"{step.node}: {why}")
+        return ""
 
     async def _close_wave(self, number: int, steps: Sequence[Step], earlier: Sequence[Step]) -> str:
         """Evaluate a wave that was performed; why no further wave may follow, empty if it passed."""

@@ -41,8 +41,10 @@ PLANTED = {
     "the call comes before the intent": (
         edit(
             _call_and_read_back,
-            "await context.log.record_intent(step)\n    answer, error = await _call(step, context)",
-            "answer, error = await _call(step, context)\n    await context.log.record_intent(step)",
+            "if not await _record_intent(step, context):\n"
+            "        return await _call_and_read_back(step, context)\n"
+            "    answer, error = await _call(step, context)",
+            "answer, error = await _call(step, context)\n    await _record_intent(step, context)",
         ),
         "one M2 node",
     ),

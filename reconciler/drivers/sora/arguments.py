@@ -206,6 +206,11 @@ class PurgeArguments(ContactArguments):
         return self.closes
 
     @property
+    def suits_stopped_node(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
     def own_addresses(self) -> tuple[str, ...]:
         """See `ClusterArguments`."""
         return self.known

@@ -320,7 +320,10 @@ def make_machine_state(
             state.append(SoraNodeState(up=cluster_view.answers(name), temporary=name in temporary))
             continue
         kind = name in membership.temporary
-        if cluster_view.is_connected(name):
+        # Somebody may stop it at any moment: what is safe now must be safe without it, too.
+        if name in cluster_view.observed.reserved and not kind:
+            state.append(SoraNodeState(up=False, log=log))
+        elif cluster_view.is_connected(name):
             state.append(SoraNodeState(temporary=kind, log=log))
         elif cluster_view.is_down(name) and not kind:
             state.append(SoraNodeState(up=False, log=log))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
-from reconciler.host.locks import PAUSE, open_lock_file, try_lock, wait_lock
+from reconciler.host.locks import open_lock_file, try_lock, try_lock_within, wait_lock
 from reconciler.store.sqlite.state_file import give_to_owner_of
 
 LOCKS = "locks"
@@ -67,17 +65,17 @@ async def wait_for_questions_lock(
         StateError: the lock file cannot be created or locked.
     """
     name = _name_lock_file(fleet, cluster).removesuffix(".lock")
-    subject = f"another question about cluster {cluster} is being answered by"
-    end = time.monotonic() + seconds
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(_hold(folder / f"{name}+questions.lock", subject))
-                break
-            except ClusterBusy:
-                if time.monotonic() >= end:
-                    raise
-            await asyncio.sleep(PAUSE)
+    path = folder / f"{name}+questions.lock"
+    with _open_lock(path) as number:
+        try:
+            is_free = await try_lock_within(number, seconds)
+        except OSError as error:
+            raise _make_error(path, error) from error
+        if not is_free:
+            raise ClusterBusy(
+                f"another question about cluster {cluster} is being answered",
+                remedy="ask again; its lock is released even if the process that answers is killed",
+            )
         yield
 
 
