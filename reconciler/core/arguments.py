@@ -148,6 +148,16 @@ class Arguments(ABC):
         return False
 
     @property
+    def interrupts(self) -> bool:
+        """Whether the node serves nothing for a while when the step is performed, as at a restart."""
+        return False
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """The names of the host's commands that the step runs."""
+        return ()
+
+    @property
     def runs_after_stop(self) -> bool:
         """Whether the step also runs if the run is stopped after the steps before it.
 

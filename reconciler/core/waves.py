@@ -86,7 +86,9 @@ def list_step_ids_by_wave(
 def assign_waves(
     plan: ClusterPlan, entry: ClusterEntry, rollout: Rollout | None, progress: RolloutProgress | None = None
 ) -> ClusterPlan:
-    """The plan with its steps in waves, each with its wave's number; unchanged if there is only one wave.
+    """The plan with its steps in waves, each with its wave's number; without numbers if there is only one.
+
+    Without waves, nodes are interrupted one after the other: each waits until the one before it is back.
 
     Args:
         plan: the steps, in an order that respects `after`.
@@ -95,6 +97,8 @@ def assign_waves(
         progress: of the same rollout, if an earlier run has started it: its open wave comes first, and the
             numbers continue from there.
     """
+    if rollout is None:
+        plan = _restart_one_by_one(plan)
     found = list_step_ids_by_wave(plan, entry, rollout, progress) if rollout else ()
     if len(found) <= 1 and progress is None:
         return plan
@@ -102,6 +106,20 @@ def assign_waves(
     wave = {name: number for number, names in enumerate(found, first) for name in names}
     steps = sorted((replace(step, wave=wave[step.id]) for step in plan.steps), key=lambda step: step.wave)
     return replace(plan, steps=tuple(steps))
+
+
+def _restart_one_by_one(plan: ClusterPlan) -> ClusterPlan:
+    """The plan, with each step that interrupts a node after the one of the node before it."""
+    steps: list[Step] = []
+    last = ""
+    for step in plan.steps:
+        if not step.arguments.interrupts:
+            steps.append(step)
+            continue
+        waits = (*step.after, last) if last and last not in step.after else step.after
+        steps.append(replace(step, after=waits))
+        last = step.id
+    return replace(plan, steps=tuple(steps)) if last else plan
 
 
 def group_by_wave(steps: Sequence[Step]) -> tuple[tuple[Step, ...], ...]:

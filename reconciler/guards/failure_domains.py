@@ -18,12 +18,16 @@ def refuse_crossing_domains(context: GuardContext) -> Iterator[Diagnostic]:
     """Steps that run at the same time touch at most the number of failure domains that the policy allows.
 
     Steps of one wave run at the same time unless one waits for the other. If the policy has no limit, steps
-    of high risk keep to one domain. Nodes without a domain do not count.
+    that have a high risk or interrupt their node keep to one domain. Nodes without a domain do not count.
     """
     domains = _read_domains(context)
     allowed = context.policy.max_domains
-    steps = [step for step in context.plan.steps if allowed is not None or step.risk is Risk.HIGH]
-    # Without a policy only high risk counts: a harmless setting may go to all domains at once.
+    steps = [
+        step
+        for step in context.plan.steps
+        if allowed is not None or step.risk is Risk.HIGH or step.arguments.interrupts
+    ]
+    # Without a policy these alone count: a harmless setting may go to all domains at once.
     limit = 1 if allowed is None else resolve_amount(allowed, len(set(domains.values())))
     reported: set[tuple[str, ...]] = set()
     for together in _find_simultaneous_steps(context.plan.steps, {step.id for step in steps}):
@@ -31,7 +35,9 @@ def refuse_crossing_domains(context: GuardContext) -> Iterator[Diagnostic]:
         if len(touched) <= limit or touched in reported:
             continue
         reported.add(touched)
-        wave, risky = together[0].wave, "" if allowed is not None else " by steps of high risk"
+        wave = together[0].wave
+        kinds = "restarts" if all(step.arguments.interrupts for step in together) else "steps of high risk"
+        risky = "" if allowed is not None else f" by {kinds}"
         yield context.violation(
             "failure-domain",
             f"{f'wave {wave}' if wave else 'the run'} would change nodes of {len(touched)} failure domains "

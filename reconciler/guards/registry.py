@@ -9,6 +9,7 @@ from reconciler.core.guard import Guard
 from reconciler.guards import (
     change_control,
     foreign_changes,
+    host_commands,
     limits,
     place_conflicts,
     provenance,
@@ -24,6 +25,7 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
     *place_conflicts.GUARDS,
     *rollout_gates.GUARDS,
     *reservations.GUARDS,
+    *host_commands.GUARDS,
 )
 """The guards of every cluster, before those of its product."""
 

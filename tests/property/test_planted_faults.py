@@ -33,7 +33,6 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         guards.refuse_connection_loss,
         guards.refuse_init_of_renamed_cluster,
         guards.refuse_init_with_unread_past,
-        guards.refuse_unknown_command,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
     }

@@ -79,11 +79,6 @@ class ClusterArguments(TypedArguments):
         """The API addresses that are known of the step's node."""
         return (self.called_address,)
 
-    @property
-    def host_commands(self) -> tuple[str, ...]:
-        """The names of the host's commands that the step runs."""
-        return ()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class InitArguments(ClusterArguments):
@@ -272,7 +267,7 @@ class StopArguments(ClusterArguments):
 
     @property
     def host_commands(self) -> tuple[str, ...]:
-        """See `ClusterArguments`."""
+        """See `core.arguments.Arguments`."""
         return (self.command,) if self.command else ()
 
 
@@ -305,6 +300,11 @@ class RestartArguments(ClusterArguments):
     again: bool = field(default=False, metadata=OMITTED)
 
     @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
     def undone_last(self) -> bool:
         """See `core.arguments.Arguments`."""
         return True
@@ -316,7 +316,7 @@ class RestartArguments(ClusterArguments):
 
     @property
     def host_commands(self) -> tuple[str, ...]:
-        """See `ClusterArguments`."""
+        """See `core.arguments.Arguments`."""
         return (self.command, self.started_command)
 
 

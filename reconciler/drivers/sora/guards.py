@@ -43,7 +43,6 @@ from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP, simulate_step
 from reconciler.drivers.sora.stop_proof import prove_member_stopped
-from reconciler.file_delivery.steps import is_file_step
 
 SMALLEST = 3
 """Regular nodes of the smallest cluster that survives a failure; a larger one is not shrunk below."""
@@ -372,27 +371,6 @@ def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic
             )
 
 
-@guard("unknown-command")
-def refuse_unknown_command(context: GuardContext) -> Iterator[Diagnostic]:
-    """Every command of a step must be defined on this host, which is checked before the first write."""
-    for step in context.plan.steps:
-        if context.commands is None or is_file_step(step):
-            continue
-        for name in read_cluster_arguments(step).host_commands:
-            if name in context.commands:
-                continue
-            known = ", ".join(sorted(context.commands))
-            yield Diagnostic(
-                Severity.ERROR,
-                "unknown-command",
-                f"{step.id} runs the command {name}, and this host has "
-                f"{f'the commands {known}' if known else 'no commands'}",
-                f"define {name} under `commands` in the host configuration, or correct `{step.action}` in "
-                "the fleet file",
-                target=f"{context.plan.cluster}/{step.node}",
-            )
-
-
 GUARDS: tuple[Guard, ...] = (
     refuse_quorum_loss,
     refuse_missing_reserve,
@@ -404,7 +382,6 @@ GUARDS: tuple[Guard, ...] = (
     refuse_repeated_init,
     refuse_init_with_unread_past,
     refuse_init_of_renamed_cluster,
-    refuse_unknown_command,
 )
 """All of them; the order does not matter."""
 

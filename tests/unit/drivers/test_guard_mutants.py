@@ -56,6 +56,7 @@ from reconciler.drivers.sora.history import ClusterPast
 from reconciler.guards import (
     change_control,
     failure_domains,
+    host_commands,
     limits,
     place_conflicts,
     provenance,
@@ -369,7 +370,7 @@ SCENARIOS = [
     ),
     Scenario(
         "unknown-command",
-        sora,
+        host_commands,
         "refuse_unknown_command",
         lambda: live("a b c d", FIVE, commands=frozenset({"other"})),
         lambda: live("a b c d", FIVE, commands=frozenset({"other", "stop"})),

@@ -17,6 +17,7 @@ from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.modelcheck import SoraModel
 from reconciler.drivers.sora.observation import add_starts
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.guards import host_commands
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import explore_states
 from reconciler.modelcheck.state_table import StateTable
@@ -126,7 +127,9 @@ def test_a_restart_is_proven_by_another_start_and_by_every_view():
 def run_all_guards(result, cluster, observed, recalled, commands):
     desired = SoraDesired(cluster, recalled)
     context = GuardContext(result, cluster, desired, observed)
-    return [one.code for one in run_guards(replace(context, commands=commands), GUARDS)]
+    return [
+        one.code for one in run_guards(replace(context, commands=commands), (*GUARDS, *host_commands.GUARDS))
+    ]
 
 
 def test_guards_check_commands_capacity_and_the_moment_when_the_node_is_down():
