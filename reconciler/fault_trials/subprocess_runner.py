@@ -42,6 +42,7 @@ class SubprocessRunner:
     clock: OffsetClock
     changes: int = 0
     process: int = 0
+    commits: int = 0
 
     async def run(self) -> RunResult:
         """One run; see `runner.TrialRunner.run`."""
@@ -54,6 +55,7 @@ class SubprocessRunner:
                 "writes": writes,
                 "earlier": self.earlier,
                 "ahead": self.clock.seconds,
+                "commits": self.commits,
             }
         )
         result = await self.fork_server.read_result()

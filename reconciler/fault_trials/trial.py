@@ -19,7 +19,14 @@ from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
 from reconciler.fault_trials.polled_traffic import PolledTraffic
 from reconciler.fault_trials.recorder import TrialRecorder
-from reconciler.fault_trials.runner import RunResult, TaskRunner, TrialRunner, WriteCounter, make_prior
+from reconciler.fault_trials.runner import (
+    RunResult,
+    TaskRunner,
+    TrialRunner,
+    WriteCounter,
+    commit_again,
+    make_prior,
+)
 from reconciler.fault_trials.scenario import Invariant
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.cluster_input import ClusterInput
@@ -34,6 +41,9 @@ LEFT: Final = 8
 
 PATIENCE: Final = 3600.0
 """Seconds between them: longer than any call is in flight, and longer than the backoff between attempts."""
+
+COMMITS: Final = 2
+"""How often a rejected commit is committed again after the faults: late reports may reject the first one."""
 
 FRESH: Final = 45.0
 """Seconds for which nodes that poll call between two runs: three polls each."""
@@ -196,18 +206,32 @@ class Trial:
             await injector.begin()
             ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
             await injector.end()
-            # As an operator would: nodes that refused too often get no further attempt without it.
-            with open_store(self.folder, clock=self.clock) as store:
-                if await store.forget_attempts():
-                    recorder.note("an operator allows new attempts for nodes that refused")
+            await self._allow_attempts(recorder)
             for number in range(setup.runs + 1, setup.runs + LEFT + 1):
                 await self.wait(PATIENCE)
                 if self.traffic is not None:  # what nodes sent is out of date by now
                     await self.traffic.follow(FRESH)
+                await self._commit_again(reconciler, recorder)
                 ran.append(await self._run(number, reconciler, injector))
                 if ran[-1].calm and not any(one.list_differences() for one in recorder.witnesses.values()):
                     break
             return await self._verdict(recorder, ran)
+
+    async def _allow_attempts(self, recorder: TrialRecorder) -> None:
+        # As an operator would: nodes that refused too often get no further attempt without it.
+        with open_store(self.folder, clock=self.clock) as store:
+            if await store.forget_attempts():
+                recorder.note("an operator allows new attempts for nodes that refused")
+
+    async def _commit_again(self, reconciler: TrialRunner, recorder: TrialRecorder) -> None:
+        """Do what the refusal of a rejected revision asks for if the cause was elsewhere: a new commit."""
+        revision = commit_again(self.setup.fleet, reconciler.commits).revision
+        with open_store(self.folder, clock=self.clock) as store:
+            rejected = {one.revision for one in (await store.orders()).rejections}
+        if revision.id in rejected and reconciler.commits < COMMITS:
+            reconciler.commits += 1
+            recorder.note(f"an operator commits again: revision {revision.short} was rejected")
+            await self._allow_attempts(recorder)
 
     async def _read_tokens(self) -> dict[str, Mapping[str, NodeTokens]]:
         """The tokens of nodes that poll, which the nodes and the store of this trial share."""

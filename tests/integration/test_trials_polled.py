@@ -11,20 +11,24 @@ from reconciler.core import offers
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.drivers.m2.product import M2Driver
 from reconciler.drivers.registry import DRIVERS
+from reconciler.fault_trials import trial
 from reconciler.fault_trials.breaches import TrialEvidence, find_breaches
-from reconciler.fault_trials.fault_schedule import draw_schedule
+from reconciler.fault_trials.fault_schedule import FaultMoment, ScheduledFault, draw_schedule
 from reconciler.fault_trials.recorder import ServedOffer, TrialRecorder
-from reconciler.fault_trials.scenario import Invariant, read_scenario
+from reconciler.fault_trials.scenario import read_scenario
 from reconciler.fault_trials.setup import prepare_trial
+from reconciler.fault_trials.subprocess_runner import run_subprocess_trials
 from reconciler.fault_trials.trial import run_trial
 from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.faults import Fault, FaultKind, FaultScope
+from reconciler.simulation.node_host import Simulation
 
 EXAMPLES = Path(__file__).parents[2] / "examples/faults"
 
 
 @pytest.fixture
-def play(tmp_path):
-    """Runs the example at free addresses."""
+def folder(tmp_path):
+    """The example, at free addresses."""
     for folder in ("polled", "polled-before"):
         shutil.copytree(EXAMPLES / folder, tmp_path / folder)
     places = find_free_addresses(3)
@@ -35,13 +39,19 @@ def play(tmp_path):
             text = text.replace(f"127.0.0.1:1006{number}", str(place))
         file.write_text(text)
     shutil.copy(EXAMPLES / "polled.yaml", tmp_path)
+    return tmp_path
 
-    def run(seed=1, *, calm=False):
-        script = read_scenario(tmp_path / "polled.yaml")
-        setup = replace(prepare_trial(script), invariants=tuple(Invariant))
+
+@pytest.fixture
+def play(folder):
+    """Runs one schedule of the example."""
+
+    def run(seed=1, *, calm=False, faults=()):
+        script = read_scenario(folder / "polled.yaml")
+        setup = prepare_trial(script)
         schedule = draw_schedule(script, setup.find_targets(), seed)
-        if calm:
-            schedule = replace(schedule, faults=(), crashes=())
+        if calm or faults:
+            schedule = replace(schedule, faults=tuple(faults), crashes=())
         return run_trial(setup, schedule, DRIVERS)
 
     return run
@@ -56,6 +66,34 @@ def test_nodes_that_poll_reach_the_commit_whatever_happens(play, seed):
     verdict = play(seed)
     assert said(verdict) == set(), "\n".join(verdict.story[-60:])
     assert any("calls package: answered 200" in line for line in verdict.story)
+
+
+def test_a_commit_that_a_node_refused_is_committed_again_after_the_faults(monkeypatch, play):
+    verdict = play(65)
+    assert said(verdict) == set(), "\n".join(verdict.story[-60:])
+    assert any("an operator commits again" in line for line in verdict.story)
+    monkeypatch.setattr(trial, "COMMITS", 0)
+    assert said(play(65)) == {"converged"}
+
+
+def test_commits_that_are_rejected_again_and_again_are_found(monkeypatch, play):
+    monkeypatch.setattr(Simulation, "clear", lambda _: None)
+    refusal = Fault(FaultKind.REFUSE, on=FaultScope.CHANGES)
+    verdict = play(faults=[ScheduledFault("edge-01", refusal, FaultMoment("run"))])
+    assert said(verdict) == {"converged"}
+    assert sum("an operator commits again" in line for line in verdict.story) == trial.COMMITS
+
+
+def test_a_killed_reconciler_applies_the_further_commit(folder):
+    scenario = folder / "killed.yaml"
+    scenario.write_text(
+        "name: Killed\nfleet: polled\nbefore: {fleet: polled-before, converged: true}\n"
+        "faults: [{fault: refuse, node: edge-03}, {fault: sigkill, at: {journal: 5}}]\nreruns: 4\n"
+    )
+    script, verdicts = read_scenario(scenario), []
+    run_subprocess_trials(script, prepare_trial(script), 1, verdicts.append)
+    assert [said(one) for one in verdicts] == [set()]
+    assert any("an operator commits again" in line for line in verdicts[0].story)
 
 
 def test_a_server_that_never_answers_an_offer_is_found(monkeypatch, play):
