@@ -48,8 +48,9 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     confs = plan_confs(desired, observed)
     membership_plan, findings = _plan_membership(desired, cluster_view, confs)
     mode_steps, mode_findings = plan_modes(desired, cluster_view)
-    leaving = {step.node for step in membership_plan.steps if step.action == "drain"}
-    steps = (*(step for step in mode_steps if step.node not in leaving), *membership_plan.steps)
+    # A restart sets the mode back itself, also of a node that a killed run has drained.
+    handled = {step.node for step in membership_plan.steps if step.action in {"drain", "restart"}}
+    steps = (*(step for step in mode_steps if step.node not in handled), *membership_plan.steps)
     all_findings = (*findings, *mode_findings)
     return ClusterPlan(
         cluster=entry.name,
