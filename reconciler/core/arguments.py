@@ -122,6 +122,15 @@ class Arguments(ABC):
         return found
 
     @property
+    def keeps_facts_until_done(self) -> bool:
+        """Whether the facts of the intent hold until the step is done, also after an attempt that failed.
+
+        Otherwise they hold from the intent on, unless the attempt failed. For a step of several calls: a
+        failed upgrade may have stopped its node.
+        """
+        return False
+
+    @property
     def assumes_nodes_lost(self) -> bool:
         """Whether the step is based on an operator's confirmation that all former nodes are gone for good."""
         return bool(self._read("anew", default=False))
@@ -156,6 +165,11 @@ class Arguments(ABC):
     def host_commands(self) -> tuple[str, ...]:
         """The names of the host's commands that the step runs."""
         return ()
+
+    @property
+    def is_preparation(self) -> bool:
+        """Whether it is of use only to the steps that wait for it, such as a drain before a stop."""
+        return False
 
     @property
     def runs_after_stop(self) -> bool:

@@ -138,12 +138,15 @@ class Observed(Generic[T]):
         files: node -> entry of the host configuration -> the reading of that file.
         reserved: nodes that count as away whatever they answer, because somebody may stop them; see
             `core.reservations`.
+        starts: node -> text of its last start, as a command of the host shows it: another one after each
+            start. A node without a readable one is left out.
     """
 
     nodes: Mapping[str, Observation[T]]
     elsewhere: Mapping[str, Mapping[str, Observation[T]]] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, FileReading]] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
+    starts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -331,15 +331,19 @@ class _Withholding:
 
 
 def _drop_blocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
-    """The steps that do not depend on a blocked one; steps are in an order that respects `after`."""
+    """The steps that do not depend on a blocked one; steps are in an order that respects `after`.
+
+    Without what only prepares a dropped one: a node whose restart waits is not drained for it.
+    """
     gone = set(blocked)
-    kept: list[Step] = []
     for step in steps:
-        if step.id in gone or gone & set(step.after):
+        if gone & set(step.after):
             gone.add(step.id)
-        else:
-            kept.append(step)
-    return kept
+    for step in reversed(steps):
+        waiting = [one.id for one in steps if step.id in one.after]
+        if step.arguments.is_preparation and waiting and gone.issuperset(waiting):
+            gone.add(step.id)
+    return [step for step in steps if step.id not in gone]
 
 
 def _report_reserved(step: Step, why: str) -> Diagnostic:

@@ -78,6 +78,28 @@ def live(
     return GuardContext(plan, wanted, desired, observed, revision=REVISION, now=NOON, commands=commands)
 
 
+def upgrading(words, answers, *, running="2024.1.3", version="2024.2.0"):
+    """A plan that upgrades Sora nodes, made while all of them were there."""
+    commands = {"upgrade": {"command": "upgrade"}, "start": {"command": "start"}}
+    wanted = entry(words, stop={"command": "stop"}, drain=0, version=version, **commands)
+    whole = show_version(seen(agreeing(words, *words.split())), running)
+    desired = SoraDesired(wanted, {}, ClusterPast())
+    plan = planned(wanted, whole)
+    observed = show_version(seen(answers), running)
+    return GuardContext(plan, wanted, desired, observed, revision=REVISION, now=NOON)
+
+
+def show_version(observed, version):
+    """The same answers, with a version of every connected node."""
+    nodes = dict(observed.nodes)
+    for name, answer in observed.present().items():
+        rows = tuple(
+            one.model_copy(update={"version": version}) if one.connected else one for one in answer.rows
+        )
+        nodes[name] = Present(replace(answer, rows=rows))
+    return replace(observed, nodes=nodes)
+
+
 def doubtful(cluster_memory):
     """New nodes that do not tell whether they are new."""
     answers = dict.fromkeys("abc", "?ODD")

@@ -220,12 +220,15 @@ class ModeChangeArguments(ClusterArguments):
         target: the node.
         mode: the mode that it gets.
         previous: the mode that it has.
+        after_start: whether the node is started before it: then it may also be in the normal mode, as Sora's
+            documents do not tell whether a mode survives a stop.
     """
 
     api: str
     target: str
     mode: str
     previous: str
+    after_start: bool = field(default=False, metadata=OMITTED)
 
     @property
     def called_address(self) -> str:
@@ -236,6 +239,11 @@ class ModeChangeArguments(ClusterArguments):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DrainArguments(ModeChangeArguments):
     """ChangeMode, so that a node that is to be stopped gets no new sessions."""
+
+    @property
+    def is_preparation(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -320,6 +328,75 @@ class RestartArguments(ClusterArguments):
         return (self.command, self.started_command)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UpgradeArguments(ClusterArguments):
+    """A node is stopped, upgraded and started by commands of the host.
+
+    Args:
+        target: the node.
+        own: its API address, to see its channels.
+        version: that it gets.
+        running: the version that it had; empty if it is not known.
+        stop: command of the host; empty if the node is down already, because an earlier run stopped it.
+        stop_values: placeholder of that command -> text.
+        command: of the host, which installs the version.
+        values: placeholder of that command -> text.
+        start: command of the host.
+        start_values: placeholder of that command -> text.
+        drain: seconds to wait for its channels to move away.
+        spare: further failures that the majority survives while it is down, as far as the plan needs them.
+        temporary: whether it leaves the cluster when it is stopped.
+        settle: seconds in which a stop must become visible.
+        intent_facts: what the store keeps until the step is done: that this program stopped the node.
+    """
+
+    target: str
+    own: str
+    version: str
+    running: str
+    stop: str
+    stop_values: Mapping[str, str]
+    command: str
+    values: Mapping[str, str]
+    start: str
+    start_values: Mapping[str, str]
+    drain: int | float
+    spare: int
+    temporary: bool
+    settle: int | float
+    intent_facts: Facts
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier run has stopped the node."""
+        return not self.stop
+
+    @property
+    def facts_of_intent(self) -> Facts:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
+
+    @property
+    def keeps_facts_until_done(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def own_addresses(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return (self.own,)
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `ClusterArguments`."""
+        return tuple(filter(None, (self.stop, self.command, self.start)))
+
+
 ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
     {
         "init": InitArguments,
@@ -329,6 +406,7 @@ ACTIONS: Final[Mapping[str, type[ClusterArguments]]] = MappingProxyType(
         "mode": ModeChangeArguments,
         "stop": StopArguments,
         "restart": RestartArguments,
+        "upgrade": UpgradeArguments,
     }
 )
 """Action of a step of the cluster -> type of its arguments; those of files are in `file_delivery.steps`."""

@@ -16,7 +16,7 @@ from reconciler.file_delivery.steps import (
     is_file_step,
 )
 
-_ASKED: Final = ("target", "names", "mode", "command", "values", "started")
+_ASKED: Final = ("target", "names", "mode", "command", "values", "started", "version")
 """Arguments that a call requests; the same request through another contact is the same call."""
 
 _SHORT: Final = 16

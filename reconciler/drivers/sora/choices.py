@@ -56,6 +56,14 @@ class MinorityListing(StrEnum):
     """The same error that does not mention a cluster."""
 
 
+class ModeAfterStart(StrEnum):
+    """The mode of a node that was started."""
+
+    NORMAL = "normal"
+    KEEP = "keep"
+    """The mode in which it was stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choices:
     """Which of the possible behaviours a cluster has, where the product's documents leave it open.
@@ -76,6 +84,7 @@ class Choices:
         statistics: GetStatsReport, which only the vendor's public documents describe. Where it is refused,
             and nodes in no cluster and in one without majority refuse to list with the same code, nothing
             tells the two apart; then `initialise: true` decides where nothing is known of a past.
+        mode_after_start: whether the mode of a node survives its stop.
     """
 
     repeated_init: RepeatedInit = RepeatedInit.REFUSE
@@ -88,6 +97,7 @@ class Choices:
     list_without_majority: MinorityListing = MinorityListing.SHOW
     init_with_temporary: UndocumentedCall = UndocumentedCall.REFUSE
     statistics: UndocumentedCall = UndocumentedCall.ACCEPT
+    mode_after_start: ModeAfterStart = ModeAfterStart.NORMAL
 
 
 DEFAULTS: Final = Choices()

@@ -50,6 +50,8 @@ class SoraNodeState(NamedTuple):
         side: nodes on the same side reach each other.
         log: None before any cluster.
         is_outdated: whether its process was started before its sora.conf was changed.
+        is_old: whether it has another version than desired.
+        is_ours: whether it is down because a run of ours stopped it for its upgrade, and remembers that.
     """
 
     up: bool = True
@@ -58,6 +60,8 @@ class SoraNodeState(NamedTuple):
     mode: Mode = Mode.NORMAL
     log: ClusterLog | None = None
     is_outdated: bool = False
+    is_old: bool = False
+    is_ours: bool = False
 
 
 State: TypeAlias = tuple[SoraNodeState, ...]
@@ -205,7 +209,7 @@ def replace_log(state: State, nodes: int, log: ClusterLog) -> State:
     if all(state[number].log == log for number in list_members(nodes)):
         return state
     return tuple(
-        SoraNodeState(node.up, node.temporary, node.side, node.mode, log, node.is_outdated)
+        SoraNodeState(node.up, node.temporary, node.side, node.mode, log, *node[5:])
         if nodes >> number & 1
         else node
         for number, node in enumerate(state)

@@ -164,6 +164,10 @@ class ClusterView:
         answer = self.observed.nodes.get(name)
         return answer.value if isinstance(answer, Present | Stale) else None
 
+    def get_started(self, name: str) -> str:
+        """Text of the node's last start; empty where it is not known."""
+        return self.observed.starts.get(name, "")
+
     def describe_answer(self, name: str) -> str:
         """Why nothing is known from the node itself, in words."""
         answer = self.observed.nodes.get(name)

@@ -28,10 +28,8 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
     if conf is None:
         return {}
     found = {}
-    views = observed.present()
     for place in sorted(list_conf_places(desired.entry, conf), key=lambda one: one.node):
-        view = views.get(place.node)
-        started = view.started if view is not None else ""
+        started = observed.starts.get(place.node, "")
         wish = FileWish(
             cluster=desired.entry.name,
             place=place,

@@ -17,6 +17,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import (
     InitArguments,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure
@@ -43,6 +44,7 @@ from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired
 from reconciler.drivers.sora.steps import MEMBERSHIP, simulate_step
 from reconciler.drivers.sora.stop_proof import prove_member_stopped
+from reconciler.drivers.sora.upgrades import is_older
 
 SMALLEST = 3
 """Regular nodes of the smallest cluster that survives a failure; a larger one is not shrunk below."""
@@ -162,8 +164,12 @@ def refuse_capacity_loss(context: GuardContext) -> Iterator[Diagnostic]:
     for simulated in _simulate_steps(context):
         before = find_leading_group(simulated.state)
         serving = before is not None and before.nodes >> simulated.node_numbers.at(simulated.step.node) & 1
-        down = simulated.half if simulated.step.action == "restart" else simulated.after
-        if simulated.step.action not in {"stop", "restart"} or not serving or not isinstance(down, tuple):
+        down = simulated.half if simulated.step.action in {"restart", "upgrade"} else simulated.after
+        if (
+            simulated.step.action not in {"stop", "restart", "upgrade"}
+            or not serving
+            or not isinstance(down, tuple)
+        ):
             continue
         left = _compute_capacity_left(down, simulated.node_numbers, cluster_view)
         if left.connections < entry.connections:
@@ -371,6 +377,44 @@ def refuse_init_of_renamed_cluster(context: GuardContext) -> Iterator[Diagnostic
             )
 
 
+@guard("upgrade-overlap")
+def refuse_overlapping_upgrade(context: GuardContext) -> Iterator[Diagnostic]:
+    """No running node is stopped for its upgrade while another regular node is away."""
+    for simulated in _simulate_steps(context):
+        step, number = simulated.step, simulated.node_numbers.at(simulated.step.node)
+        if step.action != "upgrade" or read_arguments(step.arguments, UpgradeArguments).is_resumed:
+            continue
+        away = get_registered(simulated.state) & ~get_alive(simulated.state) & ~(1 << number)
+        if away:
+            names = ", ".join(simulated.node_numbers.list_names(away))
+            yield Diagnostic(
+                Severity.ERROR,
+                "upgrade-overlap",
+                f"{step.id} would stop a node while {names} is away "
+                f"({preconditions.describe_numbers(simulated.state)})",
+                "restore the nodes that are away first, then plan again",
+                target=f"{context.plan.cluster}/{step.node}",
+            )
+
+
+@guard("version-downgrade")
+def refuse_downgrade(context: GuardContext) -> Iterator[Diagnostic]:
+    """No node gets an older version than it has: Sora's documents do not say that this works."""
+    for step in context.plan.steps:
+        if step.action != "upgrade":
+            continue
+        own = read_arguments(step.arguments, UpgradeArguments)
+        if is_older(own.version, own.running):
+            yield Diagnostic(
+                Severity.ERROR,
+                "version-downgrade",
+                f"{step.id} would replace version {own.running} by the older {own.version}, and Sora's "
+                "documents do not say that a node can go back",
+                f"correct `version` in the fleet file, {_suggest_override(context, 'version-downgrade')}",
+                target=f"{context.plan.cluster}/{step.node}",
+            )
+
+
 GUARDS: tuple[Guard, ...] = (
     refuse_quorum_loss,
     refuse_missing_reserve,
@@ -382,6 +426,8 @@ GUARDS: tuple[Guard, ...] = (
     refuse_repeated_init,
     refuse_init_with_unread_past,
     refuse_init_of_renamed_cluster,
+    refuse_overlapping_upgrade,
+    refuse_downgrade,
 )
 """All of them; the order does not matter."""
 

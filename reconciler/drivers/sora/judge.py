@@ -19,6 +19,7 @@ from reconciler.drivers.sora.arguments import (
     RegisterArguments,
     RestartArguments,
     StopArguments,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.cluster_view import ClusterView, make_machine_state, merge_views
@@ -30,7 +31,7 @@ from reconciler.drivers.sora.init_evidence import (
     runs_apart,
     summarise_answers,
 )
-from reconciler.drivers.sora.modes import find_mode
+from reconciler.drivers.sora.modes import find_mode, find_version
 from reconciler.drivers.sora.schema import NodeView
 from reconciler.drivers.sora.stop_proof import prove_stopped
 from reconciler.file_delivery.steps import is_file_step, judge_file_step
@@ -45,12 +46,17 @@ def judge(step: Step, seen: Observed[NodeView]) -> StepVerdict:
     """
     if is_file_step(step):
         return judge_file_step(step, seen)
-    own = read_cluster_arguments(step)
+    return _judge_cluster_step(step, read_cluster_arguments(step), seen)
+
+
+def _judge_cluster_step(step: Step, own: ClusterArguments, seen: Observed[NodeView]) -> StepVerdict:
     if isinstance(own, InitArguments):
         return _judge_init(own, merge_views(seen, regular=own.after.regular, single=own.single))
     cluster_view = merge_views(seen, regular=own.before.regular, single=())
     if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
         return _judge_mode(own, cluster_view)
+    if isinstance(own, UpgradeArguments) and own.is_resumed and not cluster_view.answers(own.target):
+        return _judge_resumed(own, cluster_view)
     if not cluster_view.answering_nodes:
         return _unknown("no node that sees a majority answers")
     if cluster_view.membership is None:
@@ -70,6 +76,8 @@ def _judge_membership_step(own: ClusterArguments, step: Step, cluster_view: Clus
             return _judge_stop(own, step, cluster_view)
         case RestartArguments():
             return _judge_restart(own, cluster_view)
+        case UpgradeArguments():
+            return _judge_upgrade(own, cluster_view)
     raise AssertionError(step.action)
 
 
@@ -192,12 +200,12 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
 
 
 def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
-    target, view = own.target, cluster_view.own_view(own.target)
-    if view is None:
+    target, started = own.target, cluster_view.get_started(own.target)
+    if cluster_view.own_view(target) is None:
         return _judge_silent_restart(own, cluster_view)
-    if not view.started:
+    if not started:
         return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
-    if view.started == own.started:
+    if started == own.started:
         return _judge_removal(own, cluster_view, spare=own.spare)
     if target in own.before.temporary:
         return _done("it was started again")
@@ -214,8 +222,51 @@ def _judge_silent_restart(own: RestartArguments, cluster_view: ClusterView) -> S
     return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
 
 
+def _judge_resumed(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerdict:
+    """A node that an earlier run has stopped for its upgrade, and that nothing answers for."""
+    # Also without a majority: the node may be what the cluster lacks.
+    if True in cluster_view.connections.get(own.target, ()) or own.target in cluster_view.errors:
+        return _unknown(f"{own.target} does not answer, but the members do not see it as stopped")
+    return StepVerdict(StepStatus.READY, f"{own.target} is down")
+
+
+def _judge_upgrade(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerdict:
+    target, membership = own.target, cluster_view.membership
+    is_member = membership is not None and target in membership.names
+    if own.temporary and not is_member and cluster_view.answers(target):
+        return _done("it was started again; its version is seen once it is registered")
+    if cluster_view.is_down(target):
+        words = f"{target} does not run: {cluster_view.describe_answer(target)}"
+        return StepVerdict(StepStatus.READY, words) if own.is_resumed else _changed(words)
+    if not (cluster_view.is_connected(target) and target in cluster_view.answering_nodes):
+        return _unknown(f"{target} runs, but not every member sees it connected")
+    return _judge_running_version(own, cluster_view)
+
+
+def _judge_running_version(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerdict:
+    """A connected member that is to be upgraded, or has been."""
+    rows = [view.row(own.target) for view in cluster_view.answering_nodes.values()]
+    versions, found = {row.version for row in rows if row is not None}, find_version(cluster_view, own.target)
+    shown = f"it has version {found or '(not known)'}"
+    if not own.version or versions == {own.version}:
+        return _done(f"{shown}, and every member sees it connected")
+    if found == own.version:
+        return _unknown(f"{shown}, but not every member shows that yet")
+    if own.is_resumed:
+        return _changed(shown)
+    reserved = cluster_view.observed.reserved - {own.target}
+    away = [name for name in own.before.regular if cluster_view.is_away(name) or name in reserved]
+    if away:
+        return _changed(f"{own.target} must not be stopped: {away[0]} is away")
+    verdict = _judge_removal(own, cluster_view, spare=own.spare)
+    return StepVerdict(StepStatus.READY, shown) if verdict.status is StepStatus.READY else verdict
+
+
 def _judge_removal(
-    own: DrainArguments | StopArguments | RestartArguments, cluster_view: ClusterView, *, spare: int
+    own: DrainArguments | StopArguments | RestartArguments | UpgradeArguments,
+    cluster_view: ClusterView,
+    *,
+    spare: int,
 ) -> StepVerdict:
     target, membership = own.target, cluster_view.membership
     if membership != own.before or not cluster_view.is_agreed:
@@ -237,9 +288,8 @@ def _judge_mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerd
         return _judge_unknown_mode(own.target, cluster_view)
     if observed == own.mode:
         return _done(f"it is in {own.mode}")
-    return (
-        _READY if observed == own.previous else _changed(f"it is in {observed}, no longer in {own.previous}")
-    )
+    is_as_planned = observed == own.previous or (own.after_start and observed == "normal")
+    return _READY if is_as_planned else _changed(f"it is in {observed}, no longer in {own.previous}")
 
 
 def _judge_unknown_mode(name: str, cluster_view: ClusterView) -> StepVerdict:

@@ -14,6 +14,7 @@ from reconciler.drivers.sora.choices import (
     DEFAULTS,
     Choices,
     MinorityListing,
+    ModeAfterStart,
     RepeatedInit,
     ReturnedListing,
     UndocumentedCall,
@@ -141,10 +142,23 @@ def stop(state: State, node: int) -> State:
     return synchronise(_replace_node(state, node, stopped))
 
 
-def start(state: State, node: int) -> State:
+def start(state: State, node: int, choices: Choices = DEFAULTS) -> State:
     """The node starts: a regular one comes back by itself, a temporary one must register again."""
-    started = state[node]._replace(up=True, mode=Mode.NORMAL, is_outdated=False)
+    mode = state[node].mode if choices.mode_after_start is ModeAfterStart.KEEP else Mode.NORMAL
+    started = state[node]._replace(up=True, mode=mode, is_outdated=False, is_ours=False)
     return synchronise(_replace_node(state, node, started))
+
+
+def stop_for_upgrade(state: State, node: int) -> State:
+    """The node is stopped by a run that remembers it."""
+    stopped = stop(state, node) if state[node].up else state
+    return _replace_node(stopped, node, stopped[node]._replace(is_ours=True))
+
+
+def upgrade(state: State, node: int, choices: Choices = DEFAULTS) -> State:
+    """The node is stopped, unless it is down, gets its new version, and is started."""
+    stopped = stop_for_upgrade(state, node)
+    return start(_replace_node(stopped, node, stopped[node]._replace(is_old=False)), node, choices)
 
 
 def partition(state: State, sides: Sequence[int]) -> State:

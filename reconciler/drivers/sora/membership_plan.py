@@ -9,7 +9,7 @@ from reconciler.core.command_reference import RestartCommand
 from reconciler.core.plan import Step
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import InitConfirmation, StopArguments
-from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive
+from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive, get_registered
 from reconciler.drivers.sora.cluster_view import NodeAddresses
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
@@ -23,6 +23,7 @@ from reconciler.drivers.sora.steps import (
     make_register_step,
     make_restart_step,
     make_stop_step,
+    make_upgrade_step,
 )
 from reconciler.file_delivery.steps import SWITCH, FilePlan
 
@@ -153,6 +154,23 @@ class MembershipPlan:
         own = self.apis[name]
         self._add_step(make_restart_step(context, name, own, command, started=started, spare=spare), after)
 
+    def upgrade(self, name: str, *, running: str, is_resumed: bool = False) -> None:
+        """Upgrade the node; a temporary one leaves the cluster by it, and is registered again after it."""
+        number = self.node_numbers.at(name)
+        down = machine.stop_for_upgrade(self.state, number)
+        spare = min(preconditions.SPARE, max(0, compute_margin(down)))
+        after = machine.upgrade(self.state, number)
+        # All nodes: where no majority answers, the membership does not name those that show the way back.
+        context = self._make_context(after, extra=self.node_numbers.names, elsewhere=(name,))
+        step = make_upgrade_step(
+            context, name, self.apis[name], running=running, spare=spare, is_resumed=is_resumed
+        )
+        self._add_step(step, after)
+
+    def list_away(self) -> tuple[str, ...]:
+        """The registered regular nodes that are away."""
+        return self.node_numbers.list_names(get_registered(self.state) & ~get_alive(self.state))
+
     def switch_file(self, file_plan: FilePlan) -> None:
         """Deliver a file; it takes its place after the step before, so that one node at a time is changed."""
         previous = (self.steps[-1].id,) if self.steps else ()
@@ -161,9 +179,11 @@ class MembershipPlan:
             self.steps.append(replace(step, after=waits))
 
     def set_mode(self, name: str, previous: str, *, mode: str, reason: str) -> None:
-        """Set the mode of the node."""
+        """Set the mode of a node that was started again."""
         context = self._make_context(self.state)
-        step = make_mode_step(context, name, self.apis[name], previous, mode=mode, reason=reason)
+        step = make_mode_step(
+            context, name, self.apis[name], previous, mode=mode, reason=reason, after_start=True
+        )
         self._add_step(replace(step, after=(self.steps[-1].id,)), self.state)
 
     def _closes_window(self, name: str, stopped: State) -> bool:

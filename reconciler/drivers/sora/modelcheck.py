@@ -23,11 +23,13 @@ from reconciler.drivers.sora.arguments import (
     RegisterArguments,
     RestartArguments,
     StopArguments,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, UndocumentedCall
 from reconciler.drivers.sora.cluster_state import (
     Mode,
+    SoraNodeState,
     State,
     compute_margin,
     find_group,
@@ -53,7 +55,7 @@ from reconciler.drivers.sora.observation import (
 )
 from reconciler.drivers.sora.restarts import get_outdated_start
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
-from reconciler.drivers.sora.steps import simulate_step
+from reconciler.drivers.sora.steps import STOPPED_FOR, simulate_step
 from reconciler.file_delivery.steps import is_file_step
 
 DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
@@ -61,6 +63,9 @@ DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 
 _STARTED_AGAIN = "started again"
 """Text of a start in the model, of a node that uses its present sora.conf."""
+
+_FORMER = "former"
+"""A version in the model that is not the desired one."""
 
 SMALLEST = 3
 """Regular nodes that a cluster has at least where it is to survive a failure."""
@@ -80,8 +85,15 @@ def make_setups(
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(node_numbers.names, world, strict=True)
     outdated = {step.node for step in plan.steps if step.action == "restart"}
+    upgraded = {step.node for step in plan.steps if step.action == "upgrade"}
     moded = tuple(
-        node._replace(mode=modes.get(name, node.mode), is_outdated=name in outdated) for name, node in pairs
+        node._replace(
+            mode=modes.get(name, node.mode),
+            is_outdated=name in outdated,
+            is_old=name in upgraded,
+            is_ours=name in upgraded and not node.up,
+        )
+        for name, node in pairs
     )
     down = (name for name, node in zip(node_numbers.names, moded, strict=True) if not node.up)
     is_word = desired.entry.collapsed is not None and cluster_view.membership is None
@@ -163,17 +175,26 @@ class SoraModel:
             if node.side:
                 yield f"{self.node_numbers.names[number]} is reached again", _move_to_side(world, number, 0)
             elif not node.up and self.node_numbers.names[number] not in self.gone:
-                yield f"{self.node_numbers.names[number]} is started", machine.start(world, number)
+                started = machine.start(world, number, self.choices)
+                yield f"{self.node_numbers.names[number]} is started", started
 
     def plan(self, world: State) -> ClusterPlan:
         """What a pass that begins now would plan."""
-        return planner.plan(self.desired, self.observe(world))
+        return planner.plan(self._recall(world), self.observe(world))
+
+    def _recall(self, world: State) -> SoraDesired:
+        """The desired state with what the store remembers: which nodes a run has stopped."""
+        ours = [name for name, node in zip(self.node_numbers.names, world, strict=True) if node.is_ours]
+        if not ours:
+            return self.desired
+        facts = {name: {**self.desired.recalled.get(name, {}), STOPPED_FOR: _FORMER} for name in ours}
+        return replace(self.desired, recalled={**self.desired.recalled, **facts})
 
     def judge_step(self, world: State, step: Step) -> StepStatus:
         """The status of the step, by the answers of its witnesses."""
         own = read_cluster_arguments(step)
         seen = merge_answers(own.witnesses, own.elsewhere, partial(self._answer_at, world))
-        return judge(step, seen).status
+        return judge(step, replace(seen, starts=self._list_starts(world))).status
 
     def perform(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
@@ -181,8 +202,15 @@ class SoraModel:
         return world if isinstance(result, machine.CallRefusal) else result
 
     def list_partial_effects(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
-        """A registration that raises the number of registered nodes, a restart that does not come back."""
-        if step.action in {"register", "restart"}:
+        """A registration that raises the number of registered nodes, a restart that does not come back.
+
+        An upgrade may not come back, or come back with the former version.
+        """
+        if step.action == "upgrade":
+            node = self.node_numbers.at(step.node)
+            stopped = machine.stop_for_upgrade(world, node)
+            yield f"{step.id} has no effect but a restart", machine.start(stopped, node, self.choices)
+        if step.action in {"register", "restart", "upgrade"}:
             half = simulate_step(step, self.node_numbers, world, self.choices, half=True)
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
@@ -207,7 +235,10 @@ class SoraModel:
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
         # Only a majority that existed can be lost by the call: a loss by faults alone is not its error.
-        down = machine.stop(before, self.node_numbers.at(step.node)) if step.action == "restart" else after
+        own = read_cluster_arguments(step)
+        is_resumed = isinstance(own, UpgradeArguments) and own.is_resumed
+        is_stopped = step.action in {"restart", "upgrade"} and not is_resumed
+        down = machine.stop(before, self.node_numbers.at(step.node)) if is_stopped else after
         if has_majority(before) and not has_majority(down) and not self._is_in_window(before, step):
             return f"{step.id} loses an existing majority"
         if after == before:
@@ -239,7 +270,7 @@ class SoraModel:
         own = read_cluster_arguments(step)
         as_planned = get_registered(before) == self.node_numbers.bits(own.before.regular)
         announced = (isinstance(own, StopArguments) and own.window > 0) or (
-            isinstance(own, RestartArguments) and not own.spare
+            isinstance(own, RestartArguments | UpgradeArguments) and not own.spare
         )
         return announced and as_planned and compute_margin(before) == 0
 
@@ -255,10 +286,16 @@ class SoraModel:
                 return group is not None and not group.log.listed & 1 << node
             case StopArguments():
                 return not world[node].up or group is None or not group.nodes & 1 << node
-            case RestartArguments():
-                return not world[node].is_outdated
             case ModeChangeArguments(mode=mode):
                 return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
+        return self._is_started(world[node], step)
+
+    def _is_started(self, node: SoraNodeState, step: Step) -> bool:
+        match read_cluster_arguments(step):
+            case RestartArguments():
+                return not node.is_outdated
+            case UpgradeArguments():
+                return node.up and not node.is_old
         raise AssertionError(step.action)
 
     def observe(self, world: State) -> Observed[NodeView]:
@@ -274,7 +311,16 @@ class SoraModel:
                 break
             elsewhere = further
             observed = merge_answers(apis, elsewhere, answer)
-        return merge_answers(apis, elsewhere, answer, list_known_names(observed))
+        found = merge_answers(apis, elsewhere, answer, list_known_names(observed))
+        return replace(found, starts=self._list_starts(world))
+
+    def _list_starts(self, world: State) -> dict[str, str]:
+        """What the host's command shows of each running node."""
+        return {
+            name: get_outdated_start(self.desired, name) if node.is_outdated else _STARTED_AGAIN
+            for name, node in zip(self.node_numbers.names, world, strict=True)
+            if node.up
+        }
 
     def _answer_at(self, world: State, name: str, place: str) -> Observation[NodeView]:
         """What an address answers, as an answer of the node that it is known for."""
@@ -302,17 +348,18 @@ class SoraModel:
             return Unreachable("connection refused")
         has_statistics = self.choices.statistics is UndocumentedCall.ACCEPT
         clustered = find_group(world, number) is not None if has_statistics else None
-        started = get_outdated_start(self.desired, name) if world[number].is_outdated else _STARTED_AGAIN
         if isinstance(rows, machine.CallRefusal):
-            refused = NodeView((), refusal=rows.error_type, clustered=clustered, started=started)
+            refused = NodeView((), refusal=rows.error_type, clustered=clustered)
             return classify_view(name, refused)
         listed = tuple(sorted((self._row(world, row) for row in rows), key=lambda row: row.node_name))
         alone = clustered if len(listed) == 1 else None
-        return classify_view(name, NodeView(listed, clustered=alone, started=started))
+        return classify_view(name, NodeView(listed, clustered=alone))
 
     def _row(self, world: State, row: machine.ListedNode) -> NodeRow:
         name = self.node_numbers.names[row.node]
         shown = {"api_url": _api(name), "mode": world[row.node].mode.value} if row.connected else {}
+        if row.connected and self.desired.entry.version is not None:
+            shown["version"] = _FORMER if world[row.node].is_old else self.desired.entry.version
         return NodeRow.model_validate(
             {"node_name": name, "connected": row.connected, "temporary_node": row.temporary, **shown}
         )

@@ -59,6 +59,15 @@ def find_mode(cluster_view: ClusterView, name: str) -> str:
     return ""
 
 
+def find_version(cluster_view: ClusterView, name: str) -> str:
+    """The version that the node itself shows, or else its peers; empty if neither shows it."""
+    for view in (cluster_view.own_view(name), *cluster_view.answering_nodes.values()):
+        row = view.row(name) if view is not None else None
+        if row is not None and row.version:
+            return row.version
+    return ""
+
+
 def _was_set_by_us(desired: SoraDesired, node: SoraNode, mode: str) -> bool:
     """Whether the store remembers that an earlier run set this mode."""
     return desired.recalled.get(node.name, {}).get("mode") == mode

@@ -12,6 +12,7 @@ from reconciler.drivers.sora.cluster_view import ClusterView, NodeAddresses, lis
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode, Stopped
 from reconciler.drivers.sora.stop_proof import StopProof, StopVerdict, prove_member_stopped
+from reconciler.drivers.sora.upgrades import is_interrupted
 from reconciler.text.one_line import make_one_line
 
 
@@ -31,6 +32,7 @@ class NodeActions:
         live: regular members to remove that run.
         leaving: temporary members to stop.
         missing: desired nodes that belong into the cluster and cannot be brought in now.
+        interrupted: nodes that a run of this host has stopped for their upgrade.
         findings: about the nodes that nothing is done about.
         words: dead node -> the `stopped` entry, for those that need it.
     """
@@ -46,6 +48,7 @@ class NodeActions:
     live: list[str] = field(init=False, default_factory=list)
     leaving: list[str] = field(init=False, default_factory=list)
     missing: list[str] = field(init=False, default_factory=list)
+    interrupted: list[str] = field(init=False, default_factory=list)
     findings: list[Diagnostic] = field(init=False, default_factory=list)
     words: dict[str, Stopped] = field(init=False, default_factory=dict)
 
@@ -91,6 +94,8 @@ class NodeActions:
                 )
         elif cluster_view.is_outside(name):
             self.again.append(name)
+        elif is_interrupted(self.desired, cluster_view, name):
+            self.interrupted.append(name)
         else:
             running = cluster_view.answers(name)
             state = cluster_view.describe_answer(name) if running else "its API does not answer"
@@ -108,6 +113,9 @@ class NodeActions:
         name, view = node.name, self.cluster_view.own_view(node.name)
         answer = self.cluster_view.observed.nodes.get(name)
         own = view.row(name) if view is not None else None
+        if node.temporary and is_interrupted(self.desired, self.cluster_view, name):
+            self.interrupted.append(name)
+            return
         if own is not None and own.temporary not in {None, node.temporary}:
             code, words = "kind-differs", "its kind, regular or temporary, differs from the fleet file"
             remedy = "correct cluster_temporary_node in its sora.conf, or the fleet file"

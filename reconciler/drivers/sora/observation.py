@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from reconciler.core.observation import (
     Liveness,
     Observation,
     Observed,
-    Present,
     Unauthorized,
     Unidentified,
     Unreachable,
@@ -106,13 +104,3 @@ def _judge_reply(name: str, reply: Reply) -> Observation[NodeView]:
         raise
     except Exception as error:  # noqa: BLE001  (an oddity of one node's answer)
         return make_defect_observation(name, error)
-
-
-def add_starts(observed: Observed[NodeView], starts: Mapping[str, str]) -> Observed[NodeView]:
-    """The same answers, with the text of each node's last start."""
-    nodes = dict(observed.nodes)
-    for node, text in starts.items():
-        answer = nodes[node]
-        if isinstance(answer, Present):
-            nodes[node] = replace(answer, value=replace(answer.value, started=text))
-    return replace(observed, nodes=nodes)

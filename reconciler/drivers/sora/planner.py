@@ -27,10 +27,11 @@ from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
-from reconciler.drivers.sora.modes import find_mode, plan_modes
+from reconciler.drivers.sora.modes import find_mode, find_version, plan_modes
 from reconciler.drivers.sora.node_actions import NodeActions
 from reconciler.drivers.sora.restarts import plan_restarts
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
+from reconciler.drivers.sora.upgrades import is_interrupted, resume_upgrades
 from reconciler.file_delivery.steps import FilePlan
 
 
@@ -48,8 +49,8 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     confs = plan_confs(desired, observed)
     membership_plan, findings = _plan_membership(desired, cluster_view, confs)
     mode_steps, mode_findings = plan_modes(desired, cluster_view)
-    # A restart sets the mode back itself, also of a node that a killed run has drained.
-    handled = {step.node for step in membership_plan.steps if step.action in {"drain", "restart"}}
+    # Their mode is set back in the chain, also of a node that a killed run has drained.
+    handled = {step.node for step in membership_plan.steps if step.action in {"drain", "restart", "upgrade"}}
     steps = (*(step for step in mode_steps if step.node not in handled), *membership_plan.steps)
     all_findings = (*findings, *mode_findings)
     return ClusterPlan(
@@ -81,8 +82,9 @@ def _plan_membership(
             *_note_unneeded_collapsed(entry),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
+            *resume_upgrades(membership_plan, actions.interrupted, confs),
             *_plan_changes(membership_plan, actions),
-            *plan_restarts(membership_plan, cluster_view, confs),
+            *plan_restarts(membership_plan, cluster_view, confs, frozenset(actions.interrupted)),
         )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
     membership_plan = MembershipPlan(
@@ -92,9 +94,17 @@ def _plan_membership(
         make_fresh_state(name in entry.temporary for name in node_numbers.names),
         places,
     )
-    for conf in confs.values():
-        membership_plan.switch_file(conf)
     unread = [finding for conf in confs.values() for finding in conf.findings]
+    interrupted = [
+        name
+        for name in node_numbers.names
+        if not cluster_view.answering_nodes and is_interrupted(desired, cluster_view, name)
+    ]
+    # Back first: without them, the cluster may have lost its majority.
+    unread += resume_upgrades(membership_plan, interrupted, confs)
+    for name, conf in confs.items():
+        if name not in interrupted:
+            membership_plan.switch_file(conf)
     if cluster_view.answering_nodes:
         return membership_plan, (*unread, *_report_disagreement(entry, cluster_view))
     word, reasons = find_init_confirmation(desired, cluster_view)
@@ -306,5 +316,6 @@ def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView, changed: Con
         and node.name in (membership.temporary if node.temporary else membership.regular)
         and cluster_view.is_connected(node.name)
         and (node.mode is None or node.mode == find_mode(cluster_view, node.name))
+        and (entry.version is None or entry.version == find_version(cluster_view, node.name))
         for node in entry.nodes
     )

@@ -16,7 +16,16 @@ from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.observation import Liveness, Observed, Unauthorized, Unidentified, Unreachable
+from reconciler.core.observation import (
+    Absent,
+    Liveness,
+    Observed,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
 from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.documents.document import make_diagnostic
@@ -37,6 +46,7 @@ from reconciler.drivers.sora.arguments import (
     RegisterArguments,
     RestartArguments,
     StopArguments,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.client import READS, Client
@@ -55,7 +65,6 @@ from reconciler.drivers.sora.observation import (
     MOST_ADDRESSES,
     ROUNDS,
     Reply,
-    add_starts,
     list_further_addresses,
     list_known_names,
     merge_replies,
@@ -67,7 +76,9 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.steps import undo_restart
+from reconciler.drivers.sora.steps import STOPPED_FOR, undo_restart
+from reconciler.drivers.sora.stops import perform_stop
+from reconciler.drivers.sora.upgrades import list_ended_interruptions
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -81,17 +92,13 @@ from reconciler.file_delivery.reading import read_node_files, read_step_file
 from reconciler.file_delivery.steps import FILE_ACTIONS, is_file_step, perform_file_step, undo_file_step
 from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
-from reconciler.host.retry import make_steady_pauses, poll_until
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer, Undo
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import Http, TransportKind, Transports
+from reconciler.ports.transport import TransportKind, Transports
 
 MAX_CALLS: Final = 64
 """Calls of one observation that run at the same time."""
-
-DRAIN_PAUSE: Final = 2.0
-"""Seconds between two reads of a draining node's channels."""
 
 
 def _today() -> date:
@@ -225,8 +232,15 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             observed = replace(observed, files=await read_node_files(transports.files, places))
         if entry.restart is not None:
             started = entry.restart.started
-            values = {node: fill_command(started, node) for node in observed.present()}
-            observed = add_starts(observed, await read_starts(transports.commands, started.command, values))
+            # Not of nodes that do not answer: their machine may be down, and a way to it would be waited for.
+            running = (
+                node.name
+                for node in entry.nodes
+                if isinstance(observed.nodes.get(node.name), Present | Absent | Stale)
+            )
+            values = {node: fill_command(started, node) for node in running}
+            starts = await read_starts(transports.commands, started.command, values)
+            observed = replace(observed, starts=starts)
         return observed
 
     def list_uncounted_nodes(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
@@ -255,9 +269,12 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     ) -> Mapping[str, Mapping[str, str]]:
         """Who is in the cluster, with every address known; see `history.learn_members`."""
         entry, history = desired.entry, desired.history
-        membership = view_cluster(desired, observed).membership
+        cluster_view = view_cluster(desired, observed)
+        membership = cluster_view.membership
+        # Whoever stops such a node from now on is somebody else.
+        ended = {name: {STOPPED_FOR: ""} for name in list_ended_interruptions(desired, cluster_view)}
         if membership is None:
-            return {}
+            return ended
         places = find_node_addresses(entry, observed, history)
         members = {name: places.get(name, NodeAddresses()).known for name in membership.names}
         found = learn_members(desired.source, members, desired.recalled)
@@ -266,7 +283,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         spent, name = make_confirmation_key(entry.collapsed), entry.regular[0]
         if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
             found[name] = {**found.get(name, {}), "collapsed": spent}
-        return found
+        return {name: {**found.get(name, {}), **ended.get(name, {})} for name in {**found, **ended}}
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """The nodes' `api`."""
@@ -297,9 +314,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         observed = merge_replies(apis, elsewhere, replies)
         if isinstance(own, RestartArguments):
             values = {own.target: own.started_values}
-            observed = add_starts(
-                observed, await read_starts(transports.commands, own.started_command, values)
-            )
+            starts = await read_starts(transports.commands, own.started_command, values)
+            observed = replace(observed, starts=starts)
         return observed
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
@@ -315,10 +331,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         http, own = transports.http, read_cluster_arguments(step)
         waits = (own.timeout, own.connect)
         match own:
-            case StopArguments() | RestartArguments():
-                left = await self._wait_drained(own, step.node, http)
-                words = await transports.commands.run(own.command, own.values, node=step.node)
-                return StepAnswer(f"{left}{words}")
+            case StopArguments() | RestartArguments() | UpgradeArguments():
+                return await perform_stop(own, step.node, transports, self._pause)
             case InitArguments():
                 words = await Client(http, step.node, own.api, *waits).init(own.names)
                 # For all fleets: the entry must not count again if the repository moves to another URL.
@@ -350,27 +364,6 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     ) -> Undo | None:
         """A restart with the former sora.conf, from the start that the node shows now."""
         return undo_restart(step, shown)
-
-    async def _wait_drained(self, own: StopArguments | RestartArguments, node: str, http: Http) -> str:
-        """Wait until the node owns no channel, or until the drain time is over."""
-        # A channel that never ends must not hold the rollout, and one that cannot be counted must not either:
-        # the stop follows in each case, and the words say what was known.
-        if not (own.drain and own.own):
-            return ""
-        client = Client(http, node, own.own, own.timeout, own.connect)
-
-        async def count_owned() -> int:
-            channels = await client.channels()
-            return sum(any(owner.node_name == node for owner in channel.owners) for channel in channels)
-
-        pauses = make_steady_pauses(min(DRAIN_PAUSE, own.drain), own.drain)
-        try:
-            owned = await poll_until(count_owned, lambda count: not count, pauses, wait=self._pause)
-        except NodeError as error:
-            return f"its channels are not known ({error.reason}); "
-        if owned:
-            return f"it still owned {owned} channels after {own.drain:g} s; "
-        return "it owned no channels; "
 
     async def _read_addresses(
         self,

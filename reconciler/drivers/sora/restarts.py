@@ -1,4 +1,4 @@
-"""Which nodes are restarted so that they use their changed sora.conf, and in which order; pure."""
+"""Which nodes are restarted or upgraded, to use their changed sora.conf or another version; pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
 from reconciler.drivers.sora.steps import BLOCKED
+from reconciler.drivers.sora.upgrades import (
+    find_failed_upgrade,
+    find_running_version,
+    find_upgrade_obstacle,
+    note_versions,
+    report_waiting_upgrade,
+    set_mode_back,
+)
 from reconciler.file_delivery.steps import FilePlan
 
 
@@ -20,53 +28,109 @@ def get_outdated_start(desired: SoraDesired, node: str) -> str:
 
 
 def plan_restarts(
-    membership_plan: MembershipPlan, cluster_view: ClusterView, confs: Mapping[str, FilePlan]
+    membership_plan: MembershipPlan,
+    cluster_view: ClusterView,
+    confs: Mapping[str, FilePlan],
+    resumed: frozenset[str] = frozenset(),
 ) -> Iterator[Diagnostic]:
-    """Deliver each sora.conf and restart its node, one node after the other.
+    """Deliver each sora.conf, and restart or upgrade its node, one node after the other.
 
     A member is restarted that runs since before its file was changed. A node that was started since then uses
     the present file, whoever started it. Of one whose last start is not known nothing is assumed: a restart
     ends sessions.
+
+    Args:
+        membership_plan: to which the steps are added.
+        cluster_view: the nodes' answers.
+        confs: node -> what is to be done about its sora.conf.
+        resumed: nodes whose interrupted upgrade is planned already.
     """
     desired = membership_plan.desired
-    for node in sorted(desired.entry.nodes, key=lambda one: one.name):
+    running = {
+        node.name: find_running_version(desired, cluster_view, node.name) for node in desired.entry.nodes
+    }
+    # Upgrades follow each other, so that the time with two versions is short. What temporary nodes show comes
+    # last: their version is seen only when they are registered again.
+    order = sorted(desired.entry.nodes, key=lambda one: (bool(running[one.name]), one.temporary, one.name))
+    upgraded: set[str] = set()
+    for node in order:
+        if node.name in resumed:
+            upgraded.add(node.name)
+            continue
         file_plan = confs.get(node.name, FilePlan())
         membership_plan.switch_file(file_plan)
         yield from file_plan.findings
-        view = cluster_view.own_view(node.name)
-        started = view.started if view is not None else ""
-        is_outdated = bool(started) and started == get_outdated_start(desired, node.name)
-        if desired.entry.restart is None or not (file_plan.is_changed or is_outdated):
-            continue
-        why = _find_obstacle(membership_plan, cluster_view, node)
-        if not started:
-            why = why or f"when it was started last cannot be read by {desired.entry.restart.started.command}"
-        if why:
-            yield Diagnostic(
-                Severity.ERROR,
-                "restart-waits",
-                f"{node.name} still uses its former sora.conf and is not restarted yet: {why}",
-                "remove the cause, or restart the node by hand; the next run continues from there",
-                target=f"{desired.entry.name}/{node.name}",
-            )
-            continue
-        mode = find_mode(cluster_view, node.name)
-        is_drained = mode == BLOCKED
-        if desired.entry.drain and not is_drained and cluster_view.is_connected(node.name):
-            membership_plan.drain(node.name, mode, reason="is restarted")
-            is_drained = True
-        membership_plan.restart(node.name, desired.entry.restart, started=started)
-        if node.temporary:
-            membership_plan.register(node.name)
-        wanted = node.mode or "normal"
-        if is_drained and wanted != BLOCKED:
-            membership_plan.set_mode(
-                node.name, BLOCKED, mode=wanted, reason=f"{node.name} was drained for its restart only"
-            )
+        if running[node.name]:
+            finding = _plan_upgrade(membership_plan, cluster_view, node, running[node.name])
+            if finding is None:
+                upgraded.add(node.name)
+                continue
+            yield finding
+        yield from _plan_restart(membership_plan, cluster_view, node, is_changed=file_plan.is_changed)
+    yield from note_versions(desired, cluster_view, upgraded)
+
+
+def _plan_upgrade(
+    membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode, running: str
+) -> Diagnostic | None:
+    """Add the upgrade of a node; the finding if it cannot be upgraded now."""
+    desired, name = membership_plan.desired, node.name
+    failed = find_failed_upgrade(desired, name, running)
+    if failed is not None:
+        return failed
+    why = "the fleet file names no `upgrade`"
+    if desired.entry.upgrade is not None:
+        why = find_upgrade_obstacle(membership_plan) or _find_obstacle(membership_plan, cluster_view, node)
+    if why:
+        return report_waiting_upgrade(desired.entry, name, running, why)
+    is_drained = _drain(membership_plan, cluster_view, node, reason="is upgraded")
+    membership_plan.upgrade(name, running=running)
+    if node.temporary:
+        membership_plan.register(name)
+    set_mode_back(membership_plan, node, is_drained=is_drained)
+    return None
+
+
+def _plan_restart(
+    membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode, *, is_changed: bool
+) -> Iterator[Diagnostic]:
+    desired, started = membership_plan.desired, cluster_view.get_started(node.name)
+    is_outdated = bool(started) and started == get_outdated_start(desired, node.name)
+    if desired.entry.restart is None or not (is_changed or is_outdated):
+        return
+    why = _find_obstacle(membership_plan, cluster_view, node)
+    if not started:
+        why = why or f"when it was started last cannot be read by {desired.entry.restart.started.command}"
+    if why:
+        yield Diagnostic(
+            Severity.ERROR,
+            "restart-waits",
+            f"{node.name} still uses its former sora.conf and is not restarted yet: {why}",
+            "remove the cause, or restart the node by hand; the next run continues from there",
+            target=f"{desired.entry.name}/{node.name}",
+        )
+        return
+    is_drained = _drain(membership_plan, cluster_view, node, reason="is restarted")
+    membership_plan.restart(node.name, desired.entry.restart, started=started)
+    if node.temporary:
+        membership_plan.register(node.name)
+    set_mode_back(membership_plan, node, is_drained=is_drained)
+
+
+def _drain(
+    membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode, *, reason: str
+) -> bool:
+    """Add the drain of a node, if it is to be drained; whether it takes no new sessions then."""
+    mode = find_mode(cluster_view, node.name)
+    is_drained = mode == BLOCKED
+    if membership_plan.entry.drain and not is_drained and cluster_view.is_connected(node.name):
+        membership_plan.drain(node.name, mode, reason=reason)
+        is_drained = True
+    return is_drained
 
 
 def _find_obstacle(membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode) -> str:
-    """Why the node must not be restarted now; empty if it may."""
+    """Why the node must not be stopped now; empty if it may."""
     name = node.name
     membership = membership_plan.node_numbers.membership(membership_plan.state)
     if name not in membership.names:

@@ -145,6 +145,10 @@ class ConfDelivery(StrictModel):
     )
 
 
+Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.+\-]{0,63}$")]
+"""A version as nodes show it; it becomes one argument of a host command, and never an option."""
+
+
 class SoraCluster(OverlaidCluster):
     """A Sora cluster."""
 
@@ -163,6 +167,25 @@ class SoraCluster(OverlaidCluster):
         default=None,
         description="The host's command that stops a node. Without it the plan waits for an operator.",
         examples=[{"command": "stop-sora"}],
+    )
+    version: Version | None = Field(
+        default=None,
+        description="The version of Sora that all nodes are to have, as ListClusterNodes shows it. Without "
+        "it, versions are only compared with each other.",
+        examples=["2024.2.0"],
+    )
+    upgrade: CommandReference | None = Field(
+        default=None,
+        description="The host's command that installs `version` on a stopped node; the program fills its "
+        "placeholder `{version}`. It may run again after an interruption. With it, nodes of another version "
+        "are drained, stopped, upgraded and started, one by one. Needs `stop` and `start`.",
+        examples=[{"command": "upgrade-sora"}],
+    )
+    start: CommandReference | None = Field(
+        default=None,
+        description="The host's command that starts a node. Only nodes that this program has stopped for an "
+        "upgrade are started.",
+        examples=[{"command": "start-sora"}],
     )
     drain: Number = Field(
         default=600,
@@ -197,6 +220,17 @@ class SoraCluster(OverlaidCluster):
         overlays = (self.overlays, *(group.overlays for group in self.groups))
         if self.conf is None and any((*overlays, *(node.overlays for node in self.nodes))):
             raise ValueError("overlays change the committed sora.conf, so they need `conf`")
+        return self
+
+    @model_validator(mode="after")
+    def _check_upgrade(self) -> SoraCluster:
+        if self.upgrade is None:
+            return self
+        has_stop = self.stop is not None or all(node.stop is not None for node in self.nodes)
+        given = {"version": self.version is not None, "start": self.start is not None, "stop": has_stop}
+        missing = [f"`{key}`" for key, is_given in given.items() if not is_given]
+        if missing:
+            raise ValueError(f"`upgrade` needs {', '.join(missing)}")
         return self
 
     def get_setting_path(self, node: NodeEntry) -> str:  # noqa: ARG002  (one file for all nodes)
@@ -238,7 +272,8 @@ class SoraDesired:
     Args:
         recalled: node name -> what the store remembers: the `mode` that a run set last, the mode
             that it `drained` the node from, the day on
-            which one `initialised` the cluster, and the `collapsed` entry by which it did so anew.
+            which one `initialised` the cluster, and the `collapsed` entry by which it did so anew. Further
+            facts are named where they are used: `conf_delivery`, `restarts`, `upgrades`.
         history: who was in the cluster before.
         source: where the fleet file was read, by which facts of its nodes are kept apart.
         confs: node -> the sora.conf that it is to have; empty where files are not managed.
@@ -336,15 +371,12 @@ class NodeView:
         refusal: the code with which it refused to list; there are no rows then.
         clustered: of a node that refused, or that lists only itself, whether its GetStatsReport shows a
             cluster (`cluster` with its raft figures); None where it does not tell.
-        started: text of the host's command that is another one after each start; empty if it is not known. It
-            does not count when views are compared.
     """
 
     rows: tuple[NodeRow, ...]
     day: date | None = field(default=None, compare=False)
     refusal: str = ""
     clustered: bool | None = None
-    started: str = field(default="", compare=False)
 
     @property
     def holds_cluster(self) -> bool:

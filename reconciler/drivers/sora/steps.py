@@ -21,6 +21,7 @@ from reconciler.drivers.sora.arguments import (
     RestartArguments,
     StopArguments,
     StoppedConfirmation,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.choices import DEFAULTS, Choices
@@ -38,7 +39,7 @@ from reconciler.drivers.sora.schema import (
 )
 from reconciler.ports.driver import Undo
 
-MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop", "restart"})
+MEMBERSHIP: Final = frozenset({"init", "register", "purge", "stop", "restart", "upgrade"})
 """The verbs that change who is in the cluster or who of it is up."""
 
 _APIS: Final = {
@@ -49,8 +50,12 @@ _APIS: Final = {
     "mode": "/sora/ChangeMode",
     "stop": "/sora/stop",
     "restart": "/sora/restart",
+    "upgrade": "/sora/upgrade",
 }
-"""How messages name the calls; stopping and restarting are outside Sora's API."""
+"""How messages name the calls; stops, restarts and upgrades are outside Sora's API."""
+
+STOPPED_FOR: Final = "stopped_for_upgrade"
+"""Fact of a node that a run of this host stops for its upgrade: the version that it had."""
 
 BLOCKED: Final = "block_new_session"
 """The mode that a node gets before it is stopped."""
@@ -299,6 +304,72 @@ def make_restart_step(
     )
 
 
+def make_upgrade_step(
+    context: StepContext, node: str, own: str, *, running: str, spare: int, is_resumed: bool = False
+) -> Step:
+    """Stop a node once it is drained, upgrade it and start it, by commands of the host.
+
+    Args:
+        context: with the membership before and after.
+        node: the one that is upgraded.
+        own: its API address.
+        running: the version that it has; empty if it is not known.
+        spare: further failures that the majority survives while it is down, as far as the plan needs them.
+        is_resumed: whether it is down already, because an earlier run has stopped it for its upgrade.
+    """
+    entry = context.entry
+    stop, start, upgrade = find_stop_command(entry, node), entry.start, entry.upgrade
+    assert start is not None
+    version = (entry.version or "") if upgrade is not None else ""
+    arguments = UpgradeArguments(
+        **_make_shared_arguments(context, "upgrade"),
+        target=node,
+        own=own,
+        version=version,
+        running=running,
+        stop="" if is_resumed or stop is None else stop.command,
+        stop_values={} if is_resumed or stop is None else fill_command(stop, node),
+        command=upgrade.command if upgrade is not None else "",
+        values={**fill_command(upgrade, node), "version": version} if upgrade is not None else {},
+        start=start.command,
+        start_values=fill_command(start, node),
+        drain=0 if is_resumed else entry.drain,
+        spare=spare,
+        temporary=node in entry.temporary,
+        settle=entry.timeouts.settle,
+        intent_facts={node: {STOPPED_FOR: running or "unknown"}},
+    )
+    is_temporary = node in entry.temporary
+    commands = ", ".join(filter(None, (arguments.stop, arguments.command, arguments.start)))
+    asked = f"run the host's commands {commands}"
+    if arguments.drain:
+        asked += f" once its channels have moved away, or after {entry.drain:g} s"
+    why = f"{node} has version {running or '(not known)'}, the fleet file says {version}"
+    if is_resumed:
+        why = f"an earlier run has stopped {node} for its upgrade" + (f" to {version}" if version else "")
+    risk = _describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
+    if is_resumed:
+        risk = "it is down already, and comes back by this step"
+    elif not is_temporary and not spare:
+        risk = "its remaining sessions end; until it is back, one more failure would stop the cluster"
+    step = _make_step(context, node, "upgrade", arguments)
+    return replace(
+        step,
+        reason=f"{why}: {asked}",
+        effect=Effect.RESTART,
+        # Not high without a reserve: it comes back by itself, and the next node waits until it has.
+        risk=Risk.LOW if is_resumed else Risk.MEDIUM,
+        risk_reason=risk,
+        needs=f"{node} is still down"
+        if is_resumed
+        else "the cluster lists it as a temporary node"
+        if is_temporary
+        else "every other node is connected, and the majority holds without this one",
+        inverse=Inverse("point of no return: Sora's documents describe no way back to an older version"),
+        in_flight=step.in_flight + arguments.drain,
+    )
+
+
 def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
     """A restart that brings the former sora.conf back, once that is in place; None for another step.
 
@@ -309,8 +380,7 @@ def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
     own = read_cluster_arguments(step)
     if not isinstance(own, RestartArguments):
         return None
-    view = shown.present().get(step.node)
-    arguments = replace(own, again=True, started=view.started if view is not None else "", drain=0)
+    arguments = replace(own, again=True, started=shown.starts.get(step.node, ""), drain=0)
     return replace(step, arguments=arguments, reason=f"{step.node} is to use its former sora.conf again"), {}
 
 
@@ -329,11 +399,23 @@ def _describe_stop_risk(node: str, window: float, *, spare: int, is_temporary: b
 
 
 def make_mode_step(
-    context: StepContext, node: str, api: str, previous: str, *, mode: str, reason: str
+    context: StepContext,
+    node: str,
+    api: str,
+    previous: str,
+    *,
+    mode: str,
+    reason: str,
+    after_start: bool = False,
 ) -> Step:
     """ChangeMode, to what the fleet file says, or to what it was before a run of ours drained the node."""
     arguments = ModeChangeArguments(
-        **_make_shared_arguments(context, "mode"), api=api, target=node, mode=mode, previous=previous
+        **_make_shared_arguments(context, "mode"),
+        api=api,
+        target=node,
+        mode=mode,
+        previous=previous,
+        after_start=after_start,
     )
     return replace(
         _make_step(context, node, "mode", arguments),
@@ -363,7 +445,9 @@ def simulate_step(
         case RestartArguments():
             # Halfway, the node is stopped and does not come back.
             stopped = machine.stop(state, node)
-            result = stopped if half else machine.start(stopped, node)
+            result = stopped if half else machine.start(stopped, node, choices)
+        case UpgradeArguments():
+            result = _simulate_upgrade(own, node, state, choices, half=half)
         case ModeChangeArguments():
             result = machine.change_mode(state, node, Mode(own.mode))
         case RegisterArguments() | PurgeArguments() if own.contact not in node_numbers.names:
@@ -375,6 +459,15 @@ def simulate_step(
         case _:
             raise AssertionError(step.action)
     return result
+
+
+def _simulate_upgrade(
+    own: UpgradeArguments, node: int, state: State, choices: Choices, *, half: bool
+) -> State:
+    if own.is_resumed and state[node].up:
+        return state  # somebody has started it meanwhile, and no command of the step stops it
+    # Halfway, the node is stopped and does not come back.
+    return machine.stop_for_upgrade(state, node) if half else machine.upgrade(state, node, choices)
 
 
 def find_stop_command(entry: SoraCluster, node: str) -> NamedCommand | None:

@@ -164,7 +164,7 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
                 run,
             ),
         )
-        if outcome.state is State.FAILED:  # it had no effect, so the facts of its intent are not true
+        if _ends_facts(outcome):
             withdrawn = {node: dict.fromkeys(own, "") for node, own in step.arguments.facts_of_intent.items()}
             facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
@@ -177,6 +177,13 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
                 " ON CONFLICT (id) DO NOTHING",
                 (message.id, run, step.id, tx.timestamp, message.body, message.wanted),
             )
+
+
+def _ends_facts(outcome: Outcome) -> bool:
+    """Whether the facts of a step's intent are not true any more."""
+    if not outcome.step.arguments.keeps_facts_until_done:
+        return outcome.state is State.FAILED  # it had no effect
+    return outcome.state is State.DONE or (outcome.state is State.FAILED and not outcome.sent)
 
 
 def _read_fleet(tx: Transaction, run: str) -> int:

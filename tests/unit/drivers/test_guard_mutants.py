@@ -37,6 +37,7 @@ from support.guard_cases import (
     replaced,
     ring,
     unread,
+    upgrading,
 )
 from support.m2_wire import REVISION, setting
 from support.sora_clusters import agreeing
@@ -306,6 +307,20 @@ SCENARIOS = [
         "refuse_connection_loss",
         lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=301),
         lambda: live("a b c", DEAD, limits=dict.fromkeys("abcd", 100), connections=300),
+    ),
+    Scenario(
+        "upgrade-overlap",
+        sora,
+        "refuse_overlapping_upgrade",
+        lambda: upgrading("a b c d e", agreeing("a b c d e!", *"abcd", e=None)),
+        lambda: upgrading("a b c d e", agreeing("a b c d e", *"abcde")),
+    ),
+    Scenario(
+        "version-downgrade",
+        sora,
+        "refuse_downgrade",
+        lambda: upgrading("a b c", agreeing("a b c", *"abc"), version="2024.1.2"),
+        lambda: upgrading("a b c", agreeing("a b c", *"abc"), version="2024.1.4"),
     ),
     Scenario(
         "membership",

@@ -15,7 +15,6 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.modelcheck import SoraModel
-from reconciler.drivers.sora.observation import add_starts
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.guards import host_commands
 from reconciler.modelcheck.executor_model import ExecutorModel
@@ -34,7 +33,7 @@ def outdated(*letters):
 def shown(words="a b c", answering="a b c", starts=None, **more):
     answers = agreeing(words, *answering.split(), **more.pop("others", {}))
     observed = seen(answers, **more)
-    return add_starts(observed, {full(letter): text for letter, text in (starts or {}).items()})
+    return replace(observed, starts={full(letter): text for letter, text in (starts or {}).items()})
 
 
 def plan_for(cluster=None, observed=None, recalled=None):

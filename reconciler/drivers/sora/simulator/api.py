@@ -36,6 +36,7 @@ class SimulatedSite:
         choices: what the nodes do where the documents are silent.
         channels: channel -> the node that owns it.
         halves: how many registrations to come fail halfway.
+        versions: node -> the version of Sora that it runs; of the others it is `VERSION`.
     """
 
     node_numbers: NodeNumbers
@@ -44,6 +45,7 @@ class SimulatedSite:
     choices: Choices = DEFAULTS
     channels: dict[str, str] = field(default_factory=dict)
     halves: int = 0
+    versions: dict[str, str] = field(default_factory=dict)
 
     def take(self, result: State | CallRefusal, *, node: str = "") -> None:
         """Keep the next state, or end the call as the machine refuses it, naming a node if it is about one.
@@ -152,7 +154,7 @@ def _row(site: SimulatedSite, row: machine.ListedNode) -> dict[str, Any]:
         line |= {
             "external_api_url": site.apis[name],
             "external_signaling_url": f"wss://{name.rpartition('@')[2]}/signaling",
-            "version": VERSION,
+            "version": site.versions.get(name, VERSION),
             "mode": site.state[row.node].mode.value,
         }
     return line
@@ -197,7 +199,8 @@ def _update_licence(_site: SimulatedSite, node: int, _: None) -> Any:
 def _report(site: SimulatedSite, node: int, _: None) -> Any:
     if site.choices.statistics is UndocumentedCall.REFUSE:
         raise CallRefused("SchemaNotFound")
-    report: dict[str, Any] = {"version": VERSION}
+    name = site.node_numbers.names[node]
+    report: dict[str, Any] = {"version": site.versions.get(name, VERSION)}
     group = find_group(site.state, node)
     if group is not None:
         regular = group.nodes & group.log.regular

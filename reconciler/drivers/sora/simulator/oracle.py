@@ -14,6 +14,7 @@ from reconciler.drivers.sora.arguments import (
     RegisterArguments,
     RestartArguments,
     StopArguments,
+    UpgradeArguments,
     read_cluster_arguments,
 )
 from reconciler.drivers.sora.cluster_state import (
@@ -113,6 +114,8 @@ class SoraOracle:
                 is_effective = not node.up
             case RestartArguments():
                 is_effective = not node.is_outdated
+            case UpgradeArguments():
+                is_effective = node.up and not node.is_old
             case ModeChangeArguments(mode=mode):
                 is_effective = node.mode in {mode, Mode.BLOCK_NEW_CONNECTION}
             case _:

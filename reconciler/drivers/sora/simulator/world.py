@@ -89,7 +89,8 @@ class SoraWorld(SimulatedWorld):
     def start(self, node: str) -> None:
         """The node starts, unless it runs."""
         if not self.running(node):
-            self.site.state = machine.start(self.state, self.site.node_numbers.at(node))
+            number, choices = self.site.node_numbers.at(node), self.site.choices
+            self.site.state = machine.start(self.state, number, choices)
 
     def restart(self, node: str) -> None:
         """The node stops and starts."""

@@ -1,0 +1,167 @@
+"""Which nodes get another version of Sora, and what is said about versions; pure.
+
+Sora's documents describe no upgrade. A node is drained, stopped, upgraded and started as one step, one node
+after the other, never while another one is away, and the next one begins when every view shows this one
+connected with its new version. A node that is down because a run of this host stopped it is brought back by
+the next run; one that somebody else stopped is not started.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Final
+
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.sora.cluster_view import ClusterView
+from reconciler.drivers.sora.membership_plan import MembershipPlan
+from reconciler.drivers.sora.modes import find_version
+from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
+from reconciler.drivers.sora.steps import BLOCKED, STOPPED_FOR
+from reconciler.file_delivery.steps import FilePlan
+
+UPGRADED: Final = "upgraded"
+"""Fact of a temporary node: the version to which it was upgraded, which nothing shows before it is back."""
+
+_NUMBERS: Final = re.compile(r"\d+(\.\d+)*")
+
+
+def is_older(one: str, other: str) -> bool:
+    """Whether a version is known to be older than another one, by their numbers."""
+    found = [_NUMBERS.match(text) for text in (one, other)]
+    if found[0] is None or found[1] is None:
+        return False
+    numbers = [tuple(map(int, match[0].split("."))) for match in found if match is not None]
+    return numbers[0] < numbers[1]
+
+
+def find_running_version(desired: SoraDesired, cluster_view: ClusterView, node: str) -> str:
+    """The version of a running node that is not the desired one; empty if it is, or if it is not known."""
+    running = find_version(cluster_view, node) if desired.entry.version else ""
+    return running if running != desired.entry.version else ""
+
+
+def is_interrupted(desired: SoraDesired, cluster_view: ClusterView, node: str) -> bool:
+    """Whether the node is down because a run of this host has stopped it for its upgrade."""
+    return (
+        bool(desired.recalled.get(node, {}).get(STOPPED_FOR))
+        and True not in cluster_view.connections.get(node, ())
+        and not cluster_view.answers(node)
+        and node not in cluster_view.errors
+    )
+
+
+def list_ended_interruptions(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[str]:
+    """Nodes that are remembered as stopped for an upgrade and run again, whoever started them."""
+    for name, facts in desired.recalled.items():
+        if facts.get(STOPPED_FOR) and cluster_view.answers(name):
+            yield name
+
+
+def resume_upgrades(
+    membership_plan: MembershipPlan, nodes: Iterable[str], confs: Mapping[str, FilePlan]
+) -> Iterator[Diagnostic]:
+    """Bring nodes back that a run of this host has stopped for their upgrade; before anything else."""
+    desired = membership_plan.desired
+    for name in nodes:
+        node = desired.entry.node(name)
+        assert node is not None
+        if desired.entry.start is None:
+            yield _report(
+                desired.entry,
+                name,
+                "upgrade-interrupted",
+                f"{name} was stopped for its upgrade by an earlier run, and the fleet file names no `start`",
+                "start it by hand, or add `start` to the cluster's entry",
+            )
+            continue
+        if name in confs:
+            membership_plan.switch_file(confs[name])
+        recalled = desired.recalled[name]
+        membership_plan.upgrade(name, running=recalled[STOPPED_FOR], is_resumed=True)
+        if node.temporary and not membership_plan.find_register_obstacle(name):
+            membership_plan.register(name)
+        set_mode_back(membership_plan, node, is_drained=recalled.get("mode") == BLOCKED)
+
+
+def set_mode_back(membership_plan: MembershipPlan, node: SoraNode, *, is_drained: bool) -> None:
+    """Let a node that was drained and started again serve as before."""
+    wanted = node.mode or "normal"
+    if is_drained and wanted != BLOCKED:
+        why = f"{node.name} was drained for its stop only"
+        membership_plan.set_mode(node.name, BLOCKED, mode=wanted, reason=why)
+
+
+def find_upgrade_obstacle(membership_plan: MembershipPlan) -> str:
+    """Why no further node may be stopped for its upgrade; empty if one may."""
+    # Stricter than for a restart: how long an upgrade takes, and whether the node comes back, is less sure.
+    away = membership_plan.list_away()
+    return f"{', '.join(away)} is away, and only one node at a time is upgraded" if away else ""
+
+
+def report_waiting_upgrade(entry: SoraCluster, name: str, running: str, why: str) -> Diagnostic:
+    """The finding that a node has another version, and is not upgraded now."""
+    remedy = "remove the cause, or upgrade the node by hand; the next run continues from there"
+    if entry.upgrade is None:
+        remedy = "upgrade it by hand, or add `upgrade`, `stop` and `start` to the cluster's entry"
+    words = f"{name} has version {running}, the fleet file says {entry.version}; it is not upgraded: {why}"
+    return _report(entry, name, "upgrade-waits", words, remedy)
+
+
+def find_failed_upgrade(desired: SoraDesired, name: str, running: str) -> Diagnostic | None:
+    """The finding that a temporary node was upgraded and is back with another version."""
+    # Before it is registered nothing shows its version, so that its step cannot have failed for it.
+    if desired.recalled.get(name, {}).get(UPGRADED) != desired.entry.version:
+        return None
+    return _report(
+        desired.entry,
+        name,
+        "upgrade-failed",
+        f"{name} was upgraded to {desired.entry.version} and is back with version {running}",
+        "look at what the upgrade command did on its host, and upgrade it by hand",
+    )
+
+
+def note_versions(
+    desired: SoraDesired, cluster_view: ClusterView, upgraded: Container[str]
+) -> Iterator[Diagnostic]:
+    """What is said about the versions of a cluster: those that differ, and the time of an upgrade."""
+    entry = desired.entry
+    names = cluster_view.membership.names if cluster_view.membership is not None else ()
+    versions: dict[str, list[str]] = {}
+    for name in names:
+        versions.setdefault(find_version(cluster_view, name), []).append(name)
+    versions.pop("", None)
+    if entry.version is None and len(versions) > 1:
+        shown = "; ".join(f"{version}: {', '.join(nodes)}" for version, nodes in sorted(versions.items()))
+        yield Diagnostic(
+            Severity.NOTE,
+            "versions-differ",
+            f"the nodes of {entry.name} have different versions ({shown}), and Sora's documents say nothing "
+            "about that",
+            "give all nodes one version; `version` in the cluster's entry keeps it",
+            target=entry.name,
+        )
+    changed = [name for name in names if name in upgraded]
+    if not changed:
+        return
+    # Drained, read back after the start, and its mode set back.
+    seconds = len(changed) * (entry.drain + 2 * entry.timeouts.settle)
+    yield Diagnostic(
+        Severity.NOTE,
+        "mixed-versions",
+        f"{len(changed)} of {len(names)} nodes of {entry.name} get version {entry.version}, one after the "
+        "other: until the last one is back, the cluster has nodes of two versions, and Sora's documents say "
+        f"nothing about that; this lasts at most {_describe_time(seconds)}, and the time of the host's "
+        "commands",
+        "apply it when the load is low, without waves; a failed node ends the upgrade of the others",
+        target=entry.name,
+    )
+
+
+def _describe_time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004  (two minutes)
+
+
+def _report(entry: SoraCluster, name: str, code: str, words: str, remedy: str) -> Diagnostic:
+    return Diagnostic(Severity.ERROR, code, words, remedy, target=f"{entry.name}/{name}")
