@@ -25,6 +25,7 @@ from reconciler.planning.plan_operation import (
     list_operation_clusters,
     plan_operation,
 )
+from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.store import Store
 from reconciler.rollout.operation_runner import TICK, OperationRunner, ignore_operation
 from reconciler.secrets.redaction import TokenRedactor
@@ -128,7 +129,8 @@ class Operator:
             async def read_clusters(kind: str) -> Mapping[str, OperationCluster]:
                 newest = fleet()
                 # The secrets of the newest fleet: a node may quote them in its answer.
-                runner.transports = mask_transports(transports, newest.secrets)
+                routed = route_transports(transports, newest, self.reader.products)
+                runner.transports = mask_transports(routed, newest.secrets)
                 memory = await _read_memory(store, newest)
                 clusters = list_operation_clusters(newest, self.reader.products, memory, kind)
                 # A node that reports and is called knows the token in its own URL.

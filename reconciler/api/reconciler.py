@@ -21,6 +21,7 @@ from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.plan_file import restrict_plan
 from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
@@ -165,7 +166,8 @@ class Reconciler:
         identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter_fleet(identity) if identity else self.store
         async with self.reader.connect(self.reader.host) as transports:
-            masked = RunTransports(transports, store, fleet.secrets, self.clock).for_reading()
+            routed = route_transports(transports, fleet, self.reader.products)
+            masked = RunTransports(routed, store, fleet.secrets, self.clock).for_reading()
             outcomes = await self._settle(fleet, cluster, masked, store)
         for outcome in outcomes:
             listener.on_step_settled(outcome)

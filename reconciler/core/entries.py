@@ -14,6 +14,7 @@ from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout_rules import Rollout
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
+Via = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
@@ -63,6 +64,11 @@ class NodeEntry(StrictModel):
         default="",
         description="Failure domain: the rack, site or zone that fails as one.",
         examples=["rack-3"],
+    )
+    via: Via | None = Field(
+        default=None,
+        description="Entry of `ssh` of the host configuration: calls to the node go through that machine.",
+        examples=["bastion"],
     )
 
     one_time_confirmations: ClassVar[tuple[str, ...]] = ()
@@ -141,6 +147,12 @@ class ClusterEntry(StrictModel):
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at the same time."
     )
     timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
+    via: Via | None = Field(
+        default=None,
+        description="Entry of `ssh` of the host configuration: calls to the nodes go through that machine; "
+        "their names resolve there. A node's own `via` takes precedence.",
+        examples=["bastion"],
+    )
     rollout: Rollout | None = Field(
         default=None,
         description="Waves and their gates; keys that are missing here come from the fleet's `rollout`.",

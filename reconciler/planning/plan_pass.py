@@ -43,6 +43,7 @@ from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.planning.reserved_steps import find_reservation_hold
+from reconciler.planning.routed_transports import route_transports
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.withheld_steps import (
     OVERDUE,
@@ -189,7 +190,7 @@ async def run_plan_pass(
         MissingTransport: this program lacks a way to the nodes of a cluster; nothing was read.
     """
     memory = recalled or FleetMemory(at=utc_now())
-    transports = mask_transports(transports, fleet.secrets)
+    transports = mask_transports(route_transports(transports, fleet, drivers), fleet.secrets)
     whole = add_desired_state(fleet, drivers)
     fleet = whole.part(cluster) if cluster else whole
     listed = _restrict(_list_targets(fleet, drivers, memory), only)

@@ -135,6 +135,14 @@ class Http(Transport, ABC):
         """The address of this host on the route to a URL; empty if unknown. Sends nothing."""
         return ""
 
+    def through(self, way: str) -> Http:
+        """The same HTTP, whose connections go through a machine; TLS still ends at the node.
+
+        Args:
+            way: entry of `ssh` of the host configuration.
+        """
+        raise TypeError(f"these calls cannot go through `ssh.{way}`: their transport makes no connections")
+
 
 class Commands(Transport, ABC):
     """Commands on this host: the driver gives a name and data, the host configuration defines the command."""

@@ -26,6 +26,7 @@ from reconciler.planning.applied_facts import (
     list_withdrawn_confirmations,
 )
 from reconciler.planning.plan_pass import Drivers, PlanResult
+from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
@@ -106,7 +107,10 @@ async def run_apply_pass(
     if plan_result.identity is not None:
         # The fleet is resolved again: another process may have written to the store since the plan was made.
         journal = await journal.enter_fleet(plan_result.identity)
-    own_transports = RunTransports(transports, journal, plan_result.fleet.secrets, run_context.clock)
+    fleet = plan_result.fleet
+    own_transports = RunTransports(
+        route_transports(transports, fleet, drivers), journal, fleet.secrets, run_context.clock
+    )
     transports = own_transports.for_reading()
     # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
     if not plan_result.is_refused:

@@ -43,7 +43,7 @@ async def open_transports(
     own, kept = host or Host(), pool or make_pool()
     found = machines or HostMachines(own)
     try:
-        async with HttpTransport(own, pool=kept) as http:
+        async with HttpTransport(own, pool=kept, tunnels=found) as http:
             yield Transports(http, CommandTransport(own, found), files=FileTransport(own, found))
     finally:
         if machines is None:

@@ -20,12 +20,13 @@ certificate, a route or a load balancer may have changed."""
 
 
 class ConnectionKey(NamedTuple):
-    """For whom a connection was made; no other node, name or scheme gets it."""
+    """For whom a connection was made; no other node, name, scheme or bastion gets it."""
 
     node: str
     scheme: str
     host: str
     port: int
+    via: str = ""
 
 
 class ConnectionPool:

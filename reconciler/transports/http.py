@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from ipaddress import ip_address
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
-from reconciler.core.endpoint import unmap_address
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
-from reconciler.host.config import Network
 from reconciler.host.host import Host
 from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
@@ -23,7 +20,9 @@ from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
 from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
 from reconciler.transports.http_errors import CallFailed, describe_connection_error, unsent
 from reconciler.transports.http_request import RequestUrl, UrlOrigin, encode_request, parse_url
+from reconciler.transports.machines.machine import MachineError, MachineUnidentified, Tunnels
 from reconciler.transports.name_cache import NameCache, ResolvedAddress, list_ips
+from reconciler.transports.networks import is_within_networks
 
 if TYPE_CHECKING:
     import ssl
@@ -66,6 +65,7 @@ class HttpTransport(Http):
         tls: certificates to trust instead of the system's.
         keep: connections that are kept open for later reads.
         pool: keeps connections beyond the life of this transport, instead of `tls` and `keep`.
+        tunnels: to nodes behind bastions; None for a host without any.
     """
 
     # A client of its own on httptools: calls are most of the CPU of a pass, and a library for all kinds of
@@ -80,6 +80,7 @@ class HttpTransport(Http):
         tls: ssl.SSLContext | None = None,
         keep: int = 256,
         pool: ConnectionPool | None = None,
+        tunnels: Tunnels | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(concurrency)
         self._large = asyncio.Semaphore(LARGE)
@@ -87,6 +88,7 @@ class HttpTransport(Http):
         self._host = host or Host()
         self._pool = pool or ConnectionPool(keep, tls)
         self._owns_pool = pool is None
+        self._tunnels = tunnels
         self._names = NameCache()
         self._permitted: dict[str, dict[str, ResolvedAddress]] = {}
         self._busy: set[ClientConnection] = set()
@@ -113,6 +115,9 @@ class HttpTransport(Http):
             found = self._local_addresses[url] = _find_local_address(urlsplit(url).hostname or "")
         return found
 
+    def through(self, way: str) -> Http:
+        return _HttpThrough(self, way)
+
     async def aclose(self) -> None:
         """Close every connection, except those in a pool of its caller; calls in flight fail."""
         await abort_connections(self._busy)
@@ -129,6 +134,7 @@ class HttpTransport(Http):
         connect: float = 0.0,
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
+        via: str = "",
     ) -> HttpAnswer:
         method = method.upper()
         closes = any(
@@ -138,7 +144,7 @@ class HttpTransport(Http):
         is_alone = closes or method not in _READS
         async with self._slots:
             try:
-                call = _Call(node, parse_url(url, self._origins), timeout, connect)
+                call = _Call(node, parse_url(url, self._origins), timeout, connect, via)
                 request = encode_request(method, call.url, headers, content, closes=is_alone)
                 answer = await self._run(call, request, bounds, is_alone=is_alone)
             except CallFailed as error:
@@ -158,7 +164,7 @@ class HttpTransport(Http):
 
     async def _call_once(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
         """Send a request on a connection of its own."""
-        connection = await self._connect(call, await self._find_places(call.url.origin.host))
+        connection = await self._connect(call, await self._find_places(call))
         try:
             return await self._exchange(call, connection, request, bounds)
         finally:
@@ -168,8 +174,8 @@ class HttpTransport(Http):
     async def _read(self, call: _Call, request: bytes, bounds: AnswerBounds) -> Answer:
         """Send a read on a kept connection if there is one, and keep the connection."""
         origin = call.url.origin
-        places = await self._find_places(origin.host)
-        key = ConnectionKey(call.node, origin.scheme, origin.host, origin.port)
+        places = await self._find_places(call)
+        key = ConnectionKey(call.node, origin.scheme, origin.host, origin.port, call.via)
         kept = self._pool.take(key, places)
         if kept is not None:
             try:
@@ -208,12 +214,17 @@ class HttpTransport(Http):
         else:
             connection.close()
 
-    async def _find_places(self, host: str) -> dict[str, ResolvedAddress]:
+    async def _find_places(self, call: _Call) -> Mapping[str, ResolvedAddress | None]:
         """IP address -> how to connect to it; those that this host allows.
+
+        Behind a bastion it is the host itself, which resolves there.
 
         Raises:
             CallFailed: the name does not resolve, or the host allows none of its addresses.
         """
+        host = call.url.origin.host
+        if call.via:
+            return {host: None}  # the tunnel checks it
         # The check is here, after name resolution: a name cannot change its address between check and
         # connection.
         places = self._permitted.get(host)
@@ -232,18 +243,21 @@ class HttpTransport(Http):
             self._permitted[host] = places
         return places
 
-    async def _connect(self, call: _Call, places: Mapping[str, ResolvedAddress]) -> ClientConnection:
+    async def _connect(self, call: _Call, places: Mapping[str, ResolvedAddress | None]) -> ClientConnection:
         """A new connection to one of the addresses.
 
         Raises:
             CallFailed: there is none.
         """
+        # The login at a bastion has its own time: its first call would otherwise fail.
+        tunnel = await self._open_tunnel(call) if call.via else None
         call.stage = _Stage.CONNECTING
         try:
             async with asyncio.timeout(call.connect or None):
-                opened = await _open_socket(list(places.values()), call.url.origin.port)
+                addresses = [place for place in places.values() if place]
+                opened = tunnel or await _open_socket(addresses, call.url.origin.port)
                 call.stage = _Stage.ACCEPTED
-                return await self._start(call.url.origin, opened)
+                return await self._start(call.url.origin, opened, is_tunnel=tunnel is not None)
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise  # of this program's clock, not of the kernel
@@ -252,9 +266,25 @@ class HttpTransport(Http):
                 failed.sign = Liveness.ALIVE
             raise failed from error
 
-    async def _start(self, origin: UrlOrigin, opened: socket.socket) -> ClientConnection:
+    async def _open_tunnel(self, call: _Call) -> socket.socket:
+        """A socket to the node through a bastion.
+
+        Raises:
+            CallFailed: there is none.
+        """
+        if self._tunnels is None:
+            raise unsent(f"this host has no way `ssh.{call.via}`")
+        try:
+            return await self._tunnels.open_tunnel(call.via, call.url.origin.host, call.url.origin.port)
+        except MachineError as error:
+            remedy = f" ({error.remedy})" if error.remedy else ""
+            failed = unsent(f"{error}{remedy}", error.sign)
+            failed.is_other_protocol = isinstance(error, MachineUnidentified)
+            raise failed from error
+
+    async def _start(self, origin: UrlOrigin, opened: socket.socket, *, is_tunnel: bool) -> ClientConnection:
         """The connection on a connected socket, after the handshake if it has TLS."""
-        place = str(opened.getpeername()[0]).partition("%")[0]
+        place = origin.host if is_tunnel else str(opened.getpeername()[0]).partition("%")[0]
         is_tls = origin.scheme == "https"
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
@@ -268,6 +298,36 @@ class HttpTransport(Http):
             opened.close()
             raise
         return connection
+
+
+class _HttpThrough(Http):
+    """The HTTP of a transport, through the machine of a way."""
+
+    def __init__(self, http: HttpTransport, way: str) -> None:
+        self._http = http
+        self._way = way
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        connect: float = 0.0,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        content: bytes = b"",
+    ) -> HttpAnswer:
+        return await self._http.send(
+            method,
+            url,
+            node=node,
+            timeout=timeout,
+            connect=connect,
+            headers=headers,
+            content=content,
+            via=self._way,
+        )
 
 
 class _Stage(Enum):
@@ -287,6 +347,7 @@ class _Call:
     url: RequestUrl
     timeout: float
     connect: float
+    via: str
     stage: _Stage = _Stage.RESOLVING
 
     def describe_timeout(self) -> CallFailed:
@@ -321,21 +382,6 @@ async def _connect_socket(place: ResolvedAddress, port: int) -> socket.socket:
         opened.close()
         raise
     return opened
-
-
-def is_within_networks(address: str, networks: Iterable[Network]) -> bool:
-    """Whether an address is in one of the networks; an IPv4 address written as IPv6 is the IPv4 address.
-
-    Args:
-        address: as the system gives it, with or without the zone of a link-local IPv6 address.
-        networks: as the host configuration lists them.
-    """
-    try:
-        found = ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    found = unmap_address(found)
-    return any(found.version == network.version and found in network for network in networks)
 
 
 def _find_local_address(host: str) -> str:

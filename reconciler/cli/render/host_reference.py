@@ -25,9 +25,15 @@ networks: [192.0.2.0/24, "2001:db8::/32"]
 signers: {required: ssh, allowed: /etc/reconciler/allowed_signers}
 commands:
   stop-sora:
-    run: [ssh, "{host}", sudo, systemctl, stop, sora]
+    run: [systemctl, stop, sora]
+    ssh: sora
+    sudo: true
     timeout: 2m
-    variables: [SSH_AUTH_SOCK]
+ssh:
+  sora:
+    user: reconciler
+    keys: [/etc/reconciler/ssh/id_ed25519]
+    known_hosts: /etc/reconciler/ssh/known_hosts
 ```
 
 The file is refused
@@ -66,8 +72,9 @@ otherwise it could show `/etc/shadow` in a plan. Choose files whose content may 
 secrets masked, in folders that only root can write. [Files of nodes](files.md) says how they are delivered
 and which lines a file of sudoers needs.
 
-A command runs without a shell and in a session of its own. After its timeout it is killed with all processes
-that it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
+With `ssh`, a command runs on the node's machine: [machines over SSH](ssh.md). Without it, a command runs on this
+host, without a shell and in a session of its own. After its timeout it is killed with all processes that it
+started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
 
 ## Credentials of the program
 

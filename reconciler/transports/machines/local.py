@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from reconciler.host.environment import make_child_environment
-from reconciler.host.subprocesses import ProgramResult, run_program_async
+from reconciler.host.subprocesses import OutputTooLarge, ProgramResult, ProgramTimeout, run_program_async
 from reconciler.transports.machines.machine import OUTPUT_KEPT, SUDO, Machine
 
 
@@ -37,11 +38,18 @@ class LocalMachine(Machine):
         limit: int = OUTPUT_KEPT,
         tail: bool = False,
     ) -> ProgramResult:
-        return await run_program_async(
-            (*self._prefix, *arguments),
-            environment=self._environment,
-            seconds=seconds,
-            data=content or None,
-            limit=limit,
-            tail=tail,
-        )
+        try:
+            return await run_program_async(
+                (*self._prefix, *arguments),
+                environment=self._environment,
+                seconds=seconds,
+                data=content or None,
+                limit=limit,
+                tail=tail,
+            )
+        except (ProgramTimeout, OutputTooLarge) as error:
+            if not self._prefix or os.geteuid() == 0:
+                raise
+            # Only root ends what sudo has started.
+            words = str(error).removesuffix(" and was killed")
+            raise type(error)(f"{words}, and what sudo started may still run on this machine") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -115,6 +116,23 @@ class Machines(ABC):
 
         Raises:
             MachineError: there is no such way, or a value does not fit its address.
+        """
+
+
+class Tunnels(ABC):
+    """Connections through the machines of ways, for protocols other than programs."""
+
+    @abstractmethod
+    async def open_tunnel(self, via: str, host: str, port: int) -> socket.socket:
+        """A socket whose bytes the machine of a way passes on to a node, and back; the caller closes it.
+
+        Args:
+            via: name of the entry of `ssh`; its machine must be a fixed one.
+            host: of the node; a name resolves at that machine.
+            port: of the node.
+
+        Raises:
+            MachineError: there is no such way, or no connection to it, or none from there to the node.
         """
 
 

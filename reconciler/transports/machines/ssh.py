@@ -31,14 +31,14 @@ from reconciler.transports.machines.machine import (
     ProgramLost,
 )
 from reconciler.transports.machines.ssh_connect import SshDestination
-from reconciler.transports.machines.ssh_pool import KeptConnection, SshPool
+from reconciler.transports.machines.ssh_pool import MOST_SESSIONS, KeptConnection, SshPool
 
 if TYPE_CHECKING:
     import asyncssh
 
-_SESSION_ATTEMPTS: Final = 6
-_SESSION_PAUSE: Final = 0.1
-_LONGEST_PAUSE: Final = 2.0
+_SESSION_ATTEMPTS: Final = MOST_SESSIONS + 3
+_SESSION_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
 _PLAIN_PROGRAM: Final = re.compile(r"[0-9A-Za-z_./+\-]+")
 
 
@@ -81,9 +81,15 @@ class SshMachine(Machine):
         line = write_command_line((*self._prefix, *arguments))
 
         async def run_once() -> ProgramResult | None:
-            async with self._pool.use(self._destination, self._jumps) as kept, kept.sessions:
+            async with (
+                self._pool.use(self._destination, self._jumps) as kept,
+                kept.take_session() as session,
+            ):
                 program = await self._start(kept, line, limit=limit, tail=tail)
-                return await program.run_to_end(content, seconds, self.place) if program else None
+                if program is None:
+                    session.is_refused = True
+                    return None
+                return await program.run_to_end(content, seconds, self.place)
 
         pauses = islice(make_growing_pauses(_SESSION_PAUSE, _LONGEST_PAUSE), _SESSION_ATTEMPTS - 1)
         result = await poll_until(run_once, lambda result: result is not None, pauses)
@@ -100,7 +106,7 @@ class SshMachine(Machine):
         """
         import asyncssh  # noqa: PLC0415  (heavy: loaded with the first connection)
 
-        program = _Program(limit, tail=tail)
+        program = _Program(limit, tail=tail, with_sudo=bool(self._prefix))
         connection = await kept.opening
         was_reused = kept.is_reused
         try:
@@ -145,8 +151,9 @@ def write_command_line(arguments: Sequence[str]) -> str:
 class _Program:
     """One program of a session: its output within bounds, and how it ended."""
 
-    def __init__(self, limit: int, *, tail: bool) -> None:
+    def __init__(self, limit: int, *, tail: bool, with_sudo: bool) -> None:
         self.is_open = False
+        self._with_sudo = with_sudo
         self._limit = limit
         self._tail = tail
         self._out = bytearray()
@@ -246,9 +253,9 @@ class _Program:
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
                 await self._has_ended.wait()
-        if self._status is not None:
+        if self._status is not None and not self._with_sudo:
             return " and was killed"
-        # sshd lets a user end only processes of that user, and a broken connection ends nothing.
+        # sshd ends only processes of the user, such as the shell, and a broken connection ends nothing.
         return f", and nothing confirms that it was killed: it may still run at {place}"
 
     def _take(self, data: bytes, *, is_error: bool) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import __version__
 from reconciler.host.config import Network, SshWay
-from reconciler.transports.http import is_within_networks
 from reconciler.transports.machines.machine import MachineError, MachineUnreachable
 from reconciler.transports.machines.ssh_credentials import CredentialFiles, SshCredentials
 from reconciler.transports.machines.ssh_errors import (
@@ -22,6 +21,7 @@ from reconciler.transports.machines.ssh_errors import (
     explain_connect_error,
     explain_login_error,
 )
+from reconciler.transports.networks import is_within_networks
 
 if TYPE_CHECKING:
     import asyncssh

@@ -180,8 +180,7 @@ def explain_login_error(  # noqa: PLR0911  (one for each kind)
         case asyncssh.ChannelOpenError():
             return MachineUnreachable(
                 f"{place}: the jump host `ssh.{way.jump}` cannot connect to it: {_shorten(error.reason)}",
-                remedy="check from the jump host that the machine answers, that its name resolves there, and "
-                "that AllowTcpForwarding and PermitOpen of the jump host's sshd allow it",
+                remedy=_CHECK_JUMP.format(name=way.jump),
                 sign=Liveness.SILENT,
             )
         case asyncssh.KeyExchangeFailed():
@@ -207,6 +206,23 @@ def explain_login_error(  # noqa: PLR0911  (one for each kind)
             )
 
 
+def explain_tunnel_error(error: Exception, place: str, name: str, seconds: float) -> MachineUnreachable:
+    """Why a machine passes nothing on to a node."""
+    import asyncssh  # noqa: PLC0415
+
+    if isinstance(error, TimeoutError):
+        words, sign = f"no connection from there within {seconds:g} s", Liveness.SILENT
+    elif isinstance(error, asyncssh.ChannelOpenError):
+        words, sign = f"no connection from there: {_shorten(error.reason)}", Liveness.SILENT
+    else:
+        words, sign = f"the connection to it broke: {_shorten(error)}", Liveness.UNASKED
+    return MachineUnreachable(f"via {place}: {words}", remedy=_CHECK_JUMP.format(name=name), sign=sign)
+
+
+_CHECK_JUMP: Final = (
+    "check from the machine of `ssh.{name}` that the node answers, that its name resolves there, and that "
+    "AllowTcpForwarding and PermitOpen of its sshd allow it"
+)
 _CHECK_LOAD: Final = (
     "check the load of the machine, and MaxStartups and the log of its sshd: it closes connections when too "
     "many log in at once, and after many refused logins"

@@ -40,6 +40,17 @@ _LONGEST_PAUSE: Final = 4.0
 _CLOSE_SECONDS: Final = 2.0
 
 
+@dataclass(slots=True)
+class SshSession:
+    """One of the programs at once over a connection.
+
+    Args:
+        is_refused: whether the server did not open it.
+    """
+
+    is_refused: bool = False
+
+
 @dataclass(eq=False, slots=True)
 class KeptConnection:
     """A connection that is being made or kept.
@@ -50,7 +61,7 @@ class KeptConnection:
         users: programs and tunnels that use it.
         is_reused: whether it has served a program before.
         jump: the connection that it goes through.
-        sessions: bounds its programs at once.
+        sessions: programs that run over it.
     """
 
     destination: SshDestination
@@ -60,7 +71,23 @@ class KeptConnection:
     used_at: float = 0.0
     is_reused: bool = False
     jump: KeptConnection | None = None
-    sessions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_SESSIONS))
+    sessions: int = 0
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_SESSIONS))
+
+    @asynccontextmanager
+    async def take_session(self) -> AsyncIterator[SshSession]:
+        """A place among the programs at once over this connection."""
+        await self.room.acquire()
+        self.sessions += 1
+        session = SshSession()
+        try:
+            yield session
+        finally:
+            self.sessions -= 1
+            # A server that refuses it beside others allows fewer: the place is not given back. The last one
+            # always is.
+            if not session.is_refused or not self.sessions:
+                self.room.release()
 
     @property
     def is_usable(self) -> bool:

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from reconciler.transports.http import is_within_networks
+from reconciler.transports.networks import is_within_networks
 
 NETWORKS = tuple(map(ip_network, ("192.0.2.0/24", "2001:db8::/32", "fe80::/10", "198.51.100.7/32")))
 

@@ -1,0 +1,157 @@
+"""HTTP to nodes behind a bastion: through it, TLS with the node itself, within the networks of the host."""
+
+import asyncio
+import ssl
+import subprocess
+
+import pytest
+from support.ssh_servers import machines_of, ssh_site
+
+from reconciler.core.observation import Liveness
+from reconciler.errors import NodeUnidentified, NodeUnreachable
+from reconciler.host.config import HostConfig
+from reconciler.host.host import Host
+from reconciler.transports.http import HttpTransport
+
+
+@pytest.fixture
+async def bastion(tmp_path):
+    async with ssh_site(tmp_path / "bastion") as found:
+        yield found
+
+
+class Node:
+    """An HTTP server that counts its connections."""
+
+    def __init__(self, tls=None, body=b"hello"):
+        self.tls, self.body, self.connections, self.writers = tls, body, 0, []
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.serve, "127.0.0.1", 0, ssl=self.tls)
+        self.port = self.server.sockets[0].getsockname()[1]
+        return self
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.writers.append(writer)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def __aexit__(self, *_):
+        for writer in self.writers:
+            writer.close()
+        self.server.close()
+        await self.server.wait_closed()
+
+
+def door(bastion, **more):
+    return {"door": bastion.way(host="127.0.0.1", **more), "nodes": bastion.way()}
+
+
+async def get(machines, url, via="door", *, tls=None, method="GET", networks=(), times=1):
+    host = Host(HostConfig(networks=networks))
+    async with HttpTransport(host, tls=tls, tunnels=machines) as http:
+        for _ in range(times):
+            answer = await http.through(via).send(method, url, node="n", timeout=5, connect=2)
+        return answer
+
+
+async def test_a_node_is_called_through_the_bastion_and_its_connection_is_kept(bastion):
+    async with Node(body=b"x" * 3_000_000) as node, machines_of(door(bastion)) as machines:
+        answer = await get(machines, f"http://127.0.0.1:{node.port}/", times=3)
+        assert answer.body == b"x" * 3_000_000
+        assert node.connections == 1
+        assert bastion.counts.tunnels == [("127.0.0.1", node.port)]
+        await get(machines, f"http://127.0.0.1:{node.port}/", times=2, method="POST")
+        assert node.connections == 3
+        assert bastion.counts.logins == 1
+
+
+async def test_names_resolve_at_the_bastion(bastion):
+    async with machines_of(door(bastion)) as machines:
+        with pytest.raises(NodeUnreachable, match="no connection from there") as caught:
+            await get(machines, "http://node-1.invalid:3000/")
+    assert bastion.counts.tunnels == [("node-1.invalid", 3000)]
+    assert not caught.value.is_lost
+
+
+async def test_tls_ends_at_the_node(bastion, tmp_path):
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ),
+            *("-days", "2", "-keyout", tmp_path / "key", "-out", tmp_path / "cert", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    trusted = ssl.create_default_context(cafile=str(tmp_path / "cert"))
+    async with Node(served) as node, machines_of(door(bastion)) as machines:
+        answer = await get(machines, f"https://localhost:{node.port}/", tls=trusted)
+        assert answer.body == b"hello"
+        with pytest.raises(NodeUnidentified, match="certificate not trusted"):
+            await get(machines, f"https://localhost:{node.port}/")
+        with pytest.raises(NodeUnidentified, match="certificate not trusted"):
+            await get(machines, f"https://127.0.0.1:{node.port}/", tls=trusted)
+
+
+async def test_networks_hold_for_the_address_of_the_node(bastion):
+    networks = ["192.0.2.0/24"]
+    async with machines_of(door(bastion, names=["*.sora.internal"]), networks=networks) as machines:
+        for url, words in (
+            ("http://127.0.0.1:1/", "in none of the networks"),
+            ("http://db.internal:1/", "resolves at the jump host"),
+        ):
+            with pytest.raises(NodeUnreachable, match=words):
+                await get(machines, url, networks=networks)
+        assert bastion.counts.connections == 0
+        with pytest.raises(NodeUnreachable, match="no connection from there"):
+            await get(machines, "http://n1.sora.internal:1/", networks=networks)
+
+
+@pytest.mark.parametrize(("via", "words"), [("other", "no way 'other'"), ("nodes", "one fixed machine")])
+async def test_only_a_fixed_machine_of_the_host_configuration_is_a_bastion(bastion, via, words):
+    async with machines_of(door(bastion)) as machines:
+        with pytest.raises(NodeUnreachable, match=words):
+            await get(machines, "http://127.0.0.1:1/", via)
+    assert bastion.counts.connections == 0
+
+
+async def test_a_bastion_that_is_not_trusted_gets_nothing(bastion):
+    bastion.known_hosts.write_text("")
+    async with machines_of(door(bastion)) as machines:
+        with pytest.raises(NodeUnidentified, match="host key is not known") as caught:
+            await get(machines, "http://127.0.0.1:1/")
+    assert not caught.value.is_lost
+
+
+async def test_a_bastion_that_breaks_in_a_call_leaves_its_effect_unknown(bastion):
+    async def swallow(reader, writer):
+        await reader.read(65536)
+        bastion.cut()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    async with machines_of(door(bastion)) as machines:
+        with pytest.raises(NodeUnreachable) as caught:
+            await get(machines, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", method="PUT")
+    assert caught.value.is_lost
+    assert caught.value.sign == Liveness.ALIVE
+    server.close()
+    await server.wait_closed()
