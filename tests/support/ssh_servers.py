@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,11 +100,40 @@ class SshSite:
             conn.abort()
 
 
+_TICK = 0.002
+
+
+async def _show(pipe, sink):
+    """Pass output on; asyncio's own subprocesses would leave pipes open when a test ends in between."""
+    with suppress(ConnectionError, asyncssh.Error):
+        while True:
+            try:
+                data = os.read(pipe.fileno(), 65536)
+            except BlockingIOError:
+                await asyncio.sleep(_TICK)
+                continue
+            if not data:
+                return
+            sink.write(data)
+            await sink.drain()
+
+
+async def _feed(source, pipe):
+    with suppress(ConnectionError, asyncssh.Error):
+        while data := await source.read(65536):
+            while data:
+                try:
+                    data = data[os.write(pipe.fileno(), data) :]
+                except BlockingIOError:
+                    await asyncio.sleep(_TICK)
+        pipe.close()
+
+
 async def run_command(process):
     """Run the line of a client with /bin/sh, as sshd does: a signal is for its whole group."""
-    child = await asyncio.create_subprocess_exec(
-        "/bin/sh", "-c", process.command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE, start_new_session=True,
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", process.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, start_new_session=True, bufsize=0,
     )  # fmt: skip
 
     def pass_on(name):
@@ -111,29 +141,16 @@ async def run_command(process):
             os.killpg(child.pid, signal.Signals[f"SIG{name}"])
 
     process.signal_received = pass_on
-
-    async def feed():
-        with suppress(ConnectionError, asyncssh.Error):
-            while not process.stdin.at_eof():
-                child.stdin.write(await process.stdin.read(65536))
-                await child.stdin.drain()
-        with suppress(ConnectionError):
-            child.stdin.close()
-
-    async def show(source, sink):
-        with suppress(ConnectionError, asyncssh.Error):
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-
-    feeding = asyncio.create_task(feed())
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        os.set_blocking(pipe.fileno(), False)
+    feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
     showing = [
-        asyncio.create_task(show(*pair))
+        asyncio.create_task(_show(*pair))
         for pair in ((child.stdout, process.stdout), (child.stderr, process.stderr))
     ]
     try:
-        while (status := child.returncode) is None:  # `wait` would also wait for a daemon with the pipes
-            await asyncio.sleep(0.002)
+        while (status := child.poll()) is None:
+            await asyncio.sleep(_TICK)
         await asyncio.wait(showing, timeout=0.2)
         with suppress(OSError, asyncssh.Error):
             if status < 0:
@@ -143,11 +160,10 @@ async def run_command(process):
     finally:
         for task in (feeding, *showing):
             task.cancel()
-        await asyncio.gather(feeding, *showing, return_exceptions=True)
         pass_on("KILL")
-        while child.returncode is None:
-            await asyncio.sleep(0.002)
-        child._transport.close()
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            pipe.close()
 
 
 @asynccontextmanager

@@ -77,7 +77,7 @@ WRITERS = {
     "fault_trials/fork_server.py",
     # nodes: requests as their drivers make them
     "transports/http_connection.py",
-    "transports/machines/ssh.py",
+    *("transports/machines/ssh.py", "transports/machines/ssh_tunnel.py"),
     "server/nodes/connection.py",
 }
 """Modules that write to somebody; for a new one, `integration/test_quoted_secrets.py` has to look, too."""

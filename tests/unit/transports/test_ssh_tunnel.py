@@ -146,6 +146,7 @@ async def test_a_bastion_that_breaks_in_a_call_leaves_its_effect_unknown(bastion
     async def swallow(reader, writer):
         await reader.read(65536)
         bastion.cut()
+        writer.close()
 
     server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     async with machines_of(door(bastion)) as machines:
