@@ -72,9 +72,9 @@ otherwise it could show `/etc/shadow` in a plan. Choose files whose content may 
 secrets masked, in folders that only root can write. [Files of nodes](files.md) says how they are delivered
 and which lines a file of sudoers needs.
 
-With `ssh`, a command runs on the node's machine: [machines over SSH](ssh.md). Without it, a command runs on this
-host, without a shell and in a session of its own. After its timeout it is killed with all processes that it
-started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
+With `ssh`, a command runs on the node's machine: [machines over SSH](ssh.md). Without it, a command runs on
+this host, without a shell and in a session of its own. After its timeout it is killed with all processes that
+it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, and those that it lists.
 
 ## Credentials of the program
 
