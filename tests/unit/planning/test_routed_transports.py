@@ -1,0 +1,62 @@
+"""Nodes with `via` are called through that entry of the host configuration, and others are not."""
+
+from support.memory_files import snapshot_of
+
+from reconciler.desired.fleet import load_fleet
+from reconciler.drivers.registry import DRIVERS
+from reconciler.host.host import Host
+from reconciler.planning.routed_transports import find_routes, route_transports
+from reconciler.ports.transport import Http, HttpAnswer, Transports
+from reconciler.secrets.local_resolver import LocalResolver
+
+FLEET = """
+clusters:
+- name: hall
+  kind: sora
+  via: door
+  nodes:
+  - {name: "a@a.example.com", api: "http://192.0.2.1:3000/"}
+  - {name: "b@b.example.com", api: "https://B.example.com:3000/", via: gate}
+- name: open
+  kind: sora
+  nodes:
+  - {name: "c@c.example.com", api: "http://192.0.2.3:3000/"}
+"""
+
+
+class Wire(Http):
+    def __init__(self, sent, way=""):
+        self.sent, self.way = sent, way
+
+    async def send(self, method, url, **options):
+        self.sent.append((url, self.way))
+        return HttpAnswer(200, {}, b"")
+
+    async def resolve(self, host):
+        return ("192.0.2.99",)
+
+    def local_address(self, url):
+        return "192.0.2.50"
+
+    def through(self, way):
+        return Wire(self.sent, way)
+
+
+async def test_each_node_is_called_by_its_own_way():
+    fleet = load_fleet(snapshot_of({"fleet.yaml": FLEET}), DRIVERS, LocalResolver(Host()))
+    assert find_routes(fleet, DRIVERS) == {"192.0.2.1": "door", "b.example.com": "gate"}
+    sent = []
+    http = route_transports(Transports(Wire(sent)), fleet, DRIVERS).http
+    for url in (
+        "http://192.0.2.1:3000/",
+        "http://192.0.2.1:1/x",
+        "https://b.example.com:3000/",
+        "http://192.0.2.3:3000/",
+    ):
+        await http.send("GET", url, node="n", timeout=1)
+    assert [way for _, way in sent] == ["door", "door", "gate", ""]
+    assert await http.resolve("b.example.com") == ()
+    assert await http.resolve("192.0.2.1") == ("192.0.2.1",)
+    assert await http.resolve("c.example.com") == ("192.0.2.99",)
+    assert http.local_address("http://192.0.2.1:3000/") == ""
+    assert http.local_address("http://192.0.2.3:3000/") == "192.0.2.50"
