@@ -294,6 +294,8 @@ class RestartArguments(ClusterArguments):
         started_command: of the host, which prints that text.
         started_values: placeholder of that command -> text.
         again: whether it brings back the former sora.conf, and so also starts a node that is down.
+        is_outside: whether the node is not in the cluster, but about to join it.
+        shown_keys: fingerprint of the keys of its sora.conf that it will show.
     """
 
     target: str
@@ -306,6 +308,8 @@ class RestartArguments(ClusterArguments):
     started_command: str
     started_values: Mapping[str, str]
     again: bool = field(default=False, metadata=OMITTED)
+    is_outside: bool = field(default=False, metadata=OMITTED)
+    shown_keys: str = field(default="", metadata=OMITTED)
 
     @property
     def interrupts(self) -> bool:

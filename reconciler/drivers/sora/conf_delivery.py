@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from reconciler.core.file_state import FilePlace
-from reconciler.core.observation import Observed
+from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret, reveal
+from reconciler.diagnostic import Diagnostic
 from reconciler.documents.key_values import change_key_values, parse_key_values
+from reconciler.drivers.sora.conf_keys import (
+    KEYS,
+    derive_key_facts,
+    list_released_keys,
+    make_keys_fact,
+    note_released_keys,
+    read_file_keys,
+)
 from reconciler.drivers.sora.node_commands import get_host
 from reconciler.drivers.sora.schema import ConfDelivery, ConfTarget, NodeView, SoraCluster, SoraDesired
 from reconciler.file_delivery.content import FileContent, OwnedKeys, Part, WholeFile
@@ -30,22 +40,43 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
     found = {}
     for place in sorted(list_conf_places(desired.entry, conf), key=lambda one: one.node):
         started = observed.starts.get(place.node, "")
+        reading = observed.files.get(place.node, {}).get(conf.file)
+        current = read_file_keys(reading.value) if isinstance(reading, Present) else None
+        facts = {OUTDATED_START: started} if started else {}
+        released: Iterable[str] = ()
+        findings: tuple[Diagnostic, ...] = ()
+        if current is not None and desired.confs[place.node].base is None:
+            keys = list_released_keys(desired, place.node)
+            released = [key for key, is_added in keys.items() if is_added]
+            facts[KEYS] = make_keys_fact(desired, place.node, current)
+            findings = tuple(note_released_keys(desired, place.node, current))
         wish = FileWish(
             cluster=desired.entry.name,
             place=place,
-            content=make_content(desired.confs[place.node]),
-            facts={OUTDATED_START: started} if started else {},
+            content=make_content(desired.confs[place.node], released),
+            facts=facts,
             settle=desired.entry.timeouts.settle,
             in_flight=desired.entry.timeouts.in_flight,
         )
-        found[place.node] = plan_file(wish, observed.files.get(place.node, {}).get(conf.file))
+        file_plan = plan_file(wish, reading)
+        found[place.node] = replace(file_plan, findings=(*file_plan.findings, *findings))
     return found
 
 
-def make_content(target: ConfTarget) -> FileContent:
-    """What of the file is desired."""
+def derive_conf_facts(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, dict[str, str]]:
+    """Node -> which keys of its sora.conf are ours, for nodes whose file is as desired."""
+    unchanged = [
+        node
+        for node, file_plan in plan_confs(desired, observed).items()
+        if file_plan.digest is not None and not file_plan.is_changed and desired.confs[node].base is None
+    ]
+    return derive_key_facts(desired, observed, unchanged)
+
+
+def make_content(target: ConfTarget, released: Iterable[str] = ()) -> FileContent:
+    """What of the file is desired; without the keys that were released."""
     if target.base is None:
-        return OwnedKeys(target.values)
+        return OwnedKeys({**dict.fromkeys(released), **target.values})
     return WholeFile(_split_secrets(target.base, target.values))
 
 

@@ -53,15 +53,25 @@ def _judge_cluster_step(step: Step, own: ClusterArguments, seen: Observed[NodeVi
     if isinstance(own, InitArguments):
         return _judge_init(own, merge_views(seen, regular=own.after.regular, single=own.single))
     cluster_view = merge_views(seen, regular=own.before.regular, single=())
-    if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
-        return _judge_mode(own, cluster_view)
-    if isinstance(own, UpgradeArguments) and own.is_resumed and not cluster_view.answers(own.target):
-        return _judge_resumed(own, cluster_view)
+    alone = _judge_without_majority(own, cluster_view)
+    if alone is not None:
+        return alone
     if not cluster_view.answering_nodes:
         return _unknown("no node that sees a majority answers")
     if cluster_view.membership is None:
         return _unknown("the nodes disagree about the members")
     return _judge_membership_step(own, step, cluster_view)
+
+
+def _judge_without_majority(own: ClusterArguments, cluster_view: ClusterView) -> StepVerdict | None:
+    """The status of a step that no majority has to show; None for another one."""
+    if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
+        return _judge_mode(own, cluster_view)
+    if isinstance(own, UpgradeArguments) and own.is_resumed and not cluster_view.answers(own.target):
+        return _judge_resumed(own, cluster_view)
+    if isinstance(own, RestartArguments) and own.is_outside:
+        return _judge_outside_restart(own, cluster_view)
+    return None
 
 
 def _judge_membership_step(own: ClusterArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
@@ -212,6 +222,23 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
         return _done("it was started again, and every member sees it connected")
     return _unknown("it was started again, but not every member sees it connected yet")
+
+
+def _judge_outside_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
+    """A node that is in no cluster, so that nothing but itself depends on the restart."""
+    target, started = own.target, cluster_view.get_started(own.target)
+    if cluster_view.membership is not None and target in cluster_view.membership.names:
+        return _changed(f"{target} is in the cluster by now")
+    if not cluster_view.answers(target):
+        words = f"{target} does not run: {cluster_view.describe_answer(target)}"
+        return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
+    if not started:
+        return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
+    if started != own.started:
+        return _done("it was started again")
+    if cluster_view.is_joinable(target):
+        return _READY
+    return _changed(f"{target} is not known to be in no cluster: {cluster_view.describe_answer(target)}")
 
 
 def _judge_silent_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:

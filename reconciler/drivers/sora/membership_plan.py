@@ -11,6 +11,7 @@ from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.arguments import InitConfirmation, StopArguments
 from reconciler.drivers.sora.cluster_state import State, compute_margin, get_alive, get_registered
 from reconciler.drivers.sora.cluster_view import NodeAddresses
+from reconciler.drivers.sora.conf_drift import fingerprint_shown_keys
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.steps import (
@@ -144,15 +145,35 @@ class MembershipPlan:
             make_stop_step(context, name, self.apis.get(name, ""), spare=spare, window=window), after
         )
 
-    def restart(self, name: str, command: RestartCommand, *, started: str) -> None:
-        """Restart the node; a temporary one leaves the cluster by it, and is registered again after it."""
+    def restart(
+        self, name: str, command: RestartCommand, *, started: str, unused: str = "", is_outside: bool = False
+    ) -> None:
+        """Restart the node; a temporary one leaves the cluster by it, and is registered again after it.
+
+        Args:
+            name: the node.
+            command: of the host.
+            started: text of its last start.
+            unused: what it shows otherwise than its sora.conf says, in words.
+            is_outside: whether it is not in the cluster, but about to join it.
+        """
         number = self.node_numbers.at(name)
         down = machine.stop(self.state, number)
         spare = min(preconditions.SPARE, max(0, compute_margin(down)))
         after = machine.start(down, number)
-        context = self._make_context(after, elsewhere=(name,))
-        own = self.apis[name]
-        self._add_step(make_restart_step(context, name, own, command, started=started, spare=spare), after)
+        context = self._make_context(after, extra=(name,) if is_outside else (), elsewhere=(name,))
+        step = make_restart_step(
+            context,
+            name,
+            self.apis[name],
+            command,
+            started=started,
+            spare=spare,
+            unused=unused,
+            is_outside=is_outside,
+            shown_keys=fingerprint_shown_keys(self.desired, name),
+        )
+        self._add_step(step, after)
 
     def upgrade(self, name: str, *, running: str, is_resumed: bool = False) -> None:
         """Upgrade the node; a temporary one leaves the cluster by it, and is registered again after it."""

@@ -29,7 +29,7 @@ from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, find_version, plan_modes
 from reconciler.drivers.sora.node_actions import NodeActions
-from reconciler.drivers.sora.restarts import plan_restarts
+from reconciler.drivers.sora.restarts import plan_restarts, restart_outsiders
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
 from reconciler.drivers.sora.upgrades import is_interrupted, resume_upgrades
 from reconciler.file_delivery.steps import FilePlan
@@ -77,14 +77,18 @@ def _plan_membership(
         )
         membership_plan = MembershipPlan(desired, node_numbers, apis, state, places)
         actions = NodeActions(desired, cluster_view, cluster_view.membership, places)
+        joining = (*actions.regular, *actions.temporary)
         return membership_plan, (
             *actions.findings,
             *_note_unneeded_collapsed(entry),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
             *resume_upgrades(membership_plan, actions.interrupted, confs),
+            *restart_outsiders(membership_plan, cluster_view, joining, confs),
             *_plan_changes(membership_plan, actions),
-            *plan_restarts(membership_plan, cluster_view, confs, frozenset(actions.interrupted)),
+            *plan_restarts(
+                membership_plan, cluster_view, confs, frozenset(actions.interrupted), frozenset(joining)
+            ),
         )
     node_numbers = NodeNumbers(tuple(sorted(node.name for node in entry.nodes)))
     membership_plan = MembershipPlan(
@@ -94,22 +98,27 @@ def _plan_membership(
         make_fresh_state(name in entry.temporary for name in node_numbers.names),
         places,
     )
-    unread = [finding for conf in confs.values() for finding in conf.findings]
     interrupted = [
         name
         for name in node_numbers.names
         if not cluster_view.answering_nodes and is_interrupted(desired, cluster_view, name)
     ]
     # Back first: without them, the cluster may have lost its majority.
-    unread += resume_upgrades(membership_plan, interrupted, confs)
-    for name, conf in confs.items():
-        if name not in interrupted:
-            membership_plan.switch_file(conf)
+    told = list(resume_upgrades(membership_plan, interrupted, confs))
+    word, reasons = (
+        (None, ()) if cluster_view.answering_nodes else find_init_confirmation(desired, cluster_view)
+    )
+    rest = [name for name in confs if name not in interrupted]
+    if word is not None:
+        told += restart_outsiders(membership_plan, cluster_view, rest, confs)
+    else:
+        for name in rest:
+            membership_plan.switch_file(confs[name])
+            told += confs[name].findings
     if cluster_view.answering_nodes:
-        return membership_plan, (*unread, *_report_disagreement(entry, cluster_view))
-    word, reasons = find_init_confirmation(desired, cluster_view)
+        return membership_plan, (*told, *_report_disagreement(entry, cluster_view))
     if word is None:
-        return membership_plan, (*unread, *reasons)
+        return membership_plan, (*told, *reasons)
     clear = all(isinstance(cluster_view.observed.nodes[name], Absent) for name in entry.regular)
     history, outcome = desired.history, InitDecision(word.name)
     unproven = find_init_doubt(
@@ -121,7 +130,7 @@ def _plan_membership(
         if name in membership_plan.apis:
             membership_plan.register(name)
     own = (finding for finding in actions.findings if finding.target.split("/")[1] in entry.temporary)
-    return membership_plan, (*unread, *own)
+    return membership_plan, (*told, *own)
 
 
 def _plan_changes(membership_plan: MembershipPlan, actions: NodeActions) -> Iterator[Diagnostic]:

@@ -56,7 +56,7 @@ from reconciler.drivers.sora.cluster_view import (
     format_api_address,
     view_cluster,
 )
-from reconciler.drivers.sora.conf_delivery import list_conf_places
+from reconciler.drivers.sora.conf_delivery import derive_conf_facts, list_conf_places
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.node_actions import list_uncounted
@@ -272,9 +272,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         cluster_view = view_cluster(desired, observed)
         membership = cluster_view.membership
         # Whoever stops such a node from now on is somebody else.
-        ended = {name: {STOPPED_FOR: ""} for name in list_ended_interruptions(desired, cluster_view)}
+        own = derive_conf_facts(desired, observed)
+        for name in list_ended_interruptions(desired, cluster_view):
+            own[name] = {**own.get(name, {}), STOPPED_FOR: ""}
         if membership is None:
-            return ended
+            return own
         places = find_node_addresses(entry, observed, history)
         members = {name: places.get(name, NodeAddresses()).known for name in membership.names}
         found = learn_members(desired.source, members, desired.recalled)
@@ -283,7 +285,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         spent, name = make_confirmation_key(entry.collapsed), entry.regular[0]
         if spent and desired.recalled.get(name, {}).get("collapsed") != spent:
             found[name] = {**found.get(name, {}), "collapsed": spent}
-        return {name: {**found.get(name, {}), **ended.get(name, {})} for name in {**found, **ended}}
+        return {name: {**found.get(name, {}), **own.get(name, {})} for name in {**found, **own}}
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """The nodes' `api`."""

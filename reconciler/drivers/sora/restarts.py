@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.conf_delivery import OUTDATED_START
+from reconciler.drivers.sora.conf_drift import find_unused_keys, report_unused_keys, was_restarted_for
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
@@ -32,6 +33,7 @@ def plan_restarts(
     cluster_view: ClusterView,
     confs: Mapping[str, FilePlan],
     resumed: frozenset[str] = frozenset(),
+    joining: frozenset[str] = frozenset(),
 ) -> Iterator[Diagnostic]:
     """Deliver each sora.conf, and restart or upgrade its node, one node after the other.
 
@@ -44,6 +46,7 @@ def plan_restarts(
         cluster_view: the nodes' answers.
         confs: node -> what is to be done about its sora.conf.
         resumed: nodes whose interrupted upgrade is planned already.
+        joining: nodes that are about to join, whose file and restart are planned already.
     """
     desired = membership_plan.desired
     running = {
@@ -56,6 +59,7 @@ def plan_restarts(
     for node in order:
         if node.name in resumed:
             upgraded.add(node.name)
+        if node.name in resumed | joining:
             continue
         file_plan = confs.get(node.name, FilePlan())
         membership_plan.switch_file(file_plan)
@@ -94,27 +98,62 @@ def _plan_upgrade(
 def _plan_restart(
     membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode, *, is_changed: bool
 ) -> Iterator[Diagnostic]:
-    desired, started = membership_plan.desired, cluster_view.get_started(node.name)
-    is_outdated = bool(started) and started == get_outdated_start(desired, node.name)
-    if desired.entry.restart is None or not (is_changed or is_outdated):
+    desired, name = membership_plan.desired, node.name
+    started = cluster_view.get_started(name)
+    is_outdated = bool(started) and started == get_outdated_start(desired, name)
+    # Before the new file is there, only that matters: afterwards the node is restarted anyway.
+    unused = "" if is_changed else "; ".join(find_unused_keys(desired, cluster_view, name))
+    if unused and not is_outdated and (desired.entry.restart is None or was_restarted_for(desired, name)):
+        yield report_unused_keys(desired, name, unused)
+        return
+    if desired.entry.restart is None or not (is_changed or is_outdated or unused):
         return
     why = _find_obstacle(membership_plan, cluster_view, node)
     if not started:
         why = why or f"when it was started last cannot be read by {desired.entry.restart.started.command}"
     if why:
-        yield Diagnostic(
-            Severity.ERROR,
-            "restart-waits",
-            f"{node.name} still uses its former sora.conf and is not restarted yet: {why}",
-            "remove the cause, or restart the node by hand; the next run continues from there",
-            target=f"{desired.entry.name}/{node.name}",
-        )
+        yield _report_waiting(desired, name, why)
         return
     is_drained = _drain(membership_plan, cluster_view, node, reason="is restarted")
-    membership_plan.restart(node.name, desired.entry.restart, started=started)
+    membership_plan.restart(name, desired.entry.restart, started=started, unused=unused)
     if node.temporary:
-        membership_plan.register(node.name)
+        membership_plan.register(name)
     set_mode_back(membership_plan, node, is_drained=is_drained)
+
+
+def restart_outsiders(
+    membership_plan: MembershipPlan,
+    cluster_view: ClusterView,
+    nodes: Iterable[str],
+    confs: Mapping[str, FilePlan],
+) -> Iterator[Diagnostic]:
+    """Deliver the sora.conf of nodes that are about to join, and restart them: no majority depends on them.
+
+    A node whose start cannot be read joins with what it has, and the finding tells that.
+    """
+    desired = membership_plan.desired
+    for name in nodes:
+        file_plan, started = confs.get(name, FilePlan()), cluster_view.get_started(name)
+        membership_plan.switch_file(file_plan)
+        yield from file_plan.findings
+        is_outdated = bool(started) and started == get_outdated_start(desired, name)
+        if desired.entry.restart is None or not (file_plan.is_changed or is_outdated):
+            continue
+        if started:
+            membership_plan.restart(name, desired.entry.restart, started=started, is_outside=True)
+        else:
+            command = desired.entry.restart.started.command
+            yield _report_waiting(desired, name, f"when it was started last cannot be read by {command}")
+
+
+def _report_waiting(desired: SoraDesired, name: str, why: str) -> Diagnostic:
+    return Diagnostic(
+        Severity.ERROR,
+        "restart-waits",
+        f"{name} still uses its former sora.conf and is not restarted yet: {why}",
+        "remove the cause, or restart the node by hand; the next run continues from there",
+        target=f"{desired.entry.name}/{name}",
+    )
 
 
 def _drain(

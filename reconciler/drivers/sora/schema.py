@@ -332,6 +332,12 @@ class NodeRow(BaseModel):
         pattern=r"^[^\p{C}\p{Z}]*$",
         validation_alias=AliasChoices("external_api_url", "api_url"),
     )
+    signaling: str | None = Field(
+        default=None,
+        max_length=2000,
+        pattern=r"^[^\p{C}\p{Z}]*$",
+        validation_alias="external_signaling_url",
+    )
     mode: str | None = Field(default=None, pattern=r"^[!-~]{1,64}$")
     version: BoundedText | None = None
     error: BoundedText | None = None

@@ -269,37 +269,68 @@ def make_stop_step(context: StepContext, node: str, own: str, *, spare: int, win
 
 
 def make_restart_step(
-    context: StepContext, node: str, own: str, command: RestartCommand, *, started: str, spare: int
+    context: StepContext,
+    node: str,
+    own: str,
+    command: RestartCommand,
+    *,
+    started: str,
+    spare: int,
+    unused: str = "",
+    is_outside: bool = False,
+    shown_keys: str = "",
 ) -> Step:
-    """Restart a node by a command of the host once it is drained; see `RestartArguments`."""
+    """Restart a node by a command of the host once it is drained; see `RestartArguments`.
+
+    Args:
+        context: with the membership before and after.
+        node: the one that is restarted.
+        own: its API address.
+        command: of the host.
+        started: text of its last start.
+        spare: further failures that the majority survives while it is down, as far as the plan needs them.
+        unused: what it shows otherwise than its sora.conf says, in words.
+        is_outside: whether it is not in the cluster, but about to join it.
+        shown_keys: fingerprint of the keys of its sora.conf that it will show.
+    """
+    drain = 0 if is_outside else context.entry.drain
     arguments = RestartArguments(
         **_make_shared_arguments(context, "restart"),
         target=node,
         own=own,
         command=command.command,
         values=fill_command(command, node),
-        drain=context.entry.drain,
+        drain=drain,
         spare=spare,
         started=started,
         started_command=command.started.command,
         started_values=fill_command(command.started, node),
+        is_outside=is_outside,
+        shown_keys=shown_keys,
     )
     is_temporary = node in context.before.temporary
     asked = f"run the host's command {command.command}"
-    if context.entry.drain:
-        asked += f" once its channels have moved away, or after {context.entry.drain:g} s"
+    if drain:
+        asked += f" once its channels have moved away, or after {drain:g} s"
+    why = f"{node} was started before its sora.conf was changed"
+    if unused:
+        why = f"{node} does not use its sora.conf ({unused})"
+    risk_reason = _describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
+    needs = "every other member is known to be up or down, and the majority holds without this one"
+    if is_outside:
+        risk_reason, needs = "it is not in the cluster yet", "it is still in no cluster"
+    elif is_temporary:
+        needs = "the cluster lists it as a temporary node"
+    elif not spare:
+        risk_reason = "its remaining sessions end; until it is back, one more failure would stop the cluster"
     return replace(
         _make_step(context, node, "restart", arguments),
-        reason=f"{node} was started before its sora.conf was changed: {asked}",
+        reason=f"{why}: {asked}",
         effect=Effect.RESTART,
         # Not high without a reserve: it comes back by itself, and the next node waits until it has.
-        risk=Risk.MEDIUM,
-        risk_reason=_describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
-        if is_temporary or spare
-        else "its remaining sessions end; until it is back, one more failure would stop the cluster",
-        needs="the cluster lists it as a temporary node"
-        if is_temporary
-        else "every other member is known to be up or down, and the majority holds without this one",
+        risk=Risk.LOW if is_outside else Risk.MEDIUM,
+        risk_reason=risk_reason,
+        needs=needs,
         inverse=Inverse("point of no return: the sessions that it ends are not brought back"),
     )
 

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from reconciler.core.observation import Liveness
 from reconciler.drivers.sora.arguments import RestartArguments, StopArguments, UpgradeArguments
 from reconciler.drivers.sora.client import Client
+from reconciler.drivers.sora.conf_drift import RESTARTED_FOR
 from reconciler.drivers.sora.upgrades import UPGRADED
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 from reconciler.host.retry import make_steady_pauses, poll_until
@@ -35,7 +36,8 @@ async def perform_stop(
         return await _upgrade(own, node, transports, pause)
     left = await _wait_drained(own, node, transports.http, pause)
     words = await transports.commands.run(own.command, own.values, node=node)
-    return StepAnswer(f"{left}{words}")
+    shown = own.shown_keys if isinstance(own, RestartArguments) and not own.again else ""
+    return StepAnswer(f"{left}{words}", facts={RESTARTED_FOR: shown} if shown else {})
 
 
 async def _upgrade(own: UpgradeArguments, node: str, transports: Transports, pause: Pause) -> StepAnswer:

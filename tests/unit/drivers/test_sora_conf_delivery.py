@@ -230,3 +230,80 @@ class Resolver:
 
     def resolve(self, scheme, name):
         return "secret-of-turn"
+
+
+async def test_a_key_that_is_committed_no_more_leaves_if_a_run_had_added_it(store):
+    site = Site(store)
+    await site.run(make_fleet("abc", "cluster_relay = false\nnew_key = 1\n"))
+    assert "new_key = 1\n" in site.content("a")
+    (plan,) = (await site.plan(make_fleet("abc", "default_cluster_affinity = true\n"))).plan.clusters
+    assert {one.code for one in plan.findings} == {"conf-key-released"}
+    assert "cluster_relay in the sora.conf of a@a.example.com stays" in plan.findings[0].message
+    await site.run(make_fleet("abc", "default_cluster_affinity = true\n"))
+    assert site.content("a") == (
+        "# by hand\ncluster = true\ncluster_relay = false\nother = 1\nnode_name = a@a.example.com\n"
+        "default_cluster_affinity = true\n"
+    )
+    await site.run(make_fleet("abc", "default_cluster_affinity = true\n"))
+    (plan,) = (await site.plan(make_fleet("abc", "default_cluster_affinity = true\n"))).plan.clusters
+    assert not plan.findings
+
+
+async def test_a_new_node_is_restarted_with_its_file_before_it_is_registered(store):
+    site = Site(store, letters="abcd")
+    site.world = SoraWorld.from_entry(
+        make_fleet("abcd", "cluster_relay = false\n").cluster_inputs[0].entry,
+        converged=True,
+        outside=["d@d.example.com"],
+    )
+    site.transports.http.world = site.world
+    wanted = make_fleet("abcd", "cluster_relay = false\n")
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan)[:4] == ["stage-file d", "switch-file d", "restart d", "register d"]
+    assert list_steps(plan)[4:7] == ["stage-file a", "switch-file a", "restart a"]
+    report = await site.run(wanted)
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert site.restarts == ["d", "a", "b", "c"]
+
+
+async def test_nodes_are_restarted_with_their_files_before_they_become_a_cluster(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "cluster_relay = false\n", initialise="true")
+    site.world = SoraWorld.from_entry(wanted.cluster_inputs[0].entry, converged=False)
+    site.transports.http.world = site.world
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan)[-2:] == ["restart c", "init a"]
+    report = await site.run(wanted)
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert site.restarts == ["a", "b", "c"]
+    assert not list((await site.plan(wanted)).plan.steps())
+
+
+async def test_a_node_that_shows_another_url_than_its_file_is_restarted_once(store):
+    site = Site(store)
+    text = FLEET + "".join(
+        f"  - {{name: {one}@{one}.example.com, api: 'http://{one}.example.com:3000/'}}\n" for one in "abc"
+    ).replace("3000/'", "3000/', overlays: [a.conf]", 1)
+    files = {
+        "fleet.yaml": text,
+        "sora.conf": "cluster_relay = true\n",
+        "a.conf": "external_signaling_url = wss://other/signaling\n",
+    }
+    wanted = load_fleet(snapshot_of(files), site.drivers)
+    for letter in "abc":
+        content = f"{BEFORE}node_name = {letter}@{letter}.example.com\n"
+        own = "external_signaling_url = wss://other/signaling\n" if letter == "a" else ""
+        site.machines[f"{letter}@{letter}.example.com"].files[
+            "sora-conf"
+        ].content = f"{content}{own}".encode()
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan) == ["restart a"]
+    words = "external_signaling_url is wss://a.example.com/signaling in place of wss://other/signaling"
+    assert words in plan.steps[0].reason
+    await site.run(wanted)
+    assert site.restarts == ["a"]
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert not plan.steps
+    (finding,) = plan.findings
+    assert finding.code == "conf-not-used"
+    assert f"although it was restarted with it: {words}" in finding.message
