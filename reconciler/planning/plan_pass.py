@@ -198,7 +198,9 @@ async def run_plan_pass(
     if tokens:
         transports = mask_transports(transports, TokenRedactor(tokens))
     for target in targets:
-        transports.refuse_missing(target.driver.capabilities.transports, target.cluster_input.entry.name)
+        transports.refuse_missing(
+            target.driver.list_transports(target.desired), target.cluster_input.entry.name
+        )
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
     places = await locate_nodes(whole, transports.http, memory)
     context = _PassContext(

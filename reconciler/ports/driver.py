@@ -152,8 +152,8 @@ class Capabilities:
         simulation: its nodes can be simulated, also in fault trials (`simulator`).
         history: plans depend on earlier members of the cluster, so that earlier fleet files are read
             (`derive_facts`).
-        transports: those that its methods use; a cluster that needs a missing one is refused before anything
-            starts.
+        transports: those that every cluster needs (`list_transports`); a cluster that needs a missing one is
+            refused before anything starts.
     """
 
     single_node: bool = False
@@ -313,6 +313,10 @@ class Driver(ABC, Generic[D, S]):
             prior: the same cluster in earlier revisions.
         """
         return desired
+
+    def list_transports(self, desired: D) -> frozenset[TransportKind]:
+        """The transports that a cluster needs."""
+        return self.capabilities.transports
 
     def list_polling_nodes(self, desired: D) -> tuple[str, ...]:
         """The nodes that fetch what they get from this host; also left-out ones.

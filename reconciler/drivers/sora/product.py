@@ -121,7 +121,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         model_check=True,
         simulation=True,
         history=True,
-        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND, TransportKind.FILE}),
+        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
     )
     entry: type[ClusterEntry] = SoraCluster
     guards: tuple[Guard, ...] = (*GUARDS, *swapped_addresses.GUARDS)
@@ -188,6 +188,11 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         if problems:
             raise InputError(problems)
         return SoraDesired(entry, source=cluster_input.revision.source, confs=confs)
+
+    def list_transports(self, desired: SoraDesired) -> frozenset[TransportKind]:
+        """Files only where the cluster has a sora.conf."""
+        files = {TransportKind.FILE} if desired.entry.conf is not None else frozenset[TransportKind]()
+        return self.capabilities.transports | files
 
     def add_history(self, desired: SoraDesired, facts: Facts, prior: PriorRevisions) -> SoraDesired:
         """The desired state with the cluster's past: earlier nodes, and what earlier runs did."""
