@@ -221,10 +221,10 @@ class Recorder(PassListener):
         self._note(EventKind.BEGIN, run, tuple(sorted(self.opened)))
         return run
 
-    async def record_intent(self, run: str, step: Step, *rest: Any) -> None:
+    async def record_intent(self, run: str, step: Step, *rest: Any, **options: Any) -> None:
         """See `Journal`."""
         self._live()
-        await self._store.record_intent(run, step, *rest)
+        await self._store.record_intent(run, step, *rest, **options)
         self._note(EventKind.INTEND, run, step.id)
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:

@@ -337,7 +337,7 @@ class Events(PassListener):
     def on_step_started(self, step: Step) -> None:
         self.seen.append("announce: started")
 
-    async def record_intent(self, *_: Any) -> None:
+    async def record_intent(self, *_: Any, **__: Any) -> None:
         self.seen.append("journal: intent")
 
     async def act(self, *_: Any) -> StepAnswer:

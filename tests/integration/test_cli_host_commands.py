@@ -52,8 +52,8 @@ def test_a_command_line_in_a_tree_is_refused_with_what_to_write_instead(site, tm
         output = site.run(*arguments, status=1)
         assert "fleet.yaml:4:11" in output
         assert "not a command line" in output
-        assert "write `stop: {command: stop-sora}` here" in output
-        assert f'`commands: {{stop-sora: {{run: ["touch", "{tmp_path}/ran"]}}}}`' in output
+        assert "write `{command: NAME}` here" in output
+        assert f'`commands: {{NAME: {{run: ["touch", "{tmp_path}/ran"]}}}}`' in output
     assert not (tmp_path / "ran").exists()
 
 

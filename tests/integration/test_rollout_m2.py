@@ -130,7 +130,6 @@ async def test_a_wave_whose_node_loses_its_change_is_undone(stage):
 def test_the_driver_supports_rollouts():
     assert type(DRIVERS["m2"]).undo is not Driver.undo
     assert DRIVERS["m2"].capabilities.metrics
-    assert type(DRIVERS["sora"]).undo is Driver.undo
     assert Rollout.model_validate(CAREFUL).canary == "1"
 
 
