@@ -1,6 +1,6 @@
 """What a change costs for each node that is called: requests, connections and CPU, from the webhook on.
 
-    python benchmarks/push.py [NODES] [RUNS]
+    python benchmarks/push.py [--reports] [NODES] [RUNS]
 
 The defaults are 1,000 nodes and 5 changes; 4,000 nodes need some 20,000 open files (`ulimit -n`). Nothing
 else should run on the machine: under load the same work takes a third more CPU.
@@ -10,6 +10,8 @@ and waits until every node shows the change and the pass after it, which reads a
 nothing to do. The time ends with the pass that made the change; requests, connections and CPU are of both.
 The nodes are one process that answers as M2 does, and counts requests and connections. Beside it, in the same
 run, a bare client makes the same calls over two connections for each node, with asyncio's streams alone.
+
+With `--reports`, the cluster has `reports`: the watch writes URLs with a token of its own into each setting.
 
 It prints, for each node: requests by kind, connections, and CPU of both.
 """
@@ -131,10 +133,12 @@ def address(index: int) -> str:
     return f"127.9.{index >> 8}.{index & 255}"
 
 
-def setting(version: int, allowed: str = "127.0.0.1") -> bytes:
+def setting(version: int, allowed: str = "127.0.0.1", *, reports: bool = False) -> bytes:
     """The example, with a version and a schedule that differ each time."""
     document = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     document.pop("$schema", None)
+    if reports:  # the URLs of other servers give way
+        document["env"]["management"].pop("server", None)
     document["meta"]["version"] = version
     document["env"]["management"]["api"]["allowList"][0]["addr"] = allowed
     document["env"]["management"]["cluster"]["balance"]["mode"] = "hash" if version % 2 else "rr"
@@ -189,12 +193,14 @@ def running(*command: Any, **more: Any) -> Iterator[subprocess.Popen[str]]:
             process.send_signal(signal.SIGTERM)
 
 
-def write_fleet(folder: Path, count: int, port: int) -> None:
+def write_fleet(folder: Path, count: int, port: int, *, reports: bool) -> None:
     """A fleet file with so many nodes, in a new repository."""
     names = [f"  - {{name: edge-{index:05}, address: '{address(index)}:{port}'}}" for index in range(count)]
     head = (
         "name: benchmark\nclusters:\n- name: edge\n  kind: m2\n  setting: setting.json\n  concurrency: 64\n"
-        "  policy: {max_changed: '100%', max_risky: '100%'}\n  nodes:\n"
+        "  policy: {max_changed: '100%', max_risky: '100%'}\n"
+        + ("  reports: {server: 'http://127.0.0.1:9', every: 15s}\n" if reports else "")
+        + "  nodes:\n"
     )
     (folder / "fleet.yaml").write_text(head + "\n".join(names) + "\n")
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -255,10 +261,10 @@ def free_address() -> str:
         return f"127.0.0.1:{one.getsockname()[1]}"
 
 
-def measure_watch(folder: Path, count: int, runs: int, port: int) -> list[dict[str, float]]:
+def measure_watch(folder: Path, count: int, runs: int, port: int, *, reports: bool) -> list[dict[str, float]]:
     """One row for each change."""
     nodes, fleet, listen = f"http://127.0.0.1:{port}/benchmark", folder / "fleet", free_address()
-    first = commit(fleet, setting(0))
+    first = commit(fleet, setting(0, reports=reports))
     environment = {**os.environ, "RECONCILE_WEBHOOK_SECRET": SECRET, "HOME": str(folder)}
     command = ("watch", fleet, "--ref", "main", "--state", folder / "state", "--listen", listen)
     more = ("--poll", "1h", "--interval", "1h", "--log-format", "json")
@@ -267,7 +273,7 @@ def measure_watch(folder: Path, count: int, runs: int, port: int) -> list[dict[s
     with log, running(BIN / "reconcile", *command, *more, env=environment, stderr=log) as watch:
         wait_for_pass(listen, first, {"converged"}, watch)
         for number in range(1, runs + 1):
-            body = setting(number)
+            body = setting(number, reports=reports)
             revision = commit(fleet, body)
             before, used, began = json.loads(fetch(nodes)), cpu_of(watch.pid), time.perf_counter()
             call_webhook(listen, revision)
@@ -277,7 +283,8 @@ def measure_watch(folder: Path, count: int, runs: int, port: int) -> list[dict[s
             # Asked seldom: what the watch spends on answers to this program is no part of the change.
             wait_for_pass(listen, revision, {"converged"}, watch, pause=0.5)
             spent, after = cpu_of(watch.pid) - used, json.loads(fetch(nodes))
-            if list(after["shown"].values()) != [count]:
+            settings = [1] * count if reports else [count]
+            if list(after["shown"].values()) != settings:
                 sys.exit(f"not every node shows the change: {after}\n{(folder / 'log').read_text()[-3000:]}")
             calls = {name: after["calls"][name] - before["calls"].get(name, 0) for name in after["calls"]}
             rows.append(
@@ -320,7 +327,7 @@ def median(rows: list[dict[str, float]], name: str) -> float:
 def main() -> None:
     """Serve the nodes, measure both, print the medians."""
     if sys.argv[1:2] == ["--serve"]:
-        asyncio.run(serve(setting(0)))
+        asyncio.run(serve(setting(0, reports="--reports" in sys.argv)))
         return
     if sys.argv[1:2] == ["--bare"]:
         count, port, number = map(int, sys.argv[2:])
@@ -328,15 +335,18 @@ def main() -> None:
         asyncio.run(bare(count, port, setting(1000 + number)))
         print(time.process_time() - began)
         return
-    count, runs = [*map(int, sys.argv[1:]), *(1000, 5)[len(sys.argv) - 1 :]][:2]
+    words = [word for word in sys.argv[1:] if word != "--reports"]
+    reports = len(words) < len(sys.argv) - 1
+    count, runs = [*map(int, words), *(1000, 5)[len(words) :]][:2]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "fleet").mkdir()
-        with running(sys.executable, __file__, "--serve", stdout=subprocess.PIPE) as server:
+        options = ["--serve", *(["--reports"] if reports else [])]
+        with running(sys.executable, __file__, *options, stdout=subprocess.PIPE) as server:
             assert server.stdout is not None
             port = int(server.stdout.readline())
-            write_fleet(folder / "fleet", count, port)
-            rows = measure_watch(folder, count, runs, port)
+            write_fleet(folder / "fleet", count, port, reports=reports)
+            rows = measure_watch(folder, count, runs, port, reports=reports)
             beside = measure_bare(count, runs, port)
     calls = {key: round(median(rows, key) / count, 2) for key in rows[0] if " " in key}
     print(f"{count} nodes, medians of {runs} changes; for each node:")

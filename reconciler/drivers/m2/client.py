@@ -33,11 +33,12 @@ from reconciler.core.observation import (
 )
 from reconciler.core.plan import Payload, refuse_missing_secrets
 from reconciler.drivers.m2 import package, responses
-from reconciler.drivers.m2.content import ContentCache, ContentTooLarge
+from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document, has_m2_metrics, is_refusal
 from reconciler.drivers.m2.metrics import parse_metrics
 from reconciler.drivers.m2.risk import find_restart_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
+from reconciler.drivers.m2.shared_contents import SharedContents, share_pair
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
 from reconciler.ports.driver import StepAnswer
@@ -88,7 +89,7 @@ class Client:
 
     async def read(
         self,
-        contents: ContentCache,
+        contents: SharedContents,
         *,
         expected: ExpectedSetting,
         resources: bool,
@@ -130,7 +131,7 @@ class Client:
     async def _read_loaded(
         self,
         base: str,
-        contents: ContentCache,
+        contents: SharedContents,
         expected: ExpectedSetting,
         wanted: Content | None,
         planned: frozenset[str],
@@ -149,7 +150,7 @@ class Client:
         waiting, asked = await self._read_restart_fields(base, shown, contents, expected, wanted)
         return Present(LoadedSetting.of(shown, base, waiting, asked, caller))
 
-    async def _read_delivered(self, base: str, contents: ContentCache) -> Content | Unreachable | None:
+    async def _read_delivered(self, base: str, contents: SharedContents) -> Content | Unreachable | None:
         """The setting that was delivered last, if the answer alone proves that it is an M2 node's."""
         try:
             answer = await self._get(base, _ARTIFACT)
@@ -164,7 +165,9 @@ class Client:
                     return content
         return None
 
-    async def _read_setting(self, base: str, contents: ContentCache) -> Content | Observation[LoadedSetting]:
+    async def _read_setting(
+        self, base: str, contents: SharedContents
+    ) -> Content | Observation[LoadedSetting]:
         """The setting that one URL shows, or what its answer means instead.
 
         Only documented answers count as a node's; see `evidence`.
@@ -190,7 +193,7 @@ class Client:
         return await self._judge_setting(base, answer, contents)
 
     async def _judge_setting(
-        self, base: str, answer: HttpAnswer, contents: ContentCache
+        self, base: str, answer: HttpAnswer, contents: SharedContents
     ) -> Content | Observation[LoadedSetting]:
         """What a 200 means: many servers answer every request with a JSON object."""
         url = f"{base}{_SETTING}"
@@ -227,7 +230,7 @@ class Client:
         self,
         base: str,
         content: Content,
-        contents: ContentCache,
+        contents: SharedContents,
         expected: ExpectedSetting,
         wanted: Content | None,
     ) -> tuple[tuple[str, ...] | None, Content | None]:
@@ -244,17 +247,18 @@ class Client:
         # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered, but
         # not of the wanted setting: had that been delivered, what applies at once would be in effect.
         if wanted is not None:
-            pair = content.fingerprint, wanted.fingerprint
-            if pair not in contents.immediate:
-                contents.immediate[pair] = has_immediate_change(content, wanted)
-            if contents.immediate[pair]:
+            now, then = share_pair(content, wanted)
+            pair, known = (now.fingerprint, then.fingerprint), contents.contents.immediate
+            if pair not in known:
+                known[pair] = has_immediate_change(now, then)
+            if known[pair]:
                 return (), None
         asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
             return None, None
         return find_restart_fields(content, asked), asked
 
-    async def _read_further(self, base: str, path: str, contents: ContentCache) -> Content | None:
+    async def _read_further(self, base: str, path: str, contents: SharedContents) -> Content | None:
         """A setting at another path; None where it is not shown, which means unknown."""
         with suppress(NodeUnreachable, ValueError):
             answer = await self._get(base, path)
@@ -342,10 +346,10 @@ def _describe_unreachable(error: NodeUnreachable) -> Unreachable:
     return Unreachable(error.reason + (f"; possible causes: {causes}" if error.closed else ""))
 
 
-async def _parse_content(contents: ContentCache, body: bytes) -> Content:
+async def _parse_content(contents: SharedContents, body: bytes) -> Content:
     if len(body) < _LARGE:
         return contents.read(body)
     # A large setting takes up to a second; the event loop serves other nodes meanwhile. One at a time: some
     # hundred of them at once would need more memory than the host has.
-    async with contents.large:
+    async with contents.contents.large:
         return await asyncio.to_thread(contents.read, body)

@@ -23,7 +23,6 @@ def make_content(
     meaning: Mapping[str, Any],
     fingerprints: Mapping[str, str],
     redaction_masks: Mapping[str, SectionMask],
-    common: Content | None = None,
 ) -> Content:
     """A setting with its fingerprints.
 
@@ -32,13 +31,12 @@ def make_content(
         meaning: its canonical form, by top-level key.
         fingerprints: top-level key -> fingerprint of the meaning, sorted by key.
         redaction_masks: top-level key -> what is not shown of the value.
-        common: see `Content`.
     """
     meta = meaning.get("meta")
     bare = {key: meta[key] for key in meta if key != "version"} if isinstance(meta, Mapping) else meta
     unstamped = {**fingerprints, "meta": canonical.fingerprint_clear(bare)}
     prints = (fingerprint(fingerprints), fingerprints, fingerprint(unstamped))
-    return Content(document, meaning, *prints, redaction_masks, common)
+    return Content(document, meaning, *prints, redaction_masks)
 
 
 class ContentTooLarge(ValueError):

@@ -24,7 +24,7 @@ from reconciler.drivers.m2.schema import Content, M2Desired
 from reconciler.drivers.m2.setting.check import CRON_FIELDS
 from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
-from reconciler.drivers.m2.shared_contents import fill_content, remove_value, replace_values
+from reconciler.drivers.m2.shared_contents import PLACEHOLDER, fill_content, remove_value, replace_values
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL
 from reconciler.ports.node_store import NodeTokens
 from reconciler.text.json_pointer import make_pointer
@@ -284,13 +284,16 @@ def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Des
     reporting = desired.entry.reporting
     if reporting is None:
         return desired
-    targets, payloads = [], dict(desired.payloads)
+    targets, payloads, templates = [], dict(desired.payloads), dict[int, Content]()
     for target in desired.targets:
         own = tokens.get(target.node)
         if own is None:
             targets.append(target)
             continue
-        content = _fill_urls(target.content, reporting, own.current)
+        common = target.content
+        if id(common) not in templates:
+            templates[id(common)] = _fill_urls(common, reporting, PLACEHOLDER)
+        content = _fill_urls(common, reporting, str(reveal(own.current)), templates[id(common)])
         payload = payloads[target.payload]
         missing = {name: why for name, why in payload.missing.items() if why != UNKNOWN_URL}
         payloads[target.payload] = Payload(content.document, payload.resources, missing)
@@ -298,16 +301,17 @@ def assign_tokens(desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Des
     return replace(desired, targets=tuple(targets), payloads=payloads)
 
 
-def _fill_urls(content: Content, reporting: Reporting, token: Secret) -> Content:
+def _fill_urls(
+    content: Content, reporting: Reporting, token: str, template: Content | None = None
+) -> Content:
     """A setting with the URLs of one node; its meaning and fingerprints follow without a second reading."""
-    clear = str(reveal(token))
     values = {
         (*SERVER, "features", feature, side, "info", "url"): Secret(
-            make_url(reporting, clear, route), reference=make_url(reporting, MASK, route)
+            make_url(reporting, token, route), reference=make_url(reporting, MASK, route)
         )
         for feature, side, _, route in _list_sides(content.document, polls=isinstance(reporting, Polling))
     }
-    return fill_content(content, values, clear)
+    return fill_content(content, values, token, template)
 
 
 def _list_sides(document: Any, *, polls: bool) -> Iterator[tuple[str, str, str, str]]:

@@ -32,7 +32,6 @@ from reconciler.core.plan import Payload
 from reconciler.drivers.m2.central_server.mail_secrets import (
     LateRedactor,
     MailRedactors,
-    list_document_secrets,
 )
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_checkout, read_package
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
@@ -43,7 +42,6 @@ from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.ports.transport import MailItem, NodeLabel, NodeMail, OfferedContent
-from reconciler.secrets.redaction import Redactor
 from reconciler.text.http_dates import parse_http_date
 from reconciler.text.numbers import normalise_whole
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE, MOST_QUOTED
@@ -298,7 +296,9 @@ def _read_said(mail: NodeMail, report: Mapping[str, Any]) -> tuple[StepFeedback,
     return masked, mail.offers[0].offer.step if is_about else ""
 
 
-def add_reported(loaded: LoadedSetting, mail: NodeMail, step: str, label: str) -> LoadedSetting:
+def add_reported(
+    loaded: LoadedSetting, mail: NodeMail, step: str, label: str, redactors: MailRedactors
+) -> LoadedSetting:
     """What a node that is called showed, with what its reports say of the node.
 
     Its setting is what it showed: a report proves nothing beside a reading. A report is about the step only
@@ -309,13 +309,13 @@ def add_reported(loaded: LoadedSetting, mail: NodeMail, step: str, label: str) -
         mail: of the node.
         step: id of the step that was judged.
         label: its stamp; empty if it has none.
+        redactors: of the settings that nodes showed.
     """
     report = _read_report(mail)
     version = _get_result(report).get("version")
     is_about = bool(label) and version is not None and str(version) == label
     said = read_identity(report or _read_report(mail, _HEARTBEAT), is_about_step=is_about)
-    shown = loaded.content.common or loaded.content
-    mail = replace(mail, redactors=(*mail.redactors, Redactor(list_document_secrets(shown.document))))
+    mail = replace(mail, redactors=(*mail.redactors, redactors.take_setting(loaded.content)))
     # The setting came with the call itself, and not from a URL that the node may name.
     masked = replace(said, url="").redact(lambda text: mail.redact(text, LONGEST_NAME))
     return replace(loaded, reported=masked, reported_step=step if is_about else "")

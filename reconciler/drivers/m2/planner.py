@@ -28,6 +28,7 @@ from reconciler.drivers.m2.schema import (
     NodeTarget,
 )
 from reconciler.drivers.m2.setting.diagnostics import get_value
+from reconciler.drivers.m2.shared_contents import share_pair
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 from reconciler.secrets.redaction import RedactionMask, hide_by_key
@@ -85,6 +86,8 @@ def _remember_changes(
     known: dict[tuple[int, int], tuple[Content | None, Content, tuple[Change, ...]]] = {}
 
     def find(before: Content | None, after: Content) -> tuple[Change, ...]:
+        if before is not None:
+            before, after = share_pair(before, after)
         key = (id(before), id(after))
         if key not in known:
             known[key] = (before, after, find_changes(before, after, earlier))

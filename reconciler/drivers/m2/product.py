@@ -51,6 +51,7 @@ from reconciler.drivers.m2.arguments import (
     read_delivery,
 )
 from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.drivers.m2.central_server.mail_secrets import MailRedactors
 from reconciler.drivers.m2.central_server.offered_parts import write_checkout, write_package
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
@@ -147,11 +148,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def __init__(self) -> None:
         self._packages = PackageCache()
         self._shared = SharedContents(ContentCache())
+        self._redactors = MailRedactors(self._shared)
 
     def _get_shared(self) -> SharedContents:
         """What nodes showed at earlier steps: a run settles thousands of steps with one setting."""
         if self._shared.contents.size > MAX_KEPT_BYTES:
             self._shared = SharedContents(ContentCache())
+            self._redactors = MailRedactors(self._shared)
         return self._shared
 
     def build_lone_entry(self, document: Document) -> dict[str, Any]:
@@ -169,14 +172,14 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return desired_state.examine(cluster_input)
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
-        contents, has_resources = ContentCache(MAX_SECTION_BYTES), bool(desired.resources)
-        polling, cluster, shared = desired.entry.polling, desired.entry.name, SharedContents(contents)
+        shared, has_resources = SharedContents(ContentCache(MAX_SECTION_BYTES)), bool(desired.resources)
+        polling, cluster = desired.entry.polling, desired.entry.name
 
         async def read(client: Client, target: NodeTarget) -> Observation[LoadedSetting]:
             expected = desired.expected(target.content)
             reading = partial(
                 client.read,
-                contents,
+                shared,
                 expected=expected,
                 resources=has_resources,
                 trusted=target.trusted,
@@ -227,10 +230,10 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
         expected = ExpectedSetting("" if own.returning else own.after)
-        contents, resources = self._get_shared().contents, bool(own.resources)
+        shared, resources = self._get_shared(), bool(own.resources)
         reading = partial(
             client.read,
-            contents,
+            shared,
             expected=expected,
             resources=resources,
             trusted=bool(own.uses),
@@ -239,10 +242,12 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
         async def read() -> Observation[LoadedSetting]:
             if isinstance(own, UploadArguments) and own.reports:
-                return await _add_reports(await reading(), step, own.label, transports.mailbox)
+                return await _add_reports(
+                    await reading(), step, own.label, transports.mailbox, self._redactors
+                )
             if not isinstance(own, OfferArguments):
                 return await reading()
-            mail = EvidenceReader(own.fresh, self._get_shared(), resources=resources, identity=True)
+            mail = EvidenceReader(own.fresh, shared, resources=resources, identity=True)
             found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
             return await _complete(found, client, reading)
 
@@ -432,7 +437,7 @@ async def _read_mail(
 
 
 async def _add_reports(
-    found: Observation[LoadedSetting], step: Step, label: str, mailbox: Mailbox
+    found: Observation[LoadedSetting], step: Step, label: str, mailbox: Mailbox, redactors: MailRedactors
 ) -> Observation[LoadedSetting]:
     """What a node's API shows, with what the node reports of itself, where this host knows that."""
     if not isinstance(found, Present) or not mailbox.is_available:
@@ -441,7 +446,7 @@ async def _add_reports(
         mail = await mailbox.read_mail(step.cluster, step.node)
     except NodeUnreachable:
         return found  # what it said of itself is only for messages
-    return replace(found, value=add_reported(found.value, mail, step.id, label))
+    return replace(found, value=add_reported(found.value, mail, step.id, label, redactors))
 
 
 async def _complete(

@@ -221,6 +221,8 @@ class Content:
         unstamped: fingerprint of the meaning without `meta.version`, which may have a stamp.
         redaction_masks: top-level key -> what is not shown of its value.
         common: the same setting of all nodes, without the token of this one; None where they share none.
+        template: the same with one text in place of every token; None where there is no token.
+        token: of this node; empty for none.
     """
 
     document: Any
@@ -230,6 +232,8 @@ class Content:
     unstamped: str = ""
     redaction_masks: Mapping[str, SectionMask] = field(default_factory=dict, compare=False, repr=False)
     common: Content | None = field(default=None, compare=False, repr=False)
+    template: Content | None = field(default=None, compare=False, repr=False)
+    token: str = field(default="", compare=False, repr=False)
 
     @property
     def redaction_mask(self) -> RedactionMask:

@@ -6,9 +6,10 @@ parser, a canonical form and a mask of its own.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.drivers.m2.canonical import fingerprint_clear
@@ -20,7 +21,12 @@ from reconciler.secrets.redaction import RedactionMask
 _TOKEN: Final = re.compile(rb"/([A-Za-z0-9_-]{43})/(?:setting|report|purge)\b")
 """A token in a URL that this program writes; in JSON the slashes may be escaped, which nodes do not do."""
 
-_PLACEHOLDER: Final = "token-of-this-node"
+PLACEHOLDER: Final = "token-of-this-node"
+"""Stands for the token in a template."""
+
+_KEPT: Final = 512
+"""Filled settings that are kept: a node that is called shows the same one at up to three places."""
+
 _ENV: Final = "env"
 
 
@@ -41,19 +47,33 @@ class _FilledMask(SectionMask):
         return RedactionMask(found.places, found.texts | self._texts)
 
 
-def fill_content(common: Content, values: Mapping[Path, Any], token: str) -> Content:
+def fill_content(
+    common: Content, values: Mapping[Path, Any], token: str, template: Content | None = None
+) -> Content:
     """A setting with values of one node, at places in `env` that mean what they say.
 
     Args:
         common: the setting of all nodes.
         values: path -> value.
         token: of the node, hidden wherever it stands.
+        template: the setting with `PLACEHOLDER` as the token; None if this is it.
     """
     document, canonical = replace_values(common.document, values), replace_values(common.canonical, values)
     fingerprints = {**common.fingerprints, _ENV: fingerprint_clear(canonical[_ENV])}
     texts = frozenset({token})
     masks = {**common.redaction_masks, _ENV: _FilledMask(common.redaction_masks[_ENV], texts)}
-    return make_content(document, canonical, fingerprints, masks, common)
+    content = make_content(document, canonical, fingerprints, masks)
+    return replace(content, common=common, template=template, token=token)
+
+
+def share_pair(before: Content, after: Content) -> tuple[Content, Content]:
+    """Both settings with `PLACEHOLDER` as the token, if they have the same one: what differs is the same.
+
+    A thousand nodes have one such pair, so that it is compared once.
+    """
+    if before.template is None or after.template is None or before.token != after.token:
+        return before, after
+    return before.template, after.template
 
 
 def replace_values(document: Any, values: Mapping[Path, Any]) -> dict[str, Any]:
@@ -93,26 +113,36 @@ class SharedContents:
     _places: dict[int, tuple[Content, tuple[tuple[Path, str], ...] | None]] = field(
         init=False, default_factory=dict
     )
+    _filled: dict[bytes, Content] = field(init=False, default_factory=dict, repr=False)
 
     def read(self, body: bytes) -> Content:
         """The setting in a body; errors as in `ContentCache.read`."""
         found = _TOKEN.search(body)
-        if found is None or _PLACEHOLDER.encode() in body:
+        if found is None or PLACEHOLDER.encode() in body:
             return self.contents.read(body)
-        token = found[1]
-        common = self.contents.read(body.replace(token, _PLACEHOLDER.encode()))
+        key = hashlib.sha256(body).digest()
+        known = self._filled.get(key)
+        if known is None:
+            if len(self._filled) >= _KEPT:
+                self._filled.clear()
+            known = self._filled[key] = self._read_filled(body, found[1])
+        return known
+
+    def _read_filled(self, body: bytes, token: bytes) -> Content:
+        common = self.contents.read(body.replace(token, PLACEHOLDER.encode()))
         places = self._find_places(common, body.count(token))
         if places is None:
             return self.contents.read(body)
         text = token.decode()
-        return fill_content(common, {path: shown.replace(_PLACEHOLDER, text) for path, shown in places}, text)
+        values = {path: shown.replace(PLACEHOLDER, text) for path, shown in places}
+        return fill_content(common, values, text, common)
 
     def _find_places(self, common: Content, count: int) -> tuple[tuple[Path, str], ...] | None:
         """The values with the placeholder; None where it stands elsewhere than in a plain text in `env`."""
         known = self._places.get(id(common))
         if known is None:
             places = tuple(_list_texts(common.document.get(_ENV), (_ENV,)))
-            fits = sum(shown.count(_PLACEHOLDER) for _, shown in places) == count and all(
+            fits = sum(shown.count(PLACEHOLDER) for _, shown in places) == count and all(
                 get_value(common.canonical, path) == shown for path, shown in places
             )
             # The content is kept too: an id is unique only as long as its object exists.
@@ -125,5 +155,5 @@ def _list_texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _list_texts(item, (*path, key))
-    elif isinstance(value, str) and _PLACEHOLDER in value:
+    elif isinstance(value, str) and PLACEHOLDER in value:
         yield path, value

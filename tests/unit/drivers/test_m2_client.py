@@ -16,6 +16,7 @@ from reconciler.drivers.m2.client import Client
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.package import compute_digests, list_held_files, pack_tgz
 from reconciler.drivers.m2.schema import ExpectedSetting
+from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnreachable
 from reconciler.transports.http import HttpTransport
 
@@ -72,7 +73,9 @@ async def node(paths, *, timeout=5.0, elsewhere=()):
 
 async def read(paths, *, expected=NOTHING, resources=False, trusted=False, **more):
     async with node(paths, **more) as (client, _):
-        return await client.read(ContentCache(), expected=expected, resources=resources, trusted=trusted)
+        return await client.read(
+            SharedContents(ContentCache()), expected=expected, resources=resources, trusted=trusted
+        )
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -85,7 +88,7 @@ async def test_no_permission_is_no_answer_about_the_setting(status):
 async def test_a_denial_of_another_server_is_quoted_with_the_url_that_was_asked():
     page = web.Response(status=403, text="<h1>Forbidden</h1>", content_type="text/html")
     async with node({SETTING: page}) as (client, _):
-        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
+        found = await client.read(SharedContents(ContentCache()), expected=NOTHING, resources=False)
         place = client.bases[0]
     assert found == Unauthorized(
         f"this host may not read its setting (403): {place}/setting/setting.json answered 403, text/html, "
@@ -106,7 +109,7 @@ METRICS = b"# TYPE m2_sys_setting_reload counter\nm2_sys_setting_reload_total 0\
 async def test_404_with_metrics_of_m2_is_a_node_without_a_setting(answer):
     paths = {SETTING: web.Response(status=404, text=answer), METRICS_PATH: web.Response(body=METRICS)}
     async with node(paths) as (client, _):
-        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
+        found = await client.read(SharedContents(ContentCache()), expected=NOTHING, resources=False)
         assert found == Absent(found.evidence, client.bases[0])
 
 
@@ -131,12 +134,14 @@ async def test_404_of_another_server_is_no_node_without_a_setting(answer, metric
         return web.Response(body=metrics) if isinstance(metrics, bytes) else web.Response(status=metrics)
 
     async with node({SETTING: answer, METRICS_PATH: answer_metrics}) as (client, _):
-        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
+        found = await client.read(SharedContents(ContentCache()), expected=NOTHING, resources=False)
         assert isinstance(found, Unidentified)
         assert found.vacant
         assert f"{client.bases[0]}{SETTING} answered 404" in found.reason
         assert f"check that {client.bases[0].removeprefix('http://')} is its API port" in found.reason
-        trusted = await client.read(ContentCache(), expected=NOTHING, resources=False, trusted=True)
+        trusted = await client.read(
+            SharedContents(ContentCache()), expected=NOTHING, resources=False, trusted=True
+        )
         assert trusted == Absent(trusted.evidence, "")
 
 
@@ -181,7 +186,7 @@ async def test_a_node_is_found_at_its_next_address_behind_another_server():
         node({}) as (stranger, _),
         node({SETTING: reply(BASE)}, elsewhere=stranger.bases) as (client, _),
     ):
-        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
+        found = await client.read(SharedContents(ContentCache()), expected=NOTHING, resources=False)
         assert found.value.base == client.bases[1]
 
 
@@ -232,7 +237,7 @@ async def test_a_node_that_has_what_it_should_is_asked_twice():
     paths = {SETTING: reply(BASE), RUNNING: reply(BASE)}
     async with node(paths) as (client, asked):
         found = await client.read(
-            ContentCache(), expected=ExpectedSetting(content().fingerprint), resources=False
+            SharedContents(ContentCache()), expected=ExpectedSetting(content().fingerprint), resources=False
         )
     assert found.value.waiting == ()
     assert [path for _, path, *_ in asked] == [SETTING, RUNNING]
@@ -298,7 +303,7 @@ async def test_a_node_is_tried_at_each_of_its_urls():
 async def test_where_nothing_answers_the_reason_is_that_of_the_first_url():
     async with HttpTransport() as wire:
         client = Client(wire, "edge-01", ("http://127.0.0.1:9", "nonsense"), 2.0, 1.0)
-        found = await client.read(ContentCache(), expected=NOTHING, resources=False)
+        found = await client.read(SharedContents(ContentCache()), expected=NOTHING, resources=False)
     assert found == Unreachable("connection refused")
 
 
@@ -416,7 +421,7 @@ async def test_text_from_a_node_is_one_short_line():
 
 async def ask(paths, **more):
     async with node(paths) as (client, asked):
-        found = await client.read(ContentCache(), resources=False, **more)
+        found = await client.read(SharedContents(ContentCache()), resources=False, **more)
         return found, [path for _, path, *_ in asked]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -13,11 +14,17 @@ from support.m2_wire import BASE, WorldWire, cluster_input, setting, world
 from reconciler.core.observation import Present
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.secret import MASK, reveal
+from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.core.step_status import StepStatus
+from reconciler.drivers.m2 import client as client_module
+from reconciler.drivers.m2 import content as content_module
+from reconciler.drivers.m2 import planner as planner_module
+from reconciler.drivers.m2.central_server import mail_secrets
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.drivers.m2.shared_contents import PLACEHOLDER
 from reconciler.feedback.message import make_message
+from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.transport import Transports
 
 ONE = ("edge-01",)
@@ -318,3 +325,72 @@ async def test_an_undo_of_the_first_delivery_takes_the_urls_out_again():
     await DRIVER.act(undo, site.transports, payloads)
     assert (await site.judge(undo)).status is StepStatus.DONE
     assert site.running() == BASE
+
+
+MANY = tuple(f"edge-{number:02}" for number in range(1, 31))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each of the functions that cost most is called."""
+    calls = Counter()
+
+    def count(module, name):
+        inner = getattr(module, name)
+
+        def counting(*args, **more):
+            calls[name] += 1
+            return inner(*args, **more)
+
+        monkeypatch.setattr(module, name, counting)
+
+    count(content_module, "read_json")
+    count(planner_module, "find_changes")
+    count(client_module, "has_immediate_change")
+    count(mail_secrets, "list_document_secrets")
+    return calls
+
+
+async def test_nodes_that_differ_in_their_token_alone_are_read_and_compared_once(counted):
+    site = Site(nodes=MANY)
+    await site.act(await site.plan())
+    changed = setting(functions={"limit": 3})
+    counted.clear()
+    plan = await site.plan(changed)
+    assert len(plan.steps) == len(MANY)
+    # as the file that it has loaded, and as what is running
+    assert counted == {"read_json": 2, "find_changes": 1, "has_immediate_change": 1}
+    assert len({repr(step.changes) for step in plan.steps}) == 1
+    assert [change.pointer for change in plan.steps[0].changes] == ["/functions"]
+    await site.act(plan)
+    counted.clear()
+    for step in plan.steps:
+        assert (await site.judge(step)).status is StepStatus.DONE
+    assert counted["read_json"] <= 2
+    assert counted["list_document_secrets"] <= 1
+    for node in MANY:
+        assert token(node) in json.dumps(site.running(node))
+
+
+async def test_a_node_with_another_token_than_it_should_have_is_compared_by_itself():
+    site = Site(nodes=MANY)
+    await site.act(await site.plan())
+    rotated = {**tokens(*MANY), "edge-02": NodeTokens(Secret("x" * 43))}
+    plan = await site.plan(known=rotated)
+    (step,) = plan.steps
+    assert step.node == "edge-02"
+    assert {change.pointer.rsplit("/", 1)[-1] for change in step.changes} == {"url"}
+    shown = json.dumps(plan.plain()) + repr(plan.steps)
+    assert token("edge-02") not in shown
+    assert PLACEHOLDER not in shown
+    assert "x" * 43 not in shown
+
+
+async def test_a_node_with_the_urls_of_another_node_gets_its_own():
+    site = Site(nodes=MANY[:3])
+    known = tokens(*site.nodes)
+    await site.act(await site.plan(known={**known, "edge-01": known["edge-02"]}))
+    assert token("edge-02") in json.dumps(site.running("edge-01"))
+    plan = await site.plan()
+    assert [step.node for step in plan.steps] == ["edge-01"]
+    assert plan.steps[0].changes

@@ -10,6 +10,7 @@ from reconciler.core.json_reader import JsonError, read_json
 from reconciler.core.secret import find_secrets
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
 from reconciler.drivers.m2.content import ContentTooLarge
+from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.check import LIMITS
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.ports.transport import NodeMail
@@ -53,10 +54,20 @@ class MailRedactors:
                 break
             except ValueError:
                 continue
-            own = content.common or content
-            if id(own) not in self._secrets:
-                self._secrets[id(own)] = own, list_document_secrets(own.document)
-            known |= self._secrets[id(own)][1]
+            known |= self._list_secrets(content)
+        return self._make(known)
+
+    def take_setting(self, content: Content) -> Redactor:
+        """The redactor of the one setting that a node has."""
+        return self._make(self._list_secrets(content))
+
+    def _list_secrets(self, content: Content) -> frozenset[str]:
+        own = content.common or content
+        if id(own) not in self._secrets:
+            self._secrets[id(own)] = own, list_document_secrets(own.document)
+        return self._secrets[id(own)][1]
+
+    def _make(self, known: frozenset[str]) -> Redactor:
         if known not in self._made:
             if len(self._made) >= _KEPT:
                 del self._made[next(iter(self._made))]
