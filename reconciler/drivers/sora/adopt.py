@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reconciler.core.entries import Timeouts
@@ -88,13 +88,20 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
             if known[name].mode is not None and row.mode is not None:
                 entry["mode"] = row.mode
         nodes.append(entry)
-    stop = "no stop command is known, so plans wait until an operator stops the node"
     return LiveState(
         nodes=tuple(nodes),
         missing=tuple(missing),
         updated_keys=("temporary", "mode"),
-        open_points=(f"{desired.entry.name}: {stop}",),
+        open_points=tuple(f"{desired.entry.name}: {words}" for words in _list_open_points(desired)),
     )
+
+
+def _list_open_points(desired: SoraDesired) -> Iterator[str]:
+    """What Sora's API does not show: it needs names of the host configuration."""
+    if desired.entry.stop is None:
+        yield "no stop command is known, so plans wait until an operator stops the node"
+    if desired.entry.conf is None:
+        yield "sora.conf is not managed: copy one from a node, and name it under `conf` (docs/sora.md)"
 
 
 def _make_node(row: NodeRow) -> dict[str, Any]:

@@ -133,7 +133,9 @@ def make_conf_targets(cluster_input: ClusterInput) -> dict[str, ConfTarget]:
         return {}
     found = {}
     for node in entry.nodes:
-        document = cluster_input.documents[node.name]
+        document = cluster_input.documents.get(node.name)
+        if document is None:  # reported where the file was read
+            continue
         values = {**_derive_values(node, document.value), **document.value}
         found[node.name] = ConfTarget(values, _find_text(document) if entry.conf.own == "file" else None)
     return found

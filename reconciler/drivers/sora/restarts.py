@@ -118,7 +118,7 @@ def _plan_restart(
     membership_plan.restart(name, desired.entry.restart, started=started, unused=unused)
     if node.temporary:
         membership_plan.register(name)
-    set_mode_back(membership_plan, node, is_drained=is_drained)
+    set_mode_back(membership_plan, node, is_drained=is_drained, what="restart")
 
 
 def restart_outsiders(

@@ -84,11 +84,13 @@ def resume_upgrades(
         set_mode_back(membership_plan, node, is_drained=recalled.get("mode") == BLOCKED)
 
 
-def set_mode_back(membership_plan: MembershipPlan, node: SoraNode, *, is_drained: bool) -> None:
+def set_mode_back(
+    membership_plan: MembershipPlan, node: SoraNode, *, is_drained: bool, what: str = "upgrade"
+) -> None:
     """Let a node that was drained and started again serve as before."""
     wanted = node.mode or "normal"
     if is_drained and wanted != BLOCKED:
-        why = f"{node.name} was drained for its stop only"
+        why = f"{node.name} was drained for its {what} only, and serves again"
         membership_plan.set_mode(node.name, BLOCKED, mode=wanted, reason=why)
 
 

@@ -10,7 +10,7 @@ from reconciler.desired.fleet import add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.simulator.world import SoraWorld
-from reconciler.errors import NodeRefused
+from reconciler.errors import InputError, NodeRefused
 from reconciler.file_delivery.simulated_machines import (
     SimulatedCommands,
     SimulatedFile,
@@ -307,3 +307,9 @@ async def test_a_node_that_shows_another_url_than_its_file_is_restarted_once(sto
     (finding,) = plan.findings
     assert finding.code == "conf-not-used"
     assert f"although it was restarted with it: {words}" in finding.message
+
+
+async def test_a_node_without_a_readable_file_has_a_problem_and_no_defect(store):
+    files = {"fleet.yaml": FLEET + "  - {name: a@a.example.com, api: 'http://a.example.com:3000/'}\n"}
+    with pytest.raises(InputError):
+        load_fleet(snapshot_of(files), {**DRIVERS, "sora": SoraDriver()})

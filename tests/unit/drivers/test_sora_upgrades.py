@@ -82,6 +82,11 @@ def test_one_node_after_the_other_is_drained_upgraded_and_set_back():
     assert "at most 33 min" in note.message
 
 
+def test_messages_name_the_upgrade_and_its_node():
+    feedback = planned(entry("a b c", drain=0, **COMMANDS), shown()).steps[0].arguments.feedback
+    assert (feedback.api, feedback.addresses) == ("/sora/upgrade", ("a.example.com",))
+
+
 def test_nodes_with_the_version_are_left_alone():
     assert not verbs(planned(entry("a b c", **COMMANDS), shown(versions=dict.fromkeys("abc", NEW))))
     some = planned(entry("a b c", **COMMANDS), shown(versions={"a": NEW, "c": NEW}))
@@ -168,6 +173,13 @@ def test_an_upgrade_is_proven_by_the_version_in_every_view():
     assert judge(step, not_yet).status is StepStatus.UNKNOWN
     other_away = shown("a b c!", "a b", others={"c": None})
     assert judge(step, other_away).status is StepStatus.CHANGED
+
+
+@pytest.mark.parametrize("missing", ["version", "stop", "start"])
+def test_an_upgrade_needs_a_version_and_the_commands_around_it(missing):
+    keys = {key: value for key, value in COMMANDS.items() if key != missing}
+    with pytest.raises(ValueError, match=f"`upgrade` needs `{missing}`"):
+        entry("a b c", **keys)
 
 
 def test_a_temporary_node_comes_last_and_registers_again():
