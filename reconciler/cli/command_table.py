@@ -28,6 +28,7 @@ _SUMMARIES = {
     "check": "explore every possible execution of a plan, with faults",
     "rollback": "apply an earlier revision",
     "purge": "remove content from the caches of nodes",
+    "allow-stop": "say whether a node may be stopped now, and reserve it if so",
     "enroll": "write the file by which a node begins to poll, or give it a new token",
     "validate": "show all errors in the files, without reading a node",
     "import": "write the desired state from what running nodes show",
@@ -41,7 +42,10 @@ _SUMMARIES = {
     "demo": "show the program at work on this machine, in a few seconds",
 }
 _FOLDER = "reconciler.cli.commands."
-_MODULES = {"import": "import_live"}  # Python cannot import a module with the name of a keyword
+_MODULES = {
+    "import": "import_live",
+    "allow-stop": "allow_stop",
+}  # Python cannot import a module with the name of a keyword, or with a hyphen
 
 DEFAULT = Command(f"{_FOLDER}reconcile", "plan, and apply after confirmation")
 """The command that runs if the first argument is not the name of one."""

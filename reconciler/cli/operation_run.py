@@ -161,7 +161,7 @@ def choose_place(options: RunOptions, access: StateAccess) -> Iterator[Operation
         UsageError: this user cannot open the state, and an option contradicts the watch's own.
         ReconcilerError: the source cannot be found, or the state cannot be opened.
     """
-    watch = _choose_watch(options, access)
+    watch = choose_watch(options, access)
     # One process for each fleet: nodes that poll can be reached by the watch alone, and it follows what it
     # sends after this command has ended.
     if watch is not None:
@@ -181,7 +181,7 @@ def choose_place(options: RunOptions, access: StateAccess) -> Iterator[Operation
         yield OperationsHere(reader, store, own.actor, _explain_without_watch(options, access))
 
 
-def _choose_watch(options: RunOptions, access: StateAccess) -> RunningWatch | None:
+def choose_watch(options: RunOptions, access: StateAccess) -> RunningWatch | None:
     """The watch that performs an operation of these options; None if none does."""
     if options.trust is not None:
         return None

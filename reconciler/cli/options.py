@@ -36,6 +36,8 @@ STATUSES = {
     3: "a guard refused the plan, or the revision lacks a required signature: nothing was done",
     4: "the nodes or the source changed since the plan was made: nothing was done",
     5: "applied in part: the report says what was not done and why",
+    6: "the node must not be stopped (only allow-stop)",
+    7: "it could not be found out whether the node may be stopped (only allow-stop)",
     130: "128+N: stopped by signal N (130 Ctrl-C, 143 SIGTERM)",
 }
 """Exit statuses and what they mean."""

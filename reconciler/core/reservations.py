@@ -20,8 +20,8 @@ from reconciler.core.entries import ClusterEntry
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import UNDO, Effect, Risk, Step
 from reconciler.core.policy import Policy
-from reconciler.core.timestamps import format_minute, format_timestamp
-from reconciler.diagnostic import Diagnostic
+from reconciler.core.timestamps import format_minute, format_timestamp, parse_timestamp
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence
 
 ALLOW_STOP: Final = "allow-stop"
@@ -29,6 +29,9 @@ ALLOW_STOP: Final = "allow-stop"
 
 RELEASE: Final = "release"
 """Kind of the operation that ends a reservation."""
+
+ANSWERED_KINDS: Final = frozenset({ALLOW_STOP, RELEASE})
+"""Kinds of operations that nobody performs: they are over when they are recorded."""
 
 RESERVED: Final = "node-reserved"
 """Code of everything that a reservation holds back."""
@@ -241,3 +244,73 @@ def decide_one_at_a_time(question: StopQuestion) -> StopDecision:
     if absent:
         return StopDecision(StopAnswer.NO, tuple(f"{name} {why}" for name, why in sorted(absent.items())))
     return StopDecision(StopAnswer.YES, ("every other node of the cluster answers",))
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """What is asked about a node.
+
+    Args:
+        node: its name, or `cluster/node`.
+        cluster: the only cluster; empty for all.
+        time: how long a yes is to count.
+        release: whether to end its reservations, instead of asking whether it may be stopped.
+    """
+
+    node: str
+    cluster: str = ""
+    time: timedelta = DEFAULT_TIME
+    release: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReply:
+    """What came of a request about a node.
+
+    Args:
+        decision: None for a release.
+        operation: id of its record in the history; empty if a release found nothing.
+        until: the end of the reservation of a yes.
+        released: reservations that a release ended.
+    """
+
+    cluster: str
+    node: str
+    decision: StopDecision | None = None
+    operation: str = ""
+    until: datetime | None = None
+    released: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON; `load_stop_reply` reads it."""
+        return {
+            "cluster": self.cluster,
+            "node": self.node,
+            "operation": self.operation,
+            "until": format_timestamp(self.until) if self.until else None,
+            "released": self.released,
+            **(self.decision.plain() if self.decision else {"answer": None}),
+        }
+
+
+def load_stop_reply(plain: Mapping[str, Any]) -> StopReply:
+    """The reply that `StopReply.plain` gave."""
+    decision = None
+    if plain["answer"] is not None:
+        findings = tuple(
+            Diagnostic(
+                Severity(one["severity"]), one["code"], one["message"], one["remedy"], target=one["target"]
+            )
+            for one in plain["findings"]
+        )
+        decision = StopDecision(
+            StopAnswer(plain["answer"]), tuple(plain["reasons"]), tuple(plain["facts"]), findings
+        )
+    return StopReply(
+        cluster=plain["cluster"],
+        node=plain["node"],
+        decision=decision,
+        operation=plain["operation"],
+        until=parse_timestamp(plain["until"]) if plain["until"] else None,
+        released=plain["released"],
+    )

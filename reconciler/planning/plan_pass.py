@@ -361,7 +361,11 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         places=dict(places.places.get(entry.name, {})),
         stamps=stamps,
         released_places=tuple(places.released.get(entry.name, ())),
-        remarks=(*stamped.remarks, *_report_reservations(reserved)),
+        remarks=(
+            *stamped.remarks,
+            *driver.remark(kept.desired, observed, plan),
+            *_report_reservations(reserved),
+        ),
         reserved=reserved,
         digest=compute_plan_id(plan, fleet.revision, __version__)
         if change_control.may_need_approval(plan, policy)

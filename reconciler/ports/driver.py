@@ -496,6 +496,13 @@ class Driver(ABC, Generic[D, S]):
         """
         return decide_one_at_a_time(question)
 
+    def remark(self, desired: D, observed: Observed[S], plan: ClusterPlan) -> Iterable[Diagnostic]:
+        """What somebody who carries out a plan should know of its nodes at this moment.
+
+        It is shown with the plan and is no part of it, so that it does not change the plan's id.
+        """
+        return ()
+
     def find_reservation_conflict(self, step: Step, question: StopQuestion) -> str:
         """Why a step must not make its node unavailable while the reserved nodes may be; "" if it may.
 

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from typing import Any, Final
 from reconciler.core.actor import Actor, load_actor
 from reconciler.core.defect import REPORT_LINE
 from reconciler.core.json_reader import JsonLimits, read_json
+from reconciler.core.reservations import LONGEST_TIME, SHORTEST_TIME, StopRequest
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import get_current_actor, get_user_name
 from reconciler.host.control_socket import (
@@ -153,6 +155,9 @@ class ControlServer:
             if request.get("do") in {"operate", "look at operations"}:
                 await self._answer_operation(request, await _read_body(request, reader), peer, writer)
                 return
+            if request.get("do") == "allow stop":
+                await self._answer_question(request, peer, writer)
+                return
             async with asyncio.timeout(6 * SECONDS):
                 if request.get("do") == "copy":
                     await self._send_copy(writer)
@@ -212,6 +217,26 @@ class ControlServer:
         else:
             work = asyncio.create_task(self.operations.look(_get_text(request, "ids").split()))
         await _send_result(work, writer)
+
+    async def _answer_question(
+        self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer whether a node may be stopped."""
+        if self.operations is None:
+            raise _make_dry_run_error()
+        seconds = int(_get_text(request, "seconds"))
+        time = timedelta(seconds=min(max(seconds, 0), int(LONGEST_TIME.total_seconds())))
+        if time < SHORTEST_TIME:
+            raise ValueError("too short")
+        asked = StopRequest(
+            _get_text(request, "node"),
+            _get_text(request, "cluster"),
+            time,
+            release=_get_text(request, "release") == "yes",
+        )
+        by = _identify_actor(request, peer)
+        # A task of its own: a caller that disconnects must not leave a reservation half decided.
+        await _send_result(asyncio.create_task(self.operations.ask_stop(asked, by)), writer)
 
     def _refuse_stranger(self, peer: Peer) -> None:
         """Accept root, the watch's own user and members of `operators`.

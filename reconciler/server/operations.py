@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from reconciler.api.operator import Operator
+from reconciler.api.stop_gate import StopGate
 from reconciler.core.actor import Actor
 from reconciler.core.operations import Operation, OperationState
+from reconciler.core.reservations import StopRequest
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError, UsageError, WorldChanged
 from reconciler.planning.plan_operation import OperationRequest
@@ -108,6 +110,27 @@ class OperationService:
             )
         begun = await self.operator.begin(found, actor, fleet)
         return {}, json.dumps([one.plain() for one in begun]).encode()
+
+    async def ask_stop(self, request: StopRequest, actor: Actor) -> Answer:
+        """Answer whether a node may be stopped, or end its reservation.
+
+        Raises:
+            ReconcilerError: there is no answer; then nothing is reserved.
+        """
+        fleet = self._get_fleet()
+        if self.stop.is_set():
+            raise StateError("the watch is stopping; nothing was reserved", remedy="repeat it afterwards")
+        gate = StopGate(self.operator.reader, self.operator.store, self.operator.clock)
+        reply = await gate.ask(request, actor, fleet)
+        self.log.info(
+            "question answered" if reply.decision else "reservation released",
+            cluster=reply.cluster,
+            node=reply.node,
+            answer=reply.decision.answer.value if reply.decision else "",
+            reasons="; ".join(reply.decision.reasons) if reply.decision else "",
+            operation=reply.operation,
+        )
+        return {}, json.dumps(reply.plain()).encode()
 
     async def look(self, ids: Sequence[str]) -> Answer:
         """How far operations are.

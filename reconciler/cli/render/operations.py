@@ -12,6 +12,7 @@ from reconciler.cli.render.step_groups import format_node_names
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.operations import Operation, OperationState
+from reconciler.core.reservations import ALLOW_STOP, ANSWERED_KINDS, RELEASE
 from reconciler.core.timestamps import format_second, format_timestamp
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
 from reconciler.text.one_line import SHORT_ID, clean_line
@@ -24,6 +25,12 @@ _TONES: Final = {
     OperationState.FAILED: Tone.DANGER,
     OperationState.OVERDUE: Tone.CHANGE,
     OperationState.SKIPPED: Tone.CHANGE,
+}
+
+_ANSWERS: Final = {
+    OperationState.DONE: "yes",
+    OperationState.FAILED: "no",
+    OperationState.SKIPPED: "not found out",
 }
 
 _ORDER: Final = (
@@ -71,14 +78,16 @@ def render_operation(operation: Operation, *, layout: TerminalLayout = PLAIN) ->
     ]
     if operation.actor.why:
         lines += layout.wrapped(f"reason        {clean_line(operation.actor.why)}", 2)
-    lines.append(f"  asked for     {format_second(operation.at)} UTC, {_describe_way(operation)}")
+    way = "" if operation.kind in ANSWERED_KINDS else f", {_describe_way(operation)}"
+    lines.append(f"  asked for     {format_second(operation.at)} UTC{way}")
     lines += (f"  target        {clean_line(target)}" for target in operation.targets[:SHOWN_TARGETS])
     if (more := len(operation.targets) - SHOWN_TARGETS) > 0:
         lines.append(f"  and {more:,} more targets; --format json shows all")
     if totals := describe_totals(operation.add_totals()):
         lines.append(f"  in all        {totals}")
     for state, reason, nodes in _group_results(operation):
-        text = f"{state.value}: {format_node_names(nodes)}" + (f": {clean_line(reason)}" if reason else "")
+        word = _ANSWERS[state] if operation.kind == ALLOW_STOP else state.value
+        text = f"{word}: {format_node_names(nodes)}" + (f": {clean_line(reason)}" if reason else "")
         lines += layout.wrapped(text, 2, _TONES.get(state, Tone.PLAIN), hang=2)
     return "\n".join(lines) + "\n"
 
@@ -92,7 +101,7 @@ def render_operations(operations: Sequence[Operation], *, layout: TerminalLayout
         (
             clean_line(one.id),
             format_second(one.at),
-            f"{clean_line(one.kind)} of {format_count(len(one.targets), 'target')}",
+            _describe_subject(one),
             clean_line(one.cluster),
             describe_states(one),
         )
@@ -167,7 +176,17 @@ def render_operation_plan_markdown(plan: OperationPlan, operations: Sequence[Ope
 def describe_states(operation: Operation) -> str:
     """How many nodes are in each state: `38 done, 1 failed`."""
     states = operation.count_states()
+    if operation.kind == ALLOW_STOP:
+        return ", ".join(_ANSWERS[state] for state in states)
+    if operation.kind == RELEASE:
+        return "released"
     return ", ".join(f"{states[state]:,} {state.value}" for state in reversed(_ORDER) if states.get(state))
+
+
+def _describe_subject(operation: Operation) -> str:
+    if operation.kind in ANSWERED_KINDS:
+        return clean_line(f"{operation.kind} {' '.join(operation.targets)}")
+    return f"{clean_line(operation.kind)} of {format_count(len(operation.targets), 'target')}"
 
 
 def describe_totals(totals: Mapping[str, float]) -> str:

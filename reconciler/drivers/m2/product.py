@@ -28,6 +28,7 @@ from reconciler.core.plan import ClusterPlan, Payload, Step, refuse_missing_secr
 from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
+from reconciler.core.reservations import StopDecision, StopQuestion
 from reconciler.core.step_status import StepVerdict
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
@@ -41,6 +42,7 @@ from reconciler.drivers.m2 import (
     planner,
     reports,
     single_file,
+    stop_decision,
 )
 from reconciler.drivers.m2.arguments import (
     ACTIONS,
@@ -138,7 +140,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     )
     entry: type[ClusterEntry] = M2Cluster
     policy = M2Policy
-    guards: tuple[Guard, ...] = GUARDS
+    guards: tuple[Guard, ...] = (*GUARDS, *stop_decision.GUARDS)
     import_option = ImportOption(help="A new M2 cluster and all its nodes; may be given more than once.")
     reads = READS
     actions = ACTIONS
@@ -252,6 +254,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             return await _complete(found, client, reading)
 
         return Observed({step.node: await capture_defects(step.node, read())})
+
+    def decide_stop(self, question: StopQuestion) -> StopDecision:
+        return stop_decision.decide_stop(question)
 
     def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
         return judge.judge(step, seen.nodes[step.node])

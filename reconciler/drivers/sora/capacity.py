@@ -11,6 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.drivers.sora.cluster_state import State, find_leading_group
+from reconciler.drivers.sora.cluster_view import ClusterView
+from reconciler.drivers.sora.membership import NodeNumbers
+
 
 @dataclass(frozen=True, slots=True)
 class LicensedMember:
@@ -45,6 +49,21 @@ def compute_capacity_after_failure(carriers: Sequence[LicensedMember], *, is_com
     """
     found = [_compute_without(carriers, failed, is_compensated=is_compensated) for failed in carriers]
     return min(found, key=lambda one: (one.connections, one.without), default=Capacity(0))
+
+
+def compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) -> Capacity:
+    """What the connected members of a state may carry after one more failure; reserved ones count as away."""
+    group = find_leading_group(state)
+    if group is None:
+        return Capacity(0)
+    limits, temporary = cluster_view.limits, node_numbers.list_names(group.log.temporary)
+    carriers = [
+        LicensedMember(name, limits.get(name), name in temporary)
+        for name in node_numbers.list_names(group.nodes & group.log.listed)
+        if name not in cluster_view.observed.reserved
+    ]
+    is_whole = not group.log.regular & ~group.nodes
+    return compute_capacity_after_failure(carriers, is_compensated=is_whole)
 
 
 def _compute_without(

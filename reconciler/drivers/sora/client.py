@@ -120,6 +120,20 @@ class Client:
             return None
         return None if report is None else bool(report.get("cluster"))
 
+    async def count_channels(self) -> int:
+        """How many channels the node owns, by its own list."""
+        owners = (channel.owners for channel in await self.channels())
+        return sum(any(owner.node_name == self.node for owner in own) for own in owners)
+
+    async def count_connections(self) -> int | None:
+        """How many connections the node has by GetStatsReport (public documents); None if not shown."""
+        try:
+            report = parse_report((await self._call(REPORT)).body)
+        except NodeError:
+            return None
+        found = report.get("total_ongoing_connections") if report is not None else None
+        return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
+
     async def _is_sora(self) -> bool:
         """The second witness: whether another documented call is answered in a form that is Sora's.
 

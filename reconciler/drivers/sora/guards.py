@@ -20,7 +20,7 @@ from reconciler.drivers.sora.arguments import (
     UpgradeArguments,
     read_cluster_arguments,
 )
-from reconciler.drivers.sora.capacity import Capacity, LicensedMember, compute_capacity_after_failure
+from reconciler.drivers.sora.capacity import compute_capacity_left
 from reconciler.drivers.sora.cluster_state import (
     State,
     compute_margin,
@@ -171,7 +171,7 @@ def refuse_capacity_loss(context: GuardContext) -> Iterator[Diagnostic]:
             or not isinstance(down, tuple)
         ):
             continue
-        left = _compute_capacity_left(down, simulated.node_numbers, cluster_view)
+        left = compute_capacity_left(down, simulated.node_numbers, cluster_view)
         if left.connections < entry.connections:
             failure = f" and a failure of {left.without}" if left.without else ""
             unknown = f"; unknown licence: {', '.join(left.unknown_limits)}" if left.unknown_limits else ""
@@ -213,20 +213,6 @@ def refuse_connection_loss(context: GuardContext) -> Iterator[Diagnostic]:
             "add a replacement regular node in the same commit, or raise the other licences first",
             target=f"{context.plan.cluster}/{dead[-1].node}",
         )
-
-
-def _compute_capacity_left(state: State, node_numbers: NodeNumbers, cluster_view: ClusterView) -> Capacity:
-    """What the connected members may carry after one more failure."""
-    group = find_leading_group(state)
-    if group is None:
-        return Capacity(0)
-    limits, temporary = cluster_view.limits, node_numbers.list_names(group.log.temporary)
-    carriers = [
-        LicensedMember(name, limits.get(name), name in temporary)
-        for name in node_numbers.list_names(group.nodes & group.log.listed)
-    ]
-    is_whole = not group.log.regular & ~group.nodes
-    return compute_capacity_after_failure(carriers, is_compensated=is_whole)
 
 
 @guard("membership")

@@ -33,6 +33,7 @@ from reconciler.drivers.sora.init_evidence import (
 )
 from reconciler.drivers.sora.modes import find_mode, find_version
 from reconciler.drivers.sora.schema import NodeView
+from reconciler.drivers.sora.stop_decision import describe_channels
 from reconciler.drivers.sora.stop_proof import prove_stopped
 from reconciler.file_delivery.steps import is_file_step, judge_file_step
 
@@ -205,7 +206,9 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
         return _done("no member sees it, and its API does not answer")
     verdict = _judge_removal(own, cluster_view, spare=own.spare)
     if step.is_manual and verdict.status is StepStatus.READY:
-        return StepVerdict(StepStatus.READY, f"stop {step.node} on its host, then run this again")
+        words = f"stop {step.node} on its host, then run this again"
+        left = describe_channels(cluster_view.own_view(own.target))
+        return StepVerdict(StepStatus.READY, f"{words}; {left}" if left else words)
     return verdict
 
 

@@ -25,6 +25,7 @@ from reconciler.drivers.sora.cluster_view import (
 from reconciler.drivers.sora.conf_delivery import plan_confs
 from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
+from reconciler.drivers.sora.licences import find_licence_facts
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode, find_version, plan_modes
@@ -81,6 +82,7 @@ def _plan_membership(
         return membership_plan, (
             *actions.findings,
             *_note_unneeded_collapsed(entry),
+            *find_licence_facts(desired, cluster_view),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
             *resume_upgrades(membership_plan, actions.interrupted, confs),

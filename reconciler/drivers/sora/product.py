@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from reconciler.core.json_schema import Schema
 from reconciler.core.observation import (
     Absent,
     Liveness,
+    Observation,
     Observed,
     Present,
     Stale,
@@ -28,8 +30,18 @@ from reconciler.core.observation import (
 )
 from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.reservations import StopQuestion
 from reconciler.documents.document import make_diagnostic
-from reconciler.drivers.sora import adopt, attempts, judge, lints, modelcheck, planner, swapped_addresses
+from reconciler.drivers.sora import (
+    adopt,
+    attempts,
+    judge,
+    lints,
+    modelcheck,
+    planner,
+    stop_decision,
+    swapped_addresses,
+)
 from reconciler.drivers.sora.addresses import (
     SoraRules,
     find_endpoints,
@@ -52,6 +64,7 @@ from reconciler.drivers.sora.arguments import (
 from reconciler.drivers.sora.client import READS, Client
 from reconciler.drivers.sora.cluster_view import (
     NodeAddresses,
+    choose_addresses,
     find_node_addresses,
     format_api_address,
     view_cluster,
@@ -76,7 +89,7 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.steps import STOPPED_FOR, undo_restart
+from reconciler.drivers.sora.steps import STOPPED_FOR, find_stop_command, undo_restart
 from reconciler.drivers.sora.stops import perform_stop
 from reconciler.drivers.sora.upgrades import list_ended_interruptions
 from reconciler.errors import (
@@ -144,6 +157,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     list_model_setups = staticmethod(modelcheck.make_setups)
     build_live_state = staticmethod(adopt.read_live_members)
     lint = staticmethod(lints.lint)
+    decide_stop = staticmethod(stop_decision.decide_stop)
+    remark = staticmethod(stop_decision.report_channels_left)
 
     def __init__(
         self,
@@ -226,7 +241,26 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         observed = merge_replies(
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
         )
+        observed = await self._observe_leaving(desired, observed, transports)
         return await self._observe_machines(entry, observed, transports)
+
+    async def _observe_leaving(
+        self, desired: SoraDesired, observed: Observed[NodeView], transports: Transports
+    ) -> Observed[NodeView]:
+        """The same answers, with the channels of the nodes that a person is going to be asked to stop."""
+        entry = desired.entry
+        apis = choose_addresses(entry, observed, desired.history)
+        leaving = {
+            name: apis[name]
+            for name in list_known_names(observed)
+            if entry.node(name) is None and name in apis and find_stop_command(entry, name) is None
+        }
+        if not leaving:
+            return observed
+        waits = (entry.timeouts.read, entry.timeouts.connect)
+        return await self._count_sessions(
+            observed, leaving, transports, waits, channels_of=leaving, with_connections=False
+        )
 
     async def _observe_machines(
         self, entry: SoraCluster, observed: Observed[NodeView], transports: Transports
@@ -308,6 +342,54 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         """
         return await adopt.make_entry(name, addresses, transports)
 
+    async def observe_stop(
+        self, desired: SoraDesired, observed: Observed[NodeView], node: str, transports: Transports
+    ) -> Observed[NodeView]:
+        """With the channels of the node, and the connections of all nodes."""
+        apis = choose_addresses(desired.entry, observed, desired.history)
+        asked = {name: apis[name] for name in observed.present() if name in apis}
+        waits = (desired.entry.timeouts.read, desired.entry.timeouts.connect)
+        return await self._count_sessions(observed, asked, transports, waits, channels_of={node})
+
+    def find_reservation_conflict(self, step: Step, question: StopQuestion) -> str:  # noqa: ARG002
+        """None: planner, guards and judge count reserved nodes as away."""
+        return ""
+
+    async def _count_sessions(
+        self,
+        observed: Observed[NodeView],
+        asked: Mapping[str, str],
+        transports: Transports,
+        waits: tuple[float, float],
+        *,
+        channels_of: Collection[str] = (),
+        with_connections: bool = True,
+    ) -> Observed[NodeView]:
+        """The same observations, with what nodes show of their sessions; `asked` has their addresses."""
+        slots = asyncio.Semaphore(MAX_CALLS)
+
+        async def count(name: str, place: str) -> tuple[str, Observation[NodeView]]:
+            answer, client = observed.nodes[name], Client(transports.http, name, place, *waits)
+            assert isinstance(answer, Present | Stale)
+            if not is_allowed(place, self._allowed):
+                return name, answer
+            channels: int | None = None
+            async with slots:
+                if name in channels_of:
+                    with suppress(NodeError):  # not known, which is told
+                        channels = await client.count_channels()
+                connections = await client.count_connections() if with_connections else None
+            view = replace(answer.value, channels=channels, connections=connections)
+            return name, replace(answer, value=view)
+
+        shown = {
+            name: place
+            for name, place in asked.items()
+            if isinstance(observed.nodes.get(name), Present | Stale)
+        }
+        found = await asyncio.gather(*(count(name, place) for name, place in shown.items()))
+        return replace(observed, nodes={**observed.nodes, **dict(found)})
+
     async def observe_step(self, step: Step, transports: Transports) -> Observed[NodeView]:
         """Ask the step's witnesses for their own views; of a step about a file, read the file."""
         if is_file_step(step):
@@ -319,6 +401,16 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             places | {api: name for name, api in apis.items()}, transports, *waits
         )
         observed = merge_replies(apis, elsewhere, replies)
+        if isinstance(own, StopArguments) and step.is_manual and own.own:
+            # Whoever is asked to stop it has to know what is left on it.
+            return await self._count_sessions(
+                observed,
+                {own.target: own.own},
+                transports,
+                waits,
+                channels_of={own.target},
+                with_connections=False,
+            )
         if isinstance(own, RestartArguments):
             values = {own.target: own.started_values}
             starts = await read_starts(transports.commands, own.started_command, values)

@@ -342,6 +342,10 @@ class NodeRow(BaseModel):
     version: BoundedText | None = None
     error: BoundedText | None = None
     license_max_connections: int | None = Field(default=None, ge=-_MOST, le=_MOST)
+    # Told to people, and no part of the fingerprint by which plan files know a row.
+    license_max_nodes: int | None = Field(default=None, ge=-_MOST, le=_MOST, exclude=True)
+    license_serial_code: BoundedText | None = Field(default=None, exclude=True)
+    license_type: BoundedText | None = Field(default=None, exclude=True)
 
     @property
     def fingerprint(self) -> str:
@@ -377,12 +381,16 @@ class NodeView:
         refusal: the code with which it refused to list; there are no rows then.
         clustered: of a node that refused, or that lists only itself, whether its GetStatsReport shows a
             cluster (`cluster` with its raft figures); None where it does not tell.
+        channels: how many it owns, where that was asked; it does not count when views are compared.
+        connections: how many it has by its statistics, where that was asked and is shown; as `channels`.
     """
 
     rows: tuple[NodeRow, ...]
     day: date | None = field(default=None, compare=False)
     refusal: str = ""
     clustered: bool | None = None
+    channels: int | None = field(default=None, compare=False)
+    connections: int | None = field(default=None, compare=False)
 
     @property
     def holds_cluster(self) -> bool:

@@ -104,13 +104,9 @@ async def _wait_drained(
         return ""
     client = Client(http, node, own.own, own.timeout, own.connect)
 
-    async def count_owned() -> int:
-        channels = await client.channels()
-        return sum(any(owner.node_name == node for owner in channel.owners) for channel in channels)
-
     pauses = make_steady_pauses(min(DRAIN_PAUSE, own.drain), own.drain)
     try:
-        owned = await poll_until(count_owned, lambda count: not count, pauses, wait=pause)
+        owned = await poll_until(client.count_channels, lambda count: not count, pauses, wait=pause)
     except NodeError as error:
         return f"its channels are not known ({error.reason}); "
     if owned:

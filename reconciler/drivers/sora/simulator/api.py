@@ -200,7 +200,11 @@ def _report(site: SimulatedSite, node: int, _: None) -> Any:
     if site.choices.statistics is UndocumentedCall.REFUSE:
         raise CallRefused("SchemaNotFound")
     name = site.node_numbers.names[node]
-    report: dict[str, Any] = {"version": site.versions.get(name, VERSION)}
+    owned = sum(owner == name for owner in site.channels.values())
+    report: dict[str, Any] = {
+        "version": site.versions.get(name, VERSION),
+        "total_ongoing_connections": owned,
+    }
     group = find_group(site.state, node)
     if group is not None:
         regular = group.nodes & group.log.regular
