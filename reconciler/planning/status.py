@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.operations import Operation
+from reconciler.core.reservations import Reservation
 from reconciler.core.plan import Revision, Step
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
@@ -133,6 +134,7 @@ class FleetStatus:
         last_run: the newest run of this management host.
         removed_clusters: violations about clusters that the fleet file no longer names.
         operations: those that have not ended, oldest first.
+        reservations: of nodes that somebody may stop now.
     """
 
     revision: Revision
@@ -140,6 +142,7 @@ class FleetStatus:
     last_run: RunSummary | None = None
     removed_clusters: tuple[Diagnostic, ...] = ()
     operations: tuple[Operation, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
     @property
     def is_converged(self) -> bool:
@@ -170,6 +173,11 @@ def compute_status(
         ),
         last,
         tuple(violation for violation in plan_result.violations if violation.code == GONE),
+        reservations=tuple(
+            one
+            for context in plan_result.guard_contexts
+            for _, one in sorted(context.reserved.nodes.items())
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.operations import describe_states, summarise_operation
+from reconciler.cli.render.reservations import list_reservation_lines
 from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
@@ -58,6 +59,9 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
         ]
         head = layout.paint("Operations that have not ended", Tone.STRONG)
         blocks.append([head, *(f"  {row}" for row in rows)])
+    if status.reservations:
+        head = layout.paint("Nodes that may be stopped, and count as away", Tone.STRONG)
+        blocks.append([head, *list_reservation_lines(status.reservations, layout)])
     if status.last_run is not None:
         last = status.last_run
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
@@ -75,6 +79,7 @@ def render_status_json(status: FleetStatus) -> str:
             "converged": status.is_converged,
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
             "operations": [summarise_operation(one) for one in status.operations],
+            "reservations": [one.plain() for one in status.reservations],
             "vanished": [_to_plain_violation(one) for one in status.removed_clusters],
             "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }
