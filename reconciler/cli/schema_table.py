@@ -10,6 +10,7 @@ from types import MappingProxyType
 from reconciler.cli.host_loader import make_config_model
 from reconciler.cli.render.json import make_plan_schema
 from reconciler.cli.render.operation_schema import make_operations_schema
+from reconciler.cli.render.reservation_schema import make_answer_schema
 from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.desired.fleet_schema import make_fleet_schema
 from reconciler.drivers.registry import DRIVERS, load_installed
@@ -43,6 +44,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
         "fleet": partial(make_fleet_schema, DRIVERS),
         "host": lambda: make_schema(make_config_model(), HOST),
         **{name: make for driver in load_installed().values() for name, make in driver.schemas().items()},
+        "allow-stop": make_answer_schema,
         "operations": make_operations_schema,
         "plan": make_plan_schema,
         "plan-file": partial(make_schema, PlanFile, PLAN_FILE),

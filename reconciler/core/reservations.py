@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 from reconciler.core.actor import Actor
@@ -246,6 +247,9 @@ def decide_one_at_a_time(question: StopQuestion) -> StopDecision:
     return StopDecision(StopAnswer.YES, ("every other node of the cluster answers",))
 
 
+_NO_DECISION: Final = MappingProxyType({"answer": None, "reasons": (), "facts": (), "findings": ()})
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequest:
     """What is asked about a node.
@@ -289,7 +293,7 @@ class StopReply:
             "operation": self.operation,
             "until": format_timestamp(self.until) if self.until else None,
             "released": self.released,
-            **(self.decision.plain() if self.decision else {"answer": None}),
+            **(self.decision.plain() if self.decision else _NO_DECISION),
         }
 
 

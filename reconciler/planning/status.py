@@ -12,8 +12,8 @@ from typing import Any
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.operations import Operation
-from reconciler.core.reservations import Reservation
 from reconciler.core.plan import Revision, Step
+from reconciler.core.reservations import Reservation
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
@@ -174,9 +174,7 @@ def compute_status(
         last,
         tuple(violation for violation in plan_result.violations if violation.code == GONE),
         reservations=tuple(
-            one
-            for context in plan_result.guard_contexts
-            for _, one in sorted(context.reserved.nodes.items())
+            one for context in plan_result.guard_contexts for _, one in sorted(context.reserved.nodes.items())
         ),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
 from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
@@ -42,14 +43,18 @@ from support.guard_cases import (
 from support.m2_wire import REVISION, setting
 from support.sora_clusters import agreeing
 
+from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Window
 from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
+from reconciler.core.plan import Effect
 from reconciler.core.policy import Budget, ChangeRules, Policy
+from reconciler.core.reservations import Reservation, ReservedNodes
 from reconciler.core.revision import Ancestry
 from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2 import guards as m2
+from reconciler.drivers.m2 import stop_decision as m2_stops
 from reconciler.drivers.m2.schema import M2Policy
 from reconciler.drivers.sora import guards as sora
 from reconciler.drivers.sora import swapped_addresses
@@ -61,12 +66,13 @@ from reconciler.guards import (
     limits,
     place_conflicts,
     provenance,
+    reservations,
     rollout_gates,
 )
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
 
-PRODUCTS = {"m2": m2.GUARDS, "sora": (*sora.GUARDS, *swapped_addresses.GUARDS)}
+PRODUCTS = {"m2": (*m2.GUARDS, *m2_stops.GUARDS), "sora": (*sora.GUARDS, *swapped_addresses.GUARDS)}
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,35 @@ def swapped(case: GuardContext) -> GuardContext:
     return replace(case, desired=replace(case.desired, entry=entry), entry=entry)
 
 
+def beside_reserved(*names, effect=Effect.HOT):
+    """A change of the node n1 while others are reserved."""
+    case = edge(policy=replaced(FREE, max_risky="1"))
+    steps = tuple(replace(step, effect=effect) for step in case.plan.steps if step.node == "n1")
+    until = NOON + timedelta(hours=1)
+    reserved = {
+        name: Reservation(id=name, cluster="edge", node=name, actor=Actor("kim"), at=NOON, until=until)
+        for name in names
+    }
+    return replace(case, plan=replace(case.plan, steps=steps), reserved=ReservedNodes(reserved))
+
+
 REPORTED = ChangeRules(rollout=Rollout.model_validate({"waves": [1], "gates": {"reports": {}}}))
 
 SCENARIOS = [
+    Scenario(
+        "node-reserved",
+        reservations,
+        "refuse_steps_on_reserved_nodes",
+        lambda: beside_reserved("n1"),
+        lambda: beside_reserved("n2"),
+    ),
+    Scenario(
+        "node-reserved",
+        m2_stops,
+        "refuse_interruption_beside_reserved_nodes",
+        lambda: beside_reserved("n2", effect=Effect.RESTART),
+        lambda: beside_reserved(effect=Effect.RESTART),
+    ),
     Scenario(
         "blast-radius",
         limits,
