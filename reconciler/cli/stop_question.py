@@ -52,7 +52,7 @@ def read_time(text: str) -> timedelta:
     return time
 
 
-def answer_request(
+def answer_question(
     request: StopRequest, options: RunOptions, access: StateAccess, terminal: Terminal, *, as_json: bool
 ) -> int:
     """Answer a request and show the answer; gives the exit status.

@@ -59,7 +59,7 @@ def run_allow_stop(
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
     from reconciler.cli.state_folder import find_state
-    from reconciler.cli.stop_question import answer_request, read_time
+    from reconciler.cli.stop_question import answer_question, read_time
     from reconciler.core.reservations import StopRequest
 
     request = StopRequest(node, cluster, read_time(time), release=release)
@@ -70,4 +70,4 @@ def run_allow_stop(
     terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
-        return answer_request(request, options, access, terminal, as_json=format is OutputFormat.JSON)
+        return answer_question(request, options, access, terminal, as_json=format is OutputFormat.JSON)

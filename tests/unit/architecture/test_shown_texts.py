@@ -29,7 +29,13 @@ def test_every_way_to_nodes_that_is_opened_masks_what_nodes_are_quoted_with():
     nodes = {file for file in opening if file.startswith(("api/", "adopt/", "planning/", "rollout/", "cli/"))}
     # `Reader.plan` hands its ways to `plan_result`, and `Reconciler` to `apply`, which mask the fleet's
     # secrets
-    assert nodes <= {"api/reader.py", "api/reconciler.py", "api/operator.py", "cli/commands/import_live.py"}
+    assert nodes <= {
+        "api/reader.py",
+        "api/reconciler.py",
+        "api/operator.py",
+        "api/stop_gate.py",
+        "cli/commands/import_live.py",
+    }
     masked = functions_with("mask_transports(", lambda call: call.startswith("mask_transports("))
     assert masked == {
         "api/operator.py:perform",
