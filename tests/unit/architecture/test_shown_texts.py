@@ -40,6 +40,7 @@ def test_every_way_to_nodes_that_is_opened_masks_what_nodes_are_quoted_with():
     assert masked == {
         "api/operator.py:perform",
         "api/operator.py:read_clusters",
+        "api/stop_gate.py:_decide",
         "planning/plan_pass.py:run_plan_pass",
         "rollout/polled_nodes.py:_with",
         "rollout/step_executor.py:run_step_masked",
