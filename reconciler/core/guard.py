@@ -47,6 +47,7 @@ class GuardContext:
         remarks: warnings that are not part of the plan, so that its id is the same on every host.
         can_select_node: whether a run may be restricted to one node of the cluster, for remedies.
         superseded: offers that are not wanted any more, because the desired content has changed since.
+        as_desired: nodes that show their desired content.
         refused: stalled nodes that definitely refused their content.
         polling: nodes that poll.
         reporting: nodes that report to this host, also those that poll.
@@ -82,6 +83,7 @@ class GuardContext:
     can_select_node: bool = True
     remarks: tuple[Diagnostic, ...] = ()
     superseded: tuple[PendingCall, ...] = ()
+    as_desired: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
     polling: frozenset[str] = frozenset()
     reporting: frozenset[str] = frozenset()

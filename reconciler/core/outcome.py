@@ -31,6 +31,9 @@ class State(StrEnum):
     OFFERED = "offered"
     """Ready for the node, which takes it when it next asks; a later run settles it by reading."""
 
+    SUPERSEDED = "superseded"
+    """Offered, and its effect did not show before another content took its place; nothing can settle it."""
+
     UNDONE = "undone"
     """Performed, and undone because its wave failed."""
 

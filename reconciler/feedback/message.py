@@ -22,7 +22,7 @@ from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_timestamp
 
-_NOT_REPORTED = frozenset({State.SKIPPED, State.WAITING, State.OFFERED, State.UNDONE})
+_NOT_REPORTED = frozenset({State.SKIPPED, State.WAITING, State.OFFERED, State.SUPERSEDED, State.UNDONE})
 
 
 def is_reported(outcome: Outcome) -> bool:

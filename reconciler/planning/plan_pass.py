@@ -349,6 +349,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         if wave_state
         else any(finding.code in WAITING for finding in kept.plan.findings),
         superseded=kept.superseded,
+        as_desired=kept.as_desired,
         refused=kept.refused,
         polling=frozenset(driver.list_polling_nodes(target.desired)),
         reporting=frozenset(driver.list_reporting_nodes(target.desired)),

@@ -65,6 +65,7 @@ class WithheldSteps:
         withheld_nodes: nodes that differ and that nothing is sent to now, each with how it differs.
         pending: nodes with an open offer or call -> when it is over.
         superseded: offers that are not wanted any more, because the desired content has changed since.
+        as_desired: nodes that show their desired content.
         retried: nodes that were sent the same content before, and did not show it.
         refused: stalled nodes that definitely refused it.
     """
@@ -78,6 +79,7 @@ class WithheldSteps:
     withheld_nodes: Mapping[str, str] = field(default_factory=dict)
     pending: Mapping[str, datetime] = field(default_factory=dict)
     superseded: tuple[PendingCall, ...] = ()
+    as_desired: frozenset[str] = frozenset()
     retried: frozenset[str] = frozenset()
     refused: frozenset[str] = frozenset()
 
@@ -140,6 +142,7 @@ def withhold_steps(
         content,
         pending=withholding.pending,
         superseded=tuple(withholding.superseded),
+        as_desired=frozenset(withholding.as_desired),
         retried=frozenset(withholding.retried),
         refused=frozenset(withholding.refused),
     )
@@ -190,6 +193,7 @@ class _Withholding:
     in_flight: set[str] = field(default_factory=set)
     pending: dict[str, datetime] = field(default_factory=dict)
     superseded: list[PendingCall] = field(default_factory=list)
+    as_desired: set[str] = field(default_factory=set)
     retried: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     whole: bool = False
@@ -208,6 +212,7 @@ class _Withholding:
                 node for node in self.observed.present() if node in contents and node not in differing
             }
         facts = self.memory.facts.get(self.plan.cluster, {})
+        self.as_desired = {node for node in as_desired if self.only in {"", node}}
         self._block_calls_in_flight(as_desired, contents, facts)
         self._block_reserved()
         # A node that shows its content starts the count again: old attempts say nothing about its next drift.

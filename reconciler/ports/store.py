@@ -443,6 +443,16 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
         """Record outcomes with their facts and messages, all or none."""
         # On disk before it is reported: a message about an outcome that a crash then lost would stay wrong.
 
+    async def end_superseded(self, cluster: str, members: Sequence[str], as_desired: Sequence[str]) -> int:
+        """End overdue steps that nothing can settle any more as superseded; gives their number.
+
+        Args:
+            cluster: whose nodes poll; the caller holds its lock.
+            members: its nodes: a step for another one ends.
+            as_desired: nodes that show the content of the present revision. A step for another node ends if a
+                later run offered something to it, or found it as desired.
+        """
+
     async def finish_run(self, run: str, exit_status: int, note: str = "") -> None:
         """Record the end of a run."""
 

@@ -35,6 +35,7 @@ from reconciler.rollout.known_reservations import KnownReservations
 from reconciler.rollout.polled_nodes import (
     EnrolledNodes,
     RunTransports,
+    end_superseded,
     find_closing,
     withdraw_superseded,
 )
@@ -115,6 +116,7 @@ async def run_apply_pass(
     # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
     if not plan_result.is_refused:
         await withdraw_superseded(plan_result, journal)
+        await end_superseded(plan_result, journal)
     # Whatever the plan is: the nodes were seen back.
     over = [id_ for guard_context in plan_result.guard_contexts for id_ in guard_context.reserved.over]
     if over:

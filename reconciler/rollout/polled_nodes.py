@@ -104,6 +104,20 @@ async def withdraw_superseded(plan_result: PlanResult, store: Store) -> None:
                 await _withdraw(context, plan_result.plan.revision, store)
 
 
+async def end_superseded(plan_result: PlanResult, store: Store) -> None:
+    """End the overdue steps of offers whose content a newer revision has replaced, or whose node has left.
+
+    The history and `is_open` would call them unknown for ever: no reading tells any more what became of them.
+    """
+    for context in plan_result.guard_contexts:
+        cluster = context.plan.cluster
+        if not context.polling or context.cluster_memory.ancestry in BACK or not await store.is_open(cluster):
+            continue
+        members = sorted(node.name for node in context.entry.members())
+        async with store.lock(cluster):
+            await store.end_superseded(cluster, members, sorted(context.as_desired))
+
+
 async def _withdraw(context: GuardContext, revision: Revision, store: Store) -> None:
     cluster, members = context.plan.cluster, {node.name for node in context.entry.members()}
     calls = {(call.run, call.step): call for call in context.superseded}

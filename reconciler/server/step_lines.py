@@ -18,7 +18,7 @@ EACH: Final = 50
 EACH_SERIOUS: Final = 200
 """The same for steps that failed or are unknown."""
 
-_CALM: Final = SUCCESSES | {State.WAITING, State.OFFERED, State.SKIPPED}
+_CALM: Final = SUCCESSES | {State.WAITING, State.OFFERED, State.SUPERSEDED, State.SKIPPED}
 
 _NAMES = 10
 _REASONS = 3

@@ -24,7 +24,7 @@ _CHANGES = 20
 
 _OPEN = "open"
 _BODY = 1000
-_TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.UNDONE)} | {_OPEN}
+_TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.SUPERSEDED, State.UNDONE)} | {_OPEN}
 _ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "node changed", 5: "applied in part"}
 
 

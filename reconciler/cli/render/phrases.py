@@ -26,6 +26,7 @@ STATES = {
     State.FAILED: "failed",
     State.UNKNOWN: "unknown",
     State.OFFERED: "offered",
+    State.SUPERSEDED: "superseded",
     State.UNDONE: "undone",
     State.CHANGED: "node changed",
     State.WAITING: "waiting",

@@ -197,4 +197,5 @@ def choose_outcome_tone(state: State | None) -> Tone:
     """Green for success, yellow for a step that is open or was not sent, else red."""
     if state in SUCCESSES:
         return Tone.ADD
-    return Tone.CHANGE if state in {None, State.WAITING, State.OFFERED, State.SKIPPED} else Tone.DANGER
+    calm = {None, State.WAITING, State.OFFERED, State.SUPERSEDED, State.SKIPPED}
+    return Tone.CHANGE if state in calm else Tone.DANGER

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,6 +33,17 @@ UNKNOWN = """
 A later step for the node that was sent, or found its node as desired, settles it: what the node shows since
 then says nothing about the earlier one.
 """
+
+_SUPERSEDED = """
+    SELECT mine.run, mine.id FROM step AS mine JOIN run ON run.number = mine.run
+    WHERE mine.state IN ('unknown', 'offered') AND mine.intended IS NOT NULL
+    AND mine.cluster = ?1 AND run.fleet = ?2 AND coalesce(mine.until, '') <= ?3
+    AND (mine.node NOT IN (SELECT value FROM json_each(?4)) OR mine.node IN (SELECT value FROM json_each(?5))
+        OR EXISTS (
+            SELECT 1 FROM step AS later JOIN run AS its ON its.number = later.run
+            WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
+            AND (later.intended IS NOT NULL OR later.state = 'found') AND its.fleet = run.fleet
+        ))"""
 
 _SHOWN = 5
 """Ids that an error message lists."""
@@ -95,6 +106,17 @@ def read_unsettled_runs(tx: Transaction, key: HostKey) -> tuple[RunRecord, ...]:
         else replace(record, entries=tuple(one for one in record.entries if one.step.id in left[number]))
         for number, record in records
     )
+
+
+def find_superseded_steps(
+    tx: Transaction, cluster: str, members: Sequence[str], as_desired: Sequence[str]
+) -> tuple[tuple[int, str], ...]:
+    """Run and id of every overdue step that nothing can settle any more; see `Store.end_superseded`."""
+    if not has_open_step(tx, cluster):
+        return ()
+    nodes = json.dumps(list(members)), json.dumps(list(as_desired))
+    rows = tx.execute(_SUPERSEDED, (cluster, tx.fleet, tx.timestamp, *nodes))
+    return tuple((row["run"], row["id"]) for row in rows)
 
 
 def has_open_step(tx: Transaction, cluster: str) -> bool:

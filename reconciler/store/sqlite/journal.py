@@ -186,6 +186,15 @@ def _ends_facts(outcome: Outcome) -> bool:
     return outcome.state is State.DONE or (outcome.state is State.FAILED and not outcome.sent)
 
 
+def end_superseded_steps(tx: Transaction, found: Sequence[tuple[int, str]]) -> None:
+    """Write the end of steps that nothing can settle any more; see `Store.end_superseded`."""
+    tx.connection.executemany(
+        "UPDATE step SET state = ?, reason = 'superseded; before that: ' || reason, until = NULL"
+        " WHERE run = ? AND id = ? AND state IN ('unknown', 'offered')",
+        [(State.SUPERSEDED.value, *one) for one in found],
+    )
+
+
 def _read_fleet(tx: Transaction, run: str) -> int:
     row = tx.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
     return int(row["fleet"]) if row else HOST

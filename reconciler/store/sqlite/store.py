@@ -192,6 +192,13 @@ class SqliteStore:
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
         await self._write_in_run(journal.write_outcomes, run, endings)
 
+    async def end_superseded(self, cluster: str, members: Sequence[str], as_desired: Sequence[str]) -> int:
+        # Most passes find nothing to end, and write nothing.
+        found = await self._read(history.find_superseded_steps, cluster, members, as_desired)
+        if found:
+            await self._write_in_run(journal.end_superseded_steps, found)
+        return len(found)
+
     async def finish_run(self, run: str, exit_status: int, note: str = "") -> None:
         await self._write_in_run(journal.finish_run, run, exit_status, note)
 
