@@ -989,8 +989,12 @@ def _hear(node: NodeState, event: MailEvent) -> NodeState:
 
 
 def _is_late(node: NodeState, event: MailEvent) -> bool:
-    """Whether a report is about an earlier offer than one that was reported: the store keeps that one."""
-    return any(one.is_report and one.about > event.about for one in node.mail.log)
+    """Whether a report is about an earlier offer than one that was reported, or is there already."""
+    return any(
+        one.is_report
+        and (one.about > event.about or (event.about > 0 and one._replace(has=event.has) == event))
+        for one in node.mail.log
+    )
 
 
 def _compact(node: NodeState) -> NodeState:

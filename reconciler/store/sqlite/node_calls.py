@@ -240,8 +240,8 @@ def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
 def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> bool:
     """Note what a report proves about an offer; gives whether it is news about the node.
 
-    A report about an earlier offer than one that was reported is late, or sent again by somebody: what the
-    node has loaded since is not what it says.
+    A report about an earlier offer than one that was reported is late, or sent again by somebody, as is the
+    very report that is kept of an offer: what the node has loaded since is not what it says.
     """
     if call.about is None:
         if call.targets and call.result is not None:
@@ -249,7 +249,7 @@ def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
             write_called_result(tx, key, caller.row, call.targets, result)
         return True
     own = tx.execute(
-        "SELECT number, succeeded FROM node_offer WHERE id = ? AND node = ? AND feed = ?",
+        "SELECT number, succeeded, report FROM node_offer WHERE id = ? AND node = ? AND feed = ?",
         (_clean(call.offer), caller.number, call.about),
     ).fetchone()
     newest = tx.execute(
@@ -262,6 +262,8 @@ def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
         if newest is None or call.modified is None:
             return True
         return parse_timestamp(newest["last_modified"]) <= call.modified
+    if own["report"] and key.unseal(own["report"], _REPORT) == call.body:
+        return False
     has_succeeded = call.result is not None and call.result.state is OperationState.DONE
     if has_succeeded or not own["succeeded"]:
         tx.execute(

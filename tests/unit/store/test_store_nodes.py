@@ -433,3 +433,23 @@ async def test_the_version_of_a_node_that_only_reports_is_that_of_its_reports(tm
         await own.record_calls([call(feed=OfferFeed.SETTING, label="v2")])
         await own.record_calls([call(kind="heartbeat.feedback", label="always 1")])
         assert [one.label for one in await own.contacts()] == ["v2"], "its polls are the evidence"
+
+
+async def test_the_report_about_an_offer_that_arrives_again_does_not_hide_what_the_node_reported_since(
+    tmp_path,
+):
+    with open_store(tmp_path) as store:
+        own = await store.enter_fleet(OURS)
+        await own.enrol("c", "m2", ["a"])
+        offer = await own.offer(make_draft("a", b"x"), "run", "rev")
+        await own.record_calls([call(feed=OfferFeed.SETTING, took=offer.id)])
+        kind, about = "setting.feedback", OfferFeed.SETTING
+        done = OperationResult("a", OperationState.DONE)
+        loaded = call(kind=kind, body=b"loaded", content=b"offered", offer=offer.id, about=about, result=done)
+        await own.record_calls([loaded])
+        await own.record_calls([call(kind=kind, body=b"edited", content=b"edited")])
+        await own.record_calls([loaded])
+        assert (await own.mail("c", ["a"]))["a"].content.body == b"edited"
+        again = replace(loaded, body=b"loaded once more, with a later timestamp")
+        await own.record_calls([again])
+        assert (await own.mail("c", ["a"]))["a"].content.body == b"offered"
