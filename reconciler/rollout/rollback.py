@@ -234,7 +234,7 @@ async def _plan_undo(outcome: Outcome, undo: _UndoPlan, context: ExecutionContex
         return
     match verdict.status:
         case StepStatus.DONE:
-            undo.add(step, why=why)
+            undo.add(step, why=why, shown=seen if step.arguments.undone_last else None)
         case StepStatus.READY if outcome.refused:
             return
         case _ if outcome.state in OPEN or verdict.status is StepStatus.READY:

@@ -35,6 +35,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         guards.refuse_init_with_unread_past,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
+        m2_guards.refuse_interruption_of_hosting,
     }
     parts = {
         guards.refuse_repeated_init: guards._find_init_objection,

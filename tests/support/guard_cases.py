@@ -26,7 +26,8 @@ from support.sora_clusters import agreeing, entry, full, planned, seen
 
 def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="", **more):
     """A change of M2 nodes from one setting to another; `port` stands in their addresses."""
-    given = {key: more.pop(key) for key in ("management", "concurrency", "deliver") if key in more}
+    keys = ("management", "concurrency", "deliver", "restart")
+    given = {key: more.pop(key) for key in keys if key in more}
     where = cluster_input(wanted or setting(meta__version="B"), nodes=nodes, **given)
     places = dict(zip(nodes, domain or [""] * len(nodes), strict=True))
     own = [
@@ -38,7 +39,8 @@ def edge(wanted=None, shown=None, *, nodes=("n1", "n2", "n3"), domain=(), port="
     answers = {
         node: loaded(shown, caller="127.0.0.1", base=f"http://{node}.example.com:10040") for node in nodes
     }
-    observed = Observed({node: Present(answer) for node, answer in answers.items()})
+    starts = dict.fromkeys(nodes, "start 1") if given.get("restart") else {}
+    observed = Observed({node: Present(answer) for node, answer in answers.items()}, starts=starts)
     plan = DRIVER.plan(desired, observed)
     return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, **more)
 
@@ -114,6 +116,8 @@ NOBODY = setting(env__management__roles=[{"name": "admin"}, {"name": "user"}])
 KEPT = setting(**{API: [ADMIN]})
 FREE = M2Policy(max_risky="100%", max_cache_lost="100%", max_domains="100%")
 WITHOUT = setting(hosting=[])
+LARGER = setting(meta__version="B", env__properties__memoryUsage=70)
+RESTART = {"command": "restart-m2", "started": {"command": "m2-started"}}
 FIVE, BLANK = agreeing("a b c d e", *"abcde"), {"a": "", "b": "", "c": ""}
 
 

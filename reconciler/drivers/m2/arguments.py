@@ -1,4 +1,4 @@
-"""Arguments of the steps of M2, one type for each way of delivery; pure."""
+"""Arguments of the steps of M2: one type for each way of delivery, and that of restarts; pure."""
 
 from __future__ import annotations
 
@@ -160,6 +160,85 @@ class OfferArguments(DeliveryArguments):
         return self.payload
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartArguments(TypedArguments):
+    """A node is restarted by a command of the host, so that its restart-only fields take effect.
+
+    Args:
+        bases: URLs at which the node may answer; empty for one that polls and is not called.
+        addresses: of the node, for messages.
+        after: fingerprint of the setting that the node has to show.
+        unstamped: the same without `meta.version`, where that has a stamp; else empty.
+        fields: restart-only fields that wait, or will after the delivery before this step.
+        setting_version: `meta.version` of the setting, masked where it is a secret.
+        started: text of the node's last start when the step was planned; another one shows a restart.
+        command: of the host, which restarts the node.
+        values: placeholder of the command -> text.
+        started_command: of the host, which prints the text of the last start.
+        started_values: placeholder of that command -> text.
+        timeout: seconds for one call of the node's API.
+        connect: seconds for its connection.
+        fresh: seconds up to which the last call of a node that polls counts; 0 for one that does not.
+        shown: redacted values of `after` and `unstamped`, which the plain form has instead of the exact ones.
+        returning: whether it brings former values back.
+    """
+
+    bases: tuple[str, ...]
+    addresses: tuple[str | None, ...]
+    after: str
+    unstamped: str
+    fields: tuple[str, ...]
+    setting_version: Any
+    started: str
+    command: str
+    values: Mapping[str, str]
+    started_command: str
+    started_values: Mapping[str, str]
+    timeout: int | float
+    connect: int | float
+    fresh: int | float = field(default=0, metadata=OMITTED)
+    returning: bool = field(default=False, metadata=OMITTED)
+    shown: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
+
+    def plain(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`; the fingerprints are redacted."""
+        found = TypedArguments.plain(self)
+        found |= found.pop("shown", {})
+        return found
+
+    def exact_values(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`."""
+        return {key: getattr(self, key) for key in self.shown}
+
+    def completed(self, after: str, unstamped: str) -> Self:
+        """The same, read from its plain form, with the exact fingerprints."""
+        shown = {"after": self.after, "unstamped": self.unstamped}
+        return replace(self, after=after, unstamped=unstamped, shown=shown)
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `core.arguments.Arguments`."""
+        return (self.command, self.started_command)
+
+    @property
+    def feedback(self) -> StepFeedback:
+        """See `core.arguments.Arguments`."""
+        return StepFeedback("/m2/restart", (self.setting_version,), self.addresses)
+
+
+RESTART: Final = "restart"
+"""The action of the step that restarts a node."""
+
 ACTIONS: Final[Mapping[str, type[DeliveryArguments]]] = MappingProxyType(
     {
         "upload": UploadArguments,
@@ -168,13 +247,27 @@ ACTIONS: Final[Mapping[str, type[DeliveryArguments]]] = MappingProxyType(
         "offer": OfferArguments,
     }
 )
-"""Action -> the type of its arguments."""
+"""Action of a delivery -> the type of its arguments."""
 
 
 def read_delivery(step: Step) -> DeliveryArguments:
-    """The arguments of a step of M2.
+    """The arguments of a step that delivers a setting.
 
     Raises:
         UnreadableArguments: they have another form.
     """
     return read_arguments(step.arguments, ACTIONS.get(step.action, DeliveryArguments))
+
+
+def read_restart(step: Step) -> RestartArguments:
+    """The arguments of a step that restarts a node.
+
+    Raises:
+        UnreadableArguments: they have another form.
+    """
+    return read_arguments(step.arguments, RestartArguments)
+
+
+def is_restart(step: Step) -> bool:
+    """Whether a step restarts a node; every other one delivers a setting."""
+    return step.action == RESTART

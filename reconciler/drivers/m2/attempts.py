@@ -9,7 +9,7 @@ from reconciler.core import attempts
 from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Step
-from reconciler.drivers.m2.arguments import read_delivery
+from reconciler.drivers.m2.arguments import is_restart, read_delivery, read_restart
 from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
 
 _VERSION: Final = "/meta/version"
@@ -29,12 +29,18 @@ def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of the action, its content and its URL: another address is another machine."""
+    if is_restart(step):
+        restart = read_restart(step)
+        aim = contents.get(step.node, restart.after)
+        return plain_fingerprint([step.action, aim, next(iter(restart.bases), ""), restart.command])
     own = read_delivery(step)
     return plain_fingerprint([step.action, contents.get(step.node, own.after), next(iter(own.bases), "")])
 
 
 def fingerprint_readings(step: Step, observed: Observed[LoadedSetting]) -> Mapping[str, str]:
     """Place -> fingerprint of what the node shows there, for places that differ, or of its files."""
+    if is_restart(step):
+        return {"waiting": plain_fingerprint(list(read_restart(step).fields))[:16]}
     # Without the version: a stamp differs with every revision, and would start the count of attempts again.
     found = attempts.fingerprint_places(step.changes, but=_VERSION)
     answer = observed.nodes.get(step.node)

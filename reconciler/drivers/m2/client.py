@@ -147,8 +147,9 @@ class Client:
         shown = await self._read_setting(base, contents)
         if not isinstance(shown, Content):
             return shown
-        waiting, asked = await self._read_restart_fields(base, shown, contents, expected, wanted)
-        return Present(LoadedSetting.of(shown, base, waiting, asked, caller))
+        waiting, asked, running = await self._read_restart_fields(base, shown, contents, expected, wanted)
+        loaded = LoadedSetting.of(shown, base, waiting, asked, caller)
+        return Present(replace(loaded, running=running) if running is not None else loaded)
 
     async def _read_delivered(self, base: str, contents: SharedContents) -> Content | Unreachable | None:
         """The setting that was delivered last, if the answer alone proves that it is an M2 node's."""
@@ -233,17 +234,17 @@ class Client:
         contents: SharedContents,
         expected: ExpectedSetting,
         wanted: Content | None,
-    ) -> tuple[tuple[str, ...] | None, Content | None]:
-        """(fields that wait for a restart, the setting that was delivered where `content` is not it).
+    ) -> tuple[tuple[str, ...] | None, Content | None, Content | None]:
+        """(fields that wait, the setting delivered last, the one in effect), the two if not `content`.
 
         None for the fields where the node does not show them.
         """
         running = await self._read_further(base, _RUNNING, contents)
         if running is None:
-            return None, None
+            return None, None, None
         waiting = find_restart_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
-            return waiting, None
+            return waiting, None, running if waiting else None
         # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered, but
         # not of the wanted setting: had that been delivered, what applies at once would be in effect.
         if wanted is not None:
@@ -252,11 +253,11 @@ class Client:
             if pair not in known:
                 known[pair] = has_immediate_change(now, then)
             if known[pair]:
-                return (), None
+                return (), None, None
         asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
-            return None, None
-        return find_restart_fields(content, asked), asked
+            return None, None, None
+        return find_restart_fields(content, asked), asked, None
 
     async def _read_further(self, base: str, path: str, contents: SharedContents) -> Content | None:
         """A setting at another path; None where it is not shown, which means unknown."""

@@ -154,7 +154,7 @@ def report_used_confirmations(desired: M2Desired) -> Iterator[Diagnostic]:
 def report_left_open(
     desired: M2Desired, target: NodeTarget, loaded: LoadedSetting, *, may_wait: bool
 ) -> Iterator[Diagnostic]:
-    """What waits for a restart on a node, and what its answers do not show.
+    """What a node's answers do not show; what waits for a restart is in `restarts`.
 
     Args:
         desired: of the cluster.
@@ -163,13 +163,10 @@ def report_left_open(
         may_wait: whether its setting has restart-only fields.
     """
     place = f"{desired.entry.name}/{target.node}"
-    if loaded.waiting:
-        message = f"{target.node} waits for a restart, at which {', '.join(loaded.waiting)} takes effect"
-        yield Diagnostic(
-            Severity.NOTE, "waits-for-restart", message, "restart it at a convenient time", target=place
-        )
     if loaded.waiting is None and may_wait:
         message = f"{target.node} has restart-only fields and does not show whether any wait for a restart"
+        if desired.entry.restart is not None:
+            message += ", so it is not restarted"
         remedy = "give this host's role enableGet"
         yield Diagnostic(Severity.NOTE, "waiting-unknown", message, remedy, target=place)
     if loaded.shows(desired.expected(target.content)) and has_files(loaded.held, desired.resources) is None:

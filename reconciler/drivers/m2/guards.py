@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present
+from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.arguments import is_restart
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.feed_rendering import polls_daily, polls_here
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
@@ -19,6 +21,7 @@ from reconciler.drivers.m2.lock_out import (
     find_callers,
     has_certain_access,
 )
+from reconciler.drivers.m2.restarts import list_restarts, list_served_hostings
 from reconciler.drivers.m2.risk import find_lost_hostings, find_new_address
 from reconciler.drivers.m2.schema import Content, Deliver, LoadedSetting, M2Desired, M2Policy, NodeTarget
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
@@ -67,7 +70,8 @@ def refuse_lockout_of_this_host(context: GuardContext) -> Iterator[Diagnostic]:
         if not isinstance(answer, Present) and not (named and isinstance(answer, Absent)):
             continue
         loaded: LoadedSetting | None = answer.value if isinstance(answer, Present) else None
-        hosts = find_callers(loaded.content if loaded else None, named, loaded.caller if loaded else "")
+        # What is in effect decides who may call now: what waits for a restart counts with the new setting.
+        hosts = find_callers(loaded.in_effect if loaded else None, named, loaded.caller if loaded else "")
         after = extract_access(target.content)
         why = ""
         if hosts.rules:
@@ -98,7 +102,7 @@ def refuse_unreachable_port(context: GuardContext) -> Iterator[Diagnostic]:
     for target in _list_changed_targets(context):
         answer = context.observed.nodes.get(target.node)
         there = (
-            find_new_address(answer.value.base, answer.value.content, target.content)
+            find_new_address(answer.value.base, answer.value.in_effect, target.content)
             if isinstance(answer, Present)
             else ""
         )
@@ -178,7 +182,8 @@ class _RingChange(NamedTuple):
 def refuse_cluster_split(context: GuardContext) -> Iterator[Diagnostic]:
     """While a change runs through a cluster, and after it, all its nodes find each other."""
     changes, unread = _find_ring_changes(context), _find_unread_rings(context)
-    steps = context.plan.steps
+    # A restart changes no setting that nodes find each other by.
+    steps = [step for step in context.plan.steps if not is_restart(step)]
     # Steps that start together part the cluster for no longer than their calls take, which is accepted.
     at_once = all(step.wave == 0 for step in steps) and len(steps) <= context.plan.concurrency
     for change in sorted(set(changes.values()), key=repr):
@@ -196,7 +201,8 @@ def refuse_cluster_split(context: GuardContext) -> Iterator[Diagnostic]:
 
 
 def _refuse_split(context: GuardContext, keys: str, moving: int, left: list[str]) -> Diagnostic:
-    cluster, count = context.plan.cluster, len(context.plan.steps)
+    cluster = context.plan.cluster
+    count = sum(not is_restart(step) for step in context.plan.steps)
     if left:
         meanwhile = f", and {join_some(left, _MAX_NAMED)} would no longer find them"
         remedy = "change it on all nodes of the cluster in one run, once all of them can be read"
@@ -215,7 +221,7 @@ def _refuse_split(context: GuardContext, keys: str, moving: int, left: list[str]
 def _find_ring_changes(context: GuardContext) -> dict[str, _RingChange]:
     """Node -> its ring now and after the run, for nodes that show their setting."""
     desired: M2Desired = context.desired
-    changed = {step.node for step in context.plan.steps}
+    changed = {step.node for step in context.plan.steps if not is_restart(step)}
     wanted = {target.node: target.content for target in desired.targets if target.node in changed}
     found: dict[str, _RingChange] = {}
     rings: dict[str, DiscoveryRing | None] = {}
@@ -271,6 +277,39 @@ def refuse_hosting_deletion(context: GuardContext) -> Iterator[Diagnostic]:
         )
 
 
+@guard("hosting-interrupted")
+def refuse_interruption_of_hosting(context: GuardContext) -> Iterator[Diagnostic]:
+    """Restarts at the same time leave each virtual host of several nodes on one that serves it."""
+    served: dict[str, set[str]] = {}
+    for node, loaded in context.observed.present().items():
+        if node in context.observed.reserved:
+            continue  # somebody may stop it at any moment
+        for name in list_served_hostings(loaded.content):
+            served.setdefault(name, set()).add(node)
+    waves: dict[int, list[Step]] = {}
+    for step in list_restarts(context.plan.steps):
+        waves.setdefault(step.wave, []).append(step)
+    reported: set[str] = set()
+    for steps in waves.values():
+        # Restarts that wait for each other never run together: of each chain, one at a time.
+        ids = {step.id for step in steps}
+        chains = sum(ids.isdisjoint(step.after) for step in steps)
+        at_once = min(context.plan.concurrency, chains)
+        for name, nodes in sorted(served.items()):
+            away = min(at_once, len(nodes & {step.node for step in steps}))
+            # The only node that serves it can only be restarted so; the risk of its step says that.
+            if len(nodes) > 1 and away >= len(nodes) and name not in reported:
+                reported.add(name)
+                yield Diagnostic(
+                    Severity.ERROR,
+                    "hosting-interrupted",
+                    f"{context.plan.cluster}: all {len(nodes)} nodes that serve {name} may be restarted "
+                    "at the same time",
+                    "roll out in smaller waves, lower the concurrency, or set an override for it",
+                    target=context.plan.cluster,
+                )
+
+
 GUARDS: tuple[Guard, ...] = (
     refuse_lockout_of_everybody,
     refuse_lockout_of_this_host,
@@ -279,6 +318,7 @@ GUARDS: tuple[Guard, ...] = (
     refuse_lost_polling,
     refuse_cluster_split,
     refuse_hosting_deletion,
+    refuse_interruption_of_hosting,
 )
 """All guards of M2; the order does not matter."""
 

@@ -1,21 +1,94 @@
-"""The status of a delivery, from what its node shows; used before and after it, and after a crash; pure."""
+"""The status of a step, from what its node shows; used before and after it, and after a crash; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reconciler.core.observation import Absent, Observation, Present, Stale
+from reconciler.core.observation import (
+    Absent,
+    Observation,
+    Observed,
+    Present,
+    Stale,
+    Unauthorized,
+    Unidentified,
+    Unreachable,
+)
 from reconciler.core.plan import Step
 from reconciler.core.step_status import StepStatus, StepVerdict
-from reconciler.drivers.m2.arguments import DeliveryArguments, OfferArguments, read_delivery
+from reconciler.drivers.m2.arguments import (
+    DeliveryArguments,
+    OfferArguments,
+    RestartArguments,
+    is_restart,
+    read_delivery,
+    read_restart,
+)
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 from reconciler.secrets.patterns import is_masked
 
 
-def judge(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
+def judge(step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
+    """The status of a step, by the result of `observe_step`."""
+    return judge_restart(step, seen) if is_restart(step) else judge_delivery(step, seen.nodes[step.node])
+
+
+def judge_restart(step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
+    """Done where the node was started again, shows its setting, and nothing waits for a restart any more.
+
+    An answer alone proves nothing: the node answers before the restart, too.
+    """
+    own, answer = read_restart(step), seen.nodes.get(step.node, Unreachable("it was not asked"))
+    started = seen.starts.get(step.node, "")
+    is_again = bool(started) and started != own.started
+    if not isinstance(answer, Present):
+        return _judge_missing(own, answer, is_again=is_again)
+    loaded = answer.value
+    if not started:
+        why = f"when it was started last cannot be read by the command {own.started_command}"
+        return StepVerdict(StepStatus.UNKNOWN, why)
+    if not loaded.shows(ExpectedSetting(own.after, own.unstamped)):
+        return StepVerdict(StepStatus.CHANGED, "the node shows another setting than the one to bring in")
+    if loaded.waiting is None:
+        return StepVerdict(StepStatus.UNKNOWN, "the node does not show whether anything waits for a restart")
+    return _judge_waiting(own, loaded.waiting, is_again=is_again)
+
+
+def _judge_missing(
+    own: RestartArguments,
+    answer: Absent | Unreachable | Unidentified | Unauthorized | Stale[LoadedSetting],
+    *,
+    is_again: bool,
+) -> StepVerdict:
+    """Of a node that does not show its setting."""
+    if isinstance(answer, Absent):
+        return StepVerdict(StepStatus.CHANGED, "the node no longer has a setting")
+    # Of a node that is called, silence after a new start is a failure; one that polls calls later.
+    if is_again and not own.fresh:
+        words = f"it was started again and does not come back: {answer.reason}"
+        return StepVerdict(StepStatus.CHANGED, words)
+    return StepVerdict(StepStatus.UNKNOWN, answer.reason)
+
+
+def _judge_waiting(own: RestartArguments, waiting: Sequence[str], *, is_again: bool) -> StepVerdict:
+    """By what waits for a restart, of a node with the right setting whose last start is known."""
+    if waiting and not is_again:
+        return StepVerdict(StepStatus.READY)
+    if waiting:
+        # Not ready: a node that keeps its old values must not be restarted over and over by one step.
+        words = f"it was started again, and {', '.join(waiting)} still waits for a restart"
+        return StepVerdict(StepStatus.CHANGED, words)
+    if is_again:
+        return StepVerdict(StepStatus.DONE, "it was started again, and nothing waits for a restart any more")
+    if own.returning:
+        return StepVerdict(StepStatus.DONE, "nothing waits for a restart")
+    return StepVerdict(StepStatus.CHANGED, "nothing waits for a restart any more, so it is not restarted")
+
+
+def judge_delivery(step: Step, answer: Observation[LoadedSetting]) -> StepVerdict:
     """Done where the node shows the desired setting, ready where it shows the one it was planned from.
 
     Where only the files beside the setting differ, the node's own package decides. A node that does not show

@@ -18,6 +18,7 @@ from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
+from reconciler.drivers.m2.restarts import RestartPlanner
 from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
 from reconciler.drivers.m2.schema import (
     Content,
@@ -39,10 +40,12 @@ VERSION: Final = "/meta/version"
 def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     """One step for each node that differs; nodes that could not be read get a finding instead.
 
-    No step restarts a node: findings report what waits for a restart.
+    Where something waits for a restart, or will after the step, a second step restarts the node, if the fleet
+    file names a command for that; see `restarts`.
     """
     results: list[_NodeResult] = []
     fingerprints = RedactedFingerprints(desired.earlier)
+    restart_planner = RestartPlanner(desired, observed, fingerprints)
     changes_between = _remember_changes(desired.earlier)
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_need_restart(content)}
@@ -50,7 +53,7 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
         try:
             waits = id(target.content) in may_wait
             results.append(
-                _plan_node(desired, target, observed, fingerprints, changes_between, may_wait=waits)
+                _plan_node(desired, target, observed, restart_planner, changes_between, may_wait=waits)
             )
         except EXPECTED:
             raise
@@ -65,7 +68,7 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
         kind=desired.entry.kind,
         nodes=len(desired.entry.nodes),
         unchanged=sum(result.as_desired for result in results),
-        steps=tuple(result.step for result in results if result.step is not None),
+        steps=tuple(step for result in results for step in (result.step, result.restart) if step is not None),
         findings=(
             *desired.notes,
             *found,
@@ -98,13 +101,15 @@ def _remember_changes(
 
 @dataclass(frozen=True, slots=True)
 class _NodeResult:
-    """The step and the findings of one node.
+    """The steps and the findings of one node.
 
     Args:
+        restart: the step that restarts it, after `step` if there is one.
         same_version: the target of the node, where its setting changes and its version does not.
     """
 
     step: Step | None = None
+    restart: Step | None = None
     findings: tuple[Diagnostic, ...] = ()
     as_desired: bool = False
     same_version: NodeTarget | None = None
@@ -114,7 +119,7 @@ def _plan_node(
     desired: M2Desired,
     target: NodeTarget,
     observed: Observed[LoadedSetting],
-    fingerprints: RedactedFingerprints,
+    restart_planner: RestartPlanner,
     changes_between: Callable[[Content | None, Content], tuple[Change, ...]],
     *,
     may_wait: bool,
@@ -129,15 +134,22 @@ def _plan_node(
             target = replace(target, content=assume_node_secrets(target.content, loaded.content))
         found = tuple(findings.report_left_open(desired, target, loaded, may_wait=may_wait))
         if is_as_desired(desired, target, loaded):
-            return _NodeResult(findings=found, as_desired=True)
+            restart = restart_planner.plan(target, loaded, None)
+            if restart is None:
+                found += tuple(restart_planner.report_left(target, loaded, is_delivered=False))
+            return _NodeResult(restart=restart, findings=found, as_desired=restart is None)
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
     changes = changes_between(loaded.content if loaded else None, target.content)
+    fingerprints = restart_planner.fingerprints
     step = _make_step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
     if loaded is None:
-        return _NodeResult(step, found)
+        return _NodeResult(step, findings=found)
+    restart = restart_planner.plan(target, loaded, step)
+    if restart is None:
+        found += tuple(restart_planner.report_left(target, loaded, is_delivered=True))
     found += tuple(findings.report_lost_readings(desired, target, loaded))
     same = bool(changes) and all(change.pointer != VERSION for change in changes)
-    return _NodeResult(step, found, same_version=target if same else None)
+    return _NodeResult(step, restart, found, same_version=target if same else None)
 
 
 def is_as_desired(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting) -> bool:

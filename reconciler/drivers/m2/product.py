@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from reconciler.core.arguments import TypedArguments
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
@@ -41,16 +43,21 @@ from reconciler.drivers.m2 import (
     lints,
     planner,
     reports,
+    restarts,
     single_file,
     stop_decision,
 )
 from reconciler.drivers.m2.arguments import (
     ACTIONS,
+    RESTART,
     CheckoutArguments,
     DeliveryArguments,
     OfferArguments,
+    RestartArguments,
     UploadArguments,
+    is_restart,
     read_delivery,
+    read_restart,
 )
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.central_server.mail_secrets import MailRedactors
@@ -76,6 +83,7 @@ from reconciler.drivers.m2.schema import (
 from reconciler.drivers.m2.shared_contents import SharedContents
 from reconciler.drivers.m2.undo import rebuild_offer, undo_delivery, undo_offer, undo_partial_delivery
 from reconciler.errors import NodeUnreachable
+from reconciler.file_delivery.node_starts import read_starts
 from reconciler.host.defect_capture import capture_defects
 from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
@@ -136,14 +144,14 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         imports=True,
         model_check=True,
         simulation=True,
-        transports=frozenset({TransportKind.HTTP}),
+        transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
     )
     entry: type[ClusterEntry] = M2Cluster
     policy = M2Policy
     guards: tuple[Guard, ...] = (*GUARDS, *stop_decision.GUARDS)
     import_option = ImportOption(help="A new M2 cluster and all its nodes; may be given more than once.")
     reads = READS
-    actions = ACTIONS
+    actions: Mapping[str, type[TypedArguments]] = MappingProxyType({**ACTIONS, RESTART: RestartArguments})
     lone_file = "setting.json"
     lint_codes = lints.CODES
 
@@ -194,7 +202,14 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             found = await _read_mail(mail, cluster, target.node, transports.mailbox)
             return await _complete(found, client, reading)
 
-        return Observed(await _ask_nodes(desired, desired.targets, transports, read))
+        observed = Observed(await _ask_nodes(desired, desired.targets, transports, read))
+        restart = desired.entry.restart
+        if restart is None:
+            return observed
+        values = restarts.list_start_readings(desired, observed)
+        return replace(
+            observed, starts=await read_starts(transports.commands, restart.started.command, values)
+        )
 
     def plan(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
         return planner.plan(desired, observed)
@@ -228,6 +243,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return adopt.read_live_settings(desired, observed)
 
     async def observe_step(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
+        if is_restart(step):
+            return await self._observe_restart(step, transports)
         own = read_delivery(step)
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
@@ -258,10 +275,32 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def decide_stop(self, question: StopQuestion) -> StopDecision:
         return stop_decision.decide_stop(question)
 
+    async def _observe_restart(self, step: Step, transports: Transports) -> Observed[LoadedSetting]:
+        """What a node shows of its setting, and when it was started last."""
+        own = read_restart(step)
+        client = Client(transports.http, step.node, own.bases, own.timeout, own.connect)
+        expected, shared = ExpectedSetting(own.after, own.unstamped), self._get_shared()
+        reading = partial(client.read, shared, expected=expected, resources=False)
+
+        async def read() -> Observation[LoadedSetting]:
+            if not own.fresh:
+                return await reading()
+            mail = EvidenceReader(own.fresh, shared, resources=False)
+            found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
+            return await _complete(found, client, reading)
+
+        # The start first: of a node that is started in between, the former start proves nothing.
+        values = {step.node: own.started_values}
+        starts = await read_starts(transports.commands, own.started_command, values)
+        return Observed({step.node: await capture_defects(step.node, read())}, starts=starts)
+
     def judge(self, step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
-        return judge.judge(step, seen.nodes[step.node])
+        return judge.judge(step, seen)
 
     async def act(self, step: Step, transports: Transports, payloads: Mapping[str, Payload]) -> StepAnswer:
+        if is_restart(step):
+            restart = read_restart(step)
+            return StepAnswer(await transports.commands.run(restart.command, restart.values, node=step.node))
         own = read_delivery(step)
         if isinstance(own, OfferArguments):
             return await self._offer(step, own, transports.mailbox, payloads[own.payload])
@@ -303,6 +342,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self, step: Step, observed: Observed[LoadedSetting], payloads: Mapping[str, Payload]
     ) -> Undo | None:
         answer = observed.nodes.get(step.node)
+        if is_restart(step):
+            return None  # by what the node shows then, see `undo_part`
         return undo_delivery(step, answer.value, payloads) if isinstance(answer, Present) else None
 
     def undo_offer(self, step: Step, offered: OfferedContent) -> Undo | None:
@@ -318,6 +359,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         payloads: Mapping[str, Payload],
         shown: Observed[LoadedSetting],
     ) -> Undo | None:
+        if is_restart(step):
+            return restarts.undo_restart(step, observed, shown)
         answer, now = observed.nodes.get(step.node), shown.nodes.get(step.node)
         if not (isinstance(answer, Present) and isinstance(now, Present)):
             return None
@@ -329,7 +372,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return compute_redacted_fingerprints(desired, observed)
 
     def complete_step(self, step: Step, desired: M2Desired) -> Step:
-        """A delivery from a plan file with its exact fingerprints, where the desired state matches it."""
+        """A step from a plan file with its exact fingerprints, where the desired state matches it."""
+        if is_restart(step):
+            return restarts.complete_restart(step, desired)
         own = read_delivery(step)
         target = next((one for one in desired.targets if one.node == step.node), None)
         # A plan file has redacted fingerprints only. The exact ones come from this host's files, where these

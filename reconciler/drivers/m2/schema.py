@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
+from reconciler.core.command_reference import RestartReference
 from reconciler.core.entries import Address, NodeEntry, Polling, Reporting
 from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
@@ -145,6 +146,13 @@ class M2Cluster(OverlaidCluster):
         description="Addresses of the management hosts as the nodes see them. Needed where they are "
         "translated on the way; the default is this host's own address towards each node.",
         examples=[["192.0.2.7"]],
+    )
+    restart: RestartReference | None = Field(
+        default=None,
+        description="The host's command that restarts a node, so that its restart-only fields take effect. "
+        "Nodes are restarted in the cluster's waves, and one by one if it has none. Without it, or where "
+        "this host cannot read when a node was started, a person restarts it.",
+        examples=[{"command": "restart-m2", "started": {"command": "m2-started"}}],
     )
     nodes: tuple[M2Node, ...] = Field(min_length=1, description="The nodes.")
 
@@ -305,6 +313,7 @@ class LoadedSetting:
         doubt: of a node that polls, why it may have loaded another setting by now; else empty.
         reported: what the node's newest report says of the node, for messages.
         reported_step: id of the step of whose offer that report has the result; empty if of none.
+        running: the setting in effect, where it was read and `content` is another one; else None.
     """
 
     content: Content
@@ -320,6 +329,7 @@ class LoadedSetting:
     doubt: str = field(default="", compare=False)
     reported: StepFeedback = field(default=NO_FEEDBACK, compare=False)
     reported_step: str = field(default="", compare=False)
+    running: Content | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -328,6 +338,11 @@ class LoadedSetting:
         """What a node shows, without its files; `asked` is the setting delivered last, if it is another."""
         fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
         return cls(content, base, waiting, fingerprints[0], caller=caller, asked_unstamped=fingerprints[1])
+
+    @property
+    def in_effect(self) -> Content:
+        """The setting in effect, as far as it is known."""
+        return self.running or self.content
 
     def shows(self, expected: ExpectedSetting) -> bool:
         """Whether the node has this setting, even if some of it waits for a restart."""

@@ -12,7 +12,7 @@ from reconciler.core.secret import Secret, reveal
 from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2.arguments import CheckoutArguments, UploadArguments
 from reconciler.drivers.m2.content import ContentCache
-from reconciler.drivers.m2.judge import judge
+from reconciler.drivers.m2.judge import judge_delivery
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import LoadedSetting
 from reconciler.drivers.m2.undo import undo_delivery
@@ -70,7 +70,7 @@ def test_what_the_node_showed_is_delivered_with_its_secrets_marked():
 )
 def test_an_undo_is_done_when_nothing_waits_for_a_restart(loaded, status):
     step, _ = undone()
-    assert judge(step, Present(loaded)).status is status
+    assert judge_delivery(step, Present(loaded)).status is status
 
 
 def test_files_that_did_not_change_are_delivered_again():

@@ -17,7 +17,7 @@ from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import undo
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache
-from reconciler.drivers.m2.judge import judge
+from reconciler.drivers.m2.judge import judge_delivery
 from reconciler.drivers.m2.planner import plan
 from reconciler.secrets.patterns import should_mask_key
 from reconciler.secrets.redaction import RedactionMask, Redactor, hide_by_key, mask_content
@@ -199,7 +199,7 @@ def test_a_version_that_is_or_was_a_secret_is_in_no_message(version):
     assert not [clear for clear in ("planted", JWT[:12]) if clear in text]
     back, _ = undo.undo_delivery(step, seen.nodes["edge-01"].value, wanted.payloads)
     assert not [clear for clear in ("planted", JWT[:12]) if clear in repr(back.plain())]
-    verdict = judge(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
+    verdict = judge_delivery(step, Present(m2.loaded(m2.setting(meta__version=node, custom={"x": 1}))))
     assert verdict.status is StepStatus.CHANGED
     assert not [clear for clear in ("planted", JWT[:12]) if clear in verdict.reason]
 

@@ -18,12 +18,14 @@ from reconciler.drivers.m2.arguments import (
     CheckoutArguments,
     OfferArguments,
     UploadArguments,
+    is_restart,
     read_delivery,
+    read_restart,
 )
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.choices import Choices, PortChange
 from reconciler.drivers.m2.feed_topology import find_ring
-from reconciler.drivers.m2.judge import has_files, judge
+from reconciler.drivers.m2.judge import has_files, judge_delivery, judge_restart
 from reconciler.drivers.m2.modelcheck.node_contents import NodeContents
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting, M2Desired, NodeTarget
 
@@ -37,6 +39,7 @@ class ModelNode(NamedTuple):
         far: whether this host cannot reach it.
         ours: whether its setting is one that the reconciler delivered.
         again: whether the reconciler delivered that setting twice.
+        starts: how often it was started; counted only where the reconciler may restart nodes.
     """
 
     shape: int
@@ -45,6 +48,7 @@ class ModelNode(NamedTuple):
     far: bool = False
     ours: bool = False
     again: bool = False
+    starts: int = 0
 
 
 class ModelWorld(NamedTuple):
@@ -138,18 +142,32 @@ class M2Model:
             {
                 target.node: self._answer(world, place, self.desired.expected(target.content), target.bases)
                 for place, target in enumerate(constants.target for constants in self.constants_by_node)
-            }
+            },
+            starts=self._list_starts(world),
         )
 
     def plan(self, world: ModelWorld) -> ClusterPlan:
         return planner.plan(self.desired, self.observe(world))
 
     def judge_step(self, world: ModelWorld, step: Step) -> StepStatus:
-        place, own = self._places[step.node], read_delivery(step)
+        place = self._places[step.node]
+        if is_restart(step):
+            wanted = read_restart(step)
+            expected = ExpectedSetting(wanted.after, wanted.unstamped)
+            answer = self._answer(world, place, expected, wanted.bases, frozenset({step.id}))
+            seen = Observed({step.node: answer}, starts=self._list_starts(world))
+            return judge_restart(step, seen).status
+        own = read_delivery(step)
         planned = frozenset({own.before, own.after}) - {""}
-        return judge(step, self._answer(world, place, ExpectedSetting(own.after), own.bases, planned)).status
+        return judge_delivery(
+            step, self._answer(world, place, ExpectedSetting(own.after), own.bases, planned)
+        ).status
 
     def perform(self, world: ModelWorld, step: Step) -> ModelWorld:
+        if is_restart(step):
+            # A machine that this host does not reach is not restarted; a node that is down is started.
+            place = self._places[step.node]
+            return world if world.model_nodes[place].far else self._restart(world, place)
         place, own = self._places[step.node], read_delivery(step)
         model_node, constants = world.model_nodes[place], self.constants_by_node[place]
         if not model_node.up or model_node.far or model_node.at != own.bases[0]:
@@ -178,10 +196,18 @@ class M2Model:
         again = ours and model_node.ours and number == model_node.shape
         return change_node(world, place, shape=number, ours=ours, again=again)
 
-    def list_partial_effects(self, world: ModelWorld, step: Step) -> Iterator[tuple[str, ModelWorld]]:  # noqa: ARG002
-        return iter(())  # a node loads a setting completely or not at all
+    def list_partial_effects(self, world: ModelWorld, step: Step) -> Iterator[tuple[str, ModelWorld]]:
+        # A node loads a setting completely or not at all.
+        place = self._places[step.node]
+        if is_restart(step) and not world.model_nodes[place].far:
+            yield f"{step.node} is stopped and does not come back", change_node(world, place, up=False)
 
     def find_obstacle(self, world: ModelWorld, step: Step) -> str:
+        if is_restart(step):
+            number = world.model_nodes[self._places[step.node]].shape
+            if not self.shapes.waiting(number):
+                return f"{step.id} starts, and nothing waits for a restart"
+            return ""
         # The loaded setting and the one in effect both count: which one a node shows is not documented.
         model_node, own = world.model_nodes[self._places[step.node]], read_delivery(step)
         has = {
@@ -217,8 +243,14 @@ class M2Model:
         return f"the run leaves {' and '.join(min(apart))} unable to find each other" if apart else ""
 
     def is_effective(self, world: ModelWorld, step: Step) -> bool:
-        number, own = world.model_nodes[self._places[step.node]].shape, read_delivery(step)
+        number = world.model_nodes[self._places[step.node]].shape
         content = self.shapes.loaded(number)
+        if is_restart(step):
+            wanted = read_restart(step)
+            expected = ExpectedSetting(wanted.after, wanted.unstamped)
+            is_loaded = content is not None and expected.is_met_by(content.fingerprint, content.unstamped)
+            return is_loaded and not self.shapes.waiting(number)
+        own = read_delivery(step)
         held = has_files(self.shapes.shape(number).held, own.resources)
         return content is not None and content.fingerprint == own.after and held is True
 
@@ -228,7 +260,7 @@ class M2Model:
             return f"{step.id} locks {host} out of {constants.name}, so that it cannot change it again"
         if self.shapes.repairable(old, choices) and not self.shapes.repairable(new, choices):
             return f"after {step.id} nobody may change {constants.name} again"
-        base = read_delivery(step).bases[0]
+        base = (read_restart(step) if is_restart(step) else read_delivery(step)).bases[0]
         at = self._find_address(rule, constants, new, base)
         if at not in (base, *constants.target.bases):
             return f"after a restart {constants.name} answers at {at}, where no later pass looks for it"
@@ -287,9 +319,16 @@ class M2Model:
         at = self._find_address(world.rule, constants, number, node.at)
         # A restart may load another file from the disk; that one was not delivered by the reconciler.
         kept = number == node.shape
-        return change_node(
-            world, place, shape=number, at=at, up=True, ours=node.ours and kept, again=node.again and kept
-        )
+        starts = node.starts + (self.desired.entry.restart is not None)
+        ours, again = node.ours and kept, node.again and kept
+        return change_node(world, place, shape=number, at=at, up=True, ours=ours, again=again, starts=starts)
+
+    def _list_starts(self, world: ModelWorld) -> dict[str, str]:
+        """Node -> text of its last start, where a command of this host reads it."""
+        if self.desired.entry.restart is None:
+            return {}
+        nodes = self._list_nodes(world)
+        return {constants.name: f"start {node.starts}" for constants, node in nodes if not node.far}
 
     def _list_nodes(self, world: ModelWorld) -> Iterator[tuple[NodeConstants, ModelNode]]:
         return zip(self.constants_by_node, world.model_nodes, strict=True)
@@ -342,6 +381,8 @@ class M2Model:
                 wanted = None if planned else self.constants_by_node[place].target.content
                 waiting, asked = self.shapes.open_questions(model_node.shape, rule, expected, wanted)
             loaded = LoadedSetting.of(content, model_node.at, waiting, asked, caller)
+            if waiting and asked is None:
+                loaded = replace(loaded, running=self.shapes.running(model_node.shape))
         if self.backups and self.desired.resources and loaded.shows(expected):
             loaded = replace(loaded, held=self.shapes.shape(model_node.shape).held)
         return Present(loaded)

@@ -92,8 +92,9 @@ class NodeContents:
         else:
             node = replace(result.node, local=local)
         for name in loaded.waiting or ():
-            # The node says that the field waits, and not the value in effect: any other value stands for it.
-            node = replace(node, running=machine.replace_at(node.running, name.split("."), "as before"))
+            # Where the node says that a field waits, and not the value in effect, any other stands for it.
+            value = machine.lookup(loaded.running.document, name) if loaded.running else "as before"
+            node = replace(node, running=machine.replace_at(node.running, name.split("."), value))
         return self.number(node, loaded.held or {})
 
     def wanted(self, content: Content) -> int:

@@ -32,7 +32,7 @@ from reconciler.drivers.m2 import machine, planner
 from reconciler.drivers.m2.central_server.offered_parts import write_package
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_rendering import polls_daily, polls_here
-from reconciler.drivers.m2.judge import judge
+from reconciler.drivers.m2.judge import judge_delivery
 from reconciler.drivers.m2.mail_evidence import EvidenceReader
 from reconciler.drivers.m2.modelcheck.model import M2Model
 from reconciler.drivers.m2.package import PackageCache
@@ -140,7 +140,7 @@ class M2PolledModel:
         if key not in self._verdicts:
             step = self._steps[change]
             assert step is not None
-            self._verdicts[key] = judge(step, self._read_mail(change.node, mail))
+            self._verdicts[key] = judge_delivery(step, self._read_mail(change.node, mail))
         return self._verdicts[key]
 
     def undo(self, change: OfferedChange, offer: ModelOffer) -> OfferedChange | None:

@@ -19,6 +19,7 @@ from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.address_range import AddressRange
+from reconciler.drivers.m2.arguments import is_restart, read_restart
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.choices import DEFAULTS, AllowListMatch, Choices, PortChange, SettingAnswer
 from reconciler.drivers.m2.feed_topology import find_ring
@@ -52,14 +53,24 @@ def make_setups(
         observed: what the plan was made from.
         plan: has at least one step.
     """
-    steps = {step.node: step for step in plan.steps}
+    steps = _list_first_steps(plan.steps)
     if any(desired.payloads[target.payload].missing for target in desired.targets if target.node in steps):
         return "a secret is not available here, so the deliveries are unknown"
     offers = {step.node: step for step in plan.steps if step.action == "offer"}
     polled = _make_polled_setups(desired, observed, plan, offers)
-    if len(offers) == len(steps):
-        return polled
-    return (*_make_called_setups(desired, observed, plan, offers.keys()), *polled)
+    # A node that polls is restarted by a later run than the one that offers it something.
+    restarted = {name for name, step in steps.items() if is_restart(step) and read_restart(step).fresh}
+    if len(offers) + len(restarted) < len(steps):
+        return (*_make_called_setups(desired, observed, plan, offers.keys() | restarted), *polled)
+    return polled or "restarts of nodes that poll are not explored"
+
+
+def _list_first_steps(steps: Iterable[Step]) -> dict[str, Step]:
+    """Node -> its first step: the delivery, where it is restarted after one."""
+    found: dict[str, Step] = {}
+    for step in steps:
+        found.setdefault(step.node, step)
+    return found
 
 
 def _make_called_setups(
@@ -67,7 +78,8 @@ def _make_called_setups(
 ) -> tuple[ModelSetup[ModelWorld], ...]:
     """The setups of the nodes that are called."""
     plan = replace(plan, steps=tuple(step for step in plan.steps if step.node not in offers))
-    steps = {step.node: step for step in plan.steps}
+    steps = _list_first_steps(plan.steps)
+    restarted = {step.node for step in plan.steps if is_restart(step)}
     read = [
         one
         for one in desired.targets
@@ -80,7 +92,7 @@ def _make_called_setups(
     for target in read:
         kind = classifier.classify(target, _get_loaded(observed, target), steps.get(target.node))
         if kind is not None:
-            kinds.setdefault(kind, []).append(target)
+            kinds.setdefault((*kind, target.node in restarted), []).append(target)
     chosen = list(_choose_nodes(list(kinds.values()), steps.keys()))
     count, explored = sum(map(len, kinds.values())), len(chosen[0])
     pairs = len(kinds) * (len(kinds) + 1) // 2
@@ -242,7 +254,7 @@ def _make_setup(
             backups = False
     names = {target.node for target in targets}
     # A run in which all steps start together stays one; in any other run at least one node waits for another.
-    fits = len(plan.steps) <= plan.concurrency
+    fits = len({step.node for step in plan.steps}) <= plan.concurrency
     at_once = len(targets) if fits else max(1, min(plan.concurrency, len(targets) - 1))
     nodes = tuple(node for node in desired.entry.nodes if node.name in names)
     entry = desired.entry.model_copy(update={"nodes": nodes, "concurrency": at_once})

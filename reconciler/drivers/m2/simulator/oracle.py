@@ -8,13 +8,13 @@ from typing import Any, Final, cast
 from reconciler.core.plan import Step
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2 import machine
-from reconciler.drivers.m2.arguments import read_delivery
+from reconciler.drivers.m2.arguments import is_restart, read_delivery, read_restart
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.desired_state import make_desired, stamp_document
 from reconciler.drivers.m2.feed_rendering import assign_tokens
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.package import compute_digests
-from reconciler.drivers.m2.schema import Content, M2Cluster
+from reconciler.drivers.m2.schema import Content, ExpectedSetting, M2Cluster
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.cluster_input import ClusterInput
@@ -67,6 +67,13 @@ class M2Oracle:
         node = seen.get(step.node)
         if node is None or node.loaded is None:
             return False
+        if is_restart(step):
+            own = read_restart(step)
+            content = self._content(node.loaded)
+            is_loaded = ExpectedSetting(own.after, own.unstamped).is_met_by(
+                content.fingerprint, content.unstamped
+            )
+            return is_loaded and not machine.find_waiting_fields(node)
         held = compute_digests(node.loaded.package.resources)
         same = self._content(node.loaded).fingerprint == read_delivery(step).after
         return same and has_files(held, read_delivery(step).resources) is True
