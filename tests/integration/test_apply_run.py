@@ -204,7 +204,7 @@ async def test_a_world_that_moved_on_since_the_plan_is_not_touched(bench):
 
 
 async def test_a_journal_that_cannot_be_written_keeps_every_call_back(bench, monkeypatch):
-    async def full(*_):
+    async def full(*_, **__):
         raise StateError("the disk is full")
 
     monkeypatch.setattr(bench.store, "record_intent", full)
