@@ -330,7 +330,9 @@ class Operator:
 
     def run(self, *words, status=(0,)):
         """One pass, and what it prints."""
-        command = self.command(*words) if words else self.command(self.repository.folder, "--yes")
+        command = (
+            self.command(*words) if words else self.command(self.repository.folder, "--yes", "--only", "live")
+        )
         done = subprocess.run(
             command, env=self.environment, check=False, capture_output=True, text=True, timeout=120
         )

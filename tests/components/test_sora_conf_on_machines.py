@@ -138,6 +138,11 @@ def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_back(s
     assert "RUNNING" in site.supervise("status", first)
     assert "[revision-rejected]" in operator.run(status=(3,))
     assert chain.started == [first]
+    # Without the way back the node stays as it is, and is started with the next good file.
+    operator.commit("license_file = /nowhere/licence\nturn_port = 3480\n")
+    operator.run(status=(1, 5))
+    assert chain.events[-1] == ("refused", first)
+    assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
     operator.commit(f"license_file = {site.folder}/licence\n")
     operator.run()
     assert chain.started == [first, *LIVE]
@@ -147,7 +152,7 @@ def test_a_watch_that_is_killed_before_or_after_any_step_goes_on_where_it_was(si
     chain, killed, is_done = Chain(site), set(), False
     operator.commit(WANTED)
     while not is_done:
-        with operator.watch() as watch:
+        with operator.watch("--only", "live") as watch:
 
             def find_moment():
                 """A step that begins or ends here for the first time, or the end of it all."""
@@ -175,10 +180,23 @@ def test_a_watch_that_is_killed_before_or_after_any_step_goes_on_where_it_was(si
     assert [list_beside(site, node) for node in LIVE] == [["old"]] * 3
 
 
+def test_a_watch_that_is_killed_while_a_node_is_down_brings_it_back(site, operator):
+    chain = Chain(site)
+    operator.commit(WANTED)
+    with operator.watch("--only", "live") as watch:
+        block_until(lambda: chain.events, seconds=60, every=0.001)
+        watch.kill()
+    with operator.watch("--only", "live") as watch:
+        watch.wait("pass ended", cluster="live", result="converged")
+    assert set(chain.started) == set(LIVE)
+    chain.require_one_by_one()
+    assert read_confs(site) == make_confs(site, WANTED)
+
+
 def test_a_connection_that_dies_in_a_stage_leaves_the_file_and_a_later_pass_goes_on(site, operator):
     hold = site.path(LIVE[1]).with_name("hold")
     operator.commit(FORMER)
-    with operator.watch() as watch:
+    with operator.watch("--only", "live") as watch:
         watch.wait("pass ended", cluster="live", result="converged")
         hold.touch()
         chain = Chain(site)
