@@ -138,11 +138,6 @@ def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_back(s
     assert "RUNNING" in site.supervise("status", first)
     assert "[revision-rejected]" in operator.run(status=(3,))
     assert chain.started == [first]
-    # Without the way back the node stays as it is, and is started with the next good file.
-    operator.commit("license_file = /nowhere/licence\nturn_port = 3480\n")
-    operator.run(status=(1, 5))
-    assert chain.events[-1] == ("refused", first)
-    assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
     operator.commit(f"license_file = {site.folder}/licence\n")
     operator.run()
     assert chain.started == [first, *LIVE]

@@ -62,7 +62,8 @@ def plan_restarts(
         if node.name in resumed | joining:
             continue
         file_plan = confs.get(node.name, FilePlan())
-        membership_plan.switch_file(file_plan)
+        if not (file_plan.is_changed and _is_after_loss(membership_plan, cluster_view, node)):
+            membership_plan.switch_file(file_plan)
         yield from file_plan.findings
         if running[node.name]:
             finding = _plan_upgrade(membership_plan, cluster_view, node, running[node.name])
@@ -119,6 +120,21 @@ def _plan_restart(
     if node.temporary:
         membership_plan.register(name)
     set_mode_back(membership_plan, node, is_drained=is_drained, what="restart")
+
+
+def _is_after_loss(membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode) -> bool:
+    """Whether the file of a running node has to wait, because another member is away.
+
+    The file may be why that one is away. If no node starts with it, each that gets it stays down after its
+    next start, whatever the reason for that, and with the second one the majority is lost.
+    """
+    if membership_plan.entry.restart is None or not cluster_view.is_connected(node.name):
+        return False
+    members = membership_plan.node_numbers.membership(membership_plan.state).names
+    others = [name for name in members if name != node.name]
+    return not all(map(cluster_view.is_connected, others)) and bool(
+        _find_obstacle(membership_plan, cluster_view, node)
+    )
 
 
 def restart_outsiders(

@@ -162,6 +162,19 @@ async def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_
     assert site.content("b") == site.content("c") == BEFORE
 
 
+async def test_while_a_node_is_away_no_running_node_gets_another_file(store):
+    site = Site(store)
+    site.world.kill("a@a.example.com")
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan) == ["stage-file a", "switch-file a"]
+    waiting = [one.target for one in plan.findings if one.code == "restart-waits"]
+    assert {"live/b@b.example.com", "live/c@c.example.com"} <= set(waiting)
+    site.world.start("a@a.example.com")
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert {"switch-file b", "switch-file c"} <= set(list_steps(plan))
+
+
 async def test_a_restart_by_hand_after_the_switch_counts(store):
     site = Site(store)
     wanted = make_fleet("abc", "cluster_relay = false\n")
