@@ -111,7 +111,8 @@ class RunReport:
         if states <= SUCCESSES:
             return 5 if self._has_error else 0
         waits = any(finding.code == WAVE_WAITS for finding in self.findings)
-        if waits or states & (SUCCESSES | OPEN | {State.WAITING}):
+        # A superseded step may have had its effect for a while.
+        if waits or states & (SUCCESSES | OPEN | {State.WAITING, State.SUPERSEDED}):
             return 5
         return 4 if State.CHANGED in states and State.UNDONE not in states else 1
 
