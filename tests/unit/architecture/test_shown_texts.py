@@ -65,7 +65,9 @@ def test_nothing_that_shows_or_keeps_takes_secrets_in_clear():
 WRITERS = {
     # people: plans, reports and messages come masked from `cli/render`, traces from `cli/main`
     *("cli/commands/demo.py", "cli/commands/reconcile.py", "cli/commands/simulate.py", "cli/main.py"),
-    *("cli/terminal.py", "cli/demo_fixtures.py", "cli/demo_polling.py", "server/log_writer.py"),
+    *("cli/terminal.py", "cli/demo_fixtures.py", "cli/demo_polling.py"),
+    # log lines, after `LogRedactor`
+    *("server/logs.py", "server/log_writer.py"),
     # files that people ask for: desired state as it was or as `SecretExtractor` writes it, plans with masks
     *(
         "cli/commands/secrets.py",
