@@ -138,6 +138,13 @@ class Polling(Reporting):
 class ClusterEntry(StrictModel):
     """One cluster of the fleet file; `kind` decides which product's model reads it."""
 
+    fleet_defaults: ClassVar[frozenset[str]] = frozenset()
+    """Keys of the fleet file's top level whose value counts for clusters without their own.
+
+    Named by each product, because a key of the same name may mean something else: `version` of a Sora cluster
+    is the version of the product.
+    """
+
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])
     renamed_from: Name | None = Field(

@@ -26,7 +26,7 @@ class ClusterDefaults:
     """Values of the fleet file's top level, for clusters without their own.
 
     Args:
-        keys: key -> value; a cluster takes over those that its product knows.
+        keys: key -> value; a cluster takes over those that its product names in `fleet_defaults`.
         limits: the model of policies.
     """
 
@@ -83,7 +83,7 @@ class ClusterParser:
         model = self.drivers[kind].entry
         rest, policy = self._policy(raw, pointer, model)
         # Before the model reads the entry, so that a value of the fleet is checked like one of the cluster.
-        for key in self.defaults.keys.keys() & model.model_fields.keys():
+        for key in self.defaults.keys.keys() & model.fleet_defaults:
             rest.setdefault(key, self.defaults.keys[key])
         try:
             entry = model.model_validate(rest)

@@ -112,6 +112,7 @@ class M2Cluster(OverlaidCluster):
     """A cluster of M2 nodes."""
 
     model_config = ConfigDict(json_schema_extra=_POLLED)
+    fleet_defaults = frozenset({"version", "management"})
 
     kind: Literal["m2"] = Field(description="The product of its nodes.")
     setting: str = Field(

@@ -118,3 +118,10 @@ def test_a_whole_file_needs_the_keys_of_a_clustered_node():
 def test_the_path_of_a_node_file_cannot_be_written_into_the_fleet_file():
     fleet = FLEET.replace("file: sora-conf", "file: /etc/shadow")
     assert any("file" in one.pointer for one in find_problems(fleet))
+
+
+def test_the_stamp_of_the_fleet_is_no_version_of_sora():
+    fleet = f"version: commit\n{FLEET}"
+    snapshot = snapshot_of({"fleet.yaml": fleet, "sora.conf": CONF})
+    (cluster,) = load_fleet(snapshot, DRIVERS).cluster_inputs
+    assert cluster.entry.version is None
