@@ -13,6 +13,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -149,6 +150,11 @@ Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.+\-]
 """A version as nodes show it; it becomes one argument of a host command, and never an option."""
 
 
+def _leave_out_stamp(value: Any) -> Any:
+    """No version for the `commit` that a fleet file says for all its clusters: it is about settings."""
+    return None if value == "commit" else value
+
+
 class SoraCluster(OverlaidCluster):
     """A Sora cluster."""
 
@@ -168,10 +174,10 @@ class SoraCluster(OverlaidCluster):
         description="The host's command that stops a node. Without it the plan waits for an operator.",
         examples=[{"command": "stop-sora"}],
     )
-    version: Version | None = Field(
+    version: Annotated[Version | None, BeforeValidator(_leave_out_stamp)] = Field(
         default=None,
         description="The version of Sora that all nodes are to have, as ListClusterNodes shows it. Without "
-        "it, versions are only compared with each other.",
+        "it, versions are only compared with each other; `commit` of the whole fleet is about settings.",
         examples=["2024.2.0"],
     )
     upgrade: CommandReference | None = Field(

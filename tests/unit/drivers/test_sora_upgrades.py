@@ -82,6 +82,11 @@ def test_one_node_after_the_other_is_drained_upgraded_and_set_back():
     assert "at most 33 min" in note.message
 
 
+def test_the_stamp_of_a_whole_fleet_is_no_version_of_sora():
+    text = f"version: commit\n{FLEET.partition('  version')[0]}  nodes:\n"
+    assert make_fleet(text=text).cluster_inputs[0].entry.version is None
+
+
 def test_messages_name_the_upgrade_and_its_node():
     feedback = planned(entry("a b c", drain=0, **COMMANDS), shown()).steps[0].arguments.feedback
     assert (feedback.api, feedback.addresses) == ("/sora/upgrade", ("a.example.com",))
@@ -407,6 +412,19 @@ async def test_a_failed_upgrade_command_starts_the_node_again_and_stops_the_chai
     assert "no such package; the node was started again" in report.outcomes[0].reason
     assert site.world.running(full("a"))
     assert site.versions == [OLD] * 3
+
+
+async def test_a_node_whose_upgrade_waits_for_its_next_attempt_is_not_drained(site):
+    wanted = make_fleet(text=FLEET.replace("drain: 0", "drain: 1"))
+    site.failing["upgrade-sora", "a"] = refusal("no such package")
+    report = await site.run(wanted)
+    assert [one.step.action for one in report.outcomes[:2]] == ["drain", "upgrade"]
+    assert report.outcomes[1].state is StepState.FAILED
+    site.calls.clear()
+    report = await site.run(wanted)
+    assert not site.calls
+    assert not [one for one in report.outcomes if one.step.action == "drain"]
+    assert {node.mode.value for node in site.world.state} == {"normal"}
 
 
 async def test_an_upgrade_without_effect_stops_the_chain_and_is_told(site):
