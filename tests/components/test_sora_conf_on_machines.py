@@ -138,7 +138,18 @@ def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_back(s
     assert "RUNNING" in site.supervise("status", first)
     assert "[revision-rejected]" in operator.run(status=(3,))
     assert chain.started == [first]
-    operator.commit(f"license_file = {site.folder}/licence\n")
+    # Without the way back the node stays down, and no later pass gives the other nodes this file.
+    operator.commit("license_file = /nowhere/licence\nlog_level = debug\n")
+    for _ in range(2):
+        operator.run(status=(1, 5))
+        assert chain.events[-1] == ("refused", first)
+        assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
+    good = f"license_file = {site.folder}/licence\n"
+    operator.commit(good)
+    operator.run(status=(1, 5))
+    assert good in site.path(first).read_text()
+    assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
+    site.supervise("start", first)
     operator.run()
     assert chain.started == [first, *LIVE]
 
