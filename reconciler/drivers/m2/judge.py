@@ -77,6 +77,10 @@ def _judge_waiting(own: RestartArguments, waiting: Sequence[str], *, is_again: b
     """By what waits for a restart, of a node with the right setting whose last start is known."""
     if waiting and not is_again:
         return StepVerdict(StepStatus.READY)
+    if waiting and own.fresh:
+        # Its report may be older than its start: only the next one shows what still waits.
+        words = f"it was started again, and has not reported yet that {', '.join(waiting)} took effect"
+        return StepVerdict(StepStatus.UNKNOWN, words)
     if waiting:
         # Not ready: a node that keeps its old values must not be restarted over and over by one step.
         words = f"it was started again, and {', '.join(waiting)} still waits for a restart"
