@@ -257,7 +257,8 @@ def test_a_file_that_is_ours_as_a_whole(site, operator):
         host = node.partition("@")[2]
         overlays[node] = {
             "external_signaling_url": f"wss://{host}/signaling",
-            "external_api_url": f"https://{host}/api",
+            # What the simulated node shows: another one would be reported as not used.
+            "external_api_url": f"http://{host}:{site.api_port}/",
         }
     operator.commit(f"# all ours\n{WANTED}", own="file", overlays=overlays)
     chain = Chain(site)
