@@ -221,7 +221,7 @@ def exit_statuses() -> None:
     def ended(*states: State, findings: tuple[Diagnostic, ...] = ()) -> RunReport:
         return RunReport("run", plan_of(), tuple(Outcome(STEP, state) for state in states), findings)
 
-    nothing = {State.FAILED, State.SKIPPED, State.SUPERSEDED, State.UNDONE, State.CHANGED}
+    nothing = {State.FAILED, State.SKIPPED, State.UNDONE, State.CHANGED}
     for states in (one for most in (1, 2, 3) for one in combinations(State, most)):
         found = set(states)
         if found <= {State.DONE, State.FOUND}:
