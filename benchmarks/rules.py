@@ -462,6 +462,7 @@ ORDER = (
         RunLog.record_intent,
         RunLog.record_skipped,
         RunLog.record_outcomes,
+        RunLog._record_together,
     ),
     *(RunLog.finish_run, step_executor.run_step),
 )

@@ -347,7 +347,9 @@ def test_the_unit_keeps_its_state_where_every_command_of_the_host_finds_it():
 def test_the_hosts_file_of_the_unit_is_right():
     path = UNIT.parent / "host.yaml"
     assert parse_config(str(path), path.read_bytes()).secrets.folders == ("$CREDENTIALS_DIRECTORY",)
-    without_marks = re.sub(r"^# (?=networks|signers|commands|  )", "", path.read_text(), flags=re.MULTILINE)
+    without_marks = re.sub(
+        r"^# (?=networks|signers|commands|ssh|  )", "", path.read_text(), flags=re.MULTILINE
+    )
     assert "stop-sora" in parse_config(str(path), without_marks.encode()).commands
     assert f"RECONCILE_HOST_CONFIG=/etc/reconciler/{path.name}" in UNIT.read_text(encoding="utf-8")
 

@@ -33,8 +33,8 @@ def test_the_traces_contain_all_that_the_executor_can_write():
                 states |= {event.state for event in events if event.state}
     assert kinds == set(EventKind)
     # no step waits for an operator in these scenes, none is taken back, and no node asks for its steps by
-    # itself
-    assert states == set(State) - {State.WAITING, State.UNDONE, State.OFFERED}
+    # itself, so that none is replaced before it was taken
+    assert states == set(State) - {State.WAITING, State.UNDONE, State.OFFERED, State.SUPERSEDED}
 
 
 PLANTED = {
@@ -59,7 +59,7 @@ PLANTED = {
     ),
     "an outcome is announced before it is written": (
         edit(
-            RunLog.record_outcomes,
+            RunLog._record_together,
             "await self.store.record_outcomes(",
             "[self.listener.on_step_ended(ending.outcome) for ending in endings]\n    await "
             "self.store.record_outcomes(",

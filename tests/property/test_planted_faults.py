@@ -27,12 +27,17 @@ def test_a_fault_that_another_layer_catches_names_that_layer():
 
 
 def test_every_guard_of_the_state_machines_has_a_mutant():
-    """Left out are guards that hold no state of a machine, but an entry of the fleet file or of git."""
+    """Left out are guards that hold no state of a machine, but an entry of the fleet file or of git.
+
+    And one whose rule the planner keeps as well; its scenario is in `unit/drivers/test_guard_mutants.py`.
+    """
     policy = {
         guards.refuse_capacity_loss,
         guards.refuse_connection_loss,
         guards.refuse_init_of_renamed_cluster,
         guards.refuse_init_with_unread_past,
+        guards.refuse_downgrade,
+        guards.refuse_overlapping_upgrade,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
         m2_guards.refuse_interruption_of_hosting,

@@ -37,7 +37,7 @@ def test_a_machine_plants_each_fault_by_itself_and_takes_it_away():
 
 def test_orders_of_statements_are_among_the_faults():
     words = [fault.place for one in ORDER for fault in faults(plain(one))]
-    assert "RunLog.record_outcomes: for ending in endings: sooner" in words
+    assert "RunLog._record_together: for ending in endings: sooner" in words
     assert any("await self.store.record_outcomes" in word and word.endswith("later") for word in words), words
     assert any("listener.on_run_begun(run) sooner" in word for word in words), words
-    assert "RunLog.record_outcomes: without self.listener.on_step_ended(ending.outcome)" in words
+    assert "RunLog._record_together: without self.listener.on_step_ended(ending.outcome)" in words

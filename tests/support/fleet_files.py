@@ -25,6 +25,8 @@ class Lamp(NodeEntry):
 
 
 class Lamps(ClusterEntry):
+    fleet_defaults = frozenset({"version"})
+
     setting: str = Field(default="", description="Settings file of the lamps.")
     resources: tuple[str, ...] = ()
     deliver: Literal["upload", "checkout"] = "upload"

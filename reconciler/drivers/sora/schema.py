@@ -13,7 +13,6 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -150,11 +149,6 @@ Version: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.+\-]
 """A version as nodes show it; it becomes one argument of a host command, and never an option."""
 
 
-def _leave_out_stamp(value: Any) -> Any:
-    """No version for the `commit` that a fleet file says for all its clusters: it is about settings."""
-    return None if value == "commit" else value
-
-
 class SoraCluster(OverlaidCluster):
     """A Sora cluster."""
 
@@ -174,10 +168,10 @@ class SoraCluster(OverlaidCluster):
         description="The host's command that stops a node. Without it the plan waits for an operator.",
         examples=[{"command": "stop-sora"}],
     )
-    version: Annotated[Version | None, BeforeValidator(_leave_out_stamp)] = Field(
+    version: Version | None = Field(
         default=None,
         description="The version of Sora that all nodes are to have, as ListClusterNodes shows it. Without "
-        "it, versions are only compared with each other; `commit` of the whole fleet is about settings.",
+        "it, versions are only compared with each other.",
         examples=["2024.2.0"],
     )
     upgrade: CommandReference | None = Field(
