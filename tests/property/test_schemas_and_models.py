@@ -22,6 +22,7 @@ from support.schema_documents import Maker, broken, validate_message
 from reconciler.cli.host_loader import make_config_model
 from reconciler.cli.render.json import PlanOutput
 from reconciler.cli.render.operation_schema import OperationShape, OperationsOutput
+from reconciler.cli.render.reservation_schema import AnswerShape
 from reconciler.cli.schema_table import SCHEMAS
 from reconciler.desired.fleet import read_fleet
 from reconciler.diagnostic import Severity
@@ -170,6 +171,7 @@ def fleet_faults(document):
 
 
 OUTPUT = TypeAdapter(PlanOutput)
+ANSWER = TypeAdapter(AnswerShape)
 OPERATIONS = TypeAdapter(OperationsOutput | list[OperationShape])
 
 
@@ -189,6 +191,7 @@ FAULTS = {
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
     "host": modelled(make_config_model().model_validate),
+    "allow-stop": modelled(lambda document: ANSWER.validate_json(json.dumps(document))),
     "operations": modelled(lambda document: OPERATIONS.validate_json(json.dumps(document))),
     "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),

@@ -152,7 +152,7 @@ async def test_a_connection_that_its_node_closes_leaves_the_pool():
 
 async def test_calls_in_flight_end_with_their_transport_and_not_with_the_pool():
     pool = ConnectionPool(10)
-    async with serving(OK) as (idle, other), serving(30.0) as (busy, url):
+    async with serving(OK) as (idle, other), serving(2.0) as (busy, url):
         await call(pool, other)
         async with HttpTransport(pool=pool) as wire:
             waiting = asyncio.ensure_future(wire.send("GET", url, node="n", timeout=30))

@@ -86,5 +86,6 @@ async def test_a_node_that_closes_its_connections_costs_no_error_and_no_second_c
             await wait_until(lambda: len(node.calls) > done + 10)
             assert node.calls.count("POST /setting/upload") == 1
             ended = [line for line in watch.lines if line["event"] == "pass ended"]
-            assert {line["result"] for line in ended} == {"converged", "applied"}
+            # A pass that reads while the commit arrives is stopped, and a new one begins.
+            assert {line["result"] for line in ended} - {"stopped"} == {"converged", "applied"}
             assert not any("unread_nodes" in line for line in ended)
