@@ -107,16 +107,17 @@ class ReportReceiver:
             )
         except InvalidReport as error:
             self._counters.invalid += 1
+            message = mask_token(call, str(error))
             if (more := self._throttle.admit(f"invalid {node.name}")) is not None:
                 self._log.warning(
                     "report refused",
                     cluster=node.cluster,
                     node=node.name,
                     caller=call.caller,
-                    message=mask_token(call, str(error)),
+                    message=message,
                     **more,
                 )
-            body = orjson.dumps({"message": mask_token(call, str(error))}) + b"\n"
+            body = orjson.dumps({"message": message}) + b"\n"
             return InboundAnswer(400, {"content-type": "application/json"}, (body,))
         now = datetime.now(UTC)
         record = self._make_record(call, token, report, now)
