@@ -1,0 +1,1 @@
+"""The Collaboration Server with Redis and an nginx load balancer."""
