@@ -145,6 +145,9 @@ class ClusterEntry(StrictModel):
     is the version of the product.
     """
 
+    single_nodes: ClassVar[tuple[str, ...]] = ()
+    """Keys that hold one node each, beside the list `nodes`: nodes with a part of their own, such as a balancer."""
+
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])
     renamed_from: Name | None = Field(
@@ -183,9 +186,10 @@ class ClusterEntry(StrictModel):
         return self.polling
 
     def members(self) -> tuple[NodeEntry, ...]:
-        """The cluster's nodes, in the file's order."""
+        """The cluster's nodes, those of `nodes` in the file's order before those of `single_nodes`."""
         nodes: Any = getattr(self, "nodes", ())
-        return tuple(nodes)
+        others = (getattr(self, key) for key in self.single_nodes)
+        return (*nodes, *(node for node in others if node is not None))
 
     def get_setting_path(self, node: NodeEntry) -> str:  # noqa: ARG002  (the contract's parameter)
         """Path of the node's settings file, relative to the fleet file; empty for none."""

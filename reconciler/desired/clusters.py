@@ -96,7 +96,7 @@ class ClusterParser:
             entry, dropped_paths = salvaged
         else:
             dropped_paths = frozenset()
-        node_pointers = _list_node_pointers(pointer, rest, dropped_paths)
+        node_pointers = _list_node_pointers(pointer, rest, dropped_paths, model.single_nodes)
         return ParsedCluster(entry, raw, pointer, node_pointers, policy, whole=not dropped_paths)
 
     def _policy(
@@ -176,10 +176,10 @@ def _drop_paths(value: Any, path: Path, dropped_paths: frozenset[Path]) -> Any:
 
 
 def _list_node_pointers(
-    pointer: str, raw: Mapping[str, Any], dropped_paths: frozenset[Path]
+    pointer: str, raw: Mapping[str, Any], dropped_paths: frozenset[Path], single_nodes: tuple[str, ...]
 ) -> tuple[str, ...]:
     nodes = raw.get("nodes")
     count = len(nodes) if isinstance(nodes, list) else 0
-    return tuple(
-        f"{pointer}/nodes/{index}" for index in range(count) if ("nodes", index) not in dropped_paths
-    )
+    listed = (f"{pointer}/nodes/{index}" for index in range(count) if ("nodes", index) not in dropped_paths)
+    given = (key for key in single_nodes if raw.get(key) is not None and (key,) not in dropped_paths)
+    return (*listed, *(f"{pointer}/{key}" for key in given))

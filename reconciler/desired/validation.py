@@ -89,7 +89,10 @@ def _is_single_value(cluster_input: ClusterInput, pointer: str) -> bool:
     """Whether a text or a number is at a pointer, in an entry without nodes left out."""
     raw = _get_value(cluster_input.fleet.value, cluster_input.pointer)
     listed = raw.get("nodes") if isinstance(raw, Mapping) else None
-    if not isinstance(listed, list) or len(listed) != len(cluster_input.entry.members()):
+    if not isinstance(raw, Mapping) or not isinstance(listed, list):
+        return False
+    singles = [key for key in cluster_input.entry.single_nodes if raw.get(key) is not None]
+    if len(listed) + len(singles) != len(cluster_input.entry.members()):
         return False
     return isinstance(_get_value(cluster_input.fleet.value, pointer), str | int | float)
 
