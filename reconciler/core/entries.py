@@ -146,7 +146,7 @@ class ClusterEntry(StrictModel):
     """
 
     single_nodes: ClassVar[tuple[str, ...]] = ()
-    """Keys that hold one node each, beside the list `nodes`: nodes with a part of their own, such as a balancer."""
+    """Keys that hold one node each, beside the list `nodes`, such as that of a load balancer."""
 
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])

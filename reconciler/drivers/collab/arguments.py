@@ -1,0 +1,281 @@
+"""The arguments of each action of a Collaboration Server cluster, one type for each; pure.
+
+Passwords are in them because a step is judged with nothing else. The plain form masks them; only the journal,
+which encrypts them, has them in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
+from reconciler.core.plan import Step
+from reconciler.core.secret import MASK
+
+RESTART: Final = "restart-server"
+START: Final = "start-server"
+STOP: Final = "stop-server"
+RESTART_REDIS: Final = "restart-redis"
+RELOAD: Final = "reload-balancer"
+ADD_PASSWORD: Final = "add-redis-password"  # noqa: S105  (a name)
+DROP_PASSWORD: Final = "drop-redis-password"  # noqa: S105  (a name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CollabArguments(TypedArguments):
+    """What every step of a cluster carries.
+
+    Args:
+        servers: server -> its own `/status`, of the servers that show whether the step may be performed.
+        timeout: seconds for one call.
+        connect: seconds for its connection.
+        feedback_api: how messages name the step.
+        redis: name of the node of Redis; empty where the step does not depend on Redis.
+        address: its `host:port`.
+        password: that Redis has to accept; empty for none.
+        logins: further passwords with which Redis may let this host in, the one in force first.
+    """
+
+    servers: Mapping[str, str]
+    timeout: int | float
+    connect: int | float
+    feedback_api: str
+    redis: str = field(default="", metadata=OMITTED)
+    address: str = field(default="", metadata=OMITTED)
+    password: str = field(default="", repr=False, metadata=OMITTED)
+    logins: tuple[str, ...] = field(default=(), repr=False, metadata=OMITTED)
+
+    def plain(self) -> dict[str, Any]:
+        """The fields by name, passwords masked."""
+        found = TypedArguments.plain(self)
+        masked = {"password": MASK, "logins": [MASK] * len(self.logins)}
+        return found | {key: value for key, value in masked.items() if key in found}
+
+    def exact_values(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`."""
+        exact = {"password": self.password, "logins": list(self.logins)}
+        return {key: value for key, value in exact.items() if value}
+
+    def with_passwords(self, password: str, logins: tuple[str, ...]) -> Self:
+        """The same with the passwords that the plain form masks."""
+        return replace(self, password=password, logins=logins)
+
+    @property
+    def feedback(self) -> StepFeedback:
+        """See `core.arguments.Arguments`."""
+        return StepFeedback(self.feedback_api)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CommandArguments(CollabArguments):
+    """A step that runs a command of the host.
+
+    Args:
+        command: its name; empty if an operator acts.
+        values: placeholder -> text.
+    """
+
+    command: str
+    values: Mapping[str, str]
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `core.arguments.Arguments`."""
+        return (self.command,) if self.command else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartArguments(CommandArguments):
+    """A running server is restarted.
+
+    Args:
+        server: its name.
+        status: its own `/status`.
+        started: which start of it is ended, see `StatusView.start`.
+        version: that it has to show afterwards; empty for any.
+        peers: servers of which one must serve while this one is away; empty if none is needed.
+        fixes: services whose way its new file changes, by their names in a reason.
+        heals: whether it is restarted because it stays paused although its services are there.
+        clients: that are connected to it, for people; -1 if not shown.
+    """
+
+    server: str
+    status: str
+    started: str
+    version: str = ""
+    peers: tuple[str, ...] = ()
+    fixes: tuple[str, ...] = ()
+    heals: bool = field(default=False, metadata=OMITTED)
+    clients: int = -1
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StartArguments(CommandArguments):
+    """A server that does not run is started.
+
+    Args:
+        server: its name.
+        status: its own `/status`.
+    """
+
+    server: str
+    status: str
+
+    @property
+    def suits_stopped_node(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StopArguments(CommandArguments):
+    """A server that the load balancer does not use any more is stopped.
+
+    Args:
+        server: its name.
+        status: its own `/status`.
+        drain: seconds to wait for its clients to leave.
+        balancer: URL of the load balancer; empty where the cluster has none.
+        marker: by which its file without the server is known.
+        peers: servers of which one must serve.
+    """
+
+    server: str
+    status: str
+    drain: int | float
+    balancer: str = ""
+    marker: str = ""
+    peers: tuple[str, ...] = ()
+
+    @property
+    def suits_stopped_node(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ReloadArguments(CommandArguments):
+    """The load balancer reads its file again.
+
+    Args:
+        url: of the load balancer.
+        marker: by which the new file is known once it is loaded.
+        entry: name of its file in the host configuration.
+        host: of the machine with the file.
+        digest: that the file must have.
+        joining: servers that it has not used before; each must serve.
+        remaining: servers of its new file; one of them must serve.
+    """
+
+    url: str
+    marker: str
+    entry: str
+    host: str
+    digest: str
+    joining: tuple[str, ...] = ()
+    remaining: tuple[str, ...] = ()
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartRedisArguments(CommandArguments):
+    """Redis is restarted, which pauses every server.
+
+    Args:
+        run_id: of its process that is ended; empty if it does not run.
+        serving: servers that served before, and have to serve again.
+    """
+
+    run_id: str
+    serving: tuple[str, ...] = ()
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RedisPasswordArguments(CollabArguments):
+    """A change of the passwords that Redis accepts, now and after a restart.
+
+    Args:
+        entry: name of the redis.conf in the host configuration.
+        host: of the machine with the file.
+        payload: digest of the payload with the passwords, for what is sent and masked.
+    """
+
+    entry: str
+    host: str
+    payload: str
+
+    @property
+    def payload_digest(self) -> str:
+        """See `core.arguments.Arguments`."""
+        return self.payload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AddPasswordArguments(RedisPasswordArguments):
+    """Redis accepts the new password beside the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DropPasswordArguments(RedisPasswordArguments):
+    """Redis accepts the new password alone.
+
+    Args:
+        outdated: server -> its start that still used a former password; empty if it never did.
+    """
+
+    outdated: Mapping[str, str]
+
+
+ACTIONS: Final[Mapping[str, type[CollabArguments]]] = MappingProxyType(
+    {
+        RESTART: RestartArguments,
+        START: StartArguments,
+        STOP: StopArguments,
+        RESTART_REDIS: RestartRedisArguments,
+        RELOAD: ReloadArguments,
+        ADD_PASSWORD: AddPasswordArguments,
+        DROP_PASSWORD: DropPasswordArguments,
+    }
+)
+"""Action -> the type of its arguments, without those about files."""
+
+
+def read_collab_arguments(step: Step) -> CollabArguments:
+    """The arguments of a step that is not about a file.
+
+    Raises:
+        UnreadableArguments: they have another form.
+    """
+    return read_arguments(step.arguments, ACTIONS[step.action])
