@@ -229,7 +229,12 @@ def _repair_stray_quote(stack: ParserStack, token: Token) -> bool:
 
 def _report_unexpected(stack: ParserStack, token: Token, wanted: str) -> None:
     what = _quote(stack, token)
-    stack.report_structure(token.start, "unexpected", f"unexpected {what}, expected {wanted}", "correct it")
+    remedy = "correct it"
+    if not what.strip("`.…"):
+        remedy = (
+            "write what the dots stand for: in a sample they leave something out, and JSON has no such sign"
+        )
+    stack.report_structure(token.start, "unexpected", f"unexpected {what}, expected {wanted}", remedy)
     stack.is_reported = True
 
 
