@@ -78,7 +78,7 @@ class RedisConfiguration(NamedTuple):
         required: digest of `requirepass`, which alone decides nothing once `user default` is in the file.
         bind: addresses on which it listens.
         is_protected: whether it refuses other hosts as long as it demands no password.
-        digest: of the keys in the file that decide nothing here.
+        options: the other directives of its file, which decide nothing here.
     """
 
     address: str = ""
@@ -87,7 +87,7 @@ class RedisConfiguration(NamedTuple):
     required: str = ""
     bind: tuple[str, ...] = ()
     is_protected: bool = True
-    digest: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 class RedisState(NamedTuple):
@@ -111,6 +111,7 @@ class BalancerConfiguration(NamedTuple):
         has_handshake: whether `/socket.io/` is handed on with the Upgrade protocol.
         has_status: whether `/status` is handed on.
         digest: of the whole file.
+        headers: name and value that answers at `/status` get besides.
     """
 
     servers: tuple[str, ...] = ()
@@ -118,6 +119,7 @@ class BalancerConfiguration(NamedTuple):
     has_handshake: bool = False
     has_status: bool = False
     digest: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class BalancerState(NamedTuple):

@@ -89,6 +89,7 @@ def read_nginx_file(content: bytes | None, upstream: str) -> BalancerConfigurati
         _hands_on_handshake(locations.get("/socket.io/", ()), upstream),
         _leads_to(locations.get("/status", ()), f"http://{upstream}/status"),
         sha256(content).hexdigest(),
+        _collect_headers(locations.get("/status", ()), http),
     )
 
 
@@ -228,6 +229,16 @@ def _hands_on_handshake(location: Sequence[Directive], upstream: str) -> bool:
         and headers.get("upgrade") == ("$http_upgrade",)
         and headers.get("connection") == ("upgrade",)
     )
+
+
+def _collect_headers(location: Sequence[Directive], http: Sequence[Directive]) -> tuple[tuple[str, str], ...]:
+    """The headers that a location adds; with none of its own, those of its server or else of `http`."""
+    server = [inner for one in http if one.name == "server" for inner in one.block or ()]
+    levels = (
+        [one.arguments for one in level if one.name == "add_header"] for level in (location, server, http)
+    )
+    own = next(filter(None, levels), [])
+    return tuple((words[0], words[1]) for words in own if len(words) > 1)
 
 
 def _leads_to(location: Sequence[Directive], url: str) -> bool:

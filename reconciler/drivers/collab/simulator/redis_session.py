@@ -1,4 +1,4 @@
-"""One connection to a simulated Redis: RESP2 and RESP3 as the real server speaks them, without input or output.
+"""One connection to a simulated Redis: RESP2 and RESP3 as the real server speaks them, as bytes in and out.
 
 Answers, and the errors above all, are those of Redis 7 and Valkey 9: a test sends the same to both.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple, Protocol
+from hashlib import sha256
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TypeAlias
 
 from reconciler.drivers.collab.cluster_state import RedisConfiguration, hash_password
 from reconciler.drivers.collab.machine import add_password, drop_password, require_password
@@ -33,6 +34,9 @@ WRONG_PASSWORD: Final = "WRONGPASS invalid username-password pair or user is dis
 NO_PASSWORD: Final = (
     "ERR AUTH <password> called without any password configured for the default user. "  # noqa: S105
     "Are you sure your configuration is correct?"
+)
+BAD_HASH: Final = (
+    "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
 )
 HELLO_BEFORE_AUTH: Final = (
     "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
@@ -59,7 +63,15 @@ class RedisHost(Protocol):
         """`CONFIG REWRITE`; gives an error, empty if it succeeded."""
 
     def read_redis_options(self) -> dict[str, str]:
-        """What `CONFIG GET` gives: the values of the file, and in plain text the password that is required."""
+        """What `CONFIG GET` gives, with the password that is required in plain text."""
+
+
+_Call: TypeAlias = Callable[[Any, Sequence[str]], Any]
+
+_ANY: Final = 10**6
+
+_PARTS: Final = frozenset({"config", "acl"})
+"""Commands whose first argument names what they do."""
 
 
 class Status(NamedTuple):
@@ -92,7 +104,7 @@ class RedisSession:
         self._protocol = 2
         self._is_local = peer in {"::1", "localhost"} or peer.startswith("127.")
         self._is_authenticated = redis is not None and not redis.needs_password
-        self.is_closed = redis is None
+        self.is_over = redis is None
         self.commands: list[str] = []
         """Names of the commands that were performed, with their first argument for those that have parts."""
 
@@ -101,22 +113,22 @@ class RedisSession:
         redis = self._host.redis
         # Redis was restarted: its connections have ended without a word.
         if redis is None or self._host.redis_starts != self._starts:
-            self.is_closed = True
-        if self.is_closed or redis is None:
+            self.is_over = True
+        if self.is_over or redis is None:
             return b""
         if not self._is_local and redis.is_protected and not redis.needs_password:
-            self.is_closed = True
+            self.is_over = True
             return f"-{DENIED}\r\n".encode()
         self._input += data
         answers = b""
         try:
-            while not self.is_closed and (request := self._take_request()) is not None:
+            while not self.is_over and (request := self._take_request()) is not None:
                 if request:
                     answers += self._answer(request)
             if len(self._input) > _LARGEST_REQUEST:
-                self.is_closed = True
+                self.is_over = True
         except ProtocolError as error:
-            self.is_closed = True
+            self.is_over = True
             answers += f"-ERR Protocol error: {error}\r\n".encode()
         return answers
 
@@ -171,14 +183,14 @@ class RedisSession:
     def _perform(self, name: str, request: Sequence[str]) -> Any:
         if name in {"post", "host:"}:
             # As the real server does, so that no web page can send it commands.
-            self.is_closed = True
+            self.is_over = True
             return None
-        call, least, most = _find_command(request)
+        if not self._is_authenticated and name not in {"auth", "hello", "quit"}:
+            raise CommandError(NO_AUTH)
+        call, least, most = self._find_command(request)
         if not least <= len(request) <= most:
             shown = f"{name}|{request[1].lower()}" if name in _PARTS else name
             raise CommandError(f"ERR wrong number of arguments for '{shown}' command")
-        if not self._is_authenticated and name not in {"auth", "hello", "quit"}:
-            raise CommandError(NO_AUTH)
         self.commands.append(" ".join(request[: 2 if name in _PARTS else 1]).lower())
         return call(self, request)
 
@@ -191,7 +203,7 @@ class RedisSession:
         return request[1] if len(request) > 1 else Status("PONG")
 
     def _quit(self, _: Sequence[str]) -> Any:
-        self.is_closed = True
+        self.is_over = True
         return Status("OK")
 
     def _auth(self, request: Sequence[str]) -> Any:
@@ -254,14 +266,22 @@ class RedisSession:
         return []
 
     def _info(self, _: Sequence[str]) -> Any:
-        return f"# Server\r\nredis_version:{VERSION}\r\nredis_mode:standalone\r\n"
+        run = sha256(f"run {self._starts}".encode()).hexdigest()[:40]
+        lines = [
+            "# Server",
+            f"redis_version:{VERSION}",
+            "redis_mode:standalone",
+            f"run_id:{run}",
+            "",
+            "# Persistence",
+            "loading:0",
+        ]
+        return "".join(f"{line}\r\n" for line in lines)
 
     def _config_get(self, request: Sequence[str]) -> Any:
         options = self._host.read_redis_options()
         patterns = [pattern.lower() for pattern in request[2:]]
-        return {
-            name: options[name] for name in options if any(fnmatchcase(name, one) for one in patterns)
-        }
+        return {name: options[name] for name in options if any(fnmatchcase(name, one) for one in patterns)}
 
     def _config_set(self, request: Sequence[str]) -> Any:
         if len(request) % 2:
@@ -318,13 +338,15 @@ class RedisSession:
         # All or nothing: a rule with an error leaves the user as it was.
         for rule in request[3:]:
             redis = _apply_rule(redis, rule)
-        self._host.change_redis(redis, {_hash(rule[1:]): rule[1:] for rule in request[3:] if rule[0:1] == ">"})
+        self._host.change_redis(
+            redis, {_hash(rule[1:]): rule[1:] for rule in request[3:] if rule[0:1] == ">"}
+        )
         return Status("OK")
 
     def _encode(self, value: Any) -> bytes:
         match value:
             case None:
-                return b"" if self.is_closed else b"_\r\n" if self._protocol > 2 else b"$-1\r\n"  # noqa: PLR2004
+                return b"" if self.is_over else b"_\r\n" if self._protocol > 2 else b"$-1\r\n"  # noqa: PLR2004
             case Status(text=text):
                 return f"+{text}\r\n".encode()
             case int():
@@ -337,6 +359,39 @@ class RedisSession:
                 items = [one for pair in value.items() for one in pair]
                 return f"{mark}\r\n".encode() + b"".join(map(self._encode, items))
         return f"*{len(value)}\r\n".encode() + b"".join(map(self._encode, value))
+
+    _commands: ClassVar[Mapping[str, tuple[_Call, int, int]]] = {
+        "ping": (_ping, 1, 2),
+        "quit": (_quit, 1, _ANY),
+        "auth": (_auth, 2, _ANY),
+        "hello": (_hello, 1, _ANY),
+        "select": (_select, 2, 2),
+        "client": (_client, 2, _ANY),
+        "command": (_command, 1, _ANY),
+        "info": (_info, 1, _ANY),
+        "config get": (_config_get, 3, _ANY),
+        "config set": (_config_set, 4, _ANY),
+        "config rewrite": (_config_rewrite, 2, 2),
+        "acl list": (_acl_list, 2, 2),
+        "acl whoami": (_acl_whoami, 2, 2),
+        "acl getuser": (_acl_getuser, 3, 3),
+        "acl setuser": (_acl_setuser, 3, _ANY),
+    }
+    """Command -> what performs it, and how many words it has at least and at most."""
+
+    def _find_command(self, request: Sequence[str]) -> tuple[_Call, int, int]:
+        name = request[0].lower()
+        if name in _PARTS:
+            if len(request) == 1:
+                raise CommandError(f"ERR wrong number of arguments for '{name}' command")
+            if found := self._commands.get(f"{name} {request[1].lower()}"):
+                return found
+            raise CommandError(f"ERR unknown subcommand '{request[1]}'. Try {name.upper()} HELP.")
+        if found := self._commands.get(name):
+            return found
+        arguments = "".join(f"'{word[:128]}' " for word in request[1:])[:128]
+        words = f"unknown command '{request[0][:128]}', with args beginning with: {arguments}"
+        raise CommandError(f"ERR {words}")
 
 
 def _hash(password: str) -> str:
@@ -357,7 +412,7 @@ def _apply_rule(redis: RedisConfiguration, rule: str) -> RedisConfiguration:
     if rule == "resetpass":
         return redis._replace(passwords=frozenset(), needs_password=True)
     if rule[:1] in {"#", "!"} and not re.fullmatch(r"[0-9a-f]{64}", digest):
-        error = "The password hash must be exactly 64 characters and contain only lowercase hexadecimal characters"
+        error = BAD_HASH
     elif rule[:1] in {">", "#"}:
         return add_password(redis, digest)
     elif rule[:1] in {"<", "!"}:
@@ -371,44 +426,3 @@ def _apply_rule(redis: RedisConfiguration, rule: str) -> RedisConfiguration:
 
 def _read_number(text: bytes) -> int | None:
     return int(text) if re.fullmatch(rb"-?[0-9]{1,18}", text) else None
-
-
-_Call = Callable[[RedisSession, Sequence[str]], Any]
-
-_ANY: Final = 10**6
-
-_COMMANDS: Final[Mapping[str, tuple[_Call, int, int]]] = {
-    "ping": (RedisSession._ping, 1, 2),
-    "quit": (RedisSession._quit, 1, _ANY),
-    "auth": (RedisSession._auth, 2, _ANY),
-    "hello": (RedisSession._hello, 1, _ANY),
-    "select": (RedisSession._select, 2, 2),
-    "client": (RedisSession._client, 2, _ANY),
-    "command": (RedisSession._command, 1, _ANY),
-    "info": (RedisSession._info, 1, _ANY),
-    "config get": (RedisSession._config_get, 3, _ANY),
-    "config set": (RedisSession._config_set, 4, _ANY),
-    "config rewrite": (RedisSession._config_rewrite, 2, 2),
-    "acl list": (RedisSession._acl_list, 2, 2),
-    "acl whoami": (RedisSession._acl_whoami, 2, 2),
-    "acl getuser": (RedisSession._acl_getuser, 3, 3),
-    "acl setuser": (RedisSession._acl_setuser, 3, _ANY),
-}
-"""Command -> what performs it, and how many words it has at least and at most."""
-
-_PARTS: Final = frozenset({"config", "acl"})
-"""Commands whose first argument names what they do."""
-
-
-def _find_command(request: Sequence[str]) -> tuple[_Call, int, int]:
-    name = request[0].lower()
-    if name in _PARTS:
-        if len(request) == 1:
-            raise CommandError(f"ERR wrong number of arguments for '{name}' command")
-        if found := _COMMANDS.get(f"{name} {request[1].lower()}"):
-            return found
-        raise CommandError(f"ERR unknown subcommand '{request[1]}'. Try {name.upper()} HELP.")
-    if found := _COMMANDS.get(name):
-        return found
-    arguments = "".join(f"'{word[:128]}' " for word in request[1:])[:128]
-    raise CommandError(f"ERR unknown command '{request[0][:128]}', with args beginning with: {arguments}")
