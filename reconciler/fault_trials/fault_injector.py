@@ -78,7 +78,8 @@ class FaultInjector:
         self._simulation.clear()
         for one in self._simulation.describe():
             name = one["node"]
-            if not one["up"] and name not in self._down:
+            # A command of the reconciler has stopped it: it is its own business to start it again, if ever.
+            if not one["up"] and name not in self._down and not self._simulation.is_stopped(name):
                 await self._simulation.add(name, Fault(FaultKind.STARTED))
             if self._simulation.joined(name):
                 self._simulation.lay(name, Fault(FaultKind.REJOINED))

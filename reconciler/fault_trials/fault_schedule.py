@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.errors import UsageError
 from reconciler.fault_trials.scenario import FaultEntry, RandomFaults, ScenarioFile
-from reconciler.simulation.faults import AMONG_NODES, Fault, FaultKind, make_fault
+from reconciler.simulation.faults import AMONG_NODES, ON_MACHINES, Fault, FaultKind, make_fault
 
 _STATUSES: Final = (500, 503, 401)
+_MOST_BYTES: Final = 200
+"""Maximum bytes of a file that a drawn fault lets through: more than a small file has."""
+
 _LONGEST: Final = 12.0
 """Maximum seconds of a drawn delay: longer than every timeout for an answer."""
 
@@ -88,10 +91,19 @@ class FaultTargets:
     Args:
         nodes: node -> its cluster.
         with_links: clusters whose nodes talk to each other.
+        machine_kinds: cluster -> those of `ON_MACHINES` that fit its nodes' files and commands.
     """
 
     nodes: Mapping[str, str]
     with_links: Collection[str]
+    machine_kinds: Mapping[str, Collection[FaultKind]] = field(default_factory=dict)
+
+    def fits(self, name: str, kind: FaultKind) -> bool:
+        """Whether a kind of fault makes sense for a node, or for the nodes of a cluster."""
+        cluster = self.nodes.get(name, name)
+        if kind in AMONG_NODES:
+            return cluster in self.with_links
+        return kind not in ON_MACHINES or kind in self.machine_kinds.get(cluster, ())
 
 
 def draw_schedule(scenario_file: ScenarioFile, targets: FaultTargets, seed: int) -> FaultSchedule:
@@ -139,6 +151,9 @@ def _make_fault_entry(
     if fault.kind in AMONG_NODES and targets.nodes.get(name, name) not in targets.with_links:
         message = f"the nodes of {targets.nodes.get(name, name)} do not talk to each other"
         raise scenario_file.wrong(f"{pointer}/fault", message, "use cut or killed")
+    if not targets.fits(name, fault.kind):
+        message = f"no file or command of the fleet file is for {name}"
+        raise scenario_file.wrong(f"{pointer}/fault", message, "use another fault or another node")
     if entry.at is None:
         return ScheduledFault(name, fault, FaultMoment("run"))
     return ScheduledFault(name, fault, FaultMoment(*entry.at.moment, to=entry.at.to or ""))
@@ -146,14 +161,15 @@ def _make_fault_entry(
 
 def _draw_fault(more: RandomFaults, targets: FaultTargets, rng: random.Random) -> ScheduledFault:
     name = rng.choice(sorted(targets.nodes))
-    joined = targets.nodes[name] in targets.with_links
-    kinds = [kind for kind in more.kinds if joined or kind not in AMONG_NODES]
+    kinds = [kind for kind in more.kinds if targets.fits(name, kind)]
     kind = rng.choice(kinds or [FaultKind.CUT])
     argument: float | None = None
     if kind in {FaultKind.SLOW, FaultKind.WORKS, FaultKind.RESTARTED}:
         argument = round(rng.uniform(0, _LONGEST), 1)
     elif kind is FaultKind.ERROR:
         argument = rng.choice(_STATUSES)
+    elif kind is FaultKind.TORN:
+        argument = rng.randint(0, _MOST_BYTES)
     return ScheduledFault(name, make_fault(kind, argument, count=rng.randint(1, 4)), _draw_moment(rng))
 
 

@@ -63,7 +63,8 @@ def _run(request: dict[str, Any], writing: int) -> None:
         around = CrashingWrites(write_counter, die)
         with open_store(Path(request["state"]), clock=clock, around=around) as store:
             fleet = commit_again(_FLEETS[request["fleet"]], request["commits"])
-            return await run_once(fleet, DRIVERS, store, clock, request["earlier"])
+            earlier, machines = request["earlier"], request["machines"]
+            return await run_once(fleet, DRIVERS, store, clock, earlier, machines=machines)
 
     result = run_skipping_waits(run(), patience=None)
     os.write(writing, json.dumps({**asdict(result), "writes": write_counter.writes}).encode())

@@ -15,14 +15,13 @@ from reconciler.core.outcome import State
 from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
-from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import GuardRefusal, ReconcilerError
 from reconciler.fault_trials.clock import SkippingLoop, count_calls
 from reconciler.planning.plan_pass import Drivers, run_plan_pass
 from reconciler.ports.store import Store
-from reconciler.ports.transport import Commands, Http
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
+from reconciler.simulation.machine_transports import add_machines
 from reconciler.store.factory import open_store
 from reconciler.text.one_line import SHORT_ID
 from reconciler.transports.bundle import open_transports
@@ -40,7 +39,7 @@ class RunResult:
         words: summary, one line.
         died: whether it died.
         calm: whether it found nothing to do.
-        stops: nodes that it asks an operator, or a command, to stop.
+        stops: nodes that it asks an operator to stop.
         crash: an unexpected exception; empty if there was none.
     """
 
@@ -56,10 +55,12 @@ class TrialRunner(Protocol):
 
     Args:
         commits: how often a person has committed the fleet again, with the same content.
+        machines: URL of the endpoint for files and commands of the nodes.
     """
 
     write_counter: WriteCounter
     commits: int
+    machines: str
 
     async def run(self) -> RunResult:
         """One run: settle open steps, plan, apply."""
@@ -127,6 +128,7 @@ class TaskRunner:
     names: Iterator[str]
     earlier: Earlier = field(default_factory=dict)
     commits: int = 0
+    machines: str = ""
 
     async def run(self) -> RunResult:
         """One run; see `TrialRunner.run`."""
@@ -135,7 +137,9 @@ class TaskRunner:
         name = self.names.__next__
         with open_store(self.folder, clock=self.clock, name=name, around=crashing_writes) as store:
             fleet = commit_again(self.fleet, self.commits)
-            run = asyncio.ensure_future(run_once(fleet, self.drivers, store, self.clock, self.earlier))
+            run = asyncio.ensure_future(
+                run_once(fleet, self.drivers, store, self.clock, self.earlier, machines=self.machines)
+            )
             death = asyncio.ensure_future(died.wait())
             await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
             death.cancel()
@@ -167,59 +171,32 @@ def make_prior(machines: Fleet) -> Earlier:
     }
 
 
-class TrialCommands(Commands):
-    """Runs nothing on this machine: a product's simulator does what the command would do to a node.
-
-    If there is no simulator for commands, the command is one that stops a node: the trial stops it after the
-    run, as an operator would.
+async def run_once(
+    fleet: Fleet,
+    drivers: Drivers,
+    journal: Store,
+    clock: Clock,
+    earlier: Earlier = MappingProxyType({}),
+    *,
+    machines: str,
+) -> RunResult:
+    """Do what `reconcile --yes` does: settle open steps, plan, apply.
 
     Args:
-        fleet: commands are for its nodes.
-        earlier: earlier entries: a command may be for a node that the fleet file no longer names.
-        http: the way to simulated nodes.
+        fleet: the desired state.
+        drivers: kind -> product.
+        journal: of the trial.
+        clock: of the trial.
+        earlier: from `make_prior`.
+        machines: URL of the endpoint for files and commands of the nodes; empty if they have none.
     """
-
-    def __init__(self, fleet: Fleet, earlier: Earlier, http: Http) -> None:
-        self.stopped: list[str] = []
-        self._http = http
-        self._kinds = {
-            name: cluster_input.entry.kind
-            for cluster_input in fleet.cluster_inputs
-            for name in (
-                *earlier.get(cluster_input.entry.name, ()),
-                *(node.name for node in cluster_input.entry.members()),
-            )
-        }
-
-    async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """What the simulator does for the command; see `ports.transport.Commands.run`."""
-        output = await self._simulate(command, values, node)
-        if output is None:
-            self.stopped.append(node)
-            return f"the command {command} will stop it"
-        return f"the command {command} ended with status 0: {output}"
-
-    async def read(self, command: str, values: Mapping[str, str], *, node: str) -> str:
-        """What the simulator gives for the command; see `ports.transport.Commands.read`."""
-        return await self._simulate(command, values, node) or ""
-
-    async def _simulate(self, command: str, values: Mapping[str, str], node: str) -> str | None:
-        simulator = DRIVERS[self._kinds[node]].simulator()
-        return None if simulator is None else await simulator.run(command, values, node=node, http=self._http)
-
-
-async def run_once(
-    fleet: Fleet, drivers: Drivers, journal: Store, clock: Clock, earlier: Earlier = MappingProxyType({})
-) -> RunResult:
-    """Do what `reconcile --yes` does: settle open steps, plan, apply; `earlier` is from `make_prior`."""
     # Not `api.reconciler.Reconciler`: it reads a source, while a trial has a loaded fleet and made-up entries
     # of an earlier revision.
     prior = {name: PriorRevisions((PriorCluster(nodes, "before"),)) for name, nodes in earlier.items()}
     try:
         async with open_transports() as transports:
-            loop, commands = asyncio.get_running_loop(), TrialCommands(fleet, earlier, transports.http)
-            ways = replace(transports, commands=commands)
-            ways = replace(ways, mailbox=MailReader(journal))
+            loop, ways = asyncio.get_running_loop(), replace(transports, mailbox=MailReader(journal))
+            ways = add_machines(ways, machines)
             ways = count_calls(ways, loop) if isinstance(loop, SkippingLoop) else ways
             await settle_open_runs(journal, drivers, ways, clock=clock)
             recalled = replace(await journal.read_memory(), prior=prior)
@@ -239,5 +216,5 @@ async def run_once(
     states = [outcome.state for outcome in report.outcomes]
     counts = ", ".join(f"{states.count(state)} {state}" for state in State if state in states)
     waiting = [outcome.step.node for outcome in report.outcomes if outcome.state is State.WAITING]
-    stops = tuple(dict.fromkeys([*waiting, *commands.stopped]))
+    stops = tuple(dict.fromkeys(waiting))
     return RunResult(counts or "nothing to do", calm=not states, stops=stops)

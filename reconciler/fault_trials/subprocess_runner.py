@@ -43,6 +43,7 @@ class SubprocessRunner:
     changes: int = 0
     process: int = 0
     commits: int = 0
+    machines: str = ""
 
     async def run(self) -> RunResult:
         """One run; see `runner.TrialRunner.run`."""
@@ -56,6 +57,7 @@ class SubprocessRunner:
                 "earlier": self.earlier,
                 "ahead": self.clock.seconds,
                 "commits": self.commits,
+                "machines": self.machines,
             }
         )
         result = await self.fork_server.read_result()

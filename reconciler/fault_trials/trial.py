@@ -90,7 +90,9 @@ class TrialSetup:
         """The nodes that faults can be injected into: all that are up."""
         nodes = {node: cluster for node, cluster in self.clusters.items() if node not in self.down}
         inputs = self.machines.cluster_inputs
-        return FaultTargets(nodes, {one.entry.name for one in inputs if _find_simulator(one).has_peer_links})
+        linked = {one.entry.name for one in inputs if _find_simulator(one).has_peer_links}
+        simulation = Simulation(self.machines, DRIVERS, choices=self.choices, applied=self.fleet)
+        return FaultTargets(nodes, linked, simulation.list_machine_kinds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class Trial:
             fresh=setup.fresh,
             choices=setup.choices,
             tokens=await self._read_tokens(),
+            applied=setup.fleet,
             around=recorder.around,
             watcher=recorder,
         )
@@ -203,6 +206,7 @@ class Trial:
         traffic = PolledTraffic(simulation, recorder, self.folder, self.clock, self.wait)
         self.traffic = traffic if polled else None
         async with simulation:
+            reconciler.machines = simulation.machines_url
             await injector.begin()
             ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
             await injector.end()

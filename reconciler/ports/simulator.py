@@ -6,20 +6,40 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from reconciler.core.endpoint import SocketAddress
-from reconciler.errors import UsageError
+from reconciler.errors import NodeRefused, UsageError
 
 if TYPE_CHECKING:
     from reconciler.core.plan import Step
     from reconciler.ports.cluster_input import ClusterInput
     from reconciler.ports.node_store import NodeTokens
-    from reconciler.ports.transport import Http
+    from reconciler.ports.simulated_machine import SimulatedMachine
+
+FILES_KEPT: Final = "files-kept"
+"""An invariant of all products with files: no call loses lines that are not ours, or leaves half a file."""
 
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body of an answer; status 0 closes the connection without one."""
+
+
+class RequestWay(StrEnum):
+    """How a request reaches a simulated node."""
+
+    HTTP = "http"
+    """Over HTTP, at its address."""
+
+    STREAM = "stream"
+    """As bytes over TCP, at its address."""
+
+    COMMAND = "command"
+    """As a command of the host, on its machine."""
+
+    FILE = "file"
+    """As a call about one of its files, on its machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +47,11 @@ class NodeRequest:
     """One request to a simulated node.
 
     Args:
-        target: path and query of the request line.
+        method: the HTTP verb; of a command `run` or `read`, of a file the name of the method of
+            `ports.transport.Files`.
+        target: path and query of the request line; name of the command, or of the entry of `files`.
         headers: names in lower case.
+        body: of a command its values as a JSON object, of a file the content to stage.
         peer: the caller's IP address.
     """
 
@@ -37,6 +60,35 @@ class NodeRequest:
     headers: Mapping[str, str]
     body: bytes
     peer: str
+    way: RequestWay = RequestWay.HTTP
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCommand:
+    """A command of the host for simulated nodes.
+
+    Args:
+        placeholders: the values that it gets, but for the node's name.
+        reads: whether it only reads.
+    """
+
+    placeholders: tuple[str, ...] = ()
+    reads: bool = False
+
+
+class NodeSession(Protocol):
+    """A conversation over TCP with a node that speaks no HTTP; without any input and output of its own."""
+
+    def receive(self, data: bytes) -> bytes:
+        """What the node answers to some more bytes, which may end anywhere; empty if it waits for more.
+
+        Args:
+            data: what has come since the last call.
+        """
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the node closes the connection after its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +151,8 @@ class SimulationStart:
         converged: whether they are in the desired state.
         fresh: nodes that are in factory state even so.
         tokens: of nodes that poll: without its token, such a node cannot start in the desired state.
+        applied: the cluster in the fleet file that is applied to the nodes, if it is another one: their
+            machines have its files and commands, too.
         nodes: that are simulated; None for all. Only for products whose nodes do not talk to each other.
     """
 
@@ -106,6 +160,7 @@ class SimulationStart:
     fresh: Collection[str] = ()
     tokens: Mapping[str, NodeTokens] = field(default_factory=dict)
     nodes: frozenset[str] | None = None
+    applied: ClusterInput | None = None
 
     def select(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are simulated."""
@@ -121,7 +176,11 @@ class SimulatedWorld(ABC):
 
     @abstractmethod
     def start(self, node: str) -> None:
-        """The node comes up."""
+        """The node comes up, unless it cannot start with what its machine has."""
+
+    @abstractmethod
+    def running(self, node: str) -> bool:
+        """Whether the node is up; one that is not answers nothing."""
 
     def install(self, node: str, package: bytes) -> None:
         """Put a package on a node by hand, and start the node with it; for products that have packages.
@@ -153,6 +212,12 @@ class SimulatedCluster(ABC):
 
     addresses: Mapping[str, SocketAddress]
 
+    streaming: Collection[str] = frozenset()
+    """Names of the nodes whose addresses speak no HTTP; see `open_session`."""
+
+    commands: Mapping[str, SimulatedCommand] = MappingProxyType({})
+    """Name -> what a host needs to know of a command that `run_command` performs."""
+
     keeps_connections: bool = True
     """Whether a node uses a connection again for the next call that it makes by itself."""
 
@@ -165,13 +230,45 @@ class SimulatedCluster(ABC):
     def answer(self, node: str, request: NodeRequest) -> Reply:
         """Perform a request at a node and give its answer."""
 
+    def open_session(self, node: str, peer: str) -> NodeSession:
+        """A new connection to a node of `streaming`.
+
+        Args:
+            node: its name.
+            peer: the caller's IP address.
+        """
+        raise NotImplementedError
+
+    def run_command(self, node: str, command: str, values: Mapping[str, str]) -> str:
+        """Do what a command of the host does to a node; gives its output.
+
+        The node may be up or down afterwards, which `SimulatedWorld.running` tells.
+
+        Args:
+            node: its name.
+            command: one of `commands`.
+            values: placeholder -> text.
+
+        Raises:
+            NodeRefused: there is no such command, or its status is not 0.
+        """
+        raise refuse_command(node, f"this host has no command {command!r}")
+
+    def get_machine(self, node: str) -> SimulatedMachine | None:
+        """The machine of a node, with its files; None if the product has none."""
+        return None
+
+    def check_file(self, node: str, entry: str, content: bytes) -> str:
+        """What the product's own check says against a new content of a file; empty if it is good."""
+        return ""
+
     @abstractmethod
     def describe_request(self, request: NodeRequest) -> str:
-        """The purpose of the request, in a word or two."""
+        """The purpose of a request to the node's address, in a word or two."""
 
     @abstractmethod
     def is_change(self, request: NodeRequest) -> bool:
-        """Whether the request may change something."""
+        """Whether a request to the node's address may change something."""
 
     @abstractmethod
     def build_refusal(self) -> Reply:
@@ -273,19 +370,10 @@ class Simulator(ABC):
             "nodes of this kind do not poll a central server", remedy="leave --poll out, or use --kind m2"
         )
 
-    async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str | None:
-        """The output of a host command for a simulated node in a trial; None: the command stops the node.
 
-        Args:
-            command: its name.
-            values: placeholder -> text.
-            node: its name.
-            http: transport to the simulated nodes.
-
-        Raises:
-            NodeError: as for a real command.
-        """
-        return None
+def refuse_command(node: str, why: str) -> NodeRefused:
+    """The refusal of a command that failed or that does not exist."""
+    return NodeRefused(node, why, status=0, code="COMMAND", again=True)
 
 
 def keep_address(node: str, scheme: str, address: SocketAddress) -> SocketAddress:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.errors import UsageError
+from reconciler.ports.simulator import RequestWay
 
 
 class FaultKind(StrEnum):
@@ -31,6 +32,10 @@ class FaultKind(StrEnum):
     ISOLATED = "isolated"
     REJOINED = "rejoined"
     HALFWAY = "halfway"
+    FULL = "full"
+    TORN = "torn"
+    DOWN = "down"
+    EDITED = "edited"
 
 
 MEANING: Final = {
@@ -52,13 +57,26 @@ MEANING: Final = {
     FaultKind.ISOLATED: "loses the connection to the other nodes at once; this host still reaches it",
     FaultKind.REJOINED: "reaches the other nodes again at once",
     FaultKind.HALFWAY: "the next node that registers is listed as a member but does not join",
+    FaultKind.FULL: "has no room for a file that is written",
+    FaultKind.TORN: "loses the connection after ARGUMENT bytes of a file that is written (0)",
+    FaultKind.DOWN: "runs a command of the host, and is down after it",
+    FaultKind.EDITED: "somebody adds a line to each of its files at once",
 }
 """Every fault in one line, for the help."""
 
 AMONG_NODES: Final = frozenset({FaultKind.ISOLATED, FaultKind.REJOINED, FaultKind.HALFWAY})
 """Faults between the nodes of a cluster, of products whose nodes talk to each other."""
 
-AT_ONCE: Final = AMONG_NODES | {FaultKind.KILLED, FaultKind.STARTED, FaultKind.RESTARTED}
+ON_FILES: Final = frozenset({FaultKind.FULL, FaultKind.TORN, FaultKind.EDITED})
+"""Faults of files, of products whose nodes have some."""
+
+ON_MACHINES: Final = ON_FILES | {FaultKind.DOWN}
+"""Faults of files and of commands of the host."""
+
+NEEDS_NO_WAIT: Final = AMONG_NODES | {FaultKind.EDITED}
+"""Faults that happen at once, and need no waiting."""
+
+AT_ONCE: Final = NEEDS_NO_WAIT | {FaultKind.KILLED, FaultKind.STARTED, FaultKind.RESTARTED}
 """Faults that happen at once; the others wait for a request."""
 
 _DEFAULT_ARGUMENT: Final = {FaultKind.SLOW: 1.0, FaultKind.WORKS: 1.0, FaultKind.ERROR: 500.0}
@@ -73,6 +91,20 @@ class FaultScope(StrEnum):
     CHANGES = "changes"
     CALLS = "calls"
     """Calls that the node makes by itself: polls, downloads, reports."""
+    FILES = "files"
+    """Changes of its files."""
+    COMMANDS = "commands"
+    """Commands of the host that may change it."""
+
+
+_SCOPES: Final = {
+    FaultKind.FULL: FaultScope.FILES,
+    FaultKind.TORN: FaultScope.FILES,
+    FaultKind.DOWN: FaultScope.COMMANDS,
+}
+"""The only scope of some kinds."""
+
+_OF_WAY: Final = {RequestWay.FILE: FaultScope.FILES, RequestWay.COMMAND: FaultScope.COMMANDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +149,16 @@ def make_fault(
         raise UsageError(
             f"invalid argument {argument:g} of the fault {kind}", remedy=f"{kind}: {MEANING[known]}"
         )
-    default = (
-        FaultScope.CHANGES
-        if known in _CHANGES_ONLY
-        else FaultScope.READS
-        if known is FaultKind.STALE
-        else FaultScope.ANY
-    )
+    if known in _SCOPES and on not in {None, _SCOPES[known]}:
+        raise UsageError(f"the fault {kind} cannot be only for {on}", remedy=f"{kind}: {MEANING[known]}")
+    default = FaultScope.CHANGES if known in _CHANGES_ONLY else _SCOPES.get(known, FaultScope.ANY)
+    if known is FaultKind.STALE:
+        default = FaultScope.READS
     return Fault(known, argument, count, FaultScope(on) if on else default)
 
 
 def parse_fault(text: str) -> tuple[str, Fault]:
-    """A node or cluster and its fault, from `NAME=KIND[:ARGUMENT][@any|@reads|@changes|@calls][*COUNT]`.
+    """A node or cluster and its fault, from `NAME=KIND[:ARGUMENT][@ON][*COUNT]`.
 
     Raises:
         UsageError: it has another form.
@@ -159,16 +189,21 @@ class PendingFaults:
         """Remove all faults."""
         self._faults.clear()
 
-    def take(self, *, change: bool = False, outgoing: bool = False) -> Fault | None:
+    def take(
+        self, *, change: bool = False, outgoing: bool = False, way: RequestWay = RequestWay.HTTP
+    ) -> Fault | None:
         """The fault that applies to a request; its count goes down by one.
 
         Args:
             change: whether the request changes something.
             outgoing: whether the node sends it.
+            way: how the request reaches the node.
         """
         if not self._faults:
             return None
         matching = {FaultScope.ANY, FaultScope.CHANGES if change else FaultScope.READS}
+        if change and way in _OF_WAY:
+            matching.add(_OF_WAY[way])
         if outgoing:
             matching = {FaultScope.CALLS}
         for index, (fault, left) in enumerate(self._faults):

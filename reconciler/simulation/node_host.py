@@ -20,23 +20,36 @@ from reconciler.ports.simulator import (
     LocalChange,
     NodeActivity,
     NodeRequest,
+    NodeSession,
     Reply,
+    RequestWay,
     SimulatedCluster,
+    SimulatedCommand,
     SimulationStart,
 )
 from reconciler.simulation.addresses import keep_loopback_address, raise_file_limit
-from reconciler.simulation.faults import AMONG_NODES, AT_ONCE, Fault, FaultKind, make_fault
-from reconciler.simulation.node_server import NodeListener
+from reconciler.simulation.faults import AT_ONCE, NEEDS_NO_WAIT, ON_FILES, Fault, FaultKind, make_fault
+from reconciler.simulation.machine_calls import (
+    MACHINE_WAYS,
+    describe_machine_call,
+    is_machine_change,
+    parse_call,
+)
+from reconciler.simulation.node_server import Listener, NodeListener
 from reconciler.simulation.products import find_simulator
 from reconciler.simulation.simulated_node import (
     Around,
     SimulatedNode,
     answer_with_faults,
     apply_node_fault,
+    edit_files,
+    follow_world,
+    has_machine_files,
     open_node,
     perform_local_change,
     start_node,
 )
+from reconciler.simulation.stream_server import StreamListener
 
 REMEMBERED: Final = 100_000
 """Number of the last requests that are recorded."""
@@ -53,6 +66,8 @@ class Share(NamedTuple):
 
 
 WHOLE: Final = Share(0, 1)
+
+_ANY_PORT: Final = SocketAddress("127.0.0.1", 0)
 
 
 def choose_share(nodes: Sequence[str], share: Share, *, whole: bool) -> list[str]:
@@ -114,6 +129,7 @@ class Simulation:
         choices: kind -> options of its simulator, instead of the defaults.
         fresh: nodes in factory state, or in no cluster, even if `converged` is set.
         tokens: cluster -> tokens of its nodes that poll, which they need to start in the desired state.
+        applied: the fleet that is applied to the nodes, if it is another one; see `SimulationStart.applied`.
         share: which part of the nodes, for a simulation in several processes.
         around: wraps every change, for an oracle.
         watcher: observes every request.
@@ -131,6 +147,7 @@ class Simulation:
         choices: Mapping[str, Any] | None = None,
         fresh: Collection[str] = (),
         tokens: Mapping[str, Mapping[str, NodeTokens]] | None = None,
+        applied: ServedFleet | None = None,
         share: Share = WHOLE,
         around: Around | None = None,
         watcher: RequestWatcher | None = None,
@@ -140,6 +157,8 @@ class Simulation:
         self._served: dict[str, SimulatedCluster] = {}
         self._places: dict[str, SimulatedNode] = {}
         self._restarts: set[asyncio.Task[None]] = set()
+        self._machines = NodeListener(self._handle_machine, self._perform_machine, self._settle)
+        inputs = {one.entry.name: one for one in applied.cluster_inputs} if applied else {}
         for cluster_input in fleet.cluster_inputs:
             kind = cluster_input.entry.kind
             simulator = find_simulator(kind, cluster_input.entry.name, drivers)
@@ -154,11 +173,12 @@ class Simulation:
                 fresh=fresh,
                 tokens=(tokens or {}).get(name, {}),
                 nodes=None if len(selected) == len(members) else frozenset(selected),
+                applied=inputs.get(name),
             )
             served = simulator.serve(cluster_input, start=start, options=options)
             self._served[name] = served
             for node in selected:
-                listener = NodeListener(partial(self._handle, node), partial(self._perform, node))
+                listener = self._make_listener(node, served)
                 self._places[node] = SimulatedNode(
                     cluster_input.entry.name,
                     kind,
@@ -178,6 +198,8 @@ class Simulation:
         try:
             for place in self._places.values():
                 await open_node(place)
+            if self.commands or any(map(has_machine_files, self._places.values())):
+                await self._machines.open(_ANY_PORT)
         except UsageError:
             await self.__aexit__(None, None, None)
             raise
@@ -190,6 +212,27 @@ class Simulation:
             task.cancel()
         await asyncio.gather(*self._restarts, return_exceptions=True)
         await asyncio.gather(*(place.listener.close() for place in self._places.values()))
+        await self._machines.close()
+
+    @property
+    def machines_url(self) -> str:
+        """URL of the endpoint for files and commands of the nodes; empty if they have none."""
+        address = self._machines.address
+        return f"http://{address}" if address is not None else ""
+
+    @property
+    def commands(self) -> Mapping[str, SimulatedCommand]:
+        """Name -> what a host has to know of a command for these nodes."""
+        return {name: one for served in self._served.values() for name, one in served.commands.items()}
+
+    def list_machine_kinds(self) -> dict[str, frozenset[FaultKind]]:
+        """Cluster -> the faults of files and commands that fit its nodes."""
+        with_files = {place.cluster for place in self._places.values() if has_machine_files(place)}
+        return {
+            name: (ON_FILES if name in with_files else frozenset())
+            | (frozenset({FaultKind.DOWN}) if served.commands else frozenset())
+            for name, served in self._served.items()
+        }
 
     @property
     def nodes(self) -> Mapping[str, SocketAddress]:
@@ -217,6 +260,10 @@ class Simulation:
     def is_up(self, node: str) -> bool:
         """Whether a node is running."""
         return self._places[node].is_up
+
+    def is_stopped(self, node: str) -> bool:
+        """Whether a command of the host has stopped a node, and nothing has started it since."""
+        return self._places[node].is_stopped
 
     def list_complaints(self) -> list[str]:
         """Answers of the central server that are not as the product documents them, the latest ones."""
@@ -295,7 +342,7 @@ class Simulation:
             if fault.kind is not FaultKind.STARTED:
                 # The listener closes first: no request may reach a node that is down.
                 await place.listener.close()
-                place.is_up = False
+                place.is_up = place.is_stopped = False
                 place.served.world.kill(place.node)
             if fault.kind is FaultKind.RESTARTED and fault.argument:
                 task = asyncio.create_task(start_node(place, fault.argument))
@@ -310,10 +357,12 @@ class Simulation:
         Raises:
             UsageError: there is no such node.
         """
-        if fault.kind in AT_ONCE - AMONG_NODES:
+        if fault.kind in AT_ONCE - NEEDS_NO_WAIT:
             return False
         for place in self._find_nodes(name):
-            if fault.kind in AMONG_NODES:
+            if fault.kind is FaultKind.EDITED:
+                edit_files(place)
+            elif fault.kind in NEEDS_NO_WAIT:
                 apply_node_fault(place, fault.kind)
             else:
                 place.pending.add(fault)
@@ -353,24 +402,67 @@ class Simulation:
             )
         return found
 
-    def _handle(self, node: str, request: NodeRequest) -> tuple[Fault | None, Reply]:
-        place = self._places[node]
-        change = place.served.is_change(request)
+    def _make_listener(self, node: str, served: SimulatedCluster) -> Listener:
+        if node not in served.streaming:
+            return NodeListener(partial(self._handle, node), partial(self._perform, node))
+
+        def ask(session: NodeSession, request: NodeRequest) -> tuple[Fault | None, Reply]:
+            return self._handle(node, request, session)
+
+        def perform(session: NodeSession, request: NodeRequest) -> Reply:
+            return self._perform(node, request, session)
+
+        return StreamListener(partial(served.open_session, node), ask, perform)
+
+    def _handle_machine(self, request: NodeRequest) -> tuple[Fault | None, Reply]:
+        """Perform a call to the machine of a node."""
+        try:
+            node, call = parse_call(request)
+        except ValueError as error:
+            return None, (400, {"Content-Type": "text/plain"}, f"{error}\n".encode())
+        if node not in self._places:
+            return None, (404, {"Content-Type": "text/plain"}, b"there is no such node\n")
+        return self._handle(node, call)
+
+    def _perform_machine(self, request: NodeRequest) -> Reply:
+        node, call = parse_call(request)
+        return self._perform(node, call)
+
+    async def _settle(self, request: NodeRequest) -> None:
+        """Open or close the listener of a node that a command has started, restarted or stopped."""
+        try:
+            node, call = parse_call(request)
+        except ValueError:
+            return
+        if call.way is not RequestWay.COMMAND or not is_machine_change(call) or node not in self._places:
+            return
+        # A task of its own: a caller that disconnects ends neither the command nor what follows it.
+        work = asyncio.ensure_future(follow_world(self._places[node]))
+        self._restarts.add(work)
+        work.add_done_callback(self._restarts.discard)
+        await asyncio.shield(work)
+
+    def _handle(
+        self, node: str, request: NodeRequest, session: NodeSession | None = None
+    ) -> tuple[Fault | None, Reply]:
+        place, is_machine = self._places[node], request.way in MACHINE_WAYS
+        change = is_machine_change(request) if is_machine else place.served.is_change(request)
         # Before the fault is taken: a watcher may add a fault for exactly this request.
         if self._watcher is not None:
             self._watcher.arrived(node, request, change=change)
-        fault = place.pending.take(change=change)
-        reply = answer_with_faults(place, request, fault, change=change)
+        fault = place.pending.take(change=change, way=request.way)
+        reply = answer_with_faults(place, request, fault, change=change, session=session)
         fault_name = str(fault.kind) if fault else ""
-        call = RecordedCall(node, place.served.describe_request(request), change, reply[0], fault_name)
+        asked = describe_machine_call(request) if is_machine else place.served.describe_request(request)
+        call = RecordedCall(node, asked, change, reply[0], fault_name)
         self._calls.append(call)
         if self._watcher is not None:
             self._watcher.answered(call)
         return fault, reply
 
-    def _perform(self, node: str, request: NodeRequest) -> Reply:
+    def _perform(self, node: str, request: NodeRequest, session: NodeSession | None = None) -> Reply:
         """Complete a change that the node has worked on; it was recorded when it arrived."""
-        return answer_with_faults(self._places[node], request, None, change=True)
+        return answer_with_faults(self._places[node], request, None, change=True, session=session)
 
 
 def _check_addresses(places: Iterable[SimulatedNode]) -> None:

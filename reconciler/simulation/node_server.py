@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeAlias
 
 from aiohttp import web
 
@@ -20,6 +20,9 @@ Ask: TypeAlias = Callable[[NodeRequest], tuple[Fault | None, Reply]]
 Perform: TypeAlias = Callable[[NodeRequest], Reply]
 """Performs a request without faults and gives the answer."""
 
+Settle: TypeAlias = Callable[[NodeRequest], Awaitable[None]]
+"""Does what a request has made necessary, before its answer is sent."""
+
 AT_ONCE: Final = 0.001
 """Seconds that open connections get at the end; 0 means no limit for aiohttp."""
 
@@ -27,20 +30,12 @@ CLOSED: Final = 0
 """The status that means no answer."""
 
 
-class NodeListener:
-    """The listener of one node; closing it also drops its connections.
+async def _settle_nothing(request: NodeRequest) -> None:
+    """Nothing is to do after most requests."""
 
-    Args:
-        ask: gives the fault and the answer of a request.
-        perform: performs a request that the node works on for some time.
-    """
 
-    def __init__(self, ask: Ask, perform: Perform) -> None:
-        self._handle = ask
-        self._perform = perform
-        self._working: set[asyncio.Task[Reply]] = set()
-        self._web: web.Server | None = None
-        self._server: asyncio.Server | None = None
+class Listener(Protocol):
+    """The listener of one node; closing it also drops its connections."""
 
     async def open(self, address: SocketAddress) -> None:
         """Listen.
@@ -48,18 +43,49 @@ class NodeListener:
         Raises:
             OSError: it cannot listen on the address.
         """
+
+    @property
+    def listening(self) -> bool:
+        """Whether it accepts connections."""
+
+    async def close(self) -> None:
+        """Stop listening."""
+
+
+class NodeListener(Listener):
+    """Listens for HTTP.
+
+    Args:
+        ask: gives the fault and the answer of a request.
+        perform: performs a request that the node works on for some time.
+        settle: is awaited between a request and its answer.
+    """
+
+    def __init__(self, ask: Ask, perform: Perform, settle: Settle = _settle_nothing) -> None:
+        self._handle = ask
+        self._perform = perform
+        self._settle = settle
+        self._working: set[asyncio.Task[Reply]] = set()
+        self._web: web.Server | None = None
+        self._server: asyncio.Server | None = None
+
+    async def open(self, address: SocketAddress) -> None:
         # A handler ends with its connection: otherwise each silent fault would keep a task until the end.
         self._web = web.Server(self._answer, access_log=None, handler_cancellation=True)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._web, address.host, address.port)
 
     @property
+    def address(self) -> SocketAddress | None:
+        """Where it listens; None if it does not."""
+        found = self._server.sockets[0].getsockname() if self._server is not None else None
+        return SocketAddress(found[0], found[1]) if found else None
+
+    @property
     def listening(self) -> bool:
-        """Whether it accepts connections."""
         return self._server is not None
 
     async def close(self) -> None:
-        """Stop listening."""
         if self._server is not None and self._web is not None:
             self._server.close()
             await self._web.shutdown(AT_ONCE)
@@ -77,6 +103,7 @@ class NodeListener:
             peer=request.remote or "",
         )
         fault, reply = self._handle(asked)
+        await self._settle(asked)
         kind = fault.kind if fault else None
         if kind in {FaultKind.CUT, FaultKind.RESET, FaultKind.LOST}:
             return _drop(request, reset=kind is FaultKind.RESET)
@@ -99,7 +126,9 @@ class NodeListener:
 
     async def _work_for(self, asked: NodeRequest, seconds: float) -> Reply:
         await asyncio.sleep(seconds)
-        return self._perform(asked)
+        reply = self._perform(asked)
+        await self._settle(asked)
+        return reply
 
 
 async def _send_half(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:

@@ -6,7 +6,7 @@ another package has it in its folder, `tests/products/NAME/life.py`.
 
 import json
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -24,13 +24,13 @@ from reconciler.core.step_status import StepStatus
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import NodeError
-from reconciler.fault_trials.runner import TrialCommands
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.driver import Capabilities, Driver
 from reconciler.ports.source import Snapshot
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
 from reconciler.simulation.addresses import find_free_addresses
+from reconciler.simulation.machine_transports import add_machines
 from reconciler.simulation.node_host import Simulation
 from reconciler.store.factory import open_store
 from reconciler.transports.bundle import open_transports
@@ -169,7 +169,7 @@ class Stage:
     async def transports(self):
         """The ways to the nodes; commands of a host do what the simulated nodes make of them."""
         async with open_transports() as ways:
-            yield replace(ways, commands=TrialCommands(self.fleet(self.life.machines), {}, ways.http))
+            yield add_machines(ways, self.simulation.machines_url)
 
     async def look(self, files: dict[str, Any]):
         async with self.transports() as transports:

@@ -18,13 +18,9 @@ from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
 from reconciler.file_delivery import reading, steps
 from reconciler.file_delivery.content import OwnedKeys, WholeFile
-from reconciler.file_delivery.simulated_machines import (
-    SimulatedCommands,
-    SimulatedFile,
-    SimulatedFiles,
-    SimulatedMachine,
-)
+from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.ports.driver import Capabilities, Driver, StepAnswer
+from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 from reconciler.ports.transport import Files, TransportKind, Transports
 from reconciler.secrets.redaction import SHAPES
 from support.driver import Killed

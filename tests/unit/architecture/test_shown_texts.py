@@ -82,7 +82,7 @@ WRITERS = {
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
     *("host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
     *("simulation/call_sender.py", "simulation/fault_control.py"),
-    *("simulation/http_client.py", "simulation/node_server.py"),
+    *("simulation/http_client.py", "simulation/node_server.py", "simulation/stream_server.py"),
     "fault_trials/fork_server.py",
     # nodes: requests as their drivers make them
     "transports/http_connection.py",

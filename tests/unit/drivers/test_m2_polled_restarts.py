@@ -9,7 +9,8 @@ from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.secret import reveal
 from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2.product import DRIVER
-from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedMachine
+from reconciler.file_delivery.simulated_machines import SimulatedCommands
+from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.transport import Transports
 
 NODE = "edge-01"

@@ -19,12 +19,13 @@ from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedMachine
+from reconciler.file_delivery.simulated_machines import SimulatedCommands
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import explore_states
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs

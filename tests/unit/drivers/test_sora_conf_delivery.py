@@ -11,13 +11,9 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import InputError, NodeRefused
-from reconciler.file_delivery.simulated_machines import (
-    SimulatedCommands,
-    SimulatedFile,
-    SimulatedFiles,
-    SimulatedMachine,
-)
+from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.store.factory import open_store

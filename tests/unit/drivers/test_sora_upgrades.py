@@ -25,12 +25,13 @@ from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.drivers.sora.upgrades import is_older
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles, SimulatedMachine
+from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.guards import host_commands
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import explore_states
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs

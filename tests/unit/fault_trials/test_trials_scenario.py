@@ -58,7 +58,7 @@ WRONG = {
     "{fault: lost, at: {run: 1, to: a}}": "with `to` only for the first two",
     "{fault: lost, at: {change: 0}}": "must be at least 1",
     "{fault: lost, count: 0}": "must be at least 1",
-    "{fault: lost, only: writes}": "`any`, `reads`, `changes` or `calls`",
+    "{fault: lost, only: writes}": "`any`, `reads`, `changes`, `calls`, `files` or `commands`",
     "{fault: lost, at: {journal: 2}}, {fault: sigkill, at: {journal: 3}}": "in a scenario with sigkill",
 }
 

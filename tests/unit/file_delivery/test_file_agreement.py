@@ -10,7 +10,8 @@ from support.machines import make_file_transport
 
 from reconciler.core.file_state import FilePlace, compute_file_digest
 from reconciler.errors import NodeError
-from reconciler.file_delivery.simulated_machines import SimulatedFile, SimulatedFiles, SimulatedMachine
+from reconciler.file_delivery.simulated_machines import SimulatedFiles
+from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 
 PLACE = FilePlace("conf", "n")
 CONTENTS = {"old": b"old\n", "new": b"new", "bad": b"", "none": None}

@@ -9,7 +9,7 @@ from reconciler.drivers.registry import DRIVERS
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.cluster_state import make_formed_state
 from reconciler.drivers.sora.schema import SoraCluster
-from reconciler.drivers.sora.simulator.oracle import MAJORITY, PURGE_STOPPED
+from reconciler.drivers.sora.simulator.oracle import MAJORITY, PURGE_STOPPED, SiteState
 from reconciler.drivers.sora.simulator.simulator import SIMULATOR
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import UsageError
@@ -36,7 +36,7 @@ def world():
 
 @pytest.fixture
 def seen(world):
-    return SIMULATOR.oracle(SimpleNamespace(entry=entry()), world)
+    return SIMULATOR.oracle(SimpleNamespace(entry=entry(), documents={}), world)
 
 
 def request(target, **argument):
@@ -75,9 +75,9 @@ def test_a_mode_is_repeated_where_the_node_is_in_it(seen, world):
 def test_a_purge_is_about_its_target_and_wrong_while_that_runs(seen):
     asked = request(PURGE, target_node_name=NAMES[2])
     assert seen.find_affected_node(NAMES[0], asked) == NAMES[2]
-    running = make_formed_state([False] * 4, outside=8)
-    stopped = machine.stop(running, 2)
-    gone = machine.purge(stopped, 0, 2)
+    formed = make_formed_state([False] * 4, outside=8)
+    without = machine.stop(formed, 2)
+    running, stopped, gone = map(SiteState, (formed, without, machine.purge(without, 0, 2)))
     assert seen.find_broken_invariant(NAMES[0], asked, running, gone)[0] == PURGE_STOPPED
     assert seen.find_broken_invariant(NAMES[0], asked, stopped, gone) == QUIET
     assert seen.find_broken_invariant(NAMES[0], asked, running, running) == QUIET
@@ -86,8 +86,8 @@ def test_a_purge_is_about_its_target_and_wrong_while_that_runs(seen):
 
 
 def test_a_majority_that_was_there_is_missed(seen):
-    whole = make_formed_state([False] * 4, outside=8)
-    lost = machine.stop(machine.stop(whole, 0), 1)
+    formed = make_formed_state([False] * 4, outside=8)
+    whole, lost = SiteState(formed), SiteState(machine.stop(machine.stop(formed, 0), 1))
     assert seen.find_broken_invariant(NAMES[0], request(MODE, mode="normal"), whole, lost)[0] == MAJORITY
     assert seen.find_broken_invariant(NAMES[0], request(MODE, mode="normal"), lost, lost) == QUIET
 

@@ -25,6 +25,7 @@ from reconciler.ports.simulator import (
     NodeRequest,
     Reply,
     SimulatedCluster,
+    SimulatedCommand,
     SimulationStart,
     Simulator,
     keep_address,
@@ -52,6 +53,16 @@ class M2SimulatedCluster(SimulatedCluster):
             place = parse_endpoint(getattr(node, "address", ""))
             port = place.port or lookup(documents[node.name], "env.management.api.port") or API_PORT
             self.addresses[node.name] = keep_address(node.name, place.scheme, SocketAddress(place.host, port))
+        entries = (start.applied.entry if start.applied is not None else None, cluster_input.entry)
+        self._restarts = [one.restart for one in entries if isinstance(one, M2Cluster) and one.restart]
+        for restart in self._restarts:
+            self.commands = {
+                restart.command: SimulatedCommand(tuple(sorted(restart.arguments))),
+                restart.started.command: SimulatedCommand(
+                    tuple(sorted(restart.started.arguments)), reads=True
+                ),
+                **self.commands,
+            }
         self._activities = NodeActivities(self._world, _choose_addresses(documents, self.addresses))
 
     @property
@@ -60,6 +71,15 @@ class M2SimulatedCluster(SimulatedCluster):
 
     def answer(self, node: str, request: NodeRequest) -> Reply:
         return self._world.answer(node, request)
+
+    def run_command(self, node: str, command: str, values: Mapping[str, str]) -> str:
+        if any(command == restart.started.command for restart in self._restarts):
+            return f"start {self._world.get_starts(node)}"
+        if not any(command == restart.command for restart in self._restarts):
+            return super().run_command(node, command, values)
+        self._world.kill(node)
+        self._world.start(node)
+        return "restarted"
 
     def describe_request(self, request: NodeRequest) -> str:
         return request.target.partition("?")[0]

@@ -120,6 +120,8 @@ class M2World(SimulatedWorld):
         self._caches: dict[str, NodeCache] = {}
         self.instances: dict[str, tuple[str, ...]] = {}
         """Tag of a list of nodes -> the addresses that the cloud knows for it."""
+        self.starts: dict[str, int] = {}
+        """Node -> how often it was started, of those that were started again."""
         self.complaints: deque[tuple[str, str]] = deque(maxlen=1000)
         """(node, sentence) for each answer of the central server that is not as in the manual."""
 
@@ -312,17 +314,21 @@ class M2World(SimulatedWorld):
             unpacked = setting
         raise UsageError(f"{node}: the node refuses the package: {unpacked.code} {unpacked.reason}")
 
+    def get_starts(self, node: str) -> int:
+        """How often a node was started."""
+        return self.starts.get(node, 1)
+
     def kill(self, node: str) -> None:
         self._change(node, machine.kill)
         self._note(NodeEvent(node))
 
     def start(self, node: str) -> None:
         self._change(node, machine.restart)
+        self.starts[node] = self.get_starts(node) + 1
         self._caches.pop(node, None)
         self._note(NodeEvent(node, BOOTUP))
 
     def running(self, node: str) -> bool:
-        """Whether the node is up."""
         return self._nodes[node].up
 
     def moved(self, node: str) -> int | None:

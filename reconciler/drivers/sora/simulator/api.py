@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
+from reconciler.documents.key_values import Scalar
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import DEFAULTS, Choices, UndocumentedCall
 from reconciler.drivers.sora.cluster_state import Mode, State, find_group, to_bits
@@ -37,6 +38,7 @@ class SimulatedSite:
         channels: channel -> the node that owns it.
         halves: how many registrations to come fail halfway.
         versions: node -> the version of Sora that it runs; of the others it is `VERSION`.
+        confs: node -> the values of the sora.conf that it was started with; of nodes with a simulated one.
     """
 
     node_numbers: NodeNumbers
@@ -46,6 +48,7 @@ class SimulatedSite:
     channels: dict[str, str] = field(default_factory=dict)
     halves: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    confs: dict[str, Mapping[str, Scalar]] = field(default_factory=dict)
 
     def take(self, result: State | CallRefusal, *, node: str = "") -> None:
         """Keep the next state, or end the call as the machine refuses it, naming a node if it is about one.
@@ -151,9 +154,10 @@ def _row(site: SimulatedSite, row: machine.ListedNode) -> dict[str, Any]:
         **_describe_licence(row.node),
     }
     if row.connected:
+        conf, host = site.confs.get(name, {}), name.rpartition("@")[2]
         line |= {
-            "external_api_url": site.apis[name],
-            "external_signaling_url": f"wss://{name.rpartition('@')[2]}/signaling",
+            "external_api_url": conf.get("external_api_url", site.apis[name]),
+            "external_signaling_url": conf.get("external_signaling_url", f"wss://{host}/signaling"),
             "version": site.versions.get(name, VERSION),
             "mode": site.state[row.node].mode.value,
         }

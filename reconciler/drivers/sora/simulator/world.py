@@ -15,6 +15,8 @@ from reconciler.drivers.sora.cluster_state import Mode, State, make_formed_state
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.drivers.sora.simulator.api import CallCrashed, CallRefused, SimulatedSite, call_api
+from reconciler.drivers.sora.simulator.machines import InvalidConf, read_conf
+from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 from reconciler.ports.simulator import SimulatedWorld
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -30,11 +32,28 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
 """As in the examples of the documents; the HTTP server adds length and date."""
 
 
-class SoraWorld(SimulatedWorld):
-    """The nodes of one simulated cluster, what they answer, and what can happen to them."""
+_NO_FILES: Final[Mapping[str, Mapping[str, bytes]]] = MappingProxyType({})
 
-    def __init__(self, site: SimulatedSite) -> None:
+
+class SoraWorld(SimulatedWorld):
+    """The nodes of one simulated cluster, what they answer, and what can happen to them.
+
+    Args:
+        site: the nodes.
+        files: node -> entry of `files` -> content of a sora.conf that it is started with.
+    """
+
+    def __init__(self, site: SimulatedSite, files: Mapping[str, Mapping[str, bytes]] = _NO_FILES) -> None:
         self.site = site
+        self.machines = {
+            name: SimulatedMachine({entry: SimulatedFile(own[entry]) for entry in own})
+            for name in site.node_numbers.names
+            for own in (files.get(name, {}),)
+        }
+        self.installed: dict[str, str] = {}
+        """Node -> the version that its next start brings in."""
+        for name in site.node_numbers.names:
+            self._load(name)
 
     @classmethod
     def from_entry(
@@ -43,6 +62,7 @@ class SoraWorld(SimulatedWorld):
         converged: bool,  # noqa: FBT001  (called by name)
         choices: Choices = DEFAULTS,
         outside: Iterable[str] = (),
+        files: Mapping[str, Mapping[str, bytes]] = _NO_FILES,
     ) -> Self:
         """The cluster that a fleet file describes.
 
@@ -52,6 +72,7 @@ class SoraWorld(SimulatedWorld):
                 run and none was ever initialised.
             choices: what the nodes do where the documents are silent.
             outside: nodes that run, but are not in the cluster.
+            files: as for this class.
         """
         assert isinstance(entry, SoraCluster)
         nodes = sorted(entry.nodes, key=lambda node: node.name)
@@ -64,7 +85,7 @@ class SoraWorld(SimulatedWorld):
         for number, node in enumerate(nodes):
             if converged and node.mode is not None:
                 site.take(machine.change_mode(site.state, number, Mode(node.mode)))
-        return cls(site)
+        return cls(site, files)
 
     @property
     def state(self) -> State:
@@ -77,7 +98,6 @@ class SoraWorld(SimulatedWorld):
         return self.site.node_numbers.names
 
     def running(self, node: str) -> bool:
-        """Whether the node is up; a node that is not answers nothing."""
         return self.state[self.site.node_numbers.at(node)].up
 
     def kill(self, node: str) -> None:
@@ -85,10 +105,13 @@ class SoraWorld(SimulatedWorld):
         site = self.site
         site.state = machine.stop(site.state, site.node_numbers.at(node))
         site.channels = {channel: owner for channel, owner in site.channels.items() if owner != node}
+        self.machines[node].stop()
 
     def start(self, node: str) -> None:
-        """The node starts, unless it runs."""
-        if not self.running(node):
+        """The node starts, unless it runs or does not start with its sora.conf."""
+        if not self.running(node) and self._load(node):
+            if node in self.installed:
+                self.site.versions[node] = self.installed[node]
             number, choices = self.site.node_numbers.at(node), self.site.choices
             self.site.state = machine.start(self.state, number, choices)
 
@@ -96,6 +119,18 @@ class SoraWorld(SimulatedWorld):
         """The node stops and starts."""
         self.kill(node)
         self.start(node)
+
+    def _load(self, node: str) -> bool:
+        """Load the sora.conf of a node; whether it starts with that."""
+        own = self.machines[node]
+        own.start()
+        try:
+            for content in own.loaded.values():
+                self.site.confs[node] = read_conf(content)
+        except InvalidConf:
+            own.stop()
+            return False
+        return True
 
     def partition(self, *parts: Iterable[str]) -> None:
         """Cut the network between these groups of nodes; all others stay together.

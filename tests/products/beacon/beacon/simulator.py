@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from beacon.product import Beacons, SetPattern
 from reconciler.core.arguments import read_arguments
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.plan import Step
-from reconciler.errors import NodeRefused
+from reconciler.errors import NodeUnreachable
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import (
     NodeRequest,
     Reply,
     SimulatedCluster,
+    SimulatedCommand,
     SimulatedWorld,
     SimulationStart,
     Simulator,
 )
-from reconciler.ports.transport import Http
 
 DARK = "dark"
 """The pattern of a light that was never set."""
@@ -31,12 +32,19 @@ class Lights(SimulatedWorld):
 
     def __init__(self, patterns: dict[str, str]) -> None:
         self.patterns = patterns
+        self.away: set[str] = set()
 
     def kill(self, node: str) -> None:
         """It goes on flashing, and cannot be asked."""
+        self.away.add(node)
 
     def start(self, node: str) -> None:
         """It can be asked again."""
+        self.away.discard(node)
+
+    def running(self, node: str) -> bool:
+        """Whether it can be asked."""
+        return node not in self.away
 
 
 class ServedLights(SimulatedCluster):
@@ -46,6 +54,10 @@ class ServedLights(SimulatedCluster):
         self._world = Lights(patterns)
         places = {node.name: node.address.rpartition(":") for node in entry.nodes}
         self.addresses = {name: SocketAddress(host, int(port)) for name, (host, _, port) in places.items()}
+
+    commands = MappingProxyType(
+        {"beacon-show": SimulatedCommand(reads=True), "beacon-set": SimulatedCommand(("pattern",))}
+    )
 
     @property
     def world(self) -> Lights:
@@ -59,6 +71,17 @@ class ServedLights(SimulatedCluster):
             patterns.update(dict.fromkeys(patterns, request.target.rpartition("/")[2]))
         said = {"name": node, "pattern": patterns[node]}
         return 200, {"Content-Type": "application/json"}, json.dumps(said).encode()
+
+    def run_command(self, node: str, command: str, values: Mapping[str, str]) -> str:
+        """What the host's commands do, without a process of their own."""
+        if command not in self.commands:
+            return super().run_command(node, command, values)
+        if not self._world.running(node):
+            raise NodeUnreachable(node, "no light answers", sent=False)
+        patterns = self._world.patterns
+        if command == "beacon-set":
+            patterns.update(dict.fromkeys(patterns, values["pattern"]))
+        return json.dumps({"name": node, "pattern": patterns[node]})
 
     def describe_request(self, request: NodeRequest) -> str:
         """The path."""
@@ -135,12 +158,3 @@ class BeaconSimulator(Simulator):
         nodes = "".join(f"      - {{name: light-{number}, address: '{at}'}}\n" for number, at in named)
         head = "clusters:\n  - name: harbour\n    kind: beacon\n    pattern: slow\n    nodes:\n"
         return {"fleet.yaml": head + nodes}
-
-    async def run(self, command: str, values: Mapping[str, str], *, node: str, http: Http) -> str:
-        """What the host's commands do, without a process of their own."""
-        show = command == "beacon-show"
-        path, method = ("show", "GET") if show else (f"set/{values['pattern']}", "POST")
-        answer = await http.send(method, f"http://{values['host']}/{path}", node=node, timeout=1)
-        if answer.status != 200:
-            raise NodeRefused(node, answer.body.decode("utf-8", "replace"), status=answer.status)
-        return answer.body.decode("utf-8", "replace")
