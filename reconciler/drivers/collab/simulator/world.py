@@ -34,7 +34,7 @@ from reconciler.drivers.collab.simulator.loaded_files import (
 from reconciler.drivers.collab.simulator.nginx_file import read_nginx_file
 from reconciler.drivers.collab.simulator.redis_session import RedisSession
 from reconciler.errors import NodeRefused
-from reconciler.file_delivery.simulated_machines import SimulatedMachine
+from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.simulator import NodeRequest, Reply, SimulatedWorld
 
 VERSION: Final = "11.0.0.720"
