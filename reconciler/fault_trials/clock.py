@@ -162,7 +162,7 @@ def count_calls(transports: Transports, loop: SkippingLoop) -> Transports:
     def count(transport: T) -> T:
         return cast("T", _CountedTransport(transport, loop))
 
-    return transports.wrap(http=count, commands=count, mailbox=count, files=count)
+    return transports.wrap(http=count, commands=count, mailbox=count, files=count, streams=count)
 
 
 def run_skipping_waits(work: Coroutine[Any, Any, T], *, patience: float | None = SAME_PROCESS) -> T:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeError
 from reconciler.ports.transport import (
@@ -17,6 +18,7 @@ from reconciler.ports.transport import (
     Mailbox,
     NodeMail,
     OfferDraft,
+    Streams,
     TextRedactor,
     Transports,
 )
@@ -34,6 +36,7 @@ def mask_transports(transports: Transports, redactor: TextRedactor) -> Transport
         commands=lambda commands: _MaskingCommands(commands, redactor),
         mailbox=lambda mailbox: _MaskingMailbox(mailbox, redactor),
         files=lambda files: _MaskingFiles(files, redactor),
+        streams=lambda streams: _MaskingStreams(streams, redactor),
     )
 
 
@@ -130,3 +133,40 @@ class _MaskingFiles(Files):
     async def discard(self, place: FilePlace) -> str:
         with _mask_errors(self._redactor):
             return self._redactor.redact_text(await self._files.discard(place))
+
+
+class _MaskingStreams(Streams):
+    def __init__(self, streams: Streams, redactor: TextRedactor) -> None:
+        self._streams = streams
+        self._redactor = redactor
+
+    async def ask(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        limit: int,
+    ) -> bytes:
+        # The answer itself is data, which a codec of the product reads: only an error is masked.
+        with _mask_errors(self._redactor):
+            return await self._streams.ask(
+                address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+            )
+
+    async def send(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        limit: int,
+    ) -> bytes:
+        with _mask_errors(self._redactor):
+            return await self._streams.send(
+                address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+            )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import WriteRefused
 from reconciler.ports.transport import (
@@ -16,20 +17,26 @@ from reconciler.ports.transport import (
     NodeMail,
     OfferDraft,
     ReadingCall,
+    ReadingRequest,
+    ReadingRule,
+    Streams,
     Transports,
 )
 
 
-def restrict_to_reading(transports: Transports, calls: Iterable[ReadingCall]) -> Transports:
-    """The same transports, limited to reading: of HTTP, to calls that a product's documents describe."""
+def restrict_to_reading(transports: Transports, calls: Iterable[ReadingRule]) -> Transports:
+    """The same transports, limited to reading: of HTTP and streams, to what the product documents."""
     # A list of what is allowed, not of what is forbidden: code that gets these transports cannot change a
     # node, whatever a driver's mistake, a fleet file or a node's answer (such as a redirect) makes it send.
     allowed = tuple(calls)
+    http_calls = tuple(call for call in allowed if isinstance(call, ReadingCall))
+    requests = tuple(call for call in allowed if isinstance(call, ReadingRequest))
     return transports.wrap(
-        http=lambda http: _ReadingHttp(http, allowed),
+        http=lambda http: _ReadingHttp(http, http_calls),
         commands=_ReadingCommands,
         mailbox=_ReadingMailbox,
         files=_ReadingFiles,
+        streams=lambda streams: _ReadingStreams(streams, requests),
     )
 
 
@@ -103,6 +110,41 @@ class _ReadingFiles(Files):
 
     async def discard(self, place: FilePlace) -> str:
         raise _refuse_writing(place)
+
+
+class _ReadingStreams(Streams):
+    def __init__(self, streams: Streams, requests: tuple[ReadingRequest, ...]) -> None:
+        self._streams = streams
+        self._requests = requests
+
+    async def ask(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        limit: int,
+    ) -> bytes:
+        # The request itself is not quoted: it may have a password.
+        if not any(one.is_reading(request) for one in self._requests):
+            raise WriteRefused(f"{node}: the request is not a documented reading one; nothing was sent")
+        return await self._streams.ask(
+            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+        )
+
+    async def send(
+        self,
+        address: SocketAddress,  # noqa: ARG002
+        request: bytes,  # noqa: ARG002
+        *,
+        is_complete: Callable[[bytes], bool],  # noqa: ARG002
+        node: str,
+        timeout: float,  # noqa: ARG002, ASYNC109
+        limit: int,  # noqa: ARG002
+    ) -> bytes:
+        raise WriteRefused(f"{node}: only reading is allowed here; the request was not sent")
 
 
 def _refuse_writing(place: FilePlace) -> WriteRefused:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from reconciler.core.endpoint import InvalidAddress, is_ip_address, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_ip_address, parse_endpoint
 from reconciler.errors import InputError
-from reconciler.ports.transport import Http, HttpAnswer, Transports
+from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -34,6 +34,7 @@ def route_transports(
         commands=_keep,
         mailbox=_keep,
         files=_keep,
+        streams=lambda streams: _RoutedStreams(streams, routes),
     )
 
 
@@ -74,7 +75,7 @@ class _RoutedHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        way = self._find_way(url)
+        way = _find_way(self._routes, url)
         return await (self._http.through(way) if way else self._http).send(
             method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
         )
@@ -87,11 +88,50 @@ class _RoutedHttp(Http):
 
     def local_address(self, url: str) -> str:
         # The node sees the address of the bastion.
-        return "" if self._find_way(url) else self._http.local_address(url)
+        return "" if _find_way(self._routes, url) else self._http.local_address(url)
 
-    def _find_way(self, url: str) -> str:
-        try:
-            host = parse_endpoint(url).host
-        except InvalidAddress:
-            host = urlsplit(url).hostname or ""
-        return self._routes.get(host, "")
+
+class _RoutedStreams(Streams):
+    def __init__(self, streams: Streams, routes: Mapping[str, str]) -> None:
+        self._streams = streams
+        self._routes = routes
+
+    async def ask(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        limit: int,
+    ) -> bytes:
+        return await self._find(address).ask(
+            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+        )
+
+    async def send(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (handed on)
+        limit: int,
+    ) -> bytes:
+        return await self._find(address).send(
+            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+        )
+
+    def _find(self, address: SocketAddress) -> Streams:
+        way = _find_way(self._routes, f"http://{address}")
+        return self._streams.through(way) if way else self._streams
+
+
+def _find_way(routes: Mapping[str, str], url: str) -> str:
+    try:
+        host = parse_endpoint(url).host
+    except InvalidAddress:
+        host = urlsplit(url).hostname or ""
+    return routes.get(host, "")

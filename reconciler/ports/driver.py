@@ -42,7 +42,7 @@ from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.simulator import Simulator
-from reconciler.ports.transport import OfferedContent, ReadingCall, TransportKind, Transports
+from reconciler.ports.transport import OfferedContent, ReadingRule, TransportKind, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
 
 
@@ -200,8 +200,9 @@ class Driver(ABC, Generic[D, S]):
     """The model of its section of the host configuration; the key of the section is the kind."""
 
     guards: tuple[Guard, ...] = ()
-    reads: tuple[ReadingCall, ...] = ()
-    """All HTTP calls of the reading methods. The transports of a dry run refuse every other call."""
+    reads: tuple[ReadingRule, ...] = ()
+    """All calls over HTTP and streams of the reading methods. The transports of a dry run refuse every other
+    call."""
 
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({})
     """Action of a step -> the type of its arguments."""

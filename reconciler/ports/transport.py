@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.errors import MissingTransport, NodeRefused
@@ -35,6 +36,9 @@ class TransportKind(StrEnum):
 
     MAILBOX = "mailbox"
     """For nodes that poll: writing is an offer, reading gives the last report."""
+
+    STREAM = "stream"
+    """Exchanges over TCP in another protocol than HTTP, which the product speaks itself."""
 
 
 _ROOM: Final = 8
@@ -112,6 +116,9 @@ class Http(Transport, ABC):
         content: bytes = b"",
     ) -> HttpAnswer:
         """Send a request and give its complete answer, whatever its status.
+
+        A GET with the header `Upgrade` asks for another protocol. The answer 101 is then complete with its
+        headers: nothing of the other protocol is read, and the connection ends.
 
         Args:
             method: the HTTP verb.
@@ -262,6 +269,68 @@ class Files(Transport, ABC):
             NodeUnauthorized: this host has no permission.
             NodeUnreachable: it did not end; whether something is left is unknown.
         """
+
+
+class OtherProtocol(Exception):
+    """What came is not the protocol that was expected; the text says why, to follow "its answer "."""
+
+
+class Streams(Transport, ABC):
+    """Exchanges over TCP: one request and its answer, on a connection of its own, within time and size.
+
+    What the bytes mean is the product's matter. Nothing is ever sent twice.
+    """
+
+    @abstractmethod
+    async def ask(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
+        limit: int,
+    ) -> bytes:
+        """Send a request that only reads, as the product's documents say; gives the bytes of its answer.
+
+        Args:
+            address: host and port.
+            request: in full.
+            is_complete: gets each part of the answer once, in order, and tells whether that was the last one;
+                raises `OtherProtocol` if the answer is of another kind.
+            node: the name for errors.
+            timeout: seconds for the whole call.
+            limit: bytes of the answer.
+
+        Raises:
+            NodeUnreachable: no answer, an incomplete one, or one above the limit.
+            NodeUnidentified: the answer is of another protocol.
+        """
+
+    @abstractmethod
+    async def send(
+        self,
+        address: SocketAddress,
+        request: bytes,
+        *,
+        is_complete: Callable[[bytes], bool],
+        node: str,
+        timeout: float,  # noqa: ASYNC109  (a bound on one call, enforced by the transport)
+        limit: int,
+    ) -> bytes:
+        """The same as `ask`, for a request that may change the node.
+
+        If it fails after it was sent, its effect is unknown.
+        """
+
+    def through(self, way: str) -> Streams:
+        """The same, whose connections go through a machine.
+
+        Args:
+            way: entry of `ssh` of the host configuration.
+        """
+        raise TypeError(f"these calls cannot go through `ssh.{way}`: their transport makes no connections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +485,17 @@ class _MissingFiles(Files):
     read = stage = switch = restore = discard = _refuse
 
 
+class _MissingStreams(Streams):
+    """Streams that this host does not have; every call raises `MissingTransport`."""
+
+    is_available = False
+
+    async def _refuse(self, *_: Any, node: str, **__: Any) -> NoReturn:
+        raise MissingTransport(node, TransportKind.STREAM)
+
+    ask = send = _refuse
+
+
 @dataclass(frozen=True, slots=True)
 class Transports:
     """The transports of this host; a missing one raises `MissingTransport` when used."""
@@ -424,6 +504,7 @@ class Transports:
     commands: Commands = field(default_factory=partial(_Missing, TransportKind.COMMAND))
     mailbox: Mailbox = field(default_factory=partial(_Missing, TransportKind.MAILBOX))
     files: Files = field(default_factory=_MissingFiles)
+    streams: Streams = field(default_factory=_MissingStreams)
 
     def refuse_missing(self, needed: Iterable[TransportKind], subject: str) -> None:
         """Check that every needed transport is there.
@@ -440,6 +521,7 @@ class Transports:
             TransportKind.COMMAND: self.commands,
             TransportKind.MAILBOX: self.mailbox,
             TransportKind.FILE: self.files,
+            TransportKind.STREAM: self.streams,
         }
         for kind in sorted(needed):
             if not ways[kind].is_available:
@@ -452,6 +534,7 @@ class Transports:
         commands: Callable[[Commands], Commands],
         mailbox: Callable[[Mailbox], Mailbox],
         files: Callable[[Files], Files],
+        streams: Callable[[Streams], Streams],
     ) -> Transports:
         """Every available transport, wrapped; each kind is a required argument: none can be forgotten."""
         return Transports(
@@ -459,6 +542,7 @@ class Transports:
             commands=commands(self.commands) if self.commands.is_available else self.commands,
             mailbox=mailbox(self.mailbox) if self.mailbox.is_available else self.mailbox,
             files=files(self.files) if self.files.is_available else self.files,
+            streams=streams(self.streams) if self.streams.is_available else self.streams,
         )
 
 
@@ -470,17 +554,19 @@ class ReadingCall:
         method: the HTTP verb.
         path: of the URL, without a query; None if the API has one URL for all calls.
         header: name in lower case and value of the header that distinguishes the calls; None without one.
+        query: of the URL, which has to be exactly this one.
     """
 
     method: str
     path: str | None = None
     header: tuple[str, str] | None = None
+    query: str = ""
 
     def allows(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
         """Whether a request is exactly this call."""
         # An exact match: a query, a fragment or a second header could turn a reading call into another one.
         parts = urlsplit(url)
-        if method != self.method or parts.query or parts.fragment or "@" in parts.netloc:
+        if method != self.method or parts.query != self.query or parts.fragment or "@" in parts.netloc:
             return False
         if self.path is not None and parts.path != self.path:
             return False
@@ -490,3 +576,18 @@ class ReadingCall:
         # Exactly one: with two, a node could read another one than this check.
         values = [text for key, text in headers.items() if key.lower() == name]
         return values == [value]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingRequest:
+    """Requests of a stream that only read, according to the product's documents.
+
+    Args:
+        is_reading: whether a whole request, as it would be sent, does nothing but read.
+    """
+
+    is_reading: Callable[[bytes], bool]
+
+
+ReadingRule: TypeAlias = ReadingCall | ReadingRequest
+"""One kind of request that only reads."""

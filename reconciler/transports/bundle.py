@@ -14,6 +14,7 @@ from reconciler.transports.connection_pool import ConnectionPool
 from reconciler.transports.files import FileTransport
 from reconciler.transports.http import HttpTransport
 from reconciler.transports.machines.host_machines import HostMachines
+from reconciler.transports.streams import StreamTransport
 
 _FILES: Final = 65_536
 """Open files that a host with many nodes should allow."""
@@ -44,7 +45,12 @@ async def open_transports(
     found = machines or HostMachines(own)
     try:
         async with HttpTransport(own, pool=kept, tunnels=found) as http:
-            yield Transports(http, CommandTransport(own, found), files=FileTransport(own, found))
+            yield Transports(
+                http,
+                CommandTransport(own, found),
+                files=FileTransport(own, found),
+                streams=StreamTransport(own, tunnels=found),
+            )
     finally:
         if machines is None:
             await found.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType, TracebackType
@@ -20,9 +20,9 @@ from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
 from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
 from reconciler.transports.http_errors import CallFailed, describe_connection_error, unsent
 from reconciler.transports.http_request import RequestUrl, UrlOrigin, encode_request, parse_url
-from reconciler.transports.machines.machine import MachineError, MachineUnidentified, Tunnels
-from reconciler.transports.name_cache import NameCache, ResolvedAddress, list_ips
-from reconciler.transports.networks import is_within_networks
+from reconciler.transports.machines.machine import Tunnels
+from reconciler.transports.name_cache import ResolvedAddress, list_ips
+from reconciler.transports.node_sockets import NodeSockets, open_socket
 
 if TYPE_CHECKING:
     import ssl
@@ -36,9 +36,6 @@ LARGE: Final = 4
 
 _PATIENCE: Final = 5.0
 """Seconds for resolving a name when addresses are compared."""
-
-_NEXT_ADDRESS: Final = 0.25
-"""Seconds after which the next address of a name is tried too (RFC 8305)."""
 
 _TLS_END: Final = 2.0
 """Seconds that the other end gets to confirm the end of TLS."""
@@ -55,8 +52,8 @@ class HttpTransport(Http):
     Redirects are not followed, cookies are not kept, proxies of the environment are ignored, TLS certificates
     are verified with the system's authorities. A read (GET, HEAD) may reuse an open connection to the same
     node; it is sent once more, on a new connection, if the node closed the kept one before any answer. Any
-    other call, and one with `Connection: close`, gets its own connection and is never repeated: the caller
-    must find out whether it had an effect.
+    other call, and one with `Connection: close` or `Upgrade`, gets its own connection and is never repeated:
+    the caller must find out whether it had an effect.
 
     Args:
         host: limits the networks of nodes.
@@ -85,12 +82,9 @@ class HttpTransport(Http):
         self._slots = asyncio.Semaphore(concurrency)
         self._large = asyncio.Semaphore(LARGE)
         self._body_limit = body_limit
-        self._host = host or Host()
         self._pool = pool or ConnectionPool(keep, tls)
         self._owns_pool = pool is None
-        self._tunnels = tunnels
-        self._names = NameCache()
-        self._permitted: dict[str, dict[str, ResolvedAddress]] = {}
+        self._sockets = NodeSockets(host or Host(), tunnels)
         self._busy: set[ClientConnection] = set()
         self._local_addresses: dict[str, str] = {}
         self._origins: dict[str, UrlOrigin] = {}
@@ -105,7 +99,7 @@ class HttpTransport(Http):
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         try:
-            return list_ips(await asyncio.wait_for(self._names.resolve(host), _PATIENCE))
+            return list_ips(await asyncio.wait_for(self._sockets.names.resolve(host), _PATIENCE))
         except (OSError, TimeoutError, UnicodeError):
             return ()
 
@@ -137,11 +131,10 @@ class HttpTransport(Http):
         via: str = "",
     ) -> HttpAnswer:
         method = method.upper()
-        closes = any(
-            name.lower() == "connection" and "close" in text.lower() for name, text in headers.items()
-        )
-        bounds = AnswerBounds(self._body_limit, SMALL, is_head=method == "HEAD")
-        is_alone = closes or method not in _READS
+        given = {name.lower(): text for name, text in headers.items()}
+        switches = "upgrade" in given and method == "GET"
+        bounds = AnswerBounds(self._body_limit, SMALL, is_head=method == "HEAD", may_switch=switches)
+        is_alone = "close" in given.get("connection", "").lower() or switches or method not in _READS
         async with self._slots:
             try:
                 call = _Call(node, parse_url(url, self._origins), timeout, connect, via)
@@ -215,33 +208,7 @@ class HttpTransport(Http):
             connection.close()
 
     async def _find_places(self, call: _Call) -> Mapping[str, ResolvedAddress | None]:
-        """IP address -> how to connect to it; those that this host allows.
-
-        Behind a bastion it is the host itself, which resolves there.
-
-        Raises:
-            CallFailed: the name does not resolve, or the host allows none of its addresses.
-        """
-        host = call.url.origin.host
-        if call.via:
-            return {host: None}  # the tunnel checks it
-        # The check is here, after name resolution: a name cannot change its address between check and
-        # connection.
-        places = self._permitted.get(host)
-        if places is None:
-            try:
-                found = self._names.get_known(host) or await self._names.resolve(host)
-            except (OSError, UnicodeError):
-                raise unsent("name does not resolve") from None
-            networks = self._host.config.networks
-            places = {one.ip: one for one in found if not networks or is_within_networks(one.ip, networks)}
-            if not places:
-                raise unsent(
-                    f"{found[0].ip} is in none of the networks that this host allows for nodes "
-                    "(`networks` in the host configuration)"
-                )
-            self._permitted[host] = places
-        return places
+        return await self._sockets.find_places(call.url.origin.host, call.via)
 
     async def _connect(self, call: _Call, places: Mapping[str, ResolvedAddress | None]) -> ClientConnection:
         """A new connection to one of the addresses.
@@ -250,36 +217,20 @@ class HttpTransport(Http):
             CallFailed: there is none.
         """
         # The login at a bastion has its own time: its first call would otherwise fail.
-        tunnel = await self._open_tunnel(call) if call.via else None
+        origin = call.url.origin
+        tunnel = await self._sockets.open_tunnel(call.via, origin.host, origin.port) if call.via else None
         call.stage = _Stage.CONNECTING
         try:
             async with asyncio.timeout(call.connect or None):
-                addresses = [place for place in places.values() if place]
-                opened = tunnel or await _open_socket(addresses, call.url.origin.port)
+                opened = tunnel or await open_socket(places, origin.port)
                 call.stage = _Stage.ACCEPTED
-                return await self._start(call.url.origin, opened, is_tunnel=tunnel is not None)
+                return await self._start(origin, opened, is_tunnel=tunnel is not None)
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise  # of this program's clock, not of the kernel
             failed = describe_connection_error(error)
             if call.stage is _Stage.ACCEPTED:
                 failed.sign = Liveness.ALIVE
-            raise failed from error
-
-    async def _open_tunnel(self, call: _Call) -> socket.socket:
-        """A socket to the node through a bastion.
-
-        Raises:
-            CallFailed: there is none.
-        """
-        if self._tunnels is None:
-            raise unsent(f"this host has no way `ssh.{call.via}`")
-        try:
-            return await self._tunnels.open_tunnel(call.via, call.url.origin.host, call.url.origin.port)
-        except MachineError as error:
-            remedy = f" ({error.remedy})" if error.remedy else ""
-            failed = unsent(f"{error}{remedy}", error.sign)
-            failed.is_other_protocol = isinstance(error, MachineUnidentified)
             raise failed from error
 
     async def _start(self, origin: UrlOrigin, opened: socket.socket, *, is_tunnel: bool) -> ClientConnection:
@@ -357,31 +308,6 @@ class _Call:
         sign = {_Stage.RESOLVING: Liveness.UNASKED, _Stage.CONNECTING: Liveness.SILENT}
         words = f"no connection within {self.connect or self.timeout:g} s"
         return unsent(words, sign.get(self.stage, Liveness.ALIVE))
-
-
-async def _open_socket(places: Sequence[ResolvedAddress], port: int) -> socket.socket:
-    """A socket that is connected to the first of the addresses that accepts it.
-
-    Raises:
-        OSError: none does; the error of the first one.
-    """
-    if len(places) == 1:
-        return await _connect_socket(places[0], port)
-    from aiohappyeyeballs import start_connection  # noqa: PLC0415  (most nodes have one address)
-
-    rows = [(one.family, socket.SOCK_STREAM, 0, "", (one.host, port, *one.rest)) for one in places]
-    return await start_connection(rows, happy_eyeballs_delay=_NEXT_ADDRESS, interleave=1)
-
-
-async def _connect_socket(place: ResolvedAddress, port: int) -> socket.socket:
-    opened = socket.socket(place.family, socket.SOCK_STREAM)
-    try:
-        opened.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(opened, (place.host, port, *place.rest))
-    except BaseException:
-        opened.close()
-        raise
-    return opened
 
 
 def _find_local_address(host: str) -> str:

@@ -38,11 +38,13 @@ class AnswerBounds:
         body: largest body in bytes.
         small: bytes of a body from which reading pauses until there is room for a large one.
         is_head: whether the answer to a HEAD is expected, which has no body.
+        may_switch: whether the request asked for another protocol, so that 101 is its answer.
     """
 
     body: int
     small: int
     is_head: bool = False
+    may_switch: bool = False
 
 
 class Answer:
@@ -91,7 +93,7 @@ class Answer:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail("it switches to another protocol")
+            self._end_at_switch()
         except httptools.HttpParserCallbackError:
             raise  # a defect of this module
         except httptools.HttpParserError:
@@ -106,6 +108,12 @@ class Answer:
             self._fail(f"its headers are larger than {format_size(HEAD_LIMIT)}")
         elif self._received > HEAD_LIMIT + _BYTES_PER_BYTE * self._bounds.body:
             self._fail("its chunks never end")
+
+    def _end_at_switch(self) -> None:
+        # What follows is of the other protocol: nothing of it is read.
+        self.can_continue = False
+        if not self.is_complete:
+            self._fail("it switches to another protocol")
 
     def end(self) -> None:
         """The node has closed the connection in order."""
@@ -138,6 +146,9 @@ class Answer:
         status = self._parser.get_status_code()
         if not 100 <= status < 600 or self._parser.get_http_version() not in _VERSIONS:  # noqa: PLR2004
             self.failure = describe_other_protocol(self.begin)
+            return
+        if status == _SWITCHING and self._bounds.may_switch:
+            self.status, self._has_head, self.is_complete = status, True, True
             return
         if status < _OK:
             return

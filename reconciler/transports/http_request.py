@@ -121,7 +121,9 @@ def encode_request(
     if content and "content-type" not in given:
         lines.append("Content-Type: application/octet-stream")
     if closes:
-        lines.append("Connection: close")
+        # For another protocol, the connection ends too: after the answer that was asked for.
+        switches = "upgrade" in given and method == "GET"
+        lines.append(f"Connection: {'Upgrade' if switches else 'close'}")
     for name, text in headers.items():
         if not _TOKEN.fullmatch(name):
             raise unsent("a header of the request has an invalid name")

@@ -2,11 +2,12 @@
 
 from support.memory_files import snapshot_of
 
+from reconciler.core.endpoint import SocketAddress
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.host.host import Host
 from reconciler.planning.routed_transports import find_routes, route_transports
-from reconciler.ports.transport import Http, HttpAnswer, Transports
+from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
 from reconciler.secrets.local_resolver import LocalResolver
 
 FLEET = """
@@ -60,3 +61,29 @@ async def test_each_node_is_called_by_its_own_way():
     assert await http.resolve("c.example.com") == ("192.0.2.99",)
     assert http.local_address("http://192.0.2.1:3000/") == ""
     assert http.local_address("http://192.0.2.3:3000/") == "192.0.2.50"
+
+
+class Line(Streams):
+    def __init__(self, sent, way=""):
+        self.sent, self.way = sent, way
+
+    async def ask(self, address, request, **_):
+        self.sent.append((address.host, self.way))
+        return b""
+
+    async def send(self, address, request, **_):
+        return await self.ask(address, request)
+
+    def through(self, way):
+        return Line(self.sent, way)
+
+
+async def test_streams_go_the_same_way():
+    fleet = load_fleet(snapshot_of({"fleet.yaml": FLEET}), DRIVERS, LocalResolver(Host()))
+    sent = []
+    streams = route_transports(Transports(streams=Line(sent)), fleet, DRIVERS).streams
+    options = {"is_complete": bool, "node": "n", "timeout": 1, "limit": 1}
+    for host in ("192.0.2.1", "B.example.com", "192.0.2.3"):
+        await streams.ask(SocketAddress(host, 6379), b"", **options)
+        await streams.send(SocketAddress(host, 6379), b"", **options)
+    assert [way for _, way in sent] == ["door", "door", "gate", "gate", "", ""]

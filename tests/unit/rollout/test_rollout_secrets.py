@@ -11,6 +11,7 @@ from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, 
 from support.offers import make_draft
 
 from reconciler.core.diff import Change, Op
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import NodeReport, Observed, Present, ReportKind
@@ -32,6 +33,7 @@ from reconciler.ports.transport import (
     Mailbox,
     MailItem,
     NodeMail,
+    Streams,
     Transports,
 )
 from reconciler.rollout.step_executor import ExecutionContext, run_step_masked, skip_step
@@ -156,6 +158,31 @@ class EchoFiles(Files):
 
     async def discard(self, place):
         return await self.echo.run()
+
+
+class EchoStreams(Streams):
+    """Streams to such a node."""
+
+    def __init__(self, echo):
+        self.echo = echo
+
+    async def ask(self, *_, **__):
+        return (await self.echo.run()).encode()
+
+    async def send(self, *_, **__):
+        return (await self.echo.run()).encode()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_streams_mask_errors_and_leave_the_answer_unchanged(fails):
+    echo = Echo("it has clear-text-of-A", fails)
+    ways = mask_transports(Transports(streams=EchoStreams(echo)), Redactor(["clear-text-of-A"]))
+    options = {"is_complete": bool, "node": "n", "timeout": 1, "limit": 10}
+    for call in (ways.streams.ask, ways.streams.send):
+        told = await asyncio.gather(call(SocketAddress("h", 1), b"", **options), return_exceptions=True)
+        assert [one if isinstance(one, bytes) else str(one) for one in told] == (
+            [f"n: it has {MASK}"] if fails else [b"it has clear-text-of-A"]
+        )
 
 
 @pytest.mark.parametrize("fails", [False, True])

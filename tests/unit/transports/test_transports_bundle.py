@@ -10,6 +10,7 @@ from support.driver import FakeDriver, World, cluster, fleet
 from support.offers import make_draft
 
 import reconciler
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import MissingTransport, WriteRefused
@@ -24,6 +25,8 @@ from reconciler.ports.transport import (
     HttpAnswer,
     Mailbox,
     NodeMail,
+    ReadingRequest,
+    Streams,
     TransportKind,
     Transports,
 )
@@ -103,6 +106,28 @@ class RecordingFiles(Files):
         return "gone"
 
 
+class RecordingStreams(Streams):
+    """Streams; keeps what travels, beside another recording."""
+
+    def __init__(self, below: Recording) -> None:
+        self.below = below
+
+    async def ask(self, address, request, **_):
+        self.below.note(f"ask {address} {request.decode()}")
+        return b"pong"
+
+    async def send(self, address, request, **_):
+        self.below.note(f"send {address} {request.decode()}")
+        return b"done"
+
+
+def stream_calls(streams: Streams):
+    """Both calls, as something to await."""
+    options = {"is_complete": bool, "node": "n", "timeout": 1, "limit": 10}
+    address = SocketAddress("192.0.2.9", 6379)
+    return lambda: streams.ask(address, b"ping", **options), lambda: streams.send(address, b"set", **options)
+
+
 def change_file(files: Files):
     """Every call that writes, by name, as something to await."""
     return {
@@ -172,13 +197,17 @@ async def test_a_way_that_is_missing_answers_as_a_node_that_was_not_asked():
     for call in (lambda: Transports().files.read(PLACE), *change_file(Transports().files).values()):
         with pytest.raises(MissingTransport, match=r"n: .*'file'"):
             await call()
+    for call in stream_calls(Transports().streams):
+        with pytest.raises(MissingTransport, match=r"n: .*'stream'"):
+            await call()
     with pytest.raises(MissingTransport):
         await restrict_to_reading(Transports(), ()).http.send("GET", "http://n/", node="n", timeout=1)
 
 
 async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs():
     below = Recording()
-    transports = restrict_to_reading(Transports(below, below, below, RecordingFiles(below)), ())
+    found = Transports(below, below, below, RecordingFiles(below), RecordingStreams(below))
+    transports = restrict_to_reading(found, ())
     assert transports.http.local_address("http://n/") == "198.51.100.1"
     assert await transports.http.resolve("n") == ("192.0.2.1",)
     with pytest.raises(WriteRefused, match="was not run"):
@@ -190,6 +219,9 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     for call in change_file(transports.files).values():
         with pytest.raises(WriteRefused, match="the file conf was not changed"):
             await call()
+    for call in stream_calls(transports.streams):
+        with pytest.raises(WriteRefused, match="sent"):
+            await call()
     assert below.sent == [
         "resolve n, 0 in flight",
         "read mail of c/n, 0 in flight",
@@ -197,11 +229,34 @@ async def test_where_only_reading_is_possible_names_resolve_and_no_command_runs(
     ]
 
 
+async def test_a_stream_carries_only_the_requests_that_the_product_documents_as_reading():
+    below = Recording()
+    reads = (ReadingRequest(lambda request: request == b"ping"),)
+    for call, allowed in zip(
+        stream_calls(restrict_to_reading(Transports(streams=RecordingStreams(below)), reads).streams),
+        (True, False),
+        strict=True,
+    ):
+        if allowed:
+            assert await call() == b"pong"
+        else:
+            with pytest.raises(WriteRefused, match="only reading is allowed"):
+                await call()
+    other = (ReadingRequest(lambda request: request == b"other"),)
+    asks, _ = stream_calls(restrict_to_reading(Transports(streams=RecordingStreams(below)), other).streams)
+    with pytest.raises(WriteRefused) as caught:
+        await asks()
+    assert "ping" not in str(caught.value), "a request may have a password"
+    assert below.sent == ["ask 192.0.2.9:6379 ping, 0 in flight"]
+
+
 def test_every_call_of_every_transport_is_counted():
     async def work():
         loop = asyncio.get_running_loop()
         below = Recording(loop)
-        transports = count_calls(Transports(below, below, below, RecordingFiles(below)), loop)
+        transports = count_calls(
+            Transports(below, below, below, RecordingFiles(below), RecordingStreams(below)), loop
+        )
         await transports.http.send("GET", "http://n/", node="n", timeout=1)
         await transports.http.resolve("n")
         await transports.commands.run("stop", {}, node="n")
@@ -209,6 +264,8 @@ def test_every_call_of_every_transport_is_counted():
         await transports.mailbox.read_mail("c", "n")
         await transports.files.read(PLACE)
         for call in change_file(transports.files).values():
+            await call()
+        for call in stream_calls(transports.streams):
             await call()
         assert loop._selector.calls == 0
         return below.sent
@@ -221,6 +278,8 @@ def test_every_call_of_every_transport_is_counted():
         "read mail of c/n, 1 in flight",
         "read conf, 1 in flight",
         *(f"{call} conf, 1 in flight" for call in ("stage", "switch", "restore", "discard")),
+        "ask 192.0.2.9:6379 ping, 1 in flight",
+        "send 192.0.2.9:6379 set, 1 in flight",
     ]
 
 
