@@ -6,6 +6,7 @@ so that a wrapper of the bundle (for reading only, counting, trials) covers all 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -552,7 +553,8 @@ class ReadingCall:
 
     Args:
         method: the HTTP verb.
-        path: of the URL, without a query; None if the API has one URL for all calls.
+        path: of the URL, without a query; None if the API has one URL for all calls. `{}` at its end stands
+            for one name: a segment without a slash, a dot at its start, or characters in percent form.
         header: name in lower case and value of the header that distinguishes the calls; None without one.
         query: of the URL, which has to be exactly this one.
     """
@@ -568,7 +570,7 @@ class ReadingCall:
         parts = urlsplit(url)
         if method != self.method or parts.query != self.query or parts.fragment or "@" in parts.netloc:
             return False
-        if self.path is not None and parts.path != self.path:
+        if self.path is not None and not _is_path(parts.path, self.path):
             return False
         if self.header is None:
             return True
@@ -576,6 +578,17 @@ class ReadingCall:
         # Exactly one: with two, a node could read another one than this check.
         values = [text for key, text in headers.items() if key.lower() == name]
         return values == [value]
+
+
+_ONE_NAME: Final = "{}"
+_SEGMENT: Final = re.compile(r"[0-9A-Za-z_@\-][0-9A-Za-z._@\-]*")
+
+
+def _is_path(path: str, pattern: str) -> bool:
+    if not pattern.endswith(_ONE_NAME):
+        return path == pattern
+    before = pattern.removesuffix(_ONE_NAME)
+    return path.startswith(before) and _SEGMENT.fullmatch(path[len(before) :]) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,115 @@
+"""Go clusters for tests: their answers, their desired state and what is observed of them."""
+
+import json
+
+from reconciler.core.plan import Revision
+from reconciler.core.secret import Secret
+from reconciler.documents.document import ParsedDocument, parse_document
+from reconciler.drivers.gocluster import desired_state
+from reconciler.drivers.gocluster.schema import GoCluster
+from reconciler.drivers.gocluster.view import NodeView, PeerRow
+from reconciler.ports.cluster_input import ClusterInput
+
+TEMPLATE = """{
+  "name": {{node.name}},
+  "listen": {{node.addr}},
+  "authKey": {{values.secret}},
+  "tls": {{tls}},
+  "peers": {{peers}},
+  "settings": {{settings}}
+}
+"""
+JOINED = "2026-11-21T02:47:54.304128949Z"
+
+
+def names(count):
+    return [f"node{number}" for number in range(1, count + 1)]
+
+
+def entry(count=3, **more):
+    nodes = [
+        {"name": name, "addr": f"10.0.0.{number}:9654", "api": f"http://10.0.0.{number}:8080"}
+        for number, name in enumerate(names(count), 1)
+    ]
+    return {
+        "name": "game",
+        "kind": "gocluster",
+        "observe": True,
+        "config": {"template": "app.tmpl", "file": "app", "values": "values.json"},
+        "restart": {"command": "restart-app", "started": {"command": "app-started"}},
+        "nodes": nodes,
+        **more,
+    }
+
+
+def model(count=3, **more):
+    return GoCluster.model_validate(entry(count, **more))
+
+
+def cluster_input(own=None, *, template=TEMPLATE, values=None, secret="s3cr3t-of-all"):
+    """The input of the driver; the secret is one by reference."""
+    own = own or entry()
+    fleet = parse_document("fleet.json", json.dumps({"clusters": [own]}).encode())
+    known = {"secret": Secret(secret, "${env:RECONCILE_SECRET_GO}"), **(values or {})}
+    document = ParsedDocument("values.json", known, "{}")
+    return ClusterInput(
+        GoCluster.model_validate(own),
+        fleet,
+        "/clusters/0",
+        Revision("memory", "0" * 40, "0000000"),
+        {node["name"]: document for node in own["nodes"]},
+        {"app.tmpl": template.encode()},
+    )
+
+
+def desired(own=None, **more):
+    """The desired state; fails where there is a problem."""
+    made = cluster_input(own, **more)
+    found, problems = desired_state.make_files(made)
+    assert problems == []
+    return desired_state.GoDesired(made.entry, found)
+
+
+def content(wanted, node):
+    """The whole file of a node."""
+    return wanted.files[node].content.render(None)
+
+
+def row(name, status="Online", *, address="", joined=JOINED, error="", lag=485910, packets=9):
+    number = name.removeprefix("node")
+    return PeerRow(name, address or f"10.0.0.{number}:9654", status, error, joined, lag, packets)
+
+
+def view(own, count=3, *, peers=None, offline=()):
+    """What a node shows of the others."""
+    listed = [name for name in (peers if peers is not None else names(count)) if name != own]
+    return NodeView(tuple(row(name, "Offline" if name in offline else "Online") for name in sorted(listed)))
+
+
+def views(count=3, *, away=(), **kinds):
+    return {name: view(name, count, offline=away, **kinds) for name in names(count) if name not in away}
+
+
+def envelope(data, *, success=True, error=""):
+    text = data if isinstance(data, str) else json.dumps(data)
+    return json.dumps({"success": success, "error": error, "data": text}).encode()
+
+
+def answer(*rows):
+    """The body of `GET /api/v1/cluster/NAME`."""
+    return envelope(
+        {
+            "nodes": {
+                one.name: {
+                    "name": one.name,
+                    "addr": one.address,
+                    "status": one.status,
+                    "error": one.error,
+                    "jointime": one.joined,
+                    "lag": one.lag,
+                    "packets": one.packets,
+                }
+                for one in rows
+            }
+        }
+    )
