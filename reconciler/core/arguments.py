@@ -157,6 +157,14 @@ class Arguments(ABC):
         return False
 
     @property
+    def undone_alone(self) -> bool:
+        """Whether its failure undoes what the same run did to its node before it, whatever the rollout says.
+
+        For a step that may leave its node down with what it was to bring in.
+        """
+        return False
+
+    @property
     def interrupts(self) -> bool:
         """Whether the node serves nothing for a while when the step is performed, as at a restart."""
         return False

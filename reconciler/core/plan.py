@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
@@ -449,3 +449,17 @@ def load_plan(value: Mapping[str, Any]) -> Plan:
 @cache
 def _reader() -> TypeAdapter[Plan]:
     return TypeAdapter(Plan)
+
+
+def list_earlier_steps(step: Step, steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps of the same node that have to succeed before a step, near and far, in the given order."""
+    steps = tuple(steps)
+    by_id = {one.id: one for one in steps}
+    found: set[str] = set()
+    queue = list(step.after)
+    while queue:
+        name = queue.pop()
+        if name in by_id and name not in found:
+            found.add(name)
+            queue += by_id[name].after
+    return tuple(one for one in steps if one.id in found and one.node == step.node)

@@ -89,6 +89,10 @@ class StageArguments(FileArguments):
     def payload_digest(self) -> str:
         return self.payload
 
+    @property
+    def is_preparation(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SwitchArguments(FileArguments):
@@ -109,6 +113,10 @@ class SwitchArguments(FileArguments):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RestoreArguments(FileArguments):
     """The backup becomes the file again."""
+
+    @property
+    def is_preparation(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -176,6 +184,8 @@ class FilePlan:
         payloads: of the steps.
         findings: why nothing can be planned.
         after: ids for `after` of the driver's own step, such as a restart that brings the file in.
+        way_back: the step that brings the backup of a file that is as desired back, for a product that does
+            not start with it; empty without a backup.
         digest: of the file as desired, which a restart brings in; None if nothing is known of the file.
     """
 
@@ -184,6 +194,7 @@ class FilePlan:
     findings: tuple[Diagnostic, ...] = ()
     after: tuple[str, ...] = ()
     digest: str | None = None
+    way_back: tuple[Step, ...] = ()
 
     @property
     def is_changed(self) -> bool:
@@ -216,7 +227,8 @@ def plan_file(wish: FileWish, reading: FileReading | None, *, after: Sequence[st
         return FilePlan(findings=(_report(wish, UNFIT, str(error), remedy),))
     digest = compute_file_digest(content)
     if digest == state.digest:
-        return FilePlan(_plan_cleanup(wish, state, shown), digest=digest)
+        way_back = _plan_way_back(wish, state, shown)
+        return FilePlan(_plan_cleanup(wish, state, shown), digest=digest, way_back=way_back)
     if state.content is None:
         shown["before"] = NO_FILE
     if not changes:
@@ -313,6 +325,33 @@ def _plan_cleanup(wish: FileWish, state: FileState, shown: Mapping[str, str]) ->
             risk_reason="the file itself stays as it is",
             needs="nothing",
             inverse=Inverse("point of no return: nothing needs what is removed"),
+            settle=wish.settle,
+            in_flight=wish.in_flight,
+        ),
+    )
+
+
+def _plan_way_back(wish: FileWish, state: FileState, shown: Mapping[str, str]) -> tuple[Step, ...]:
+    """The step that makes the backup the file again."""
+    if state.backup in {NO_FILE, state.digest}:
+        return ()
+    entry, node = wish.place.entry, wish.place.node
+    back = {"before": shown["after"], "after": f"before {shown['after']}"}
+    return (
+        Step(
+            id=wish.make_id(RESTORE),
+            cluster=wish.cluster,
+            node=node,
+            action=RESTORE,
+            arguments=RestoreArguments(
+                entry=entry, host=wish.place.host, before=state.digest, after=state.backup, shown=back
+            ),
+            reason=f"the file {entry} of {node} gets its former content again, which lies beside it",
+            effect=wish.effect,
+            risk=wish.risk,
+            risk_reason=wish.risk_reason,
+            needs=f"the file {entry} is as it was read, and its backup too",
+            inverse=Inverse("deliver it again", STAGE),
             settle=wish.settle,
             in_flight=wish.in_flight,
         ),

@@ -40,6 +40,7 @@ from reconciler.rollout.polled_nodes import (
     withdraw_superseded,
 )
 from reconciler.rollout.recovery import StepRecovery
+from reconciler.rollout.rollback import take_back_nodes
 from reconciler.rollout.run_log import RefusalMemory, RunLog, record_members
 from reconciler.rollout.step_executor import ExecutionContext, run_step
 from reconciler.rollout.step_scheduler import StepScheduler, count_parallel
@@ -366,7 +367,7 @@ class _Run:
                 log.record_skipped,
                 self.stop,
             ).run()
-            return ()
+            return await take_back_nodes(guard_context, context, log)
 
     async def _find_new_holds(
         self, guard_context: GuardContext

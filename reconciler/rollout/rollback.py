@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler import __version__
+from reconciler.core import attempts
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import OPEN, SUCCESSES, Outcome, RunReport, State
-from reconciler.core.plan import UNDO, Payload, Plan, Step
+from reconciler.core.plan import UNDO, Payload, Plan, Step, list_earlier_steps
 from reconciler.core.step_status import StepStatus
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.read_only import restrict_to_reading
@@ -26,6 +27,9 @@ from reconciler.text.one_line import join_some
 
 UNCERTAIN = "effect-uncertain"
 """Code of the finding that a failed step may still take effect."""
+
+TAKEN_BACK = "node-taken-back"
+"""Code of the finding that a node got what it had before, because it was down with what it was sent."""
 
 OFFERED_BACK = "offered-back"
 """Code of the finding that nodes are offered what they had before their wave failed."""
@@ -120,11 +124,72 @@ class FailedWave:
         earlier: steps that an earlier run performed: their nodes' previous content is not known.
         taken: offers that their nodes have taken and that have to be taken back, of whatever run: the store
             has what each node had before.
+        why: it is undone.
     """
 
     outcomes: Sequence[Outcome]
     earlier: Sequence[Step] = ()
     taken: Sequence[TakenOffer] = ()
+    why: str = "its wave failed its gates"
+
+
+async def take_back_nodes(
+    guard_context: GuardContext, context: ExecutionContext, log: RunLog
+) -> tuple[Diagnostic, ...]:
+    """Undo, for each node that a failed step may have left down, what this run did to it before.
+
+    Whatever the rollout says: down, with the content that it does not start with, is the worst state of a
+    node. What was taken back is not sent to it again until it changes. A step that an earlier run prepared
+    is left alone: what the node had before that is for the next pass to find out.
+
+    Returns:
+        A finding for each such node, and for each step that was not undone.
+    """
+    findings: list[Diagnostic] = []
+    for failed in list(log.outcomes.values()):
+        if failed.state is not State.FAILED or not failed.sent or not failed.step.arguments.undone_alone:
+            continue
+        plan, driver = guard_context.plan, context.driver
+        before = [
+            outcome
+            for step in list_earlier_steps(failed.step, plan.steps)
+            if (outcome := log.outcomes.get(step.id)) is not None
+            and (outcome.sent and outcome.state is State.DONE)
+            and driver.undo(step, guard_context.observed, plan.payloads) is not None
+        ]
+        if all(one.step.arguments.is_preparation for one in before):
+            continue
+        seen = await driver.observe_step(failed.step, restrict_to_reading(context.transports, driver.reads))
+        # Ready again, it runs as before: the call had no effect. Unknown, it may still come back.
+        if judge_step(failed.step, driver, seen).status is not StepStatus.CHANGED:
+            continue
+        why = f"{failed.step.action} failed, and left the node down with it"
+        wave = FailedWave([*before, failed], why=why)
+        findings += await undo_wave(wave, guard_context, context, log)
+        if all(log.outcomes[one.step.id].state is State.UNDONE for one in wave.outcomes):
+            findings.append(await _end_attempts(failed, before, guard_context, log))
+    return tuple(findings)
+
+
+async def _end_attempts(
+    failed: Outcome, before: Sequence[Outcome], guard_context: GuardContext, log: RunLog
+) -> Diagnostic:
+    """Let no later run send again what was taken back from a node; gives the finding that tells it."""
+    cluster, node = failed.step.cluster, failed.step.node
+    facts: dict[str, str] = {}
+    for one in before:
+        refused = replace(one, state=State.FAILED, reason=failed.reason, refused=True)
+        known = guard_context.attempts.get(one.step.id, {})
+        facts |= {key: attempts.note_failure(text, refused) for key, text in known.items()}
+    # After the way back: a run that is killed in between sends it once more, and gets here again.
+    await log.store.store_facts(cluster, {node: facts})
+    return Diagnostic(
+        Severity.ERROR,
+        TAKEN_BACK,
+        f"{failed.step.id} failed ({failed.reason}): {node} has what it had before, and runs with it",
+        "commit a fix; what was taken back is not sent to the node again until it changes",
+        target=f"{cluster}/{node}",
+    )
 
 
 async def undo_wave(
@@ -163,7 +228,7 @@ async def undo_wave(
         for step in steps:
             ended = own.outcomes.get(_get_id(step))
             if ended is not None and ended.state in SUCCESSES:
-                before, reason = log.outcomes[step.id], f"its wave failed its gates; run {own.run} undid it"
+                before, reason = log.outcomes[step.id], f"{wave.why}; run {own.run} undid it"
                 undone.append(StepEnd(Outcome(before.step, State.UNDONE, reason, before.seconds)))
             elif ended is not None:
                 undo.findings.append(_report_step_not_undone(step, ended.reason))

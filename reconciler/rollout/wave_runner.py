@@ -23,7 +23,7 @@ from reconciler.guards.change_control import find_steps_to_approve, find_tempora
 from reconciler.ports.store import RunRecord
 from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
-from reconciler.rollout.rollback import FailedWave, undo_wave
+from reconciler.rollout.rollback import FailedWave, take_back_nodes, undo_wave
 from reconciler.rollout.run_log import RunLog
 from reconciler.rollout.step_executor import STOPPED, run_step
 from reconciler.rollout.step_scheduler import StepScheduler, count_parallel
@@ -317,6 +317,8 @@ class WaveRunner:
             wave = [outcome for step in steps if (outcome := self.log.outcomes.get(step.id))]
             failed_wave = FailedWave(wave, earlier, taken)
             self._findings += await undo_wave(failed_wave, guard_context, context, self.log)
+        else:
+            self._findings += await take_back_nodes(guard_context, context, self.log)
         if pending:
             await narrow_return(pending, plan.cluster, self.log)
         return f"the rollout stops: {why}"

@@ -138,20 +138,31 @@ def test_a_node_that_does_not_come_back_stops_the_chain_and_gets_its_file_back(s
     assert "RUNNING" in site.supervise("status", first)
     assert "[revision-rejected]" in operator.run(status=(3,))
     assert chain.started == [first]
-    # Without the way back the node stays down, and no later pass gives the other nodes this file.
+    # Without a rollout too, and no later pass gives this file to the others, nor to this node again.
     operator.commit("license_file = /nowhere/licence\nlog_level = debug\n")
+    assert "[node-taken-back]" in operator.run(status=(1, 5))
     for _ in range(2):
-        operator.run(status=(1, 5))
-        assert chain.events[-1] == ("refused", first)
-        assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
+        assert chain.events[-1] == ("started", first)
+        assert read_confs(site) == make_confs(site, FORMER)
+        assert "[node-stalled]" in operator.run(status=(1,))
     good = f"license_file = {site.folder}/licence\n"
     operator.commit(good)
-    operator.run(status=(1, 5))
-    assert good in site.path(first).read_text()
-    assert read_confs(site, LIVE[1:]) == make_confs(site, FORMER)[1:]
-    site.supervise("start", first)
     operator.run()
-    assert chain.started == [first, *LIVE]
+    assert chain.started == [first, first, *LIVE]
+
+
+def test_a_node_that_a_killed_watch_left_down_starts_with_the_fix(site, operator):
+    chain, first = Chain(site), LIVE[0]
+    operator.commit("license_file = /nowhere/licence\n")
+    with operator.watch("--only", "live") as watch:
+        block_until(lambda: ("refused", first) in chain.events, seconds=60, every=0.001)
+        watch.kill()
+    good = f"license_file = {site.folder}/licence\n"
+    operator.commit(good)
+    with operator.watch("--only", "live") as watch:
+        watch.wait("pass ended", cluster="live", result="converged")
+    assert chain.started[-3:] == list(LIVE)
+    assert all(good in site.path(node).read_text() for node in LIVE)
 
 
 def test_a_watch_that_is_killed_before_or_after_any_step_goes_on_where_it_was(site, operator):

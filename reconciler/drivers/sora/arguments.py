@@ -296,6 +296,8 @@ class RestartArguments(ClusterArguments):
         again: whether it brings back the former sora.conf, and so also starts a node that is down.
         is_outside: whether the node is not in the cluster, but about to join it.
         shown_keys: fingerprint of the keys of its sora.conf that it will show.
+        is_resumed: whether it starts a node that is down since an earlier run has restarted it.
+        intent_facts: what the store keeps until the step is done: that this program stopped the node.
     """
 
     target: str
@@ -310,6 +312,13 @@ class RestartArguments(ClusterArguments):
     again: bool = field(default=False, metadata=OMITTED)
     is_outside: bool = field(default=False, metadata=OMITTED)
     shown_keys: str = field(default="", metadata=OMITTED)
+    is_resumed: bool = field(default=False, metadata=OMITTED)
+    intent_facts: Facts = field(default_factory=dict, metadata=OMITTED)
+
+    @property
+    def starts_stopped_node(self) -> bool:
+        """Whether it may be performed on a node that is down."""
+        return self.again or self.is_resumed
 
     @property
     def interrupts(self) -> bool:
@@ -318,6 +327,21 @@ class RestartArguments(ClusterArguments):
 
     @property
     def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def undone_alone(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return not self.starts_stopped_node
+
+    @property
+    def facts_of_intent(self) -> Facts:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
+
+    @property
+    def keeps_facts_until_done(self) -> bool:
         """See `core.arguments.Arguments`."""
         return True
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import Step
+from reconciler.core.secret import reveal
 from reconciler.drivers.sora.arguments import RegisterArguments, read_cluster_arguments
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 from reconciler.file_delivery.steps import (
@@ -23,16 +24,19 @@ _SHORT: Final = 16
 
 
 def fingerprint_contents(desired: SoraDesired) -> Mapping[str, str]:
-    """Node -> fingerprint of the cluster's entry: who belongs to it is decided for all of it."""
+    """Node -> fingerprint of its sora.conf, and of the entry, which decides who belongs to the cluster."""
     whole = fingerprint(desired.entry.model_dump(mode="json"))
-    return {node.name: whole for node in desired.entry.nodes}
+    found = {node.name: whole for node in desired.entry.nodes}
+    for name, conf in desired.confs.items():
+        found[name] = fingerprint([whole, dict(reveal(conf.values)), conf.base])
+    return found
 
 
 def fingerprint_aim(step: Step, contents: Mapping[str, str]) -> str:
     """Fingerprint of what a call requests, together with the cluster's entry; of a file, of its content."""
     if is_file_step(step):
         return fingerprint_file_purpose(step)
-    entry = next(iter(contents.values()), "")
+    entry = contents.get(step.node) or next(iter(contents.values()), "")
     plain = step.arguments.plain()
     asked = {key: plain[key] for key in _ASKED if key in plain}
     return fingerprint([step.action, step.node, asked, entry])

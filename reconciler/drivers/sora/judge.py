@@ -68,10 +68,14 @@ def _judge_without_majority(own: ClusterArguments, cluster_view: ClusterView) ->
     """The status of a step that no majority has to show; None for another one."""
     if isinstance(own, ModeChangeArguments) and not isinstance(own, DrainArguments):
         return _judge_mode(own, cluster_view)
-    if isinstance(own, UpgradeArguments) and own.is_resumed and not cluster_view.answers(own.target):
-        return _judge_resumed(own, cluster_view)
     if isinstance(own, RestartArguments) and own.is_outside:
         return _judge_outside_restart(own, cluster_view)
+    target = ""
+    match own:
+        case UpgradeArguments(is_resumed=True) | RestartArguments(starts_stopped_node=True):
+            target = own.target
+    if target and not cluster_view.answers(target):
+        return _judge_resumed(target, cluster_view)
     return None
 
 
@@ -216,9 +220,10 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     target, started = own.target, cluster_view.get_started(own.target)
     if cluster_view.own_view(target) is None:
         return _judge_silent_restart(own, cluster_view)
-    if not started:
+    # A resumed one was down before the call, so that the node itself proves the start.
+    if not started and not own.is_resumed:
         return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
-    if started == own.started:
+    if started == own.started and not own.is_resumed:
         return _judge_removal(own, cluster_view, spare=own.spare)
     if target in own.before.temporary:
         return _done("it was started again")
@@ -248,16 +253,16 @@ def _judge_silent_restart(own: RestartArguments, cluster_view: ClusterView) -> S
     words = f"{own.target} does not run: {cluster_view.describe_answer(own.target)}"
     if not cluster_view.is_down(own.target):
         return _unknown(words)
-    # Down already, a start costs nothing. Otherwise it was running when the step was planned.
-    return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
+    # It was running when the step was planned; one that may start it is judged before this.
+    return _changed(words)
 
 
-def _judge_resumed(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerdict:
-    """A node that an earlier run has stopped for its upgrade, and that nothing answers for."""
+def _judge_resumed(target: str, cluster_view: ClusterView) -> StepVerdict:
+    """A node that a run has stopped, and that nothing answers for."""
     # Also without a majority: the node may be what the cluster lacks.
-    if True in cluster_view.connections.get(own.target, ()) or own.target in cluster_view.errors:
-        return _unknown(f"{own.target} does not answer, but the members do not see it as stopped")
-    return StepVerdict(StepStatus.READY, f"{own.target} is down")
+    if True in cluster_view.connections.get(target, ()) or target in cluster_view.errors:
+        return _unknown(f"{target} does not answer, but the members do not see it as stopped")
+    return StepVerdict(StepStatus.READY, f"{target} is down")
 
 
 def _judge_upgrade(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerdict:

@@ -146,7 +146,14 @@ class MembershipPlan:
         )
 
     def restart(
-        self, name: str, command: RestartCommand, *, started: str, unused: str = "", is_outside: bool = False
+        self,
+        name: str,
+        command: RestartCommand,
+        *,
+        started: str,
+        unused: str = "",
+        is_outside: bool = False,
+        is_resumed: bool = False,
     ) -> None:
         """Restart the node; a temporary one leaves the cluster by it, and is registered again after it.
 
@@ -156,12 +163,15 @@ class MembershipPlan:
             started: text of its last start.
             unused: what it shows otherwise than its sora.conf says, in words.
             is_outside: whether it is not in the cluster, but about to join it.
+            is_resumed: whether it is down already, because an earlier run has restarted it.
         """
         number = self.node_numbers.at(name)
         down = machine.stop(self.state, number)
         spare = min(preconditions.SPARE, max(0, compute_margin(down)))
         after = machine.start(down, number)
-        context = self._make_context(after, extra=(name,) if is_outside else (), elsewhere=(name,))
+        # Of a node that is down all are asked: without a majority, the membership names none that shows it.
+        extra = self.node_numbers.names if is_resumed else (name,) if is_outside else ()
+        context = self._make_context(after, extra=extra, elsewhere=(name,))
         step = make_restart_step(
             context,
             name,
@@ -171,6 +181,9 @@ class MembershipPlan:
             spare=spare,
             unused=unused,
             is_outside=is_outside,
+            is_resumed=is_resumed,
+            is_delivered=not is_resumed
+            and any(step.action == SWITCH and step.node == name for step in self.steps),
             shown_keys=fingerprint_shown_keys(self.desired, name),
         )
         self._add_step(step, after)
@@ -198,6 +211,11 @@ class MembershipPlan:
         for step in file_plan.steps:
             waits = (*step.after, *previous) if step.action == SWITCH else step.after
             self.steps.append(replace(step, after=waits))
+
+    def restore_file(self, file_plan: FilePlan) -> None:
+        """Bring the former content of a file back, after the step before."""
+        previous = (self.steps[-1].id,) if self.steps else ()
+        self.steps += [replace(step, after=previous) for step in file_plan.way_back]
 
     def set_mode(self, name: str, previous: str, *, mode: str, reason: str) -> None:
         """Set the mode of a node that was started again."""

@@ -9,10 +9,10 @@ from reconciler.core.observation import Stale, Unauthorized, Unidentified
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_state import compute_quorum
 from reconciler.drivers.sora.cluster_view import ClusterView, NodeAddresses, list_view_names
+from reconciler.drivers.sora.interruptions import is_interrupted
 from reconciler.drivers.sora.membership import Membership
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode, Stopped
 from reconciler.drivers.sora.stop_proof import StopProof, StopVerdict, prove_member_stopped
-from reconciler.drivers.sora.upgrades import is_interrupted
 from reconciler.text.one_line import make_one_line
 
 
@@ -32,7 +32,7 @@ class NodeActions:
         live: regular members to remove that run.
         leaving: temporary members to stop.
         missing: desired nodes that belong into the cluster and cannot be brought in now.
-        interrupted: nodes that a run of this host has stopped for their upgrade.
+        interrupted: nodes that a run of this host has stopped, and that do not run.
         findings: about the nodes that nothing is done about.
         words: dead node -> the `stopped` entry, for those that need it.
     """

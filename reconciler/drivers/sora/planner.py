@@ -25,6 +25,7 @@ from reconciler.drivers.sora.cluster_view import (
 from reconciler.drivers.sora.conf_delivery import plan_confs
 from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
+from reconciler.drivers.sora.interruptions import is_interrupted, resume_nodes
 from reconciler.drivers.sora.licences import find_licence_facts
 from reconciler.drivers.sora.membership import Membership, NodeNumbers
 from reconciler.drivers.sora.membership_plan import MembershipPlan
@@ -32,7 +33,6 @@ from reconciler.drivers.sora.modes import find_mode, find_version, plan_modes
 from reconciler.drivers.sora.node_actions import NodeActions
 from reconciler.drivers.sora.restarts import plan_restarts, restart_outsiders
 from reconciler.drivers.sora.schema import NodeView, SoraCluster, SoraDesired, Stopped
-from reconciler.drivers.sora.upgrades import is_interrupted, resume_upgrades
 from reconciler.file_delivery.steps import FilePlan
 
 
@@ -85,7 +85,7 @@ def _plan_membership(
             *find_licence_facts(desired, cluster_view),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
-            *resume_upgrades(membership_plan, actions.interrupted, confs),
+            *resume_nodes(membership_plan, actions.interrupted, confs),
             *restart_outsiders(membership_plan, cluster_view, joining, confs),
             *_plan_changes(membership_plan, actions),
             *plan_restarts(
@@ -106,7 +106,7 @@ def _plan_membership(
         if not cluster_view.answering_nodes and is_interrupted(desired, cluster_view, name)
     ]
     # Back first: without them, the cluster may have lost its majority.
-    told = list(resume_upgrades(membership_plan, interrupted, confs))
+    told = list(resume_nodes(membership_plan, interrupted, confs))
     word, reasons = (
         (None, ()) if cluster_view.answering_nodes else find_init_confirmation(desired, cluster_view)
     )

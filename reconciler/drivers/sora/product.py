@@ -72,6 +72,7 @@ from reconciler.drivers.sora.cluster_view import (
 from reconciler.drivers.sora.conf_delivery import derive_conf_facts, list_conf_places
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
+from reconciler.drivers.sora.interruptions import list_ended_interruptions
 from reconciler.drivers.sora.node_actions import list_uncounted
 from reconciler.drivers.sora.node_commands import fill_command
 from reconciler.drivers.sora.observation import (
@@ -89,9 +90,8 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.steps import STOPPED_FOR, find_stop_command, undo_restart
+from reconciler.drivers.sora.steps import find_stop_command, undo_restart
 from reconciler.drivers.sora.stops import perform_stop
-from reconciler.drivers.sora.upgrades import list_ended_interruptions
 from reconciler.errors import (
     InputError,
     NodeError,
@@ -312,8 +312,8 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         membership = cluster_view.membership
         # Whoever stops such a node from now on is somebody else.
         own = derive_conf_facts(desired, observed)
-        for name in list_ended_interruptions(desired, cluster_view):
-            own[name] = {**own.get(name, {}), STOPPED_FOR: ""}
+        for name, ended in list_ended_interruptions(desired, cluster_view):
+            own[name] = {**own.get(name, {}), **dict.fromkeys(ended, "")}
         if membership is None:
             return own
         places = find_node_addresses(entry, observed, history)

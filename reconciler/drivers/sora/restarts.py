@@ -8,6 +8,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.conf_delivery import OUTDATED_START
 from reconciler.drivers.sora.conf_drift import find_unused_keys, report_unused_keys, was_restarted_for
+from reconciler.drivers.sora.interruptions import is_returning
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import SoraDesired, SoraNode
@@ -45,7 +46,7 @@ def plan_restarts(
         membership_plan: to which the steps are added.
         cluster_view: the nodes' answers.
         confs: node -> what is to be done about its sora.conf.
-        resumed: nodes whose interrupted upgrade is planned already.
+        resumed: nodes that are down, and whose start is planned already.
         joining: nodes that are about to join, whose file and restart are planned already.
     """
     desired = membership_plan.desired
@@ -55,10 +56,8 @@ def plan_restarts(
     # Upgrades follow each other, so that the time with two versions is short. What temporary nodes show comes
     # last: their version is seen only when they are registered again.
     order = sorted(desired.entry.nodes, key=lambda one: (bool(running[one.name]), one.temporary, one.name))
-    upgraded: set[str] = set()
-    for node in order:
-        if node.name in resumed:
-            upgraded.add(node.name)
+    upgraded = {step.node for step in membership_plan.steps if step.action == "upgrade"}
+    for node in () if is_returning(membership_plan) else order:
         if node.name in resumed | joining:
             continue
         file_plan = confs.get(node.name, FilePlan())

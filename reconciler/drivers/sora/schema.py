@@ -183,8 +183,8 @@ class SoraCluster(OverlaidCluster):
     )
     start: CommandReference | None = Field(
         default=None,
-        description="The host's command that starts a node. Only nodes that this program has stopped for an "
-        "upgrade are started.",
+        description="The host's command that starts a node. Only nodes that this program has stopped are "
+        "started: for an upgrade, or by a restart after which they did not come back.",
         examples=[{"command": "start-sora"}],
     )
     drain: Number = Field(

@@ -57,6 +57,12 @@ _APIS: Final = {
 STOPPED_FOR: Final = "stopped_for_upgrade"
 """Fact of a node that a run of this host stops for its upgrade: the version that it had."""
 
+RESTARTED: Final = "stopped_for_restart"
+"""Fact of a node that a run of this host restarts: the start of the process before, or `TRIED`."""
+
+TRIED: Final = "started again"
+"""Value of `RESTARTED` of a node that did not come back, and that a run has started with its present file."""
+
 BLOCKED: Final = "block_new_session"
 """The mode that a node gets before it is stopped."""
 
@@ -278,6 +284,8 @@ def make_restart_step(
     spare: int,
     unused: str = "",
     is_outside: bool = False,
+    is_resumed: bool = False,
+    is_delivered: bool = False,
     shown_keys: str = "",
 ) -> Step:
     """Restart a node by a command of the host once it is drained; see `RestartArguments`.
@@ -291,15 +299,20 @@ def make_restart_step(
         spare: further failures that the majority survives while it is down, as far as the plan needs them.
         unused: what it shows otherwise than its sora.conf says, in words.
         is_outside: whether it is not in the cluster, but about to join it.
+        is_resumed: whether it is down already, because an earlier run has restarted it.
+        is_delivered: whether its file is changed in the same plan.
         shown_keys: fingerprint of the keys of its sora.conf that it will show.
     """
-    drain = 0 if is_outside else context.entry.drain
+    way_back = "; if it stays down, it gets its former file and is started" if is_delivered else ""
+    drain = 0 if is_outside or is_resumed else context.entry.drain
+    # A start leaves a node alone that somebody has started meanwhile.
+    run: NamedCommand = context.entry.start if is_resumed and context.entry.start else command
     arguments = RestartArguments(
         **_make_shared_arguments(context, "restart"),
         target=node,
         own=own,
-        command=command.command,
-        values=fill_command(command, node),
+        command=run.command,
+        values=fill_command(run, node),
         drain=drain,
         spare=spare,
         started=started,
@@ -307,17 +320,24 @@ def make_restart_step(
         started_values=fill_command(command.started, node),
         is_outside=is_outside,
         shown_keys=shown_keys,
+        is_resumed=is_resumed,
+        # Of a node outside the cluster nothing depends on whether it runs.
+        intent_facts={} if is_outside else {node: {RESTARTED: TRIED if is_resumed else started}},
     )
-    is_temporary = node in context.before.temporary
-    asked = f"run the host's command {command.command}"
+    is_temporary = node in context.entry.temporary
+    asked = f"run the host's command {run.command}"
     if drain:
         asked += f" once its channels have moved away, or after {drain:g} s"
     why = f"{node} was started before its sora.conf was changed"
     if unused:
         why = f"{node} does not use its sora.conf ({unused})"
+    if is_resumed:
+        why = f"an earlier run has restarted {node}, and it does not run; this starts it"
     risk_reason = _describe_stop_risk(node, 0, spare=spare, is_temporary=is_temporary)
     needs = "every other member is known to be up or down, and the majority holds without this one"
-    if is_outside:
+    if is_resumed:
+        risk_reason, needs = "it is down already, and comes back by this step", f"{node} is still down"
+    elif is_outside:
         risk_reason, needs = "it is not in the cluster yet", "it is still in no cluster"
     elif is_temporary:
         needs = "the cluster lists it as a temporary node"
@@ -328,10 +348,10 @@ def make_restart_step(
         reason=f"{why}: {asked}",
         effect=Effect.RESTART,
         # Not high without a reserve: it comes back by itself, and the next node waits until it has.
-        risk=Risk.LOW if is_outside else Risk.MEDIUM,
+        risk=Risk.LOW if is_outside or is_resumed else Risk.MEDIUM,
         risk_reason=risk_reason,
         needs=needs,
-        inverse=Inverse("point of no return: the sessions that it ends are not brought back"),
+        inverse=Inverse(f"point of no return: the sessions that it ends are not brought back{way_back}"),
     )
 
 
@@ -411,7 +431,8 @@ def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
     own = read_cluster_arguments(step)
     if not isinstance(own, RestartArguments):
         return None
-    arguments = replace(own, again=True, started=shown.starts.get(step.node, ""), drain=0)
+    facts = {step.node: {RESTARTED: TRIED}} if own.intent_facts else {}
+    arguments = replace(own, again=True, started=shown.starts.get(step.node, ""), drain=0, intent_facts=facts)
     return replace(step, arguments=arguments, reason=f"{step.node} is to use its former sora.conf again"), {}
 
 

@@ -9,7 +9,7 @@ the next run; one that somebody else stopped is not started.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator
 from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
@@ -17,8 +17,7 @@ from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.membership_plan import MembershipPlan
 from reconciler.drivers.sora.modes import find_version
 from reconciler.drivers.sora.schema import SoraCluster, SoraDesired, SoraNode
-from reconciler.drivers.sora.steps import BLOCKED, STOPPED_FOR
-from reconciler.file_delivery.steps import FilePlan
+from reconciler.drivers.sora.steps import BLOCKED
 
 UPGRADED: Final = "upgraded"
 """Fact of a temporary node: the version to which it was upgraded, which nothing shows before it is back."""
@@ -39,49 +38,6 @@ def find_running_version(desired: SoraDesired, cluster_view: ClusterView, node: 
     """The version of a running node that is not the desired one; empty if it is, or if it is not known."""
     running = find_version(cluster_view, node) if desired.entry.version else ""
     return running if running != desired.entry.version else ""
-
-
-def is_interrupted(desired: SoraDesired, cluster_view: ClusterView, node: str) -> bool:
-    """Whether the node is down because a run of this host has stopped it for its upgrade."""
-    return (
-        bool(desired.recalled.get(node, {}).get(STOPPED_FOR))
-        and True not in cluster_view.connections.get(node, ())
-        and not cluster_view.answers(node)
-        and node not in cluster_view.errors
-    )
-
-
-def list_ended_interruptions(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[str]:
-    """Nodes that are remembered as stopped for an upgrade and run again, whoever started them."""
-    for name, facts in desired.recalled.items():
-        if facts.get(STOPPED_FOR) and cluster_view.answers(name):
-            yield name
-
-
-def resume_upgrades(
-    membership_plan: MembershipPlan, nodes: Iterable[str], confs: Mapping[str, FilePlan]
-) -> Iterator[Diagnostic]:
-    """Bring nodes back that a run of this host has stopped for their upgrade; before anything else."""
-    desired = membership_plan.desired
-    for name in nodes:
-        node = desired.entry.node(name)
-        assert node is not None
-        if desired.entry.start is None:
-            yield _report(
-                desired.entry,
-                name,
-                "upgrade-interrupted",
-                f"{name} was stopped for its upgrade by an earlier run, and the fleet file names no `start`",
-                "start it by hand, or add `start` to the cluster's entry",
-            )
-            continue
-        if name in confs:
-            membership_plan.switch_file(confs[name])
-        recalled = desired.recalled[name]
-        membership_plan.upgrade(name, running=recalled[STOPPED_FOR], is_resumed=True)
-        if node.temporary and not membership_plan.find_register_obstacle(name):
-            membership_plan.register(name)
-        set_mode_back(membership_plan, node, is_drained=recalled.get("mode") == BLOCKED)
 
 
 def set_mode_back(
@@ -107,7 +63,7 @@ def report_waiting_upgrade(entry: SoraCluster, name: str, running: str, why: str
     if entry.upgrade is None:
         remedy = "upgrade it by hand, or add `upgrade`, `stop` and `start` to the cluster's entry"
     words = f"{name} has version {running}, the fleet file says {entry.version}; it is not upgraded: {why}"
-    return _report(entry, name, "upgrade-waits", words, remedy)
+    return report_upgrade(entry, name, "upgrade-waits", words, remedy)
 
 
 def find_failed_upgrade(desired: SoraDesired, name: str, running: str) -> Diagnostic | None:
@@ -115,7 +71,7 @@ def find_failed_upgrade(desired: SoraDesired, name: str, running: str) -> Diagno
     # Before it is registered nothing shows its version, so that its step cannot have failed for it.
     if desired.recalled.get(name, {}).get(UPGRADED) != desired.entry.version:
         return None
-    return _report(
+    return report_upgrade(
         desired.entry,
         name,
         "upgrade-failed",
@@ -165,5 +121,6 @@ def _describe_time(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"  # noqa: PLR2004  (two minutes)
 
 
-def _report(entry: SoraCluster, name: str, code: str, words: str, remedy: str) -> Diagnostic:
+def report_upgrade(entry: SoraCluster, name: str, code: str, words: str, remedy: str) -> Diagnostic:
+    """A finding about the version of one node."""
     return Diagnostic(Severity.ERROR, code, words, remedy, target=f"{entry.name}/{name}")

@@ -1,5 +1,10 @@
 """sora.conf reaches the nodes of a Sora cluster: planned, delivered, brought in node by node, taken back."""
 
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import replace
+
 import pytest
 from support.memory_files import snapshot_of
 from support.sora_clusters import WorldWire, short
@@ -16,6 +21,7 @@ from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 FLEET = """\
@@ -38,8 +44,10 @@ def make_fleet(letters, conf, **keys):
     text = FLEET + nodes
     for key, value in keys.items():
         text = text.replace("  drain: 0\n", f"  drain: 0\n  {key}: {value}\n")
-    files = {"fleet.yaml": text, "sora.conf": conf}
-    return load_fleet(snapshot_of(files), {**DRIVERS, "sora": SoraDriver()})
+    snapshot = snapshot_of({"fleet.yaml": text, "sora.conf": conf})
+    commit = hashlib.sha1(f"{text}{conf}".encode(), usedforsecurity=False).hexdigest()
+    snapshot = replace(snapshot, revision=replace(snapshot.revision, id=commit))
+    return load_fleet(snapshot, {**DRIVERS, "sora": SoraDriver()})
 
 
 class Site:
@@ -322,3 +330,213 @@ async def test_a_node_without_a_readable_file_has_a_problem_and_no_defect(store)
     files = {"fleet.yaml": FLEET + "  - {name: a@a.example.com, api: 'http://a.example.com:3000/'}\n"}
     with pytest.raises(InputError):
         load_fleet(snapshot_of(files), {**DRIVERS, "sora": SoraDriver()})
+
+
+BAD, GOOD = "feature = broken\n", "feature = mended\n"
+
+
+def get_codes(report):
+    return [one.code for one in report.findings]
+
+
+async def set_down_with_bad_file(site):
+    """A node that was restarted with a file with which it does not start, by a run that was killed then."""
+    machine = site.machines["a@a.example.com"]
+    restart = machine.commands["restart-sora"]
+
+    def restart_and_kill(machine, values):
+        restart(machine, values)
+        raise Killed
+
+    machine.commands["restart-sora"] = restart_and_kill
+    with pytest.raises((Killed, BaseExceptionGroup)):
+        await site.run(make_fleet("abc", BAD))
+    machine.commands["restart-sora"] = restart
+    assert not site.world.running("a@a.example.com")
+    assert "broken" in site.content("a")
+    site.restarts.clear()
+    await asyncio.sleep(0.25)  # the call may still take effect
+
+
+async def settle(site):
+    await settle_open_runs(site.store, site.drivers, site.transports)
+
+
+class Killed(BaseException):
+    """The run ends at once, and writes nothing more."""
+
+
+@pytest.mark.parametrize("rollout", ["", "{canary: 1, waves: [100%]}"])
+async def test_a_node_that_is_down_with_its_new_file_gets_the_former_one_whatever_the_rollout_says(
+    store, rollout
+):
+    site = Site(store)
+    keys = {"rollout": rollout} if rollout else {}
+    report = await site.run(make_fleet("abc", BAD, **keys))
+    states = dict(get_states(report))
+    assert [states[f"{action} a"] for action in ("stage-file", "switch-file", "restart")] == ["undone"] * 3
+    assert report.exit_status == (1 if rollout else 5)  # the file of the next node was staged already
+    (finding,) = (one for one in report.findings if one.code == "node-taken-back")
+    assert "a@a.example.com has what it had before, and runs with it" in finding.message
+    assert site.restarts == ["a", "a"]
+    assert site.world.running("a@a.example.com")
+    assert [site.content(letter) for letter in "abc"] == [BEFORE] * 3
+    # The same file goes to no node again; another one does, at once.
+    for _ in range(2):
+        plan_result = await site.plan(make_fleet("abc", BAD, **keys))
+        assert not list(plan_result.plan.steps())
+        if rollout:
+            assert "revision-rejected" in str(plan_result.violations)
+        else:
+            (found,) = plan_result.plan.clusters[0].findings
+            assert (found.code, found.target) == ("node-stalled", "live/a@a.example.com")
+    report = await site.run(make_fleet("abc", GOOD, **keys))
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert all("mended" in site.content(letter) for letter in "abc")
+
+
+async def test_a_restart_that_had_no_effect_takes_nothing_back(store):
+    site = Site(store)
+    site.machines["a@a.example.com"].commands["restart-sora"] = _refuse
+    report = await site.run(make_fleet("abc", GOOD))
+    assert dict(get_states(report))["switch-file a"] == "done"
+    assert "node-taken-back" not in get_codes(report)
+    assert "mended" in site.content("a")
+
+
+async def test_a_node_that_stays_down_with_its_former_file_is_told_and_startable(store):
+    site = Site(store)
+    machine = site.machines["a@a.example.com"]
+    restart, calls = machine.commands["restart-sora"], []
+
+    def fail_twice(machine, values):
+        calls.append(1)
+        site.bad = "" if len(calls) <= 2 else "broken"
+        return restart(machine, values)
+
+    machine.commands["restart-sora"] = fail_twice
+    report = await site.run(make_fleet("abc", GOOD))
+    assert "not-undone" in get_codes(report)
+    assert site.content("a") == BEFORE
+    assert not site.world.running("a@a.example.com")
+    (plan,) = (await site.plan(make_fleet("abc", GOOD))).plan.clusters
+    assert list_steps(plan)[:3] == ["stage-file a", "switch-file a", "restart a"]
+    await asyncio.sleep(0.25)
+    report = await site.run(make_fleet("abc", GOOD))
+    assert {state for _, state in get_states(report)} <= {"done", "found"}, get_states(report)
+
+
+async def test_after_a_kill_the_node_is_started_with_the_fix(store):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    await settle(site)
+    wanted = make_fleet("abc", GOOD)
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan)[:4] == ["stage-file a", "switch-file a", "restart a", "stage-file b"]
+    assert "it gets what is committed now, and is started" in plan.findings[0].message
+    assert "it does not run; this starts it" in plan.steps[2].reason
+    report = await site.run(wanted)
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert site.restarts == ["a", "b", "c"]
+    assert all("mended" in site.content(letter) for letter in "abc")
+
+
+async def test_after_a_kill_the_node_is_started_again_and_then_gets_its_former_file(store):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    await settle(site)
+    (plan,) = (await site.plan(make_fleet("abc", BAD))).plan.clusters
+    assert list_steps(plan)[0] == "restart a"
+    report = await site.run(make_fleet("abc", BAD))
+    assert dict(get_states(report))["restart a"] == "failed"
+    assert not site.world.running("a@a.example.com")
+    await store.forget_attempts()  # the pause before the next attempt is over
+    (plan,) = (await site.plan(make_fleet("abc", BAD))).plan.clusters
+    assert list_steps(plan) == ["restore-file a", "restart a"]
+    assert "gets its former sora.conf again" in plan.findings[0].message
+    report = await site.run(make_fleet("abc", BAD))
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+    assert site.world.running("a@a.example.com")
+    assert [site.content(letter) for letter in "abc"] == [BEFORE] * 3
+    # One more try, which is taken back at once, and then no other.
+    report = await site.run(make_fleet("abc", BAD))
+    assert "node-taken-back" in get_codes(report)
+    assert not list((await site.plan(make_fleet("abc", BAD))).plan.steps())
+    assert [site.content(letter) for letter in "bc"] == [BEFORE] * 2
+
+
+async def test_the_node_comes_back_also_without_a_majority_and_with_the_start_command(store):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    await settle(site)
+    site.world.kill("b@b.example.com")
+    started = []
+
+    def start(machine, values):
+        started.append(values)
+        machine.start()
+        site.world.start("a@a.example.com")
+        return "started"
+
+    site.machines["a@a.example.com"].commands["start-sora"] = start
+    wanted = make_fleet("abc", GOOD, start="{command: start-sora}")
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert list_steps(plan)[:3] == ["stage-file a", "switch-file a", "restart a"]
+    report = await site.run(wanted)
+    assert dict(get_states(report))["restart a"] == "done"
+    assert started
+    assert site.restarts == []
+
+
+async def test_a_node_that_somebody_stopped_is_not_started_for_its_file(store):
+    site = Site(store)
+    await site.run(make_fleet("abc", "cluster_relay = false\n"))
+    site.world.kill("a@a.example.com")
+    site.restarts.clear()
+    await site.run(make_fleet("abc", GOOD))
+    assert site.restarts == []
+    assert not site.world.running("a@a.example.com")
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+async def test_a_kill_between_any_two_calls_of_the_way_back_ends_well(store, moment):
+    site = Site(store)
+    calls, is_killing = [], True
+
+    def count(call):
+        def counted(*given, **more):
+            calls.append(call.__name__)
+            if len(calls) == moment and is_killing:
+                raise Killed
+            return call(*given, **more)
+
+        return counted
+
+    for name in ("stage", "switch", "restore", "discard"):
+        setattr(site.transports.files, name, count(getattr(site.transports.files, name)))
+    machine = site.machines["a@a.example.com"]
+    machine.commands["restart-sora"] = count(machine.commands["restart-sora"])
+    for _ in range(12):
+        with suppress(Killed, BaseExceptionGroup):
+            await site.run(make_fleet("abc", BAD))
+        await asyncio.sleep(0.25)
+        await settle(site)
+        kept = (await store.read_memory()).facts
+        # As if time had passed: attempts that failed for good stay.
+        for cluster, nodes in kept.items():
+            for node, facts in nodes.items():
+                late = {
+                    key: text.replace('"last": "2', '"last": "1')
+                    for key, text in facts.items()
+                    if key.startswith("attempt/")
+                }
+                await store.store_facts(cluster, {node: late})
+        assert [site.content(letter) for letter in "bc"] == [BEFORE] * 2
+        plan_result = await site.plan(make_fleet("abc", BAD))
+        if not list(plan_result.plan.steps()):
+            break
+    assert site.world.running("a@a.example.com"), calls
+    assert site.content("a") == BEFORE
+    is_killing = False
+    report = await site.run(make_fleet("abc", GOOD))
+    assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
