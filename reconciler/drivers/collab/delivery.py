@@ -1,0 +1,171 @@
+"""What is to be done about the files of a cluster's nodes; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.core.canonical import fingerprint
+from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.core.observation import Observed, Present
+from reconciler.core.secret import Secret, reveal
+from reconciler.drivers.collab.facts import OUTDATED
+from reconciler.drivers.collab.json_keys import JsonKeys
+from reconciler.drivers.collab.nginx_span import NginxSpan
+from reconciler.drivers.collab.redis_conf import RedisConf
+from reconciler.drivers.collab.redis_keys import PASSWORD
+from reconciler.drivers.collab.schema import CollabDesired, CollabServer, LoadBalancer, parse_redis_url
+from reconciler.drivers.collab.status_view import DATABASE_SERVICE, REDIS_SERVICE
+from reconciler.drivers.collab.views import CollabView
+from reconciler.file_delivery.steps import FilePlan, FileWish, plan_file
+
+_WAYS: Final = {
+    DATABASE_SERVICE: ("dataSource",),
+    REDIS_SERVICE: ("redisServerUrl", "scaling"),
+}
+"""Service -> the keys of config.json by which a server reaches it."""
+
+_LIMITS: Final = JsonLimits(size=4 * 1024 * 1024, values=100_000, depth=100)
+
+
+def plan_config(
+    desired: CollabDesired, observed: Observed[CollabView], server: CollabServer, started: str
+) -> FilePlan:
+    """The steps about the config.json of one server; none where it is not managed.
+
+    Args:
+        desired: the desired state.
+        observed: with the reading of the file.
+        server: the server.
+        started: the last start that it showed; empty for none.
+    """
+    place = desired.get_config_place(server)
+    if place is None or server.name not in desired.configs:
+        return FilePlan()
+    wish = FileWish(
+        cluster=desired.entry.name,
+        place=place,
+        content=JsonKeys(desired.configs[server.name]),
+        facts={OUTDATED: started} if started else {},
+        settle=desired.entry.timeouts.settle,
+        in_flight=desired.entry.timeouts.in_flight,
+    )
+    return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
+
+
+def plan_redis_conf(desired: CollabDesired, observed: Observed[CollabView], run_id: str) -> FilePlan:
+    """The steps about redis.conf; `run_id` is of the process that has to be restarted for it, or empty."""
+    place = desired.get_redis_place()
+    if place is None or desired.redis_keys is None:
+        return FilePlan()
+    wish = FileWish(
+        cluster=desired.entry.name,
+        place=place,
+        content=RedisConf(desired.redis_keys),
+        facts={OUTDATED: run_id} if run_id else {},
+        settle=desired.entry.timeouts.settle,
+        in_flight=desired.entry.timeouts.in_flight,
+    )
+    return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
+
+
+def needs_redis_restart(desired: CollabDesired, observed: Observed[CollabView]) -> bool:
+    """Whether redis.conf changes in more than its password, which is changed without a restart."""
+    place = desired.get_redis_place()
+    if place is None or desired.redis_keys is None:
+        return False
+    reading = observed.files.get(place.node, {}).get(place.entry)
+    if not isinstance(reading, Present):
+        return False
+    others = RedisConf({key: value for key, value in desired.redis_keys.items() if key != PASSWORD})
+    return others.render(reading.value.content) != (reading.value.content or b"")
+
+
+def plan_balancer_file(
+    desired: CollabDesired,
+    observed: Observed[CollabView],
+    span: NginxSpan,
+    facts: Mapping[str, str],
+) -> FilePlan:
+    """The steps about the nginx file."""
+    place = desired.get_balancer_place()
+    assert place is not None
+    wish = FileWish(
+        cluster=desired.entry.name,
+        place=place,
+        content=span,
+        facts=facts,
+        settle=desired.entry.timeouts.settle,
+        in_flight=desired.entry.timeouts.in_flight,
+    )
+    return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
+
+
+def make_span(balancer: LoadBalancer, servers: tuple[str, ...]) -> NginxSpan:
+    """The part of the nginx file with these servers, and with a marker that changes with them."""
+    marker = fingerprint([balancer.upstream, list(servers)])[:16]
+    return NginxSpan(upstream=balancer.upstream, servers=servers, marker=marker)
+
+
+def find_fixed_services(
+    desired: CollabDesired, observed: Observed[CollabView], server: CollabServer
+) -> frozenset[str]:
+    """The services whose way the new config.json of a server changes."""
+    place, wanted = desired.get_config_place(server), desired.configs.get(server.name)
+    reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
+    if wanted is None or not isinstance(reading, Present):
+        return frozenset()
+    current = _parse_config(reading.value.content)
+    return frozenset(
+        service
+        for service, keys in _WAYS.items()
+        if any(_differs(current.get(key), wanted, key) for key in keys)
+    )
+
+
+def _differs(current: Any, wanted: Mapping[str, Any], key: str) -> bool:
+    if key not in wanted:
+        return False
+    value = wanted[key]
+    if isinstance(value, Mapping):
+        inner = current if isinstance(current, Mapping) else {}
+        return any(_differs(inner.get(name), value, name) for name in value)
+    return not (isinstance(value, Secret) and value.missing) and current != reveal(value)
+
+
+def find_current_passwords(desired: CollabDesired, observed: Observed[CollabView]) -> tuple[str, ...]:
+    """The passwords of this cluster's Redis in the config.json of its servers, as these are now."""
+    redis = desired.entry.redis
+    found: dict[str, None] = {}
+    for server in desired.entry.nodes if redis is not None else ():
+        place = desired.get_config_place(server)
+        reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
+        if not isinstance(reading, Present):
+            continue
+        text = _parse_config(reading.value.content).get("redisServerUrl")
+        parsed = parse_redis_url(text) if isinstance(text, str) else None
+        # Only what was meant for this very Redis is ever shown to it.
+        if parsed is not None and redis is not None and parsed.address == redis.address.lower():
+            found |= {parsed.password: None} if parsed.password else {}
+    return tuple(found)
+
+
+def find_login_password(desired: CollabDesired) -> Secret | None:
+    """The password by which the servers are let in by Redis; None without one."""
+    if desired.redis_password is not None:
+        return desired.redis_password
+    for values in desired.configs.values():
+        value = values.get("redisServerUrl")
+        parsed = parse_redis_url(str(reveal(value))) if value is not None else None
+        if parsed is not None and parsed.password:
+            missing = value.missing if isinstance(value, Secret) else ""
+            return Secret(parsed.password, "${redisServerUrl}", missing)
+    return None
+
+
+def _parse_config(content: bytes | None) -> dict[str, Any]:
+    try:
+        value = read_json(content or b"{}", _LIMITS)
+    except JsonError:
+        return {}
+    return value if isinstance(value, dict) else {}
