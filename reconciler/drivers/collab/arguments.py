@@ -100,6 +100,8 @@ class RestartArguments(CommandArguments):
         fixes: services whose way its new file changes, by their names in a reason.
         heals: whether it is restarted because it stays paused although its services are there.
         clients: that are connected to it, for people; -1 if not shown.
+        shown_values: fingerprint of the values of its file that it shows once it uses it.
+        again: whether it may be down: the undo of a restart after which it did not come back.
     """
 
     server: str
@@ -110,6 +112,8 @@ class RestartArguments(CommandArguments):
     fixes: tuple[str, ...] = ()
     heals: bool = field(default=False, metadata=OMITTED)
     clients: int = -1
+    shown_values: str = ""
+    again: bool = field(default=False, metadata=OMITTED)
 
     @property
     def undone_last(self) -> bool:

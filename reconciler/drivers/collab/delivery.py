@@ -9,7 +9,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret, reveal
-from reconciler.drivers.collab.facts import OUTDATED
+from reconciler.drivers.collab.facts import OUTDATED, STATUS
 from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.drivers.collab.nginx_span import NginxSpan
 from reconciler.drivers.collab.redis_conf import RedisConf
@@ -46,7 +46,7 @@ def plan_config(
         cluster=desired.entry.name,
         place=place,
         content=JsonKeys(desired.configs[server.name]),
-        facts={OUTDATED: started} if started else {},
+        facts={OUTDATED: started, STATUS: desired.get_status_url(server)} if started else {},
         settle=desired.entry.timeouts.settle,
         in_flight=desired.entry.timeouts.in_flight,
     )
@@ -115,7 +115,7 @@ def find_fixed_services(
     reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
     if wanted is None or not isinstance(reading, Present):
         return frozenset()
-    current = _parse_config(reading.value.content)
+    current = parse_config(reading.value.content)
     return frozenset(
         service
         for service, keys in _WAYS.items()
@@ -142,7 +142,7 @@ def find_current_passwords(desired: CollabDesired, observed: Observed[CollabView
         reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
         if not isinstance(reading, Present):
             continue
-        text = _parse_config(reading.value.content).get("redisServerUrl")
+        text = parse_config(reading.value.content).get("redisServerUrl")
         parsed = parse_redis_url(text) if isinstance(text, str) else None
         # Only what was meant for this very Redis is ever shown to it.
         if parsed is not None and redis is not None and parsed.address == redis.address.lower():
@@ -163,7 +163,8 @@ def find_login_password(desired: CollabDesired) -> Secret | None:
     return None
 
 
-def _parse_config(content: bytes | None) -> dict[str, Any]:
+def parse_config(content: bytes | None) -> dict[str, Any]:
+    """The values of a config.json; empty if it cannot be read."""
     try:
         value = read_json(content or b"{}", _LIMITS)
     except JsonError:

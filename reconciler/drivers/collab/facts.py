@@ -15,3 +15,6 @@ RESTARTED_FOR: Final = "restarted_for"
 
 LEAVING: Final = "leaving"
 """Of the load balancer: servers that it no longer uses and that are not stopped yet, joined by commas."""
+
+STATUS: Final = "status"
+"""Of a server, beside `OUTDATED`: where that start was read."""

@@ -340,6 +340,7 @@ class _Chain:
             peers=() if self._is_alone(server) or not status.is_healthy else self._list_peers(server.name),
             heals=heals,
             password=str(password.value) if password is not None and not password.missing else "",
+            shown=fingerprint_shown(self.desired, server.name),
         )
         self._add(step)
         self.renewed.add(server.name)
@@ -392,7 +393,7 @@ class _Chain:
                     Severity.ERROR,
                     "version-differs",
                     f"{name} has version {version} in place of {entry.version}",
-                    "install that version, or correct `version` in the fleet file; this program installs none",
+                    "install that version, or correct `version`: this program installs none",
                     target=f"{entry.name}/{name}",
                 )
         if entry.version is None and len(set(shown.values())) > 1:

@@ -144,3 +144,12 @@ def _decode(current: bytes | None) -> str:
         return (current or b"").decode()
     except UnicodeDecodeError as error:
         raise UnfitFile("is not UTF-8 text") from error
+
+
+def read_values(current: bytes | None) -> dict[str, str]:
+    """Key -> value of a file; of a repeated key the last one.
+
+    Raises:
+        UnfitFile: it is not text.
+    """
+    return {key: text for key, text in map(_split, _decode(current).splitlines()) if key}

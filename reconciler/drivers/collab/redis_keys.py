@@ -115,7 +115,8 @@ def _check_bind(document: Document, entry: CollabCluster, redis: RedisNode) -> I
     listens = split_bind(document.value)
     if not listens or set(listens) & set(EVERY_ADDRESS):
         return
-    elsewhere = [one for one in entry.nodes if one.host != redis.host]
+    is_local = redis.host in LOOPBACK or redis.host.startswith("127.")
+    elsewhere = [one for one in entry.nodes if one.host != redis.host and not is_local]
     names = ", ".join(one.name for one in elsewhere[:3])
     remedy = f"add the address by which the servers reach Redis, such as {redis.host}"
     if elsewhere and all(one in LOOPBACK or one.startswith("127.") for one in listens):
@@ -126,7 +127,7 @@ def _check_bind(document: Document, entry: CollabCluster, redis: RedisNode) -> I
         ip_address(redis.host)
     except ValueError:
         return
-    if redis.host not in listens and redis.host not in LOOPBACK:
+    if redis.host not in listens and not is_local:
         words = f"Redis would not listen on {redis.host}, by which the fleet file names it"
         yield make_diagnostic(document, "/bind", "redis-bind", words, remedy)
 

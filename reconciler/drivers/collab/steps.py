@@ -57,7 +57,7 @@ def make_restart(
     peers: Iterable[str] = (),
     heals: bool = False,
     password: str = "",
-    logins: tuple[str, ...] = (),
+    shown: str = "",
 ) -> Step:
     """A running server is restarted; by an operator where the fleet file names no command."""
     command, entry = desired.entry.restart, desired.entry
@@ -69,7 +69,7 @@ def make_restart(
         redis=redis.name if redis is not None else "",
         address=redis.address if redis is not None else "",
         password=password,
-        logins=logins,
+        shown_values=shown,
         command=command.command if command is not None else "",
         values=_fill(command, server.name, server.host),
         server=server.name,

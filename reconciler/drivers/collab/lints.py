@@ -1,0 +1,83 @@
+"""What is doubtful, though not wrong, in the entry of a cluster and in its files; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from reconciler.core.secret import reveal
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.document import Document, make_diagnostic
+from reconciler.drivers.collab.cluster_state import LOOPBACK
+from reconciler.drivers.collab.config import HORIZONTAL
+from reconciler.drivers.collab.redis_keys import PASSWORD, find_open_redis, split_bind
+from reconciler.drivers.collab.schema import CollabCluster
+from reconciler.ports.cluster_input import ClusterInput
+
+CODES: Final = frozenset(
+    {"single-server", "redis-open", "redis-protected", "redis-url-ignored", "tls-pairs", "no-balancer"}
+)
+
+
+def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
+    """Warnings about one cluster."""
+    entry = cluster_input.entry
+    assert isinstance(entry, CollabCluster)
+    if len(entry.nodes) == 1:
+        yield make_diagnostic(
+            cluster_input.fleet,
+            f"{cluster_input.pointer}/nodes",
+            "single-server",
+            f"{entry.name} has one server: nobody is served while it is restarted",
+            "use at least two servers",
+            severity=Severity.WARNING,
+        )
+    elif entry.balancer is None:
+        yield make_diagnostic(
+            cluster_input.fleet,
+            cluster_input.pointer,
+            "no-balancer",
+            f"{entry.name} has several servers and no `loadBalancer`: who serves is not known, and servers "
+            "are neither added to one nor removed from it",
+            "add `loadBalancer` with the URL of the nginx in front of them",
+            severity=Severity.WARNING,
+        )
+    yield from _lint_configs(cluster_input, entry)
+    yield from _lint_redis(cluster_input, entry)
+
+
+def _lint_configs(cluster_input: ClusterInput, entry: CollabCluster) -> Iterator[Diagnostic]:
+    seen: set[int] = set()
+    for server in entry.nodes:
+        document = cluster_input.documents.get(server.name)
+        if document is None or id(document) in seen or not isinstance(document.value, Mapping):
+            continue
+        seen.add(id(document))
+        value = document.value
+        if "redisServerUrl" in value and reveal(value.get("scaling")) != HORIZONTAL:
+            words = "redisServerUrl has no effect: it is only read with `scaling: horizontal`"
+            remedy = "remove it, or write horizontal"
+            yield _warn(document, "/redisServerUrl", "redis-url-ignored", words, remedy)
+        if "keystoreFile" in value and "privateKeyFile" in value:
+            words = "both pairs of TLS files are given; keystoreFile and passphrase take precedence"
+            yield _warn(document, "/privateKeyFile", "tls-pairs", words, "remove one of the pairs")
+
+
+def _lint_redis(cluster_input: ClusterInput, entry: CollabCluster) -> Iterator[Diagnostic]:
+    redis = entry.redis
+    document = cluster_input.documents.get(redis.name) if redis is not None else None
+    if redis is None or document is None or not isinstance(document.value, Mapping):
+        return
+    if not entry.strict:
+        yield from find_open_redis(document, Severity.WARNING)
+    value = document.value
+    is_protected = reveal(value.get("protected-mode", "yes")) != "no"
+    is_remote = any(one.host != redis.host and one.host not in LOOPBACK for one in entry.nodes)
+    if is_protected and PASSWORD not in value and is_remote and split_bind(value):
+        words = "with protected-mode and without a password, Redis may refuse servers on other machines"
+        remedy = "add requirepass with a reference to a secret"
+        yield _warn(document, "/bind", "redis-protected", words, remedy)
+
+
+def _warn(document: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
+    return make_diagnostic(document, pointer, code, message, remedy, severity=Severity.WARNING)

@@ -1,0 +1,67 @@
+"""How steps of a cluster are taken back: files by their backups, and then what brings them in; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from reconciler.core.observation import Observed, Present
+from reconciler.core.plan import Payload, Step
+from reconciler.drivers.collab.arguments import (
+    ReloadArguments,
+    RestartArguments,
+    RestartRedisArguments,
+    read_collab_arguments,
+)
+from reconciler.drivers.collab.cluster_view import read_redis_view, read_status
+from reconciler.drivers.collab.nginx_span import read_marker
+from reconciler.drivers.collab.status_view import DATABASE_SERVICE, REDIS_SERVICE
+from reconciler.drivers.collab.views import CollabView
+from reconciler.file_delivery.steps import is_file_step, undo_file_step
+from reconciler.ports.driver import Undo
+
+_SERVICES: Final = (DATABASE_SERVICE, REDIS_SERVICE)
+"""The former file may lead to both by another way."""
+
+
+def undo(step: Step, observed: Observed[CollabView], payloads: Mapping[str, Payload]) -> Undo | None:  # noqa: ARG001
+    """The way back of a completed step; passwords and starts have none."""
+    return undo_file_step(step, observed) if is_file_step(step) else None
+
+
+def undo_part(
+    step: Step,
+    observed: Observed[CollabView],
+    payloads: Mapping[str, Payload],  # noqa: ARG001
+    shown: Observed[CollabView],
+) -> Undo | None:
+    """A restart or a reload with the former file, from what the nodes show now."""
+    if is_file_step(step):
+        return None
+    own = read_collab_arguments(step)
+    match own:
+        case RestartArguments():
+            status = read_status(shown, own.server)
+            started = status.start if status is not None else own.started
+            # The former file leads where it led before: the new password does not count for it.
+            again = replace(own, started=started, fixes=_SERVICES, password="", again=True)
+            return replace(step, arguments=again, reason=f"{own.server} gets its former config.json"), {}
+        case RestartRedisArguments():
+            redis = read_redis_view(shown, own.redis)
+            if redis is None:
+                return None
+            former = replace(own, run_id=redis.run_id)
+            return replace(step, arguments=former, reason=f"{own.redis} gets its former redis.conf"), {}
+        case ReloadArguments():
+            return _undo_reload(step, own, observed)
+    return None
+
+
+def _undo_reload(step: Step, own: ReloadArguments, observed: Observed[CollabView]) -> Undo | None:
+    reading = observed.files.get(step.node, {}).get(own.entry)
+    marker = read_marker(reading.value.content) if isinstance(reading, Present) else ""
+    if not isinstance(reading, Present) or not marker:
+        return None  # the former file has no marker by which it would be seen
+    former = replace(own, marker=marker, digest=reading.value.digest, joining=())
+    return replace(step, arguments=former, reason=f"{step.node} gets its former file"), {}
