@@ -6,8 +6,6 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
-from support.collab_worlds import AT_ONCE, REDIS_FILE, make_config, make_nginx
-
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorCluster, PriorRevisions
@@ -29,6 +27,7 @@ from reconciler.file_delivery.simulated_machines import (
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import NodeRequest
 from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
+from support.collab_worlds import AT_ONCE, REDIS_FILE, make_config, make_nginx
 
 REVISION = Revision("file:///fleet", "1" * 40, "1" * 7)
 
