@@ -1,94 +1,192 @@
-"""Some keys of a JSON file, at any depth; other keys pass through: what is desired of a config.json."""
+"""Some keys of a JSON file, at any depth; other keys pass through: what is desired of a config.json.
+
+Order, layout and indentation of people stay: values are replaced in the text, and new keys come after the
+others. What cannot be read is told with its position and never written over.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.diff import Change, diff_values
-from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.core.secret import Secret, find_secrets, mask, reveal
+from reconciler.core.json_reader import JsonError, JsonLimits, check_size
+from reconciler.core.secret import MASK, Secret, find_secrets, mask, reveal
+from reconciler.documents.document import parse_document
+from reconciler.documents.edit import REMOVED, Edit
+from reconciler.documents.editor import apply_text_edits
+from reconciler.errors import InputError, UsageError
 from reconciler.file_delivery.content import FileContent, UnfitFile
 from reconciler.secrets.patterns import should_mask_key
+from reconciler.secrets.redaction import LineRedactor
+
+LIMITS: Final = JsonLimits(size=1024 * 1024, values=20_000)
+"""Bounds on a file; the documented one has some ten values."""
+
+_NAME: Final = "config.json"
+"""Tells the parser that it is JSON."""
+
+_Path = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class JsonKeys(FileContent):
-    """Some keys of a JSON object; objects are merged, other values replaced.
+    """Some keys of a JSON object; objects are merged, other values replaced. Keys are case-sensitive.
 
     Args:
         values: key -> value, a `Secret` where the desired state refers to one.
+        removed: paths of keys that must not be there.
     """
 
     values: Mapping[str, Any] = field(repr=False)
+    removed: tuple[_Path, ...] = ()
+    _read: dict[bytes, Mapping[str, Any]] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def render(self, current: bytes | None) -> bytes:
         found = self._parse(current)
-        wanted = _merge(found, self.values)
-        if current is not None and wanted == found:
+        edits = [
+            *_list_edits(found, self.values, ()),
+            *(Edit(path, REMOVED) for path in self.removed if _find(found, path)),
+        ]
+        if current is not None and not edits:
             return current
-        return (json.dumps(wanted, indent=2, ensure_ascii=False) + "\n").encode()
+        text = (current or b"").decode()
+        try:
+            return apply_text_edits(_NAME, text if text.strip() else "{}\n", edits).encode()
+        except UsageError as error:
+            raise UnfitFile(str(error)) from error
+        except UnicodeEncodeError:  # JSON can say half of a character
+            raise UnfitFile("cannot have the desired values: a character is not complete") from None
 
     def find_changes(self, current: bytes | None, entry: str) -> tuple[Change, ...]:
-        found = _select(self._parse(current), self.values)
-        return diff_values({entry: found}, {entry: _hide(self.values)})
+        found = self._parse(current)
+        shown = _select(found, self.values, self.redactor, is_shown=True)
+        for path in self.removed:
+            if values := _find(found, path):
+                _insert(shown, path, _hide(path[-1], values[0], self.redactor))
+        return diff_values({entry: shown}, {entry: _hide_wanted(self.values, found)})
 
     def redact(self, current: bytes | None) -> Any:
-        return None if current is None else mask(_select(self._parse(current), self.values))
+        if current is None:
+            return None
+        found = self._parse(current)
+        shown = mask(_select(found, self.values, LineRedactor(()), is_shown=False))
+        left = [list(path) for path in self.removed if _find(found, path)]
+        return {"keys": shown, "left": left} if self.removed else shown
 
     @property
     def secrets(self) -> Sequence[Secret]:
         return [secret for _, secret in find_secrets(self.values)]
 
-    def _parse(self, current: bytes | None) -> dict[str, Any]:
-        if current is None:
-            return {}
-        try:
-            value = read_json(current, JsonLimits(size=4 * 1024 * 1024, values=100_000, depth=100))
-        except JsonError as error:
-            raise UnfitFile(f"is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise UnfitFile("is not one JSON object")
-        return value
+    def _parse(self, current: bytes | None) -> Mapping[str, Any]:
+        content = current or b""
+        if content not in self._read:
+            found = _parse_object(content)
+            self._read.clear()
+            self._read[content] = found
+        return self._read[content]
 
 
-def _merge(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(found)
+def _parse_object(content: bytes) -> Mapping[str, Any]:
+    if not content.strip():
+        return {}
+    try:
+        check_size(content, LIMITS)
+        value = parse_document(_NAME, content).value
+    except JsonError as error:
+        raise UnfitFile(f"is not read: {error}") from error
+    except InputError as error:
+        problem = error.problems[0]
+        where = problem.position
+        place = f" at line {where.line}, column {where.column}" if where is not None else ""
+        remedy = f"; {problem.remedy}" if problem.remedy else ""
+        # What is quoted of the file could be a secret that nobody knows as one.
+        words = LineRedactor(()).redact_text(problem.message)
+        raise UnfitFile(f"is not JSON{place}: {words}{remedy}") from error
+    if not isinstance(value, dict):
+        raise UnfitFile("is not one JSON object at line 1, column 1")
+    return value
+
+
+def _list_edits(found: Mapping[str, Any], wanted: Mapping[str, Any], path: _Path) -> Iterator[Edit]:
     for key, value in wanted.items():
-        if isinstance(value, Secret) and value.missing and key in found:
-            continue  # whatever the file has may be it
         inner = found.get(key)
-        if isinstance(value, Mapping):
-            merged[key] = _merge(inner if isinstance(inner, Mapping) else {}, value)
-        else:
-            merged[key] = reveal(value)
-    return merged
+        if isinstance(value, Mapping) and isinstance(inner, Mapping):
+            yield from _list_edits(inner, value, (*path, key))
+        elif key in found and _has_missing(value):
+            continue  # whatever the file has may be it
+        elif key not in found or not _is_same(inner, reveal(value)):
+            yield Edit((*path, key), reveal(value))
 
 
-def _select(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a file that are desired; a value is a secret if the desired one is, or by its name."""
+def _has_missing(value: Any) -> bool:
+    return any(secret.missing for _, secret in find_secrets(value))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    # In Python, true == 1 and 1 == 1.0; for a program that reads the file they may differ.
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def _find(found: Any, path: _Path) -> list[Any]:
+    """The value at a path, in a list; empty if there is none."""
+    for key in path:
+        if not isinstance(found, Mapping) or key not in found:
+            return []
+        found = found[key]
+    return [found]
+
+
+def _insert(shown: dict[str, Any], path: _Path, value: Any) -> None:
+    for key in path[:-1]:
+        shown = shown.setdefault(key, {})
+    shown[path[-1]] = value
+
+
+def _select(
+    found: Mapping[str, Any], wanted: Mapping[str, Any], redactor: LineRedactor, *, is_shown: bool
+) -> dict[str, Any]:
+    """The keys of a file that are desired; secrets by what is desired there, by their name and their form."""
     shown: dict[str, Any] = {}
     for key, value in wanted.items():
         if key not in found:
             continue
         inner = found[key]
         if isinstance(value, Mapping) and isinstance(inner, Mapping):
-            shown[key] = _select(inner, value)
-        elif isinstance(value, Secret) and value.missing:
-            shown[key] = value
+            shown[key] = _select(inner, value, redactor, is_shown=is_shown)
+        elif any(find_secrets(value)):
+            if not is_shown:
+                shown[key] = MASK
+            elif not _has_missing(value):  # one that is not known here is not compared
+                shown[key] = Secret(inner)
         else:
-            shown[key] = Secret(inner) if isinstance(value, Secret) or should_mask_key(key) else inner
+            shown[key] = _hide(key, inner, redactor)
     return shown
 
 
-def _hide(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _hide(value)
-        if isinstance(value, Mapping)
-        else Secret(value)
-        if should_mask_key(key) and not isinstance(value, Secret)
-        else value
-        for key, value in values.items()
-    }
+def _hide(key: str, value: Any, redactor: LineRedactor) -> Any:
+    """A value of a file with what may be secret in it masked."""
+    if should_mask_key(key):
+        return Secret(value)
+    if isinstance(value, Mapping):
+        return {name: _hide(name, one, redactor) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_hide(key, one, redactor) for one in value]
+    return redactor.redact_text(value) if isinstance(value, str) else value
+
+
+def _hide_wanted(values: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    hidden: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            inner = found.get(key)
+            hidden[key] = _hide_wanted(value, inner if isinstance(inner, Mapping) else {})
+        elif key in found and _has_missing(value):
+            continue
+        elif should_mask_key(key) or any(find_secrets(value)):
+            hidden[key] = value if isinstance(value, Secret) else Secret(reveal(value))
+        else:
+            hidden[key] = value
+    return hidden
