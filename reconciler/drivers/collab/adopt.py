@@ -9,8 +9,8 @@ from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.core.entries import Timeouts
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret
-from reconciler.drivers.collab.delivery import parse_config
-from reconciler.drivers.collab.redis_conf import read_values
+from reconciler.drivers.collab.delivery import parse_config_file
+from reconciler.drivers.collab.redis_conf import read_redis_values
 from reconciler.drivers.collab.schema import SERVER_PORT, CollabDesired
 from reconciler.drivers.collab.status_client import StatusClient
 from reconciler.drivers.collab.views import CollabView
@@ -56,14 +56,14 @@ def read_live_state(desired: CollabDesired, observed: Observed[CollabView]) -> L
             continue
         reading = observed.files.get(place.node, {}).get(place.entry)
         if isinstance(reading, Present):
-            documents[server.name] = _select(parse_config(reading.value.content), wanted)
+            documents[server.name] = _select(parse_config_file(reading.value.content), wanted)
         else:
             missing.append(f"the config.json of {server.name} cannot be read")
     place = desired.get_redis_place()
     if place is not None and desired.redis_keys is not None:
         reading = observed.files.get(place.node, {}).get(place.entry)
         try:
-            found = read_values(reading.value.content) if isinstance(reading, Present) else None
+            found = read_redis_values(reading.value.content) if isinstance(reading, Present) else None
         except UnfitFile:
             found = None
         if found is None:

@@ -115,7 +115,7 @@ def find_fixed_services(
     reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
     if wanted is None or not isinstance(reading, Present):
         return frozenset()
-    current = parse_config(reading.value.content)
+    current = parse_config_file(reading.value.content)
     return frozenset(
         service
         for service, keys in _WAYS.items()
@@ -142,7 +142,7 @@ def find_current_passwords(desired: CollabDesired, observed: Observed[CollabView
         reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
         if not isinstance(reading, Present):
             continue
-        text = parse_config(reading.value.content).get("redisServerUrl")
+        text = parse_config_file(reading.value.content).get("redisServerUrl")
         parsed = parse_redis_url(text) if isinstance(text, str) else None
         # Only what was meant for this very Redis is ever shown to it.
         if parsed is not None and redis is not None and parsed.address == redis.address.lower():
@@ -163,7 +163,7 @@ def find_login_password(desired: CollabDesired) -> Secret | None:
     return None
 
 
-def parse_config(content: bytes | None) -> dict[str, Any]:
+def parse_config_file(content: bytes | None) -> dict[str, Any]:
     """The values of a config.json; empty if it cannot be read."""
     try:
         value = read_json(content or b"{}", _LIMITS)

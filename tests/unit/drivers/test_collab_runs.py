@@ -366,4 +366,4 @@ def test_passwords_stand_in_no_plan_and_no_answer():
     text = json.dumps(plan.plain()) + repr(plan.steps)
     assert "very-new-password" not in text
     assert ":old@" not in text
-    assert '"old"' not in text
+    assert ': "old"' not in text
