@@ -20,7 +20,7 @@ from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.text_lines import LineIndex
 from reconciler.file_delivery.content import Part
-from reconciler.text.one_line import quote_text
+from reconciler.text.one_line import UNSEEN, quote_text
 from reconciler.text.suggestions import find_nearest
 
 LARGEST_TEMPLATE: Final = 256 * 1024
@@ -36,7 +36,6 @@ _ESCAPE: Final = "{{{{"
 _TOKEN: Final = re.compile(r"\{\{\{\{|\{\{([^{}\n]{0,200})\}\}|\{\{")
 _CONTENT: Final = re.compile(r"\s*(text\s+)?([A-Za-z_][A-Za-z0-9_\-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_\-]*)*)\s*")
 _REFERENCE: Final = re.compile(r"\$\{(?:env|file|age):")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,7 @@ def _make_text(value: Any) -> Part:
 def _make_plain(value: Any) -> str:
     if isinstance(value, str):
         # One line: otherwise a value could add lines of its own to the file.
-        if _CONTROL.search(value):
+        if UNSEEN.search(value):
             raise UnfitValue("has more than one line, or control characters")
         return value
     if value is None or isinstance(value, bool | int | float):
