@@ -74,7 +74,7 @@ def _check_requests(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
         for entry in record.entries
         if entry.intended is not None
     ]
-    sent: Counter[int] = Counter()
+    sent: Counter[tuple[int, str]] = Counter()
     for number, asked in enumerate(recorder.asked):
         if not asked.call.change:
             continue
@@ -90,14 +90,14 @@ def _check_requests(evidence: TrialEvidence) -> Iterator[InvariantBreach]:
             and since <= asked.at <= (entry.ended or evidence.end) + _SLACK
         ]
         if inside:  # a step that is rolled back has a second intent, which is the later one
-            sent[max(inside, key=lambda index: intents[index][0])] += 1
+            sent[max(inside, key=lambda index: intents[index][0]), asked.call.asked] += 1
         else:
             words = f"{asked.call.asked} reached {asked.node}, but the history has no intent for it"
             yield InvariantBreach(NOTHING_LOST, words)
-    for index, count in sorted(sent.items()):
+    for (index, call), count in sorted(sent.items()):  # a step may have several calls, such as an upgrade
         if count > 1:
             step = intents[index][1].step
-            yield InvariantBreach(ONCE, f"{step.id} was sent {count} times for one intent")
+            yield InvariantBreach(ONCE, f"{step.id} was sent {count} times for one intent: {call}")
 
 
 def _check_offers(evidence: TrialEvidence) -> Iterator[InvariantBreach]:

@@ -16,6 +16,7 @@ from reconciler.documents.document import Document, parse_document
 from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import InputError
+from reconciler.ports.simulator import FILES_KEPT
 from reconciler.simulation.faults import FaultKind, FaultScope
 from reconciler.simulation.products import list_simulated_kinds
 
@@ -41,6 +42,7 @@ CLAIMS: Final[Mapping[str, str]] = {
     NOTHING_LOST: "every change that reached a node is in the history, and every step has an outcome",
     HISTORY_TRUE: "the history of a step agrees with the node's own state",
     IN_ORDER: "each offer to a node has a later date than all before, and an intent in the history",
+    FILES_KEPT: "no call loses lines of a file that are not ours, or leaves half a file",
     **{name: claim for one in _SIMULATORS if one for name, claim in one.invariants.items()},
     MANAGEABLE: "this host can still manage every node",
     CONVERGED: "after the faults end, the nodes become what the fleet file says",

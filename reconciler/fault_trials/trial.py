@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from reconciler.fault_trials.clock import StampClock, run_skipping_waits
 from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
 from reconciler.fault_trials.polled_traffic import PolledTraffic
+from reconciler.fault_trials.file_oracle import FileOracle
 from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.runner import (
     RunResult,
@@ -194,7 +196,10 @@ class Trial:
         }
         recorder.begin(
             {
-                name: _find_simulator(one).oracle(one, simulation.world(name))
+                name: FileOracle(
+                    _find_simulator(one).oracle(one, simulation.world(name)),
+                    partial(simulation.list_machines, name),
+                )
                 for name in simulation.clusters
                 for one in (cluster_inputs[name],)
             }

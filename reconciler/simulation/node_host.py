@@ -16,6 +16,7 @@ from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
 from reconciler.ports.node_store import NodeTokens
+from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.simulator import (
     LocalChange,
     NodeActivity,
@@ -224,6 +225,15 @@ class Simulation:
     def commands(self) -> Mapping[str, SimulatedCommand]:
         """Name -> what a host has to know of a command for these nodes."""
         return {name: one for served in self._served.values() for name, one in served.commands.items()}
+
+    def list_machines(self, cluster: str) -> dict[str, SimulatedMachine]:
+        """Node -> its machine, of the nodes of a cluster that have files."""
+        found = {
+            name: place.served.get_machine(name)
+            for name, place in self._places.items()
+            if place.cluster == cluster
+        }
+        return {name: machine for name, machine in found.items() if machine is not None and machine.files}
 
     def list_machine_kinds(self) -> dict[str, frozenset[FaultKind]]:
         """Cluster -> the faults of files and commands that fit its nodes."""

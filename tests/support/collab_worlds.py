@@ -6,7 +6,7 @@ from dataclasses import replace
 from reconciler.drivers.collab.choices import DEFAULTS
 from reconciler.drivers.collab.simulator.loaded_files import read_server_file
 from reconciler.drivers.collab.simulator.world import CollabWorld, SiteNames
-from reconciler.file_delivery.simulated_machines import SimulatedFile, SimulatedMachine
+from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
 from reconciler.ports.simulator import NodeRequest
 
 AT_ONCE = replace(DEFAULTS, start_readings=0, paused_readings=0)
