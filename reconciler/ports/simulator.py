@@ -153,6 +153,8 @@ class SimulationStart:
         tokens: of nodes that poll: without its token, such a node cannot start in the desired state.
         applied: the cluster in the fleet file that is applied to the nodes, if it is another one: their
             machines have its files and commands, too.
+        starts: how often each node counts as started. A store that outlives a simulation must not take the
+            first start of the next one for an earlier one.
         nodes: that are simulated; None for all. Only for products whose nodes do not talk to each other.
     """
 
@@ -161,6 +163,7 @@ class SimulationStart:
     tokens: Mapping[str, NodeTokens] = field(default_factory=dict)
     nodes: frozenset[str] | None = None
     applied: ClusterInput | None = None
+    starts: int = 1
 
     def select(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are simulated."""

@@ -11,19 +11,15 @@ import json
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.file_delivery.simulated_machines import SimulatedFiles
 from reconciler.ports.simulator import NodeRequest, Reply, RequestWay, SimulatedCluster, refuse_command
 from reconciler.ports.transport import refuse_file
+from reconciler.simulation.machine_call import CHECK, READ
 from reconciler.simulation.node_server import CLOSED
-
-READ: Final = "read"
-RUN: Final = "run"
-CHECK: Final = "check"
-"""Only the check of a file, for a host whose files are real ones."""
 
 MACHINE_WAYS: Final = frozenset({RequestWay.COMMAND, RequestWay.FILE})
 
@@ -32,11 +28,6 @@ FULL_DISK: Final = "cannot be written aside: No space left on device"
 _JSON: Final = {"Content-Type": "application/json"}
 _REFUSED: Final = 409
 _READING: Final = frozenset({READ, CHECK})
-
-
-def make_target(node: str, way: RequestWay, operation: str, name: str) -> str:
-    """The path of a call."""
-    return "/" + "/".join(quote(part, safe="") for part in (node, way, operation, name))
 
 
 def parse_call(request: NodeRequest) -> tuple[str, NodeRequest]:

@@ -12,7 +12,8 @@ from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.ports.simulator import RequestWay
 from reconciler.ports.transport import Commands, Files, Http, Transports
-from reconciler.simulation.machine_calls import READ, RUN, make_target, read_state
+from reconciler.simulation.machine_call import READ, RUN, make_target
+from reconciler.simulation.machine_calls import read_state
 
 TIMEOUT: Final = 60.0
 """Seconds after which a call to a machine is given up, the default of the host configuration."""

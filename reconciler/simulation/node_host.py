@@ -131,6 +131,7 @@ class Simulation:
         fresh: nodes in factory state, or in no cluster, even if `converged` is set.
         tokens: cluster -> tokens of its nodes that poll, which they need to start in the desired state.
         applied: the fleet that is applied to the nodes, if it is another one; see `SimulationStart.applied`.
+        starts: as in `SimulationStart`.
         share: which part of the nodes, for a simulation in several processes.
         around: wraps every change, for an oracle.
         watcher: observes every request.
@@ -149,6 +150,7 @@ class Simulation:
         fresh: Collection[str] = (),
         tokens: Mapping[str, Mapping[str, NodeTokens]] | None = None,
         applied: ServedFleet | None = None,
+        starts: int = 1,
         share: Share = WHOLE,
         around: Around | None = None,
         watcher: RequestWatcher | None = None,
@@ -175,6 +177,7 @@ class Simulation:
                 tokens=(tokens or {}).get(name, {}),
                 nodes=None if len(selected) == len(members) else frozenset(selected),
                 applied=inputs.get(name),
+                starts=starts,
             )
             served = simulator.serve(cluster_input, start=start, options=options)
             self._served[name] = served

@@ -23,12 +23,8 @@ from reconciler.ports.simulator import (
 from reconciler.ports.transport import refuse_file
 from reconciler.simulation.addresses import make_address_error
 from reconciler.simulation.faults import Fault, FaultKind, PendingFaults
-from reconciler.simulation.machine_calls import (
-    MACHINE_WAYS,
-    RUN,
-    make_machine_refusal,
-    perform_machine_call,
-)
+from reconciler.simulation.machine_call import RUN
+from reconciler.simulation.machine_calls import MACHINE_WAYS, make_machine_refusal, perform_machine_call
 from reconciler.simulation.node_server import CLOSED, Listener
 
 BY_HAND: Final = b"# changed by hand\n"

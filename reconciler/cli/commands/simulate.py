@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -172,6 +173,14 @@ def run_simulate(
             metavar="FILE", help="Append a line of JSON for each report that the central server acknowledged."
         ),
     ] = None,
+    machines: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Put the files of the nodes into DIR, and write DIR/host.yaml: a host configuration for these "
+            "files, and for the commands that the fleet file names.",
+        ),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -188,6 +197,8 @@ def run_simulate(
     heartbeats as their settings ask for it, only to such addresses. A node that polls and has no address
     starts in factory state: it needs an installed package, or --converged with --state.
 
+    With --machines, nodes have files and commands, too: try them with reconcile --host-config DIR/host.yaml.
+
     With --faults, runs the reconciler against the nodes while the faults of the scenario happen. The exit
     status is 0 if all invariants held, else 1. FOLDER then replaces the fleet that the scenario names.
     """
@@ -196,7 +207,8 @@ def run_simulate(
             "--seed and --runs work only with --faults", remedy="add --faults SCENARIO, or leave them out"
         )
     if trial.faults is not None:
-        if converged or fresh or fault or choice or control or ready_file or generated.write:
+        given = (converged, fresh, fault, choice, control, ready_file, machines, generated.write)
+        if any(given):
             raise UsageError(
                 "with --faults, the scenario file decides about nodes and faults",
                 remedy="give no other option than --seed and --runs, or change the scenario file",
@@ -214,6 +226,7 @@ def run_simulate(
         faults=[parse_fault(text) for text in fault or ()],
         state=state,
         install=install,
+        machines=machines,
         calls=_CallOptions(sources, record),
         share=_parse_part(part),
         control=_parse_address("--control", control) if control else None,
@@ -239,6 +252,7 @@ async def _serve(
     *,
     state: Path | None,
     install: Path | None,
+    machines: Path | None,
     calls: _CallOptions,
     faults: Sequence[tuple[str, Fault]],
     control: SocketAddress | None,
@@ -251,12 +265,14 @@ async def _serve(
     from reconciler.secrets.local_resolver import LocalResolver
     from reconciler.simulation.call_sender import CallSender
     from reconciler.simulation.fault_control import FaultControl
+    from reconciler.simulation.machine_folder import lay_out_machines
     from reconciler.simulation.node_host import Simulation
     from reconciler.sources.folder import FolderSource
 
     fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS, LocalResolver(host))
     tokens = await _read_tokens(state, folder, fleet) if state else {}
-    simulation = Simulation(fleet, DRIVERS, tokens=tokens, **settings)
+    starts = int(datetime.now(UTC).timestamp())
+    simulation = Simulation(fleet, DRIVERS, tokens=tokens, starts=starts, **settings)
     async with AsyncExitStack() as stack:
         # Before the nodes: a signal while they start must stop them in order, or their ports stay taken.
         stop = stack.enter_context(catch_stop_signal(lambda: None))
@@ -265,6 +281,8 @@ async def _serve(
         await stack.enter_async_context(sender)
         if control:
             await stack.enter_async_context(FaultControl(simulation, control, sender))
+        if machines:
+            lay_out_machines(simulation, machines)
         if install:
             await _install_packages(simulation, install)
         # Before the announcement: a program that waits for it must meet the faults with its first request.

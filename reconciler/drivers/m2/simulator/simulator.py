@@ -45,6 +45,7 @@ class M2SimulatedCluster(SimulatedCluster):
             fresh=start.fresh,
             choices=choices,
         )
+        self._world.first_start = start.starts
         self.keeps_connections = choices.keeps_connection
         self.addresses = {}
         for node in cluster_input.entry.members():

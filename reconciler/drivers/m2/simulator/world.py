@@ -120,6 +120,7 @@ class M2World(SimulatedWorld):
         self._caches: dict[str, NodeCache] = {}
         self.instances: dict[str, tuple[str, ...]] = {}
         """Tag of a list of nodes -> the addresses that the cloud knows for it."""
+        self.first_start = 1
         self.starts: dict[str, int] = {}
         """Node -> how often it was started, of those that were started again."""
         self.complaints: deque[tuple[str, str]] = deque(maxlen=1000)
@@ -316,7 +317,7 @@ class M2World(SimulatedWorld):
 
     def get_starts(self, node: str) -> int:
         """How often a node was started."""
-        return self.starts.get(node, 1)
+        return self.starts.get(node, self.first_start)
 
     def kill(self, node: str) -> None:
         self._change(node, machine.kill)

@@ -55,6 +55,8 @@ class SoraSimulatedCluster(SimulatedCluster):
             choices=choices,
             files=make_files(cluster_input, applied, converged),
         )
+        for own in self._world.machines.values():
+            own.starts = start.starts
         if entry.version is not None:
             # Never a newer one than desired: a downgrade is refused.
             earlier = entry.version if is_older(entry.version, EARLIER_VERSION) else EARLIER_VERSION
