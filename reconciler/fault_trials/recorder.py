@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core.timestamps import Clock
-from reconciler.ports.simulator import NodeRequest, Oracle, Reply
+from reconciler.ports.simulator import NodeRequest, Oracle, Reply, RequestWay
 from reconciler.simulation.node_host import RecordedCall
 
 
@@ -79,6 +79,7 @@ class TrialRecorder:
     events: list[tuple[datetime, str]] = field(default_factory=list)
     served: list[ServedOffer] = field(default_factory=list)
     _states: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
+    _shown: dict[str, Any] = field(default_factory=dict)
     _open: tuple[str, str] | None = None
     _effect: dict[str, Any] = field(default_factory=dict)
 
@@ -124,10 +125,15 @@ class TrialRecorder:
         before = oracle.state()
         reply = perform()
         after = oracle.state()
+        broke = oracle.find_broken_invariant(node, request, before, after)
+        if broke[0] and request.way is RequestWay.COMMAND:
+            # A command is judged by what it does to the others: a node that failed after the last reading is
+            # nothing that anybody could have known of.
+            broke = oracle.find_broken_invariant(node, request, self._shown.get(cluster, before), after)
         self._effect = {
             "took": before != after,
             "repeated": oracle.is_repetition(node, request, before, after),
-            "broke": oracle.find_broken_invariant(node, request, before, after),
+            "broke": broke,
         }
         return reply
 
@@ -138,5 +144,7 @@ class TrialRecorder:
         at, cluster, (about, peer) = self.clock(), self.clusters[call.node], self._open
         self._open = None
         self.asked.append(RecordedRequest(at, cluster, call.node, about, call, peer, **self._effect))
+        if not call.change:
+            self._shown[cluster] = self.witnesses[cluster].state()
         self.events.append((at, str(self.asked[-1])))
         self.look()

@@ -18,8 +18,8 @@ from reconciler.fault_trials.breaches import InvariantBreach, TrialEvidence, fin
 from reconciler.fault_trials.clock import StampClock, run_skipping_waits
 from reconciler.fault_trials.fault_injector import FaultInjector
 from reconciler.fault_trials.fault_schedule import FaultSchedule, FaultTargets
-from reconciler.fault_trials.polled_traffic import PolledTraffic
 from reconciler.fault_trials.file_oracle import FileOracle
+from reconciler.fault_trials.polled_traffic import PolledTraffic
 from reconciler.fault_trials.recorder import TrialRecorder
 from reconciler.fault_trials.runner import (
     RunResult,

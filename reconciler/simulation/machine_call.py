@@ -1,8 +1,8 @@
 """A program that makes one call to the machine of a simulated node: `machine_call URL OPERATION NAME …`.
 
-`run` and `read` take a command, a node and `KEY=VALUE` for its values; `check` takes an entry of `files` and the path
-of a content in the folder of its node. Status 0 means that it was performed, 1 that it was refused, and 255 that there
-was no answer. It imports nothing of the product, so that it starts quickly.
+`run` and `read` take a command, a node and `KEY=VALUE` for its values; `check` takes an entry of `files` and
+the path of a content in the folder of its node. Status 0: it was performed; 1: it was refused; 255: there was
+no answer. It imports nothing else of this package, so that it starts quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts the files of simulated nodes into a folder, and writes a host configuration for these files and commands."""
+"""Puts the files of simulated nodes into a folder, and writes a host configuration for them."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ def _put_files(folder: Path, node: str, machine: SimulatedMachine) -> None:
 def _write_host(simulation: Simulation, folder: Path) -> Iterator[str]:
     """The lines of the host configuration."""
     program = [sys.executable, "-m", machine_call.__name__, simulation.machines_url]
-    machines = [
-        one for name in simulation.clusters for one in simulation.list_machines(name).values()
-    ]
+    machines = [one for name in simulation.clusters for one in simulation.list_machines(name).values()]
     yield _HEAD
     yield f"state: {json.dumps(str(folder / 'state'))}"
     if entries := sorted({entry for machine in machines for entry in machine.files}):

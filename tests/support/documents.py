@@ -40,10 +40,16 @@ def script(lines: list[str]) -> str:
 
 def with_free_ports(folder: Path) -> None:
     """Move the examples to free ports, because documents are tested in parallel."""
-    fleet = folder / "examples/demo/fleet.yaml"
-    places = iter(find_free_addresses(8))
-    moved = re.sub(r"127\.0\.0\.1:1\d{4}", lambda _: str(next(places)), fleet.read_text(encoding="utf-8"))
-    fleet.write_text(moved, encoding="utf-8")
+    places = iter(find_free_addresses(13))
+    moved: dict[str, str] = {}  # the nodes of a trial have one address before it and in it
+    for name in ("demo", "faults/machines", "faults/machines-before"):
+        fleet = folder / f"examples/{name}/fleet.yaml"
+        text = re.sub(
+            r"127\.0\.0\.1:1\d{4}",
+            lambda found: moved.get(found[0]) or moved.setdefault(found[0], str(next(places))),
+            fleet.read_text(encoding="utf-8"),
+        )
+        fleet.write_text(text, encoding="utf-8")
     lone = folder / "examples/lone/setting.json"
     port = str(next(places).port)
     lone.write_text(lone.read_text(encoding="utf-8").replace("10040", port), encoding="utf-8")

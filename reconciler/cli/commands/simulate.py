@@ -177,8 +177,8 @@ def run_simulate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Put the files of the nodes into DIR, and write DIR/host.yaml: a host configuration for these "
-            "files, and for the commands that the fleet file names.",
+            help="Put the files of the nodes into DIR, and write DIR/host.yaml: a host configuration for "
+            "these files, and for the commands that the fleet file names.",
         ),
     ] = None,
     state: Annotated[

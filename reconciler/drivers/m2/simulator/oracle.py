@@ -73,7 +73,7 @@ class M2Oracle:
             is_loaded = ExpectedSetting(own.after, own.unstamped).is_met_by(
                 content.fingerprint, content.unstamped
             )
-            return is_loaded and not machine.find_waiting_fields(node)
+            return node.up and is_loaded and not machine.find_waiting_fields(node)
         held = compute_digests(node.loaded.package.resources)
         same = self._content(node.loaded).fingerprint == read_delivery(step).after
         return same and has_files(held, read_delivery(step).resources) is True
