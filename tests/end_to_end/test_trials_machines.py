@@ -1,4 +1,4 @@
-"""Trials with files, restarts and upgrades, in depth: each byte of a write, a kill at each write, many seeds."""
+"""Trials with files, restarts and upgrades: each byte of a write, a kill at each write, many seeds."""
 
 import pytest
 from support.machine_trials import FIRST, MachineTrials, tell
