@@ -80,6 +80,7 @@ class TrialRecorder:
     served: list[ServedOffer] = field(default_factory=list)
     _states: dict[str, list[tuple[datetime, Any]]] = field(default_factory=dict)
     _shown: dict[str, Any] = field(default_factory=dict)
+    _is_telling: bool = False
     _open: tuple[str, str] | None = None
     _effect: dict[str, Any] = field(default_factory=dict)
 
@@ -111,6 +112,8 @@ class TrialRecorder:
         # Before the fault: it may change the nodes, which would look like an effect of the request.
         self.look()
         self.struck(node, change)
+        # A file, or a start, of one node tells nothing of the others.
+        self._is_telling = not change and request.way in {RequestWay.HTTP, RequestWay.STREAM}
         oracle = self.witnesses[self.clusters[node]]
         self._open, self._effect = (
             (oracle.find_affected_node(node, request) if change else node, request.peer),
@@ -144,7 +147,7 @@ class TrialRecorder:
         at, cluster, (about, peer) = self.clock(), self.clusters[call.node], self._open
         self._open = None
         self.asked.append(RecordedRequest(at, cluster, call.node, about, call, peer, **self._effect))
-        if not call.change:
+        if self._is_telling:
             self._shown[cluster] = self.witnesses[cluster].state()
         self.events.append((at, str(self.asked[-1])))
         self.look()

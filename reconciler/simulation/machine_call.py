@@ -34,7 +34,7 @@ def make_target(node: str, way: str, operation: str, name: str) -> str:
     return "/" + "/".join(quote(part, safe="") for part in (node, way, operation, name))
 
 
-def main(arguments: Sequence[str]) -> int:
+def make_call(arguments: Sequence[str]) -> int:
     """Make the call that the arguments describe; gives the exit status."""
     url, operation, name, subject, *values = arguments
     if operation == CHECK:
@@ -70,4 +70,4 @@ def _call(url: str, target: str, content: bytes) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(make_call(sys.argv[1:]))

@@ -54,7 +54,7 @@ def describe_machine_call(request: NodeRequest) -> str:
     return f"{request.method} the {kind} {request.target}"
 
 
-def read_values(request: NodeRequest) -> Mapping[str, str]:
+def read_command_values(request: NodeRequest) -> Mapping[str, str]:
     """The values of a command; without any where they have another form."""
     try:
         values = json.loads(request.body or b"{}")
@@ -100,7 +100,7 @@ def _run_command(served: SimulatedCluster, node: str, request: NodeRequest) -> s
     known = served.commands.get(request.target)
     if known is not None and request.method == READ and not known.reads:
         raise refuse_command(node, f"the command {request.target!r} does more than read")
-    return served.run_command(node, request.target, read_values(request))
+    return served.run_command(node, request.target, read_command_values(request))
 
 
 def _call_file(

@@ -83,6 +83,7 @@ WRITERS = {
     *("host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
     *("simulation/call_sender.py", "simulation/fault_control.py"),
     *("simulation/http_client.py", "simulation/node_server.py", "simulation/stream_server.py"),
+    *("simulation/machine_call.py", "simulation/machine_folder.py"),
     "fault_trials/fork_server.py",
     # nodes: requests as their drivers make them
     "transports/http_connection.py",

@@ -13,7 +13,7 @@ from reconciler.fault_trials.setup import load_trial_fleet
 from reconciler.ports.simulator import RequestWay
 from reconciler.ports.transport import Transports
 from reconciler.simulation.faults import make_fault
-from reconciler.simulation.machine_call import main, make_target
+from reconciler.simulation.machine_call import make_call, make_target
 from reconciler.simulation.machine_transports import add_machines
 from reconciler.simulation.node_host import Simulation
 from reconciler.transports.bundle import open_transports
@@ -73,14 +73,16 @@ async def test_what_a_machine_refuses_is_told_with_its_reason(simulation, ways):
     assert simulation.is_up(FIRST)
 
 
-@pytest.mark.parametrize("count", [0, 1, len(NEW) - 1, len(NEW)])
-async def test_a_content_that_comes_in_part_is_never_staged(simulation, ways, count):
+async def test_a_content_that_comes_in_part_is_never_staged(simulation, ways):
     former = get_file(simulation).content
-    await simulation.fault(FIRST, "torn", count)
-    with pytest.raises(NodeUnreachable):
-        await ways.files.stage(PLACE, NEW)
-    shown = await ways.files.read(PLACE)
-    assert (shown.content, shown.staged, shown.leftover) == (former, NO_FILE, True)
+    for count in range(len(NEW) + 1):
+        await simulation.fault(FIRST, "torn", count, count=1)
+        with pytest.raises(NodeUnreachable):
+            await ways.files.stage(PLACE, NEW)
+        shown = await ways.files.read(PLACE)
+        assert (shown.content, shown.staged, shown.leftover) == (former, NO_FILE, True)
+        with pytest.raises(NodeRefused, match="not the content beside it"):
+            await ways.files.switch(PLACE, before=shown.digest, after=compute_file_digest(NEW[:count]))
 
 
 async def test_a_full_disk_holds_until_the_fault_ends(simulation, ways):
@@ -146,7 +148,7 @@ def test_faults_of_machines_have_one_scope(fault):
 
 async def test_the_program_of_the_host_configuration_gives_a_status(simulation, capsys, tmp_path):
     async def call(*arguments):
-        return await asyncio.to_thread(main, [simulation.machines_url, *map(str, arguments)])
+        return await asyncio.to_thread(make_call, [simulation.machines_url, *map(str, arguments)])
 
     assert await call("read", "sora-started", FIRST) == 0
     assert capsys.readouterr().out.startswith("start ")
