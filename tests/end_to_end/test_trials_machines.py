@@ -14,7 +14,7 @@ def trials(tmp_path):
 
 
 def test_a_write_may_break_anywhere(trials):
-    """Each byte of it: `tests/unit/simulation/test_machine_endpoint.py`; here whole runs, for some of them."""
+    """Each byte of it: `tests/unit/simulation/test_machine_endpoint.py`; here whole runs for some of them."""
     trials.without_upgrade()
     size = len(trials.expected_conf(FIRST))
     for count in (*range(0, size, 9), size):
