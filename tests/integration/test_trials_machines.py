@@ -75,17 +75,17 @@ class WrongDriver(SoraDriver):
         if not is_file_step(step):
             own = read_cluster_arguments(step)
             if isinstance(own, RestartArguments):
-                await self._act(own, transports.commands)
+                await self._act(own, transports)
         return await super().act(step, transports, payloads)
 
 
-async def restart_twice(own, commands):
-    await commands.run(own.command, own.values, node=own.target)
+async def restart_twice(own, ways):
+    await ways.commands.run(own.command, own.values, node=own.target)
 
 
-async def restart_another(own, commands):
+async def restart_another(own, ways):
     if own.target == FIRST:
-        await commands.run(own.command, own.values, node=SECOND)
+        await ways.commands.run(own.command, own.values, node=SECOND)
 
 
 WRONG = {
@@ -104,11 +104,12 @@ def test_a_wrong_restart_is_found(trials, act, invariant):
 def make_reckless_driver(*, with_reading):
     """One that takes another node down before its restart."""
 
-    async def act(own, commands):
+    async def act(own, ways):
         if own.target == FIRST:
-            await commands.run(own.command, own.values, node=SECOND)
+            await ways.commands.run(own.command, own.values, node=SECOND)
             if with_reading:
-                await commands.read(own.started_command, own.started_values, node=SECOND)
+                headers = {"x-sora-target": "Sora_20211215.ListClusterNodes"}
+                await ways.http.send("POST", own.witnesses[THIRD], node=THIRD, timeout=5, headers=headers)
 
     return {**DRIVERS, "sora": WrongDriver(act)}
 
