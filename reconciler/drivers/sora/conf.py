@@ -78,12 +78,6 @@ class SoraConfKeys(BaseModel):
     api_port: Port = Field(default=3000, description="Port of the HTTP API.")
     license_file: str | None = Field(default=None, description="Path of the licence file.")
 
-    @model_validator(mode="after")
-    def _check_ports(self) -> SoraConfKeys:
-        if self.cluster_listen_min_port > self.cluster_listen_max_port:
-            raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
-        return self
-
 
 class SoraConf(SoraConfKeys):
     """A whole sora.conf: a clustered node has the keys that it needs."""
@@ -95,6 +89,12 @@ class SoraConf(SoraConfKeys):
         missing = [key for key in _REQUIRED if self.cluster and getattr(self, key) is None]
         if missing:
             raise ValueError(f"a clustered node needs {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> SoraConf:
+        if self.cluster_listen_min_port > self.cluster_listen_max_port:
+            raise ValueError("cluster_listen_min_port is above cluster_listen_max_port")
         return self
 
 
@@ -110,14 +110,21 @@ def find_conf_problems(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     if entry.conf is None:
         return
     checked: dict[int, bool] = {}
+    told: set[tuple[str, str]] = set()
     for node in entry.nodes:
         document = cluster_input.documents.get(node.name)
         if document is None:  # reported where the file was read
             continue
         if id(document) not in checked:
-            problems = [*_check_form(document)] or [*_check_values(document)]
+            problems = [*_check_form(document)] or [
+                *_check_values(document),
+                *_check_ports(document, is_whole=entry.conf.own == "file"),
+            ]
             checked[id(document)] = not problems
-            yield from problems
+            # A value of the common file is wrong once, however many nodes have an overlay above it.
+            places = [(str(one.position), one.message) for one in problems]
+            yield from (one for one, place in zip(problems, places, strict=True) if place not in told)
+            told |= {*places}
         if checked[id(document)]:
             yield from _check_agreement(document, node)
             if entry.conf.own == "file":
@@ -190,6 +197,25 @@ def _check_values(document: Document) -> Iterator[Diagnostic]:
         hidden = {key for key, value in document.value.items() if isinstance(value, Secret)}
         found = find_model_errors(error, SoraConfKeys, values)
         yield from translate_model_errors(found, document, "", is_secret=hidden.__contains__)
+
+
+def _check_ports(document: Document, *, is_whole: bool) -> Iterator[Diagnostic]:
+    """The range of ports; where only keys are ours, the other end of it may be in the node's own file."""
+    keys = ("cluster_listen_min_port", "cluster_listen_max_port")
+    given = {key: value for key in keys if type(value := reveal(document.value.get(key))) is int}
+    defaults = {key: SoraConfKeys.model_fields[key].default for key in keys} if is_whole else {}
+    low, high = (
+        (given | {key: defaults[key] for key in defaults if key not in given}).get(key) for key in keys
+    )
+    if given and low is not None and high is not None and low > high:
+        key = next(iter(given))
+        yield make_diagnostic(
+            document,
+            make_pointer((key,)),
+            "bad-value",
+            f"cluster_listen_min_port is above cluster_listen_max_port ({low} and {high})",
+            "correct one of them",
+        )
 
 
 def _check_agreement(document: Document, node: SoraNode) -> Iterator[Diagnostic]:

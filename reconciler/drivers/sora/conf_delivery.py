@@ -18,6 +18,7 @@ from reconciler.drivers.sora.conf_keys import (
     note_released_keys,
     read_file_keys,
 )
+from reconciler.drivers.sora.conf_result import find_conf_obstacle
 from reconciler.drivers.sora.node_commands import get_host
 from reconciler.drivers.sora.schema import ConfDelivery, ConfTarget, NodeView, SoraCluster, SoraDesired
 from reconciler.file_delivery.content import FileContent, OwnedKeys, Part, WholeFile
@@ -43,6 +44,7 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
         reading = observed.files.get(place.node, {}).get(conf.file)
         current = read_file_keys(reading.value) if isinstance(reading, Present) else None
         facts = {OUTDATED_START: started} if started else {}
+        keys: Mapping[str, bool] = {}
         released: Iterable[str] = ()
         findings: tuple[Diagnostic, ...] = ()
         if current is not None and desired.confs[place.node].base is None:
@@ -59,6 +61,12 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
             in_flight=desired.entry.timeouts.in_flight,
         )
         file_plan = plan_file(wish, reading)
+        if file_plan.is_changed and isinstance(reading, Present):
+            node = desired.entry.node(place.node)
+            assert node is not None
+            obstacle = find_conf_obstacle(desired.entry, node, desired.confs[place.node], reading.value, keys)
+            if obstacle is not None:
+                file_plan, findings = FilePlan(), (*findings, obstacle)
         found[place.node] = replace(file_plan, findings=(*file_plan.findings, *findings))
     return found
 

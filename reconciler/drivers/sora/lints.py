@@ -12,11 +12,21 @@ from reconciler.drivers.sora.cluster_state import compute_quorum
 from reconciler.drivers.sora.schema import SoraCluster
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.text.json_pointer import make_pointer
+from reconciler.text.suggestions import find_nearest
 
-CODES: Final = frozenset({"small-cluster", "even-cluster", "node-name-without-dot", "conf-uneven"})
+CODES: Final = frozenset(
+    {"small-cluster", "even-cluster", "node-name-without-dot", "conf-uneven", "conf-similar-key"}
+)
 
 _EVEN: Final = ("cluster_relay", "default_cluster_affinity", "cluster_affinity_threshold")
 """Keys that decide where a connection goes: with different values, that depends on the node it reaches."""
+
+KNOWN: Final = (
+    *("cluster", "node_name", "external_signaling_url", "external_api_url", "cluster_relay"),
+    *("default_cluster_affinity", "cluster_affinity_threshold", "cluster_temporary_node"),
+    *("cluster_listen_min_port", "cluster_listen_max_port", "api_port", "license_file"),
+)
+"""The fields of `conf.SoraConfKeys`, which most fleets need not load."""
 
 SMALLEST: Final = 3
 """Regular nodes of the smallest cluster that survives the loss of one."""
@@ -49,6 +59,7 @@ def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
                 cluster_input, f"nodes/{index}/name", "node-name-without-dot", message, remedy
             )
     yield from _find_uneven_keys(cluster_input)
+    yield from _find_similar_keys(cluster_input)
 
 
 def _find_uneven_keys(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
@@ -65,6 +76,27 @@ def _find_uneven_keys(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
                 "give all nodes of a cluster the same value",
                 severity=Severity.WARNING,
             )
+
+
+def _find_similar_keys(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
+    """Keys that look like a documented one: Sora would not know them."""
+    documents = {id(one): one for one in cluster_input.documents.values() if isinstance(one.value, Mapping)}
+    told: set[str] = set()
+    for document in documents.values():
+        for key in document.value:
+            if key in KNOWN or key in told:
+                continue
+            told.add(key)
+            # Most keys of a sora.conf are not in the clustering documents: only a slip of the pen is told.
+            if near := find_nearest(key, KNOWN, cutoff=0.92):
+                yield make_diagnostic(
+                    document,
+                    make_pointer((key,)),
+                    "conf-similar-key",
+                    f"the key {key} looks like {near}",
+                    f"write {near}, if that is meant",
+                    severity=Severity.WARNING,
+                )
 
 
 def _make_warning(

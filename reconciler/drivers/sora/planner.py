@@ -58,7 +58,9 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
         cluster=entry.name,
         kind=entry.kind,
         nodes=len(entry.nodes),
-        unchanged=_count_unchanged(entry, cluster_view, {step.node for step in steps}),
+        unchanged=_count_unchanged(
+            entry, cluster_view, {*(step.node for step in steps), *_list_troubled(entry, all_findings)}
+        ),
         steps=steps,
         findings=tuple(sorted(all_findings, key=lambda one: (one.target, one.code, one.message))),
         concurrency=entry.concurrency,
@@ -316,6 +318,13 @@ def _warn_rejoining(desired: SoraDesired, cluster_view: ClusterView) -> Iterator
             else "stop it, and wipe its data before it is started again",
             target=f"{entry.name}/{name}",
         )
+
+
+def _list_troubled(entry: SoraCluster, findings: Iterable[Diagnostic]) -> Iterator[str]:
+    """Nodes about which there is an error, such as a file that cannot be read."""
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            yield finding.target.removeprefix(f"{entry.name}/")
 
 
 def _count_unchanged(entry: SoraCluster, cluster_view: ClusterView, changed: Container[str]) -> int:

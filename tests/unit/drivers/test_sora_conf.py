@@ -5,6 +5,8 @@ import pytest
 from reconciler.core.secret import Secret
 from reconciler.desired.fleet import add_desired_state, load_fleet, read_fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora import lints
+from reconciler.drivers.sora.conf import SoraConfKeys
 from tests.support.memory_files import snapshot_of
 
 FLEET = """\
@@ -76,9 +78,9 @@ def test_each_node_gets_the_file_with_its_overlays_and_what_the_fleet_file_says(
         ),
         (
             "# of all nodes",
-            "cluster_listen_min_port = 49050",
-            "sora.conf:1:1",
-            "cluster_listen_min_port is above cluster_listen_max_port",
+            "cluster_listen_min_port = 49050\ncluster_listen_max_port = 49040",
+            "sora.conf:1:27",
+            "cluster_listen_min_port is above cluster_listen_max_port (49050 and 49040)",
         ),
     ],
 )
@@ -106,6 +108,39 @@ def test_an_overlay_cannot_write_more_than_values(overlay, words):
 def test_overlays_without_a_file_are_refused():
     (problem,) = find_problems(FLEET.replace("  conf: {source: sora.conf, file: sora-conf}\n", ""))
     assert "overlays change the committed sora.conf" in problem.message
+
+
+def test_the_other_end_of_the_ports_may_be_in_the_file_of_the_node():
+    conf = CONF.replace("# of all nodes", "cluster_listen_min_port = 49050")
+    assert find_problems(conf=conf) == []
+    whole = find_problems(FLEET.replace("file: sora-conf", "file: sora-conf, own: file"), conf=conf)
+    (problem,) = [one for one in whole if one.code == "bad-value"]
+    assert str(problem.position) == "sora.conf:1:27"
+    assert "(49050 and 49020)" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("conf", "codes"),
+    [
+        ("cluster_affinity_treshold = 20\n", ["conf-similar-key"]),
+        ("cluster_affinity_threshold = 20\nturn_port = 3478\n", []),
+    ],
+)
+def test_a_slip_of_the_pen_in_a_key_is_told_once(conf, codes):
+    snapshot = snapshot_of({"fleet.yaml": FLEET, "sora.conf": conf})
+    (cluster_input,) = load_fleet(snapshot, DRIVERS).cluster_inputs
+    assert [one.code for one in lints.lint(cluster_input) if one.code.startswith("conf-")] == codes
+
+
+def test_different_values_for_relay_are_told():
+    fleet = FLEET.replace("external_api_url:", "cluster_relay: false, external_api_url:", 1)
+    snapshot = snapshot_of({"fleet.yaml": fleet, "sora.conf": CONF})
+    (cluster_input,) = load_fleet(snapshot, DRIVERS).cluster_inputs
+    assert [one.code for one in lints.lint(cluster_input) if one.code.startswith("conf-")] == ["conf-uneven"]
+
+
+def test_the_lint_knows_the_keys_of_the_model():
+    assert {*lints.KNOWN} == {*SoraConfKeys.model_fields}
 
 
 def test_a_whole_file_needs_the_keys_of_a_clustered_node():

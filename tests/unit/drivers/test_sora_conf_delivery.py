@@ -540,3 +540,42 @@ async def test_a_kill_between_any_two_calls_of_the_way_back_ends_well(store, mom
     is_killing = False
     report = await site.run(make_fleet("abc", GOOD))
     assert {state for _, state in get_states(report)} == {"done"}, get_states(report)
+
+
+URLS = "external_signaling_url = wss://{0}/signaling\nexternal_api_url = https://{0}/api\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "conf", "words"),
+    [
+        (None, "cluster_relay = true\n", "it has no external_signaling_url"),
+        (URLS.format("a") + BEFORE + "node_name = {name}\n", "cluster_relay = true\n", ""),
+        (BEFORE, "cluster_listen_min_port = 50000\n", "(50000 and 49020)"),
+        (BEFORE + "cluster_listen_max_port = 50010\n", "cluster_listen_min_port = 50000\n", ""),
+        (BEFORE, "api_port = 3001\n", "moves from port 3000 to 3001"),
+        (BEFORE + "api_port = 3001\n", "api_port = 3000\n", ""),
+        (BEFORE + "api_port = 3001\n", "api_port = 3001\nx = 1\n", ""),
+    ],
+)
+async def test_a_file_with_which_the_node_would_not_come_back_is_not_delivered(store, content, conf, words):
+    site = Site(store)
+    for name, machine in site.machines.items():
+        file = machine.files["sora-conf"]
+        file.content = None if content is None else content.replace("{name}", name).encode()
+    plan = (await site.plan(make_fleet("abc", conf))).plan.clusters[0]
+    if words:
+        assert plan.steps == ()
+        assert plan.unchanged == 0
+        assert {one.code for one in plan.findings} == {"conf-unfit"}
+        assert words in plan.findings[0].message
+    else:
+        assert "conf-unfit" not in {one.code for one in plan.findings}
+
+
+async def test_a_node_whose_file_is_not_known_is_not_as_desired(store):
+    site = Site(store)
+    await site.run(make_fleet("abc", "cluster_relay = true\n"))
+    site.machines["b@b.example.com"].files["sora-conf"].content = b"\xff"
+    plan = (await site.plan(make_fleet("abc", "cluster_relay = true\n"))).plan.clusters[0]
+    assert [one.code for one in plan.findings] == ["file-unfit"]
+    assert plan.unchanged == 2
