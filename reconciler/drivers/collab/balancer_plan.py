@@ -11,6 +11,7 @@ from reconciler.drivers.collab import steps
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import make_span, plan_balancer_file
 from reconciler.drivers.collab.facts import LEAVING
+from reconciler.drivers.collab.nginx_span import read_marker
 from reconciler.drivers.collab.preconditions import find_stop_obstacle
 from reconciler.drivers.collab.schema import CollabDesired, FormerServer, LoadBalancer
 from reconciler.file_delivery.steps import FilePlan
@@ -89,6 +90,13 @@ def find_balancer_plan(desired: CollabDesired, view: ClusterView, well: frozense
         for address in new
         if address not in ready
     ]
+    # A run that was killed between the switch and the reload leaves a file with servers that nginx may not
+    # use yet: each of them may be about to get its first clients.
+    is_in_use = view.balancer.marker == read_marker(view.balancer_file)
+    if not is_in_use and (away := [named[one] for one in kept if named[one] not in well]):
+        words = f"is not reloaded: it may not use {away[0]} yet, which {view.describe(away[0])}"
+        waits = _report(desired, balancer.name, "balancer-waits", words)
+        return BalancerPlan(desired, view, servers=tuple(kept), findings=(*findings, waits))
     servers = (*kept, *ready)
     serving = sorted(named[address] for address in servers if named[address] in well)
     span = make_span(balancer, servers)
@@ -102,7 +110,7 @@ def find_balancer_plan(desired: CollabDesired, view: ClusterView, well: frozense
         desired,
         view,
         servers=servers,
-        joining=tuple(named[address] for address in ready),
+        joining=tuple(named[address] for address in (ready if is_in_use else servers)),
         leaving=leaving,
         marker=span.marker,
         findings=tuple(findings),

@@ -28,6 +28,7 @@ from reconciler.drivers.collab import (
     config,
     judge,
     lints,
+    modelcheck,
     observation,
     planner,
     redis_client,
@@ -49,6 +50,7 @@ from reconciler.file_delivery.steps import FILE_ACTIONS, is_file_step, perform_f
 from reconciler.host.config import HostConfig
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer
+from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import TransportKind, Transports
 from reconciler.secrets.redaction import SHAPES
 
@@ -64,6 +66,8 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     title = "Collaboration Server"
     capabilities = Capabilities(
         imports=True,
+        model_check=True,
+        simulation=True,
         history=True,
         transports=frozenset({TransportKind.HTTP}),
     )
@@ -84,6 +88,7 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     fingerprint_differences = staticmethod(attempts.fingerprint_readings)
     find_remedy = staticmethod(attempts.suggest_remedy)
     build_live_state = staticmethod(adopt.read_live_state)
+    list_model_setups = staticmethod(modelcheck.make_setups)
     lint = staticmethod(lints.lint)
     decide_stop = staticmethod(stop_decision.decide_stop)
     remark = staticmethod(stop_decision.report_clients_left)
@@ -219,6 +224,11 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
 
     def schemas(self) -> Mapping[str, Callable[[], Schema]]:
         return {"collab-config": config.make_config_schema}
+
+    def simulator(self) -> Simulator:
+        from reconciler.drivers.collab.simulator.simulator import SIMULATOR  # noqa: PLC0415  (few runs)
+
+        return SIMULATOR
 
     async def read_cluster_entry(
         self, name: str, addresses: Sequence[str], transports: Transports

@@ -140,7 +140,12 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         is_for_restart = needs_redis_restart(desired, view.observed)
     except UnfitFile:
         is_for_restart = False
-    file_plan = plan_redis_conf(desired, view.observed, run_id if is_for_restart else "")
+    if shown is None and _changes_passwords(desired, view):
+        # One that does not run is started with the file that it has: the new password alone would lock out
+        # every server that was not started with it. The password is changed once Redis answers.
+        file_plan = FilePlan()
+    else:
+        file_plan = plan_redis_conf(desired, view.observed, run_id if is_for_restart else "")
     why = _find_restart_reason(desired, view, is_changed=is_for_restart and file_plan.is_changed)
     if file_plan.findings or not why:
         return RedisFilePlan(file=file_plan, findings=file_plan.findings)
@@ -160,6 +165,14 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         why=f"{redis.name} {why}",
     )
     return RedisFilePlan(file=file_plan, restart=(step, {}))
+
+
+def _changes_passwords(desired: CollabDesired, view: ClusterView) -> bool:
+    """Whether the new redis.conf lets in others than the present one."""
+    login, password = _read_login(desired, view), desired.redis_password
+    if login is None or password is None or password.missing:
+        return False
+    return login.passwords != {sha256(str(password.value).encode()).hexdigest()}
 
 
 def _find_restart_reason(desired: CollabDesired, view: ClusterView, *, is_changed: bool) -> str:

@@ -104,8 +104,6 @@ class CollabWorld(SimulatedWorld):
         addresses = tuple(names.servers.values())
         self.state = CollabState((ServerState(),) * len(addresses), addresses, databases=databases)
 
-    # --- processes
-
     def running(self, node: str) -> bool:
         """Whether the node's process runs; one that does not answers nothing."""
         if node == self.names.redis:
@@ -170,8 +168,6 @@ class CollabWorld(SimulatedWorld):
         """The database is back."""
         self.state = machine.return_database(self.state, self.choices)
 
-    # --- files
-
     def content(self, node: str) -> bytes | None:
         """The content of the file that the node's process loads."""
         entry = self.names.entries.get(node)
@@ -209,8 +205,6 @@ class CollabWorld(SimulatedWorld):
         except InvalidFile as error:
             return str(error)
         return ""
-
-    # --- Redis
 
     @property
     def redis(self) -> RedisConfiguration | None:
@@ -255,8 +249,6 @@ class CollabWorld(SimulatedWorld):
         """A new connection to Redis."""
         assert node == self.names.redis
         return RedisSession(self, peer)
-
-    # --- HTTP
 
     def answer(self, node: str, request: NodeRequest) -> Reply:
         """What a running node answers, and the time that passes by it."""

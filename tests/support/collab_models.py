@@ -1,0 +1,126 @@
+"""Clusters of Collaboration Servers in the form that the model checker explores."""
+
+from dataclasses import replace
+
+from reconciler.core.secret import Secret
+from reconciler.drivers.collab import machine
+from reconciler.drivers.collab.cluster_state import CollabState, ServerState
+from reconciler.drivers.collab.delivery import make_span
+from reconciler.drivers.collab.json_keys import JsonKeys
+from reconciler.drivers.collab.modelcheck import MODELLED, CollabModel, ModelWorld
+from reconciler.drivers.collab.redis_conf import RedisConf
+from reconciler.drivers.collab.schema import CollabCluster, CollabDesired, FormerServer
+from reconciler.drivers.collab.simulator.files import (
+    make_installed_config,
+    make_installed_nginx_conf,
+    make_installed_redis_conf,
+)
+from reconciler.file_delivery.model import ModelFile
+from reconciler.modelcheck.executor_model import ExecutorModel
+from reconciler.modelcheck.explore import explore_states
+from reconciler.modelcheck.state_table import StateTable
+
+
+def make_cluster(count):
+    """The entry of a cluster with everything managed."""
+    return CollabCluster.model_validate(
+        {
+            "name": "c",
+            "kind": "collab",
+            "nodes": [{"name": f"s{number}", "host": f"192.0.2.1{number}"} for number in range(count)],
+            "config": {"source": "config.json", "file": "config"},
+            "redis": {
+                "name": "redis",
+                "host": "192.0.2.20",
+                "source": "redis.json",
+                "file": "redis-conf",
+                "restart": {"command": "restart-redis"},
+            },
+            "loadBalancer": {
+                "name": "lb",
+                "url": "http://192.0.2.30",
+                "file": "nginx",
+                "reload": {"command": "reload"},
+            },
+            "restart": {"command": "restart"},
+            "start": {"command": "start"},
+            "stop": {"command": "stop"},
+        }
+    )
+
+
+def make_values(password, changes=None):
+    """Keys of a config.json."""
+    url = Secret(f"redis://:{password}@192.0.2.20:6379", "${redis}")
+    return {"logging": True, "scaling": "horizontal", "redisServerUrl": url, **(changes or {})}
+
+
+def make_redis_keys(password, changes=None):
+    """Keys of a redis.conf."""
+    return {"bind": "192.0.2.20", "requirepass": Secret(password, "${redis}"), **(changes or {})}
+
+
+def make_case(
+    count=2,
+    *,
+    passwords=("p", "p"),
+    changes=None,
+    redis_changes=None,
+    balanced=None,
+    stopped=(),
+    leaving=0,
+    choices=MODELLED,
+):
+    """A model, and the world in which everything runs with former files.
+
+    Args:
+        count: servers in that world.
+        passwords: of Redis, before and desired.
+        changes: of config.json that are desired.
+        redis_changes: of redis.conf that are desired.
+        balanced: how many servers the load balancer uses; None for all.
+        stopped: numbers of servers that do not run.
+        leaving: how many of the servers the fleet file does not name any more.
+        choices: what the nodes do where the documents are silent.
+    """
+    before, after = passwords
+    entry = make_cluster(count)
+    addresses = tuple(server.address for server in entry.nodes)
+    files = [
+        ModelFile(JsonKeys(make_values(before)).render(make_installed_config(3000, {}))) for _ in entry.nodes
+    ]
+    files.append(ModelFile(RedisConf(make_redis_keys(before)).render(make_installed_redis_conf(6379))))
+    used = addresses[:balanced]
+    installed = make_installed_nginx_conf("collabServer", used)
+    files.append(ModelFile(make_span(entry.balancer, used).render(installed)))
+    gone = tuple(FormerServer(one.name, one.host) for one in entry.nodes[count - leaving :])
+    entry = entry.model_copy(update={"nodes": entry.nodes[: count - leaving]})
+    desired = CollabDesired(
+        entry,
+        {server.name: make_values(after, changes) for server in entry.nodes},
+        make_redis_keys(after, redis_changes),
+        former=gone,
+    )
+    model = CollabModel(desired, choices)
+    state = CollabState((ServerState(),) * count, addresses)
+    loaded = model.load_server(tuple(files), "s0")
+    wanted = model.load_server(
+        (ModelFile(JsonKeys(make_values(after, changes)).render(b"{}")),) * count, "s0"
+    )
+    state = state._replace(databases=frozenset({loaded.database, wanted.database}))
+    at_once = replace(choices, start_readings=0)
+    state = machine.start_redis(state, model.load_redis(tuple(files)), at_once)
+    for number in range(count):
+        if number not in stopped:
+            state = machine.start_server(state, number, loaded, at_once)
+    state = machine.start_balancer(state, model.load_balancer(tuple(files)))
+    return model, ModelWorld(machine.finish_waiting(state), tuple(files))
+
+
+def explore(model, world, *, faults=1, crashes=1, passes=2, most=400_000):
+    """Every execution of the plan that is made in a world."""
+    table = StateTable(model, lambda plan, seen: True, single_node=False)
+    executor = ExecutorModel(table)
+    plan = model.plan(world)
+    start = executor.under(plan, executor.begin(world, faults=faults, crashes=crashes, passes=passes))
+    return plan, explore_states([start], executor.moves, most=most)
