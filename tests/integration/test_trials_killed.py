@@ -1,60 +1,22 @@
-"""The reconciler's process is killed at every write of its journal, over HTTP with the real drivers."""
+"""The reconciler is killed at writes of its journal and at changes, over HTTP with the real drivers."""
 
 import json
 import subprocess
 import sys
 
 import pytest
-from support.m2_settings import managed_setting
+from support.killed_trials import EVERY, make_scenario_writer, play
 
 from reconciler.cli.main import main
-from reconciler.fault_trials.scenario import read_scenario
-from reconciler.fault_trials.setup import prepare_trial
-from reconciler.fault_trials.subprocess_runner import run_subprocess_trials
-from reconciler.simulation.addresses import find_free_addresses
-
-EVERY = "faults: [{fault: sigkill, at: {journal: every}}]"
 
 
 @pytest.fixture
 def scenario(tmp_path):
-    """Writes a fleet of one M2 node and three Sora nodes, and a scenario for it; gives its path."""
-    places = [str(place) for place in find_free_addresses(4)]
-    edge = [{"name": "edge-01", "address": places[0]}]
-    live = [{"name": f"n{one}@s{one}.example.com", "api": f"http://{places[one]}/"} for one in range(1, 4)]
-    clusters = [
-        {"name": "edge", "kind": "m2", "setting": "s.json", "concurrency": 1, "nodes": edge},
-        {"name": "live", "kind": "sora", "initialise": True, "nodes": live},
-    ]
-    (tmp_path / "fleet.json").write_text(json.dumps({"clusters": clusters}))
-    (tmp_path / "s.json").write_text(managed_setting())
-
-    def write(text):
-        path = tmp_path / "scenario.yaml"
-        path.write_text(f"name: Killed\nreruns: 0\n{text}\n")
-        return path
-
-    return write
-
-
-def played(path):
-    script = read_scenario(path)
-    verdicts = []
-    run_subprocess_trials(script, prepare_trial(script), 1, verdicts.append)
-    return verdicts
-
-
-def test_nothing_is_done_twice_or_lost_wherever_the_process_is_killed(scenario):
-    verdicts = played(scenario(EVERY))
-    assert [str(breach) for verdict in verdicts for breach in verdict.breaches] == []
-    assert len(verdicts) >= 2 * (1 + 2 + 2 + 1)  # the run, two intents, two outcomes, the end: each side
-    assert {verdict.died for verdict in verdicts} == {1}
-    assert {verdict.changes for verdict in verdicts} == {2}
-    assert {verdict.runs for verdict in verdicts} >= {3}
+    return make_scenario_writer(tmp_path)
 
 
 def test_the_process_is_killed_when_a_change_has_come(scenario):
-    (verdict,) = played(scenario("faults: [{fault: sigkill, at: {change: 2}}]"))
+    (verdict,) = play(scenario("faults: [{fault: sigkill, at: {change: 2}}]"))
     assert verdict.breaches == ()
     assert verdict.died == 1
     assert verdict.changes == 2
@@ -64,7 +26,7 @@ def test_two_deaths_and_a_fault_of_a_node_in_one_schedule(scenario):
     faults = (
         "{fault: sigkill, at: {journal: 3}}, {fault: sigkill, at: {journal: 5}}, {fault: lost, node: edge-01}"
     )
-    (verdict,) = played(scenario(f"faults: [{faults}]"))
+    (verdict,) = play(scenario(f"faults: [{faults}]"))
     assert verdict.breaches == ()
     assert verdict.died == 2
 

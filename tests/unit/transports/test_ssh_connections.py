@@ -11,6 +11,7 @@ import pytest
 from support.ssh_servers import NODE, machines_of, ssh_site
 
 from reconciler.errors import NodeUnauthorized, NodeUnidentified, NodeUnreachable
+from reconciler.transports.machines import ssh_pool
 from reconciler.transports.machines.machine import (
     LoginRefused,
     MachineUnidentified,
@@ -283,7 +284,9 @@ async def test_changed_files_of_a_way_end_its_connections(site):
         assert site.counts.logins == 2
 
 
-async def test_a_login_that_the_server_drops_is_tried_again(site):
+async def test_a_login_that_the_server_drops_is_tried_again(site, monkeypatch):
+    monkeypatch.setattr(ssh_pool, "_LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr(ssh_pool, "_FIRST_PAUSE", 0.01)
     site.drops = 3
     async with machines_of({"far": site.way()}) as machines:
         assert await run(machines) == "here"
