@@ -158,7 +158,17 @@ def test_a_product_reaches_its_nodes_through_the_transports_only():
         for one in modules
         for node in ast.walk(ast.parse(one.read_text()))
         if isinstance(node, ast.Attribute)
-        and node.attr.startswith(("open_connection", "open_unix", "create_", "subprocess_", "connect_"))
+        and node.attr.startswith(
+            (
+                "open_connection",
+                "open_unix",
+                "create_",
+                "subprocess_",
+                "connect_acc",
+                "connect_re",
+                "connect_wr",
+            )
+        )
     ]
     assert opened == []
 
