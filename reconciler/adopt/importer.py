@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,13 +14,17 @@ from reconciler.adopt.file_edits import FileEdits, Member, pointer_to_path
 from reconciler.adopt.meaningful_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
 from reconciler.core.canonical import EDITOR_KEY
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
 from reconciler.desired.fleet import Fleet, load_fleet
+from reconciler.documents.document import KEY_VALUE_SUFFIX
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.documents.editor import apply_text_edits
+from reconciler.documents.key_values import change_key_values
 from reconciler.errors import InputError, StateError, UsageError
+from reconciler.file_delivery.steps import DISCARD
 from reconciler.host.aio import gather_all
 from reconciler.host.config import PREFIX
 from reconciler.planning.masked_transports import mask_transports
@@ -179,7 +184,10 @@ async def _read_cluster(
         raise UsageError(f"clusters of the kind {cluster_input.entry.kind} cannot be imported")
     desired = driver.desire(cluster_input)
     # Import is no run: it has no journal and no lock, so its transports must not be able to write.
-    observed = await driver.observe(desired, restrict_to_reading(transports, driver.reads))
+    reading = restrict_to_reading(transports, driver.reads)
+    observed = await driver.observe(desired, reading)
+    if new:
+        observed = await driver.observe_import(desired, observed, reading)
     steps = driver.plan(desired, observed).steps
     shown = driver.build_live_state(desired, observed)
     stamped, meaning = driver.list_stamp_pointers(cluster_input.entry), driver.fingerprint_meaning
@@ -246,7 +254,11 @@ def _make_files(
     for one in live:
         if one.new and one.shown.documents:
             found = make_new_cluster(
-                one.cluster_input.entry, one.cluster_input.pointer, one.shown.documents, extractor
+                _complete_entry(fleet, one),
+                one.cluster_input.pointer,
+                one.shown.documents,
+                extractor,
+                individual=one.shown.individual_keys,
             )
             taken = sorted(set(found.made) & set(files.below.names() if files.below else ()))
             if taken:
@@ -264,14 +276,23 @@ def _make_files(
             )
             file_edits.edits.setdefault(fleet.document.name, []).extend(edits)
     file_edits.settle(dict(_find_wanted_edits(live)), shared=shared)
-    texts = {
-        name: json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        for name, value in file_edits.made.items()
-    }
+    texts = {name: _render_new_file(name, value) for name, value in file_edits.made.items()}
     for name, edits in file_edits.edits.items():
         if edits:
             texts[name] = apply_text_edits(name, files.read(name).decode(), edits)
     return files.over(texts)
+
+
+def _complete_entry(fleet: Fleet, live: _LiveCluster) -> ClusterEntry:
+    """The entry of a new cluster with what its nodes show."""
+    written = fleet.document.value["clusters"][int(live.cluster_input.pointer.rpartition("/")[2])]
+    return type(live.cluster_input.entry).model_validate({**written, **live.shown.entry})
+
+
+def _render_new_file(name: str, value: Any) -> str:
+    if PurePosixPath(name).suffix == KEY_VALUE_SUFFIX:
+        return change_key_values("", value)
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def find_node_list_edits(
@@ -356,6 +377,8 @@ def _find_remaining_nodes(
         found += [
             step.node
             for step in plan.steps  # a step that changes only stamped values is no difference
+            # Nor is what an earlier run has left beside a file.
+            if step.action != DISCARD
             if not step.changes or any(change.pointer not in one.stamped for change in step.changes)
         ]
     return found

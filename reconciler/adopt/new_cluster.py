@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -12,6 +12,7 @@ from typing import Any, Final
 from reconciler.adopt.factor_overlays import find_common_base, group_patches, make_patch
 from reconciler.adopt.file_edits import pointer_to_path
 from reconciler.core.entries import ClusterEntry
+from reconciler.documents.document import KEY_VALUE_SUFFIX
 from reconciler.documents.edit import Edit
 from reconciler.secrets.extraction import SecretExtractor
 
@@ -34,7 +35,12 @@ class NewCluster:
 
 
 def make_new_cluster(
-    entry: ClusterEntry, pointer: str, documents: Mapping[str, Any], extractor: SecretExtractor
+    entry: ClusterEntry,
+    pointer: str,
+    documents: Mapping[str, Any],
+    extractor: SecretExtractor,
+    *,
+    individual: Collection[str] = (),
 ) -> NewCluster:
     """One base of all nodes' settings, and an overlay for each group of nodes with equal differences.
 
@@ -43,12 +49,20 @@ def make_new_cluster(
         pointer: of the entry in the fleet file.
         documents: node -> its settings.
         extractor: replaces their secrets by references.
+        individual: keys that are each node's own, and never part of the base.
     """
     # Before the base: the text of a secret must not reach a file, and equal secrets get the same reference.
-    settings = {node: extractor.value(document) for node, document in documents.items()}
-    base = find_common_base(list(settings.values()))
-    place = pointer_to_path(pointer)
+    # Of such a file nobody knows all keys: what a plan would mask is not written in clear.
     setting = entry.get_setting_path(entry.members()[0])
+    careful = PurePosixPath(setting).suffix == KEY_VALUE_SUFFIX
+    settings = {node: extractor.value(document, careful=careful) for node, document in documents.items()}
+    base = find_common_base(
+        [
+            {key: value for key, value in one.items() if key not in individual} if individual else one
+            for one in settings.values()
+        ]
+    )
+    place = pointer_to_path(pointer)
     made: dict[str, Any] = {setting: base}
     edits: list[Edit] = []
     index = {node.name: number for number, node in enumerate(entry.members())}

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from reconciler.documents.document import YAML_SUFFIXES, parse_document
+from reconciler.documents.document import KEY_VALUE_SUFFIX, YAML_SUFFIXES, parse_document
 from reconciler.documents.edit import REMOVED, Edit
+from reconciler.documents.key_values import change_key_values
 from reconciler.documents.text_lines import BYTE_ORDER_MARK, LINE_END, find_line_end
 from reconciler.documents.value_nodes import (
     MemberNode,
@@ -43,6 +44,8 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
     Raises:
         UsageError: the text cannot be changed without changing other values.
     """
+    if PurePosixPath(name).suffix == KEY_VALUE_SUFFIX:
+        return _edit_key_values(name, text, edits)
     is_json = PurePosixPath(name).suffix.lower() not in YAML_SUFFIXES
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     body = text.removeprefix(mark)
@@ -53,15 +56,24 @@ def apply_text_edits(name: str, text: str, edits: Sequence[Edit]) -> str:
     for edit in edits:
         item = _apply_edit(item, edit)
     after = mark + _TextRewriter(body, _detect_style(body, root, is_json=is_json), root, item).text()
-    _check_result(name, after, item, edits)
+    _check_result(name, after, item.plain(), edits)
     return after
 
 
-def _check_result(name: str, after: str, wanted: EditedValue, edits: Sequence[Edit]) -> None:
+def _edit_key_values(name: str, text: str, edits: Sequence[Edit]) -> str:
+    """The text of a file of `key = value` lines after the edits."""
+    changed = {str(edit.path[0]): None if edit.value is REMOVED else edit.value for edit in edits}
+    wanted = {**parse_document(name, text.encode()).value, **changed}
+    after = change_key_values(text, changed)
+    _check_result(name, after, {key: value for key, value in wanted.items() if value is not None}, edits)
+    return after
+
+
+def _check_result(name: str, after: str, wanted: Any, edits: Sequence[Edit]) -> None:
     """Check that the new text has exactly the wanted value."""
     # Files are written by people in every possible style: a case that fails must not reach the repository.
     try:
-        if _is_same_json(parse_document(name, after.encode()).value, wanted.plain()):
+        if _is_same_json(parse_document(name, after.encode()).value, wanted):
             return
     except InputError:
         pass

@@ -99,6 +99,7 @@ class LiveState:
         updated_keys: keys of a node's entry that an import updates; a key with the value None is removed.
         open_points: what a new cluster's entry lacks because nodes do not show it, one sentence each.
         entry: members of a new cluster's entry that its nodes show.
+        individual_keys: keys of the documents that are each node's own, and stay out of their common base.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +108,7 @@ class LiveState:
     updated_keys: tuple[str, ...] = ()
     open_points: tuple[str, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)
+    individual_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -564,6 +566,10 @@ class Driver(ABC, Generic[D, S]):
             UsageError: an address is invalid.
         """
         raise NotImplementedError
+
+    async def observe_import(self, desired: D, observed: Observed[S], transports: Transports) -> Observed[S]:
+        """The same observations of a new cluster, with what only its import needs, such as files."""
+        return observed
 
     def build_live_state(self, desired: D, observed: Observed[S]) -> LiveState:
         """The live state, for the fleet file and its settings files; see `Capabilities.imports`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.host.config import PREFIX
-from reconciler.secrets.patterns import find_secret
+from reconciler.secrets.patterns import find_secret, should_mask_key
 from reconciler.secrets.references import MARK
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -35,24 +35,30 @@ class SecretExtractor:
     prefix: str = PREFIX
     named: dict[str, str] = field(default_factory=dict)
 
-    def value(self, value: Any, path: Path = (), owner: str = "") -> Any:
+    def value(self, value: Any, path: Path = (), owner: str = "", *, careful: bool = False) -> Any:
         """The same plain value for a file: secrets as `${env:NAME}`, other `${` escaped.
 
         Args:
             value: plain, without references.
             path: its place in the document.
             owner: the `name` of the nearest enclosing object that has one.
+            careful: whether each key counts that plans mask, also one that only may be that of a secret.
         """
         if isinstance(value, Mapping):
             name = value.get("name")
             inner = name if isinstance(name, str) else owner
-            return {key: self.value(item, (*path, key), inner) for key, item in value.items()}
+            return {
+                key: self.value(item, (*path, key), inner, careful=careful) for key, item in value.items()
+            }
         if isinstance(value, list):
-            return [self.value(item, (*path, index), owner) for index, item in enumerate(value)]
+            return [
+                self.value(item, (*path, index), owner, careful=careful) for index, item in enumerate(value)
+            ]
         if not isinstance(value, str):
             return value
         keys = [part for part in path if isinstance(part, str)]
-        secret = bool(find_secret(keys[-1] if keys else "", value))
+        key = keys[-1] if keys else ""
+        secret = bool(find_secret(key, value)) or (careful and bool(value) and should_mask_key(key))
         if value in self.known and (secret or len(value) >= _LONG):
             return self.known[value]
         if secret:

@@ -395,3 +395,133 @@ def test_nodes_that_poll_different_servers_are_no_one_cluster(tmp_path, capsys):
     with polling_nodes(tmp_path / "nodes", servers) as (_, places):
         assert main(["import", "--m2", f"edge={','.join(places)}", "--yes", str(tmp_path / "new")]) == 1
     assert f"its nodes call different servers ({servers[1]}, {WATCH})" in capsys.readouterr().err
+
+
+CONFS = """\
+# by hand
+cluster = true
+node_name = {name}
+external_signaling_url = wss://{host}/signaling
+external_api_url = http://{api}/
+turn_secret = a-secret-of-turn
+cluster_cookie = a-cookie
+title = ${{not a reference}} = # x
+websocket_ping_interval = 30 s
+"""
+
+
+class ConfSite:
+    """The Sora cluster of the demo, each of whose nodes has a sora.conf on this machine."""
+
+    def __init__(self, site, folder):
+        self.names = [f"n{number}@sora-{number}.example.com" for number in (1, 2, 3)]
+        self.folder, self.fleet, self.site = folder, folder / "fleet", site
+        self.host = folder / "host.yaml"
+        file = {"path": str(folder / "machines" / "{node}" / "sora.conf"), "timeout": 30}
+        folder.mkdir()
+        self.host.write_text(json.dumps({"files": {"sora-conf": file, "motd": file | {"path": "/etc/motd"}}}))
+        for name, api in zip(self.names, site.places[2:], strict=True):
+            self.path(name).parent.mkdir(parents=True)
+            text = CONFS.format(name=name, host=name.partition("@")[2], api=api)
+            self.path(name).write_text(text)
+
+    def path(self, name):
+        return self.folder / "machines" / name / "sora.conf"
+
+    def change(self, old, new, *, numbers=(0, 1, 2)):
+        for number in numbers:
+            path = self.path(self.names[number])
+            path.write_text(path.read_text().replace(old, new))
+
+    def run(self, *arguments):
+        return main([*arguments, "--host-config", str(self.host), str(self.fleet)])
+
+    def import_new(self):
+        return self.run("import", "--sora", f"live=http://{self.site.places[3]}/", "--yes")
+
+    def plan(self):
+        state = ("--state", str(self.folder / "state"))
+        return self.run("--dry-run", "--detailed-exitcode", *state)
+
+    def read(self):
+        return {
+            str(path.relative_to(self.fleet)): path.read_text()
+            for path in self.fleet.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def conf_site(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECONCILE_SECRET_TURN_SECRET", "a-secret-of-turn")
+    monkeypatch.setenv("RECONCILE_SECRET_CLUSTER_COOKIE", "a-cookie")
+    return ConfSite(site, tmp_path / "confs")
+
+
+def test_the_sora_conf_of_new_nodes_is_written_with_references_and_its_plan_is_empty(conf_site, capsys):
+    conf_site.change("30 s", "60 s", numbers=[1])
+    assert conf_site.import_new() == 0
+    output = capsys.readouterr().out
+    files = conf_site.read()
+    assert files["live/sora.conf"] == (
+        "turn_secret = ${env:RECONCILE_SECRET_TURN_SECRET}\n"
+        "cluster_cookie = ${env:RECONCILE_SECRET_CLUSTER_COOKIE}\n"
+        "title = $${not a reference} = # x\nwebsocket_ping_interval = 30 s\n"
+    )
+    second = json.loads(files[f"live/{conf_site.names[1]}.json"])
+    assert second["websocket_ping_interval"] == "60 s"
+    assert second["external_signaling_url"] == "wss://sora-2.example.com/signaling"
+    assert "a-secret" not in output + "".join(files.values())
+    assert "a-cookie" not in output + "".join(files.values())
+    assert "name `restart`" in output
+    assert conf_site.plan() == 0
+    assert conf_site.site.simulation.calls(changes=True) == ()
+    # Again, after changes by hand: of all nodes, of one, and of a line that is not committed.
+    conf_site.change("30 s", "40 s")
+    conf_site.change("60 s", "40 s")
+    conf_site.change("= # x", "= # y", numbers=[2])
+    conf_site.change("# by hand", "extra = 1", numbers=[0])
+    capsys.readouterr()
+    assert conf_site.run("import", "--yes") == 0
+    output = capsys.readouterr().out
+    changed = {name for name, text in conf_site.read().items() if files[name] != text}
+    assert changed >= {f"live/{conf_site.names[2]}.json"}
+    assert "extra" not in output
+    assert conf_site.plan() == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("node_name = n2@", "node_name = n9@", "another node_name than the node"),
+        ("cluster = true", "cluster = false", "another cluster than the node"),
+        ("title", "cluster_relay = yes\ntitle", "do not describe (cluster_relay)"),
+        ("title =", "title", "at line 8: not `key = value`"),
+        ("title", "turn_secret = b\ntitle", "duplicate key turn_secret"),
+        ("wss://sora-2", "wss://sora-1", "several nodes have the same external_signaling_url"),
+    ],
+)
+def test_a_sora_conf_that_is_not_that_of_its_node_is_not_imported(conf_site, capsys, old, new, words):
+    conf_site.change(old, new, numbers=[1])
+    assert conf_site.import_new() == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert words in output
+    assert "a-secret" not in output
+    assert {*conf_site.read()} == {"fleet.yaml"}
+    assert "conf" not in conf_site.read()["fleet.yaml"]
+    assert conf_site.plan() == 0
+
+
+def test_a_sora_conf_that_cannot_be_read_is_named(conf_site, capsys):
+    conf_site.path(conf_site.names[0]).unlink()
+    conf_site.path(conf_site.names[0]).symlink_to("/etc/passwd")
+    assert conf_site.import_new() == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "is a symbolic link" in output
+    assert "root:" not in output
+    assert {*conf_site.read()} == {"fleet.yaml"}
+
+
+def test_without_one_entry_for_a_sora_conf_the_import_says_what_to_write(site, tmp_path, capsys):
+    assert site.run("import", "--sora", f"live=http://{site.places[3]}/", "--yes", folder=tmp_path / "n") == 0
+    assert "name the file of the nodes, once, under `files`" in " ".join(capsys.readouterr().out.split())

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.core.entries import Timeouts
 from reconciler.core.observation import Observed
+from reconciler.drivers.sora import adopt_conf
 from reconciler.drivers.sora.client import Client
 from reconciler.drivers.sora.schema import API_URL, NodeRow, NodeView, SoraDesired
 from reconciler.errors import NodeError, NodeUnreachable, UsageError
@@ -88,11 +89,16 @@ def read_live_members(desired: SoraDesired, observed: Observed[NodeView]) -> Liv
             if known[name].mode is not None and row.mode is not None:
                 entry["mode"] = row.mode
         nodes.append(entry)
+    confs = adopt_conf.read_confs(desired, observed)
+    points = (*_list_open_points(desired), confs.words)
     return LiveState(
         nodes=tuple(nodes),
         missing=tuple(missing),
         updated_keys=("temporary", "mode"),
-        open_points=tuple(f"{desired.entry.name}: {words}" for words in _list_open_points(desired)),
+        open_points=tuple(f"{desired.entry.name}: {words}" for words in points if words),
+        documents=confs.documents,
+        entry=confs.entry,
+        individual_keys=adopt_conf.OWN_URLS,
     )
 
 
@@ -100,8 +106,6 @@ def _list_open_points(desired: SoraDesired) -> Iterator[str]:
     """What Sora's API does not show: it needs names of the host configuration."""
     if desired.entry.stop is None:
         yield "no stop command is known, so plans wait until an operator stops the node"
-    if desired.entry.conf is None:
-        yield "sora.conf is not managed: copy one from a node, and name it under `conf` (docs/sora.md)"
 
 
 def _make_node(row: NodeRow) -> dict[str, Any]:

@@ -143,8 +143,9 @@ def make_conf_targets(cluster_input: ClusterInput) -> dict[str, ConfTarget]:
         document = cluster_input.documents.get(node.name)
         if document is None:  # reported where the file was read
             continue
-        values = {**_derive_values(node, document.value), **document.value}
-        found[node.name] = ConfTarget(values, _find_text(document) if entry.conf.own == "file" else None)
+        derived = _derive_values(node, document.value)
+        base = _find_text(document) if entry.conf.own == "file" else None
+        found[node.name] = ConfTarget({**derived, **document.value}, base, frozenset(derived))
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.file_state import FilePlace
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import (
@@ -34,6 +35,7 @@ from reconciler.core.reservations import StopQuestion
 from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora import (
     adopt,
+    adopt_conf,
     attempts,
     judge,
     lints,
@@ -74,7 +76,7 @@ from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.interruptions import list_ended_interruptions
 from reconciler.drivers.sora.node_actions import list_uncounted
-from reconciler.drivers.sora.node_commands import fill_command
+from reconciler.drivers.sora.node_commands import fill_command, get_host
 from reconciler.drivers.sora.observation import (
     MOST_ADDRESSES,
     ROUNDS,
@@ -125,6 +127,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         today: the day (UTC), which observations carry for words that expire.
         pause: waits some seconds.
         api_paths: addresses of APIs that may have a path; every other one is scheme, host and port.
+        conf_files: entries of the host configuration that are a sora.conf, for imports.
     """
 
     kind = "sora"
@@ -166,8 +169,10 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         today: Callable[[], date] = _today,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         api_paths: Iterable[str] = (),
+        conf_files: Iterable[str] = (),
     ) -> None:
         self._api_paths = frozenset(api_paths)
+        self._conf_files = tuple(sorted(conf_files))
         self._allowed = read_allowed_addresses(self._api_paths)
         self._today = today
         self._pause = pause
@@ -175,7 +180,14 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     def with_host_config(self, config: HostConfig) -> SoraDriver:
         """The driver with the addresses that a host allows."""
         rules = config.section(self.kind, SoraRules)
-        return type(self)(today=self._today, pause=self._pause, api_paths=rules.api_paths)
+        return type(self)(
+            today=self._today,
+            pause=self._pause,
+            api_paths=rules.api_paths,
+            conf_files=(
+                name for name, entry in config.files.items() if adopt_conf.is_conf_path(str(entry.path))
+            ),
+        )
 
     def desire(self, cluster_input: ClusterInput) -> SoraDesired:
         """The desired state of one cluster.
@@ -341,6 +353,17 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             UsageError: an address is invalid.
         """
         return await adopt.make_entry(name, addresses, transports)
+
+    async def observe_import(
+        self, desired: SoraDesired, observed: Observed[NodeView], transports: Transports
+    ) -> Observed[NodeView]:
+        """With the sora.conf of each node, if the host configuration has one entry for it and no more."""
+        if desired.entry.conf is not None or len(self._conf_files) != 1:
+            return observed
+        places = (
+            FilePlace(self._conf_files[0], node.name, get_host(node.name)) for node in desired.entry.nodes
+        )
+        return replace(observed, files=await read_node_files(transports.files, places))
 
     async def observe_stop(
         self, desired: SoraDesired, observed: Observed[NodeView], node: str, transports: Transports

@@ -259,10 +259,12 @@ class ConfTarget:
     Args:
         values: key -> value, a `Secret` where the file refers to one; also those that the fleet file decides.
         base: text of the committed file where the whole file is ours; None where only the keys are.
+        derived: the keys that the fleet file decides, and that are not committed.
     """
 
     values: Mapping[str, Scalar | Secret] = field(repr=False)
     base: str | None = field(default=None, repr=False)
+    derived: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
