@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from reconciler.core.observation import FileReading, Observed, Present
 from reconciler.documents.key_values import Scalar, is_writable, parse_key_values
+from reconciler.documents.model_errors import find_model_errors
 from reconciler.drivers.sora.schema import NodeView, SoraDesired, SoraNode
 from reconciler.errors import InputError
 
@@ -128,5 +129,6 @@ def _find_problems(node: SoraNode, values: Mapping[str, Scalar]) -> Iterator[str
     try:
         SoraConfKeys.model_validate(dict(values))
     except ValidationError as error:
-        keys = sorted({str(one["loc"][0]) for one in error.errors() if one["loc"]})
+        found = find_model_errors(error, SoraConfKeys, dict(values))
+        keys = sorted({str(one.path[0]) for one in found if one.path})
         yield f"has a value that Sora's documents do not describe ({', '.join(keys)})"
