@@ -10,7 +10,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.collab.cluster_state import LOOPBACK
 from reconciler.drivers.collab.config import HORIZONTAL
-from reconciler.drivers.collab.redis_keys import PASSWORD, find_open_redis, split_bind
+from reconciler.drivers.collab.redis_keys import PASSWORD, PROTECTED, find_open_redis, split_bind
 from reconciler.drivers.collab.schema import CollabCluster
 from reconciler.ports.cluster_input import ClusterInput
 
@@ -71,7 +71,7 @@ def _lint_redis(cluster_input: ClusterInput, entry: CollabCluster) -> Iterator[D
     if not entry.strict:
         yield from find_open_redis(document, Severity.WARNING)
     value = document.value
-    is_protected = reveal(value.get("protected-mode", "yes")) != "no"
+    is_protected = reveal(value.get(PROTECTED, "yes")) != "no"
     is_remote = any(one.host != redis.host and one.host not in LOOPBACK for one in entry.nodes)
     if is_protected and PASSWORD not in value and is_remote and split_bind(value):
         words = "with protected-mode and without a password, Redis may refuse servers on other machines"

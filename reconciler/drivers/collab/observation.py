@@ -30,6 +30,7 @@ from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_login_password
 from reconciler.drivers.collab.facts import OUTDATED, STATUS
 from reconciler.drivers.collab.redis_client import RedisClient
+from reconciler.drivers.collab.redis_keys import PROTECTED
 from reconciler.drivers.collab.redis_plan import list_logins
 from reconciler.drivers.collab.schema import CollabDesired
 from reconciler.drivers.collab.status_client import StatusClient
@@ -46,7 +47,7 @@ MAX_CALLS: Final = 32
 _STATUS_TIME: Final = 10.0
 """Seconds for the status of a server whose file is switched: the step has no bound of its own."""
 
-WATCHED_KEYS: Final = ("bind", "port", "protected-mode")
+WATCHED_KEYS: Final = ("bind", "port", PROTECTED)
 """Keys of redis.conf whose running values are read."""
 
 

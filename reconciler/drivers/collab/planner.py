@@ -210,7 +210,9 @@ class _Chain:
             return
         obstacle = find_restart_obstacle(case)
         if obstacle:
-            self._wait(name, "restart-waits", f"{self.view.describe(name)} and is not restarted: {obstacle}")
+            self._wait(
+                name, "server-restart-waits", f"{self.view.describe(name)} and is not restarted: {obstacle}"
+            )
             return
         self._add_file(file_plan)
         self._add_restart(server, status, why, heals=heals, fixes=case.fixes)
@@ -232,7 +234,7 @@ class _Chain:
         obstacle = self._find_serving_obstacle(server, status, password)
         if obstacle:
             words = f"{why} and is not restarted: {obstacle}"
-            self._wait(name, "restart-waits", words)
+            self._wait(name, "server-restart-waits", words)
             return
         self._add_file(file_plan)
         self._add_restart(server, status, why)
@@ -400,7 +402,7 @@ class _Chain:
             listed = ", ".join(f"{name} {version}" for name, version in sorted(shown.items()))
             yield Diagnostic(
                 Severity.WARNING,
-                "mixed-versions",
+                "version-skew",
                 f"the servers of {entry.name} have different versions: {listed}",
                 "install one version on all servers",
                 target=entry.name,

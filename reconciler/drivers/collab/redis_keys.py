@@ -17,6 +17,8 @@ from reconciler.text.json_pointer import make_pointer
 
 PASSWORD: Final = "requirepass"  # noqa: S105  (the name of a key)
 
+PROTECTED: Final = "protected-mode"
+
 _REFUSED: Final = {
     "include": "another file could change what this one says",
     "loadmodule": "a module runs code in Redis",

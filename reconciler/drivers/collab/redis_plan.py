@@ -153,7 +153,7 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
     if obstacle:
         words = f"{why} and is not restarted: {obstacle}"
         # Without the file as well: anybody's restart would bring it in.
-        return RedisFilePlan(findings=(_report(desired, redis, "restart-waits", words),))
+        return RedisFilePlan(findings=(_report(desired, redis, "redis-restart-waits", words),))
     password = find_login_password(desired) or Secret("")
     step = steps.make_redis_restart(
         desired,

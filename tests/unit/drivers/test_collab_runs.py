@@ -151,7 +151,7 @@ def test_a_server_that_does_not_come_back_stops_the_rollout_and_the_next_run_doe
     assert "collab/c2/stage-file/config" not in found
     plan = site.plan()
     assert plan.steps == ()
-    assert "restart-waits" in codes(plan)
+    assert "server-restart-waits" in codes(plan)
     assert len(list_serving(site.world.state)) == 2
     # The fix: the paused one first, then nobody else has to be restarted.
     site.cluster_input = quiet(CONFIG)
@@ -176,7 +176,7 @@ def test_while_the_database_is_away_no_serving_server_is_restarted():
     site.world.fail_database()
     plan = site.plan()
     assert actions(plan) == []
-    assert codes(plan) == ["restart-waits"]
+    assert codes(plan) == ["server-restart-waits"]
 
 
 def test_a_paused_server_whose_file_changes_the_way_is_restarted_first():
@@ -290,7 +290,7 @@ def test_the_last_server_that_serves_is_not_restarted():
     site.hidden = {"c2": "alive"}
     plan = site.plan()
     assert actions(plan) == []
-    assert codes(plan) == ["restart-waits", "server-unknown"]
+    assert codes(plan) == ["server-restart-waits", "server-unknown"]
 
 
 def test_a_reserved_server_counts_as_away():
