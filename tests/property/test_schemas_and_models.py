@@ -27,6 +27,7 @@ from reconciler.cli.schema_table import SCHEMAS
 from reconciler.desired.fleet import read_fleet
 from reconciler.diagnostic import Severity
 from reconciler.documents.document import parse_document
+from reconciler.drivers.collab.config import CollabConfig
 from reconciler.drivers.m2.central_server.messages import KINDS
 from reconciler.drivers.m2.setting import check
 from reconciler.drivers.registry import DRIVERS
@@ -190,6 +191,7 @@ FAULTS = {
     "setting": setting_faults,
     "fleet": fleet_faults,
     "sora-conf": modelled(SoraConf.model_validate),
+    "collab-config": modelled(CollabConfig.model_validate),
     "host": modelled(make_config_model().model_validate),
     "allow-stop": modelled(lambda document: ANSWER.validate_json(json.dumps(document))),
     "operations": modelled(lambda document: OPERATIONS.validate_json(json.dumps(document))),

@@ -26,11 +26,8 @@ WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 CONFIG: Final = SchemaTitle(
     "collab-config",
     "config.json of a Collaboration Server",
-    "The documented keys of a config.json, whose names are case-sensitive; every other key passes through.",
-    beyond=(
-        "the values agree with the fleet file and with those of the other servers",
-        "no key differs from a documented one in the case of its letters alone",
-    ),
+    "The documented keys of a config.json, whose names are case-sensitive; other keys pass through. What "
+    "has to agree with the fleet file is checked there.",
 )
 
 _Path = Annotated[str, Field(min_length=1, max_length=4096)]
