@@ -107,8 +107,56 @@ def sora() -> Life:
     return Life(fleet(5), fleet(3), fleet(5), shows)
 
 
+def collab() -> Life:
+    first, second, redis, balancer = sorted(find_free_addresses(4), key=lambda place: place.port)
+    timeouts = {"read": 2, "settle": 4}
+    cluster = {
+        "name": "it",
+        "kind": "collab",
+        "config": {"source": "config.json", "file": "collab-config"},
+        "restart": {"command": "restart-collab"},
+        "start": {"command": "start-collab"},
+        "nodes": [
+            {
+                "name": f"server-{number}",
+                "host": place.host,
+                "port": place.port,
+                "overlays": [{"merge": {"port": place.port}}],
+            }
+            for number, place in enumerate((first, second), 1)
+        ],
+        "redis": {"name": "redis", "host": redis.host, "port": redis.port},
+        "loadBalancer": {
+            "name": "balancer",
+            "url": f"http://{balancer}",
+            "file": "nginx-conf",
+            "reload": {"command": "reload-nginx"},
+        },
+        "timeouts": timeouts,
+    }
+
+    def files(*, logging: bool) -> dict[str, Any]:
+        config = {
+            "logging": logging,
+            "authorizationServerUrl": f"http://{balancer}/api",
+            "scaling": "horizontal",
+            "redisServerUrl": f"redis://{redis}",
+        }
+        return {"fleet.json": {"clusters": [cluster]}, "config.json": config}
+
+    def shows(world: Any, node: str) -> Any:
+        return [one.running and one.running.logging for one in world.state.servers]
+
+    return Life(files(logging=True), files(logging=True), files(logging=False), shows)
+
+
 BROUGHT = sorted(file.parent.name for file in products.HERE.glob("*/life.py"))
-LIVES = {"m2": m2, "sora": sora, **{name: import_module(f"products.{name}.life").life for name in BROUGHT}}
+LIVES = {
+    "collab": collab,
+    "m2": m2,
+    "sora": sora,
+    **{name: import_module(f"products.{name}.life").life for name in BROUGHT},
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -310,7 +358,8 @@ async def test_a_refusal_is_a_node_error_with_the_nodes_name(stage):
 async def test_every_step_has_a_reason_an_effect_and_an_inverse(stage):
     for files in (stage.life.first, stage.life.second):
         for step in (await stage.look(files)).plan.steps():
-            assert step.id == f"{step.cluster}/{step.node}/{step.action}"
+            entry = step.arguments.plain().get("entry", "") if step.action.endswith("-file") else ""
+            assert step.id == f"{step.cluster}/{step.node}/{step.action}" + (f"/{entry}" if entry else "")
             assert all((step.reason, step.risk_reason, step.needs, step.inverse.words))
             assert (
                 step.inverse.action

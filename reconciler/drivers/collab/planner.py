@@ -176,6 +176,10 @@ class _Chain:
 
     def _plan_start(self, server: CollabServer, password: PasswordChange) -> None:
         name = server.name
+        if self.desired.recall(name, STARTED) and not self._was_stopped_by_us(name):
+            words = f"{self.view.describe(name)}, and has run before: who stopped it has to start it"
+            self._wait(name, "server-waits", words, "start it, or look at its log if it has crashed")
+            return
         if not self.view.is_redis_there:
             words = "is not started: Redis does not answer, so it would be paused"
             self._wait(name, "server-waits", words, "start Redis first")
@@ -189,6 +193,17 @@ class _Chain:
         self._add(steps.make_start(self.desired, server))
         self.well.add(name)
         self.renewed.add(name)
+
+    def _was_stopped_by_us(self, name: str) -> bool:
+        """Whether a server that has run before may be down because a run of this host changed its file.
+
+        Silence proves no stop: any other one may run where this host does not reach it, or somebody has stopped
+        it on purpose.
+        """
+        if self.desired.recall(name, STARTED) != self.desired.recall(name, OUTDATED):
+            return False
+        was_restarted = self.desired.recall(name, RESTARTED_FOR) == fingerprint_shown(self.desired, name)
+        return self._files[name].is_changed or not was_restarted
 
     def _plan_paused(self, server: CollabServer, status: StatusView, password: PasswordChange) -> None:
         name = server.name
