@@ -210,10 +210,17 @@ class RestartRedisArguments(CommandArguments):
     Args:
         run_id: of its process that is ended; empty if it does not run.
         serving: servers that served before, and have to serve again.
+        intent_facts: server -> its start, for one that ends with Redis.
     """
 
     run_id: str
     serving: tuple[str, ...] = ()
+    intent_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
 
     @property
     def undone_last(self) -> bool:

@@ -18,3 +18,6 @@ LEAVING: Final = "leaving"
 
 STATUS: Final = "status"
 """Of a server, beside `OUTDATED`: where that start was read."""
+
+INTERRUPTED: Final = "interrupted"
+"""Of a server: the start that it showed when a run of this host restarted Redis, until it serves again."""

@@ -48,7 +48,7 @@ from reconciler.drivers.collab import steps
 from reconciler.drivers.collab.balancer_plan import BalancerPlan, find_balancer_plan
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_fixed_services, find_login_password, plan_config
-from reconciler.drivers.collab.facts import OUTDATED, RESTARTED_FOR, STARTED
+from reconciler.drivers.collab.facts import INTERRUPTED, OUTDATED, RESTARTED_FOR, STARTED
 from reconciler.drivers.collab.preconditions import RestartCase, find_restart_obstacle
 from reconciler.drivers.collab.redis_plan import PasswordChange, find_password_change, plan_redis_file
 from reconciler.drivers.collab.schema import CollabDesired, CollabServer
@@ -195,12 +195,15 @@ class _Chain:
         self.renewed.add(name)
 
     def _was_stopped_by_us(self, name: str) -> bool:
-        """Whether a server that has run before may be down because a run of this host changed its file.
+        """Whether a server that has run before may be down because of a run of this host.
 
-        Silence proves no stop: any other one may run where this host does not reach it, or somebody has stopped
-        it on purpose.
+        Silence proves no stop: any other one may run where this host does not reach it, or somebody has
+        stopped it on purpose.
         """
-        if self.desired.recall(name, STARTED) != self.desired.recall(name, OUTDATED):
+        started = self.desired.recall(name, STARTED)
+        if started == self.desired.recall(name, INTERRUPTED):
+            return True
+        if started != self.desired.recall(name, OUTDATED):
             return False
         was_restarted = self.desired.recall(name, RESTARTED_FOR) == fingerprint_shown(self.desired, name)
         return self._files[name].is_changed or not was_restarted

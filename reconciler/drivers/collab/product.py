@@ -40,7 +40,7 @@ from reconciler.drivers.collab import (
 from reconciler.drivers.collab.arguments import ACTIONS, read_collab_arguments
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_login_password
-from reconciler.drivers.collab.facts import LEAVING, STARTED
+from reconciler.drivers.collab.facts import INTERRUPTED, LEAVING, STARTED
 from reconciler.drivers.collab.former import find_former_servers
 from reconciler.drivers.collab.guards import GUARDS, make_check_guard
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired
@@ -168,8 +168,13 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
         view, found = ClusterView(desired, observed), {}
         for server in desired.entry.nodes:
             status = view.get_status(server.name)
-            if status is not None and status.start != desired.recall(server.name, STARTED):
-                found[server.name] = {STARTED: status.start}
+            if status is None:
+                continue
+            own = {STARTED: status.start}
+            if status.is_healthy and desired.recall(server.name, INTERRUPTED):
+                own[INTERRUPTED] = ""
+            if any(desired.recall(server.name, key) != value for key, value in own.items()):
+                found[server.name] = own
         balancer = desired.entry.balancer
         leaving = desired.recall(balancer.name, LEAVING) if balancer is not None else ""
         if balancer is not None and leaving and all(map(view.is_silent, leaving.split(","))):

@@ -159,7 +159,11 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         desired,
         redis,
         run_id=run_id,
-        serving=[one.name for one in desired.entry.nodes if view.is_healthy(one.name)],
+        starts={
+            server.name: status.start
+            for server in desired.entry.nodes
+            if view.is_healthy(server.name) and (status := view.get_status(server.name)) is not None
+        },
         password="" if password.missing else str(password.value),
         logins=list_logins(desired, view),
         why=f"{redis.name} {why}",

@@ -26,6 +26,7 @@ from reconciler.drivers.collab.arguments import (
     StartArguments,
     StopArguments,
 )
+from reconciler.drivers.collab.facts import INTERRUPTED
 from reconciler.drivers.collab.schema import (
     CollabDesired,
     CollabServer,
@@ -211,7 +212,7 @@ def make_redis_restart(
     redis: RedisNode,
     *,
     run_id: str,
-    serving: Iterable[str],
+    starts: Mapping[str, str],
     password: str,
     logins: tuple[str, ...],
     why: str,
@@ -228,7 +229,8 @@ def make_redis_restart(
         command=command.command if command is not None else "",
         values=_fill(command, redis.name, redis.host),
         run_id=run_id,
-        serving=tuple(sorted(serving)),
+        serving=tuple(sorted(starts)),
+        intent_facts={name: {INTERRUPTED: started} for name, started in sorted(starts.items())},
     )
     return _make_step(
         desired,
