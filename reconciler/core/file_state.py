@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 NO_FILE: Final = ""
@@ -52,3 +53,36 @@ class FileState:
     def digest(self) -> str:
         """Digest of the content."""
         return compute_file_digest(self.content)
+
+
+class FileMatch(StrEnum):
+    """How a file compares with the desired one."""
+
+    AS_DESIRED = "as desired"
+    DIFFERS = "differs"
+    UNREADABLE = "not readable"
+
+
+class FileUse(StrEnum):
+    """Whether the running process uses the file as it is."""
+
+    USED = "used"
+    WAITS = "waits for a restart"
+    UNKNOWN = "not known"
+
+
+@dataclass(frozen=True, slots=True)
+class FileStatus:
+    """A file of a node, for people.
+
+    Args:
+        entry: name in `files` of the host configuration.
+        match: how it compares with the desired one.
+        use: whether the running process uses it.
+        words: what shows that, or why nothing does; one sentence.
+    """
+
+    entry: str
+    match: FileMatch
+    use: FileUse
+    words: str = ""

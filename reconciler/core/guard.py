@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.file_state import FileStatus
 from reconciler.core.memory import ClusterMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
@@ -54,6 +55,7 @@ class GuardContext:
         wave_state: of the open wave, if its nodes poll; None otherwise.
         digests: node -> short keyed fingerprint of its content; see `RolloutProgress`.
         reserved: the nodes that somebody may stop now; they are in `observed.reserved`, too.
+        files: node -> its files, for people.
     """
 
     plan: ClusterPlan
@@ -67,6 +69,7 @@ class GuardContext:
     now: datetime | None = None
     digest: str = ""
     node_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    files: Mapping[str, tuple[FileStatus, ...]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
     place_conflicts: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -358,6 +358,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         revision=fleet.revision,
         now=memory.at,
         node_facts=target.recalled,
+        files=driver.list_file_statuses(kept.desired, observed),
         place_conflicts=tuple(places.violations.get(entry.name, ())),
         places=dict(places.places.get(entry.name, {})),
         stamps=stamps,

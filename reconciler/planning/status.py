@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.operations import Operation
@@ -77,6 +78,7 @@ class NodeStatus:
         heard: when it last called this host by itself; None if it never did.
         label: the version that its last poll showed; empty if it showed none.
         clash: what it says of itself that does not agree with its token; empty for nothing.
+        files: its files, where the product has some.
     """
 
     node: str
@@ -91,6 +93,7 @@ class NodeStatus:
     heard: datetime | None = None
     label: str = ""
     clash: str = ""
+    files: tuple[FileStatus, ...] = ()
 
     @property
     def has_content(self) -> bool:
@@ -220,7 +223,15 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
         answer, differs = context.observed.nodes.get(node), context.withheld_nodes.get(node, "")
         state, reason = _judge_node(answer, steps[node], findings[node], differs)
         revision, since = _find_revision(context, node, has_content=state in _WITH_CONTENT)
-        yield NodeStatus(node, state, reason, revision, since, context.stamps.get(node, ""))
+        yield NodeStatus(
+            node,
+            state,
+            reason,
+            revision,
+            since,
+            context.stamps.get(node, ""),
+            files=context.files.get(node, ()),
+        )
 
 
 def _add_contact(status: NodeStatus, context: GuardContext, contact: NodeContact | None) -> NodeStatus:

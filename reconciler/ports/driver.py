@@ -15,6 +15,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import StrictModel
+from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import NodeReport, Observed
@@ -498,6 +499,10 @@ class Driver(ABC, Generic[D, S]):
             question: with the nodes that count as away, because they are reserved or a run changes them.
         """
         return decide_one_at_a_time(question)
+
+    def list_file_statuses(self, desired: D, observed: Observed[S]) -> Mapping[str, tuple[FileStatus, ...]]:
+        """Node -> its files as a status tells them; empty for products without files."""
+        return {}
 
     def remark(self, desired: D, observed: Observed[S], plan: ClusterPlan) -> Iterable[Diagnostic]:
         """What somebody who carries out a plan should know of its nodes at this moment.

@@ -16,6 +16,7 @@ from reconciler.cli.render.step_groups import format_node_names, generalise_sent
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
+from reconciler.core.file_state import FileMatch, FileUse
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
@@ -105,6 +106,8 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
             yield from layout.wrapped(
                 generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
             )
+    for line in _describe_files(cluster):
+        yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
     for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
         for one in violations:
@@ -113,6 +116,27 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
+
+
+def _describe_files(cluster: ClusterStatus) -> Iterator[str]:
+    """Each file of the cluster's nodes: on how many it is as desired, and whether their processes use it."""
+    groups: dict[tuple[str, FileMatch, FileUse, str], list[str]] = {}
+    for node in cluster.nodes:
+        for one in node.files:
+            words = generalise_sentence(one.words, node.node)
+            groups.setdefault((one.entry, one.match, one.use, words), []).append(node.node)
+    for (entry, match, use, words), nodes in groups.items():
+        where = "all nodes" if len(nodes) == len(cluster.nodes) else format_node_names(nodes)
+        known = f"; {_USES[use]}" if match is FileMatch.AS_DESIRED else ""
+        why = f" ({clean_line(words)})" if words else ""
+        yield f"file {clean_line(entry)} on {where}: {match}{known}{why}"
+
+
+_USES = {
+    FileUse.USED: "the running process uses it",
+    FileUse.WAITS: "the running process does not use it: it waits for a restart",
+    FileUse.UNKNOWN: "whether the running process uses it is not known",
+}
 
 
 def _list_reporting(cluster: ClusterStatus) -> list[NodeStatus]:
@@ -219,6 +243,10 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,
+                "files": [
+                    {"file": one.entry, "state": one.match.value, "use": one.use.value, "reason": one.words}
+                    for one in node.files
+                ],
             }
             for node in cluster.nodes
         ],

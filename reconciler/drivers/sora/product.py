@@ -37,6 +37,7 @@ from reconciler.drivers.sora import (
     adopt,
     adopt_conf,
     attempts,
+    conf_status,
     judge,
     lints,
     modelcheck,
@@ -162,6 +163,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
     lint = staticmethod(lints.lint)
     decide_stop = staticmethod(stop_decision.decide_stop)
     remark = staticmethod(stop_decision.report_channels_left)
+    list_file_statuses = staticmethod(conf_status.list_conf_statuses)
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
@@ -22,6 +23,9 @@ from reconciler.drivers.sora.upgrades import (
     set_mode_back,
 )
 from reconciler.file_delivery.steps import FilePlan
+from reconciler.text.one_line import join_some
+
+_MOST_NAMED: Final = 4
 
 
 def get_outdated_start(desired: SoraDesired, node: str) -> str:
@@ -72,6 +76,25 @@ def plan_restarts(
             yield finding
         yield from _plan_restart(membership_plan, cluster_view, node, is_changed=file_plan.is_changed)
     yield from note_versions(desired, cluster_view, upgraded)
+    yield from _note_restarts_by_hand(membership_plan, confs)
+
+
+def _note_restarts_by_hand(
+    membership_plan: MembershipPlan, confs: Mapping[str, FilePlan]
+) -> Iterator[Diagnostic]:
+    """What nobody would see afterwards: a file is in place, and no process uses it yet."""
+    entry = membership_plan.entry
+    upgraded = {step.node for step in membership_plan.steps if step.action == "upgrade"}
+    changed = [name for name, plan in sorted(confs.items()) if plan.is_changed and name not in upgraded]
+    if entry.restart is None and changed:
+        yield Diagnostic(
+            Severity.NOTE,
+            "conf-restart-by-hand",
+            f"the sora.conf of {join_some(changed, _MOST_NAMED)} is put in place, and used only after the "
+            "next start of the node: the fleet file names no `restart`",
+            "restart one node after the other by hand; `reconcile allow-stop NODE` says when each may be",
+            target=entry.name,
+        )
 
 
 def _plan_upgrade(

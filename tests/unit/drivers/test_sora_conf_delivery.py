@@ -9,6 +9,7 @@ import pytest
 from support.memory_files import snapshot_of
 from support.sora_clusters import WorldWire, short
 
+from reconciler.cli.render.status import render_status
 from reconciler.core.plan import Effect
 from reconciler.core.secret import MASK
 from reconciler.desired.fleet import add_desired_state, load_fleet
@@ -18,7 +19,9 @@ from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.errors import InputError, NodeRefused
 from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.planning.status import compute_status
 from reconciler.ports.simulated_machine import SimulatedFile, SimulatedMachine
+from reconciler.ports.store import OpenOrders
 from reconciler.ports.transport import Transports
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
@@ -34,6 +37,9 @@ clusters:
   restart: {command: restart-sora, started: {command: sora-started}}
   nodes:
 """
+NODES = "".join(
+    f"  - {{name: {one}@{one}.example.com, api: 'http://{one}.example.com:3000/'}}\n" for one in "abc"
+)
 BEFORE = "# by hand\ncluster = true\ncluster_relay = true\nother = 1\n"
 
 
@@ -579,3 +585,48 @@ async def test_a_node_whose_file_is_not_known_is_not_as_desired(store):
     plan = (await site.plan(make_fleet("abc", "cluster_relay = true\n"))).plan.clusters[0]
     assert [one.code for one in plan.findings] == ["file-unfit"]
     assert plan.unchanged == 2
+
+
+async def read_file_statuses(site, wanted):
+    result = await site.plan(wanted)
+    (cluster,) = compute_status(result, OpenOrders(), None).clusters
+    found = {short(node.node): (*node.files, None)[0] for node in cluster.nodes}
+    text = render_status(compute_status(result, OpenOrders(), None))
+    return {name: (one.match.value, one.use.value) for name, one in found.items()}, " ".join(text.split())
+
+
+async def test_the_status_says_of_each_file_how_it_compares_and_whether_it_is_used(store):
+    site = Site(store)
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    found, text = await read_file_statuses(site, wanted)
+    assert found == dict.fromkeys("abc", ("differs", "not known"))
+    assert "file sora-conf on all nodes: differs" in text
+    await site.run(wanted)
+    found, text = await read_file_statuses(site, wanted)
+    assert found == dict.fromkeys("abc", ("as desired", "used"))
+    assert "file sora-conf on all nodes: as desired; the running process uses it" in text
+    # The process of one node is again the one of before, for the store; another file cannot be read.
+    await store.store_facts("live", {"a@a.example.com": {"outdated_start": "start 2"}})
+    site.machines["b@b.example.com"].files["sora-conf"].content = b"\xff"
+    site.machines["c@c.example.com"].commands["sora-started"] = lambda machine, values: ""
+    found, text = await read_file_statuses(site, wanted)
+    assert found["a"] == ("as desired", "waits for a restart")
+    assert found["b"] == ("differs", "not known")
+    assert found["c"] == ("as desired", "not known")
+    assert "sora-started shows no start" in text
+
+
+async def test_without_a_restart_the_plan_and_the_status_say_what_is_left_to_do(store):
+    site = Site(store)
+    restart = "  restart: {command: restart-sora, started: {command: sora-started}}\n"
+    files = {"fleet.yaml": FLEET.replace(restart, "") + NODES, "sora.conf": "cluster_relay = false\n"}
+    wanted = load_fleet(snapshot_of(files), {**DRIVERS, "sora": SoraDriver()})
+    plan = (await site.plan(wanted)).plan.clusters[0]
+    (finding,) = plan.findings
+    assert finding.code == "conf-restart-by-hand"
+    assert "a@a.example.com, b@b.example.com, c@c.example.com" in finding.message
+    await site.run(wanted)
+    assert (await site.plan(wanted)).plan.clusters[0].findings == ()
+    found, text = await read_file_statuses(site, wanted)
+    assert found == dict.fromkeys("abc", ("as desired", "not known"))
+    assert "the fleet file names no `restart`" in text
