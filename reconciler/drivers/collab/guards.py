@@ -216,26 +216,21 @@ def refuse_unannounced_redis_restart(context: GuardContext) -> Iterator[Diagnost
             )
 
 
-def make_check_guard(unchecked: frozenset[str]) -> Guard:
-    """The guard against nginx files without a check; `unchecked`: the host's files that have none."""
-
-    @guard("balancer-unchecked")
-    def refuse_unchecked(context: GuardContext) -> Iterator[Diagnostic]:
-        for step in context.plan.steps:
-            if is_file_step(step):
-                continue
-            own = read_collab_arguments(step)
-            if isinstance(own, ReloadArguments) and own.entry in unchecked:
-                yield _violation(
-                    context,
-                    step,
-                    "balancer-unchecked",
-                    f"{step.id} would load a file that nobody has checked: `files.{own.entry}` of the host "
-                    "configuration has no `check`",
-                    f"add a `check` that runs `nginx -t` to `files.{own.entry}`",
-                )
-
-    return refuse_unchecked
+@guard("balancer-unchecked")
+def refuse_unchecked_file(context: GuardContext) -> Iterator[Diagnostic]:
+    """An nginx file that nobody has checked is not loaded."""
+    desired = context.desired
+    assert isinstance(desired, CollabDesired)
+    for _, step, own in _walk(context):
+        if isinstance(own, ReloadArguments) and own.entry in desired.unchecked:
+            yield _violation(
+                context,
+                step,
+                "balancer-unchecked",
+                f"{step.id} would load a file that nobody has checked: `files.{own.entry}` of the host "
+                "configuration has no `check`",
+                f"add a `check` that runs `nginx -t` to `files.{own.entry}`",
+            )
 
 
 GUARDS: tuple[Guard, ...] = (
@@ -245,7 +240,7 @@ GUARDS: tuple[Guard, ...] = (
     refuse_balancer_order,
     refuse_password_order,
     refuse_unannounced_redis_restart,
-    make_check_guard(frozenset()),
+    refuse_unchecked_file,
 )
 
 

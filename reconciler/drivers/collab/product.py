@@ -42,7 +42,7 @@ from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_login_password
 from reconciler.drivers.collab.facts import INTERRUPTED, LEAVING, STARTED
 from reconciler.drivers.collab.former import find_former_servers
-from reconciler.drivers.collab.guards import GUARDS, make_check_guard
+from reconciler.drivers.collab.guards import GUARDS
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired
 from reconciler.drivers.collab.views import CollabView
 from reconciler.errors import InputError
@@ -60,6 +60,7 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
 
     Args:
         pause: waits some seconds.
+        unchecked: files of the host configuration that have no check.
     """
 
     kind = "collab"
@@ -95,14 +96,18 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     undo = staticmethod(undo_steps.undo)
     undo_part = staticmethod(undo_steps.undo_part)
 
-    def __init__(self, *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        *,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        unchecked: frozenset[str] = frozenset(),
+    ) -> None:
         self._pause = pause
+        self._unchecked = unchecked
 
     def with_host_config(self, config: HostConfig) -> CollabDriver:
         unchecked = frozenset(name for name, file in config.files.items() if not file.check)
-        driver = type(self)(pause=self._pause)
-        driver.guards = (*GUARDS[:-1], make_check_guard(unchecked))
-        return driver
+        return type(self)(pause=self._pause, unchecked=unchecked)
 
     def desire(self, cluster_input: ClusterInput) -> CollabDesired:
         assert isinstance(cluster_input.entry, CollabCluster)
@@ -148,7 +153,7 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
 
     def add_history(self, desired: CollabDesired, facts: Facts, prior: PriorRevisions) -> CollabDesired:
         former = find_former_servers(desired.entry, prior)
-        return replace(desired, recalled=facts, former=former, unread=prior.unread)
+        return replace(desired, recalled=facts, former=former, unchecked=self._unchecked)
 
     async def observe(self, desired: CollabDesired, transports: Transports) -> Observed[CollabView]:
         return await observation.observe_cluster(desired, transports)

@@ -253,7 +253,8 @@ class CollabDesired:
         redis_keys: keys of redis.conf; None where that file is not managed.
         recalled: node -> what the store remembers, by the names in `facts`.
         former: servers that earlier revisions named, sorted by name.
-        unread: why an earlier revision could not be read; empty if none is missing.
+        unchecked: files of this host's configuration that have no check; for guards alone, so that plans are
+            the same on every host.
     """
 
     entry: CollabCluster
@@ -261,7 +262,7 @@ class CollabDesired:
     redis_keys: Mapping[str, Any] | None = field(default=None, repr=False)
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     former: tuple[FormerServer, ...] = ()
-    unread: str = ""
+    unchecked: frozenset[str] = frozenset()
 
     @property
     def redis_password(self) -> Secret | None:

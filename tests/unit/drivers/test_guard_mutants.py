@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
+from support import collab_guard_cases
 from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 from support.driver import REVISION as FAKE_REVISION
 from support.guard_cases import (
@@ -55,6 +56,7 @@ from reconciler.core.reservations import Reservation, ReservedNodes
 from reconciler.core.revision import Ancestry
 from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.collab import guards as collab
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.m2 import stop_decision as m2_stops
 from reconciler.drivers.m2.schema import M2Policy
@@ -74,7 +76,11 @@ from reconciler.guards import (
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
 
-PRODUCTS = {"m2": (*m2.GUARDS, *m2_stops.GUARDS), "sora": (*sora.GUARDS, *swapped_addresses.GUARDS)}
+PRODUCTS = {
+    "collab": collab.GUARDS,
+    "m2": (*m2.GUARDS, *m2_stops.GUARDS),
+    "sora": (*sora.GUARDS, *swapped_addresses.GUARDS),
+}
 
 
 @dataclass(frozen=True)
@@ -430,6 +436,55 @@ SCENARIOS = [
         "refuse_unknown_command",
         lambda: live("a b c d", FIVE, commands=frozenset({"other"})),
         lambda: live("a b c d", FIVE, commands=frozenset({"other", "stop"})),
+    ),
+    Scenario(
+        "last-healthy-server",
+        collab,
+        "refuse_last_server",
+        lambda: collab_guard_cases.without_peer(is_away=True),
+        lambda: collab_guard_cases.without_peer(is_away=False),
+    ),
+    Scenario(
+        "service-away",
+        collab,
+        "refuse_without_services",
+        lambda: collab_guard_cases.without_database(is_away=True),
+        lambda: collab_guard_cases.without_database(is_away=False),
+    ),
+    Scenario(
+        "servers-together",
+        collab,
+        "refuse_together",
+        lambda: collab_guard_cases.together(is_chained=False),
+        lambda: collab_guard_cases.together(is_chained=True),
+    ),
+    Scenario(
+        "balancer-order",
+        collab,
+        "refuse_balancer_order",
+        lambda: collab_guard_cases.removal(is_forgotten=False),
+        lambda: collab_guard_cases.removal(is_forgotten=True),
+    ),
+    Scenario(
+        "balancer-unchecked",
+        collab,
+        "refuse_unchecked_file",
+        lambda: collab_guard_cases.reload(is_checked=False),
+        lambda: collab_guard_cases.reload(is_checked=True),
+    ),
+    Scenario(
+        "password-order",
+        collab,
+        "refuse_password_order",
+        lambda: collab_guard_cases.new_password(is_added=False),
+        lambda: collab_guard_cases.new_password(is_added=True),
+    ),
+    Scenario(
+        "redis-restart",
+        collab,
+        "refuse_unannounced_redis_restart",
+        lambda: collab_guard_cases.redis_restart(rules=ChangeRules()),
+        lambda: collab_guard_cases.redis_restart(rules=collab_guard_cases.OPEN),
     ),
 ]
 
