@@ -22,9 +22,16 @@ from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.product import DRIVER as M2
 from reconciler.drivers.m2.schema import LoadedSetting, M2Cluster
+from reconciler.drivers.sora import guards as sora_guards
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.choices import Choices, MinorityListing, UndocumentedCall, UninitialisedListing
 from reconciler.drivers.sora.cluster_state import State, make_formed_state, make_fresh_state
+from reconciler.drivers.sora.conf_delivery import OUTDATED_START
+from reconciler.drivers.sora.conf_model import ConfModel
+from reconciler.drivers.sora.membership import NodeNumbers
+from reconciler.drivers.sora.modelcheck import SoraModel
+from reconciler.drivers.sora.schema import ConfTarget, SoraCluster, SoraDesired
+from reconciler.file_delivery.model import ModelFile
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
 from reconciler.modelcheck.offer_model import OfferModel, OfferRules
@@ -69,6 +76,80 @@ def sora(
         return explore_states([rehearsal.begin(world, faults=faults)], rehearsal.moves, most=MOST)
 
     return walked
+
+
+def confs(
+    world: State,
+    *,
+    faults: int = 1,
+    outdated: Sequence[int] = (),
+    unfit: bool = False,
+    drain: int = 0,
+    delivers: bool = True,
+    choices: Choices = states.LITERAL,
+    **keys: Any,
+) -> Scene:
+    """A Sora cluster whose sora.conf changes, so that its nodes are restarted, or which is upgraded.
+
+    Args:
+        world: before the run.
+        faults: see `ExecutorModel`.
+        outdated: nodes that were not restarted since their file was changed.
+        unfit: whether no node starts with the new file.
+        drain: see the fleet file.
+        delivers: whether the files are explored; else they are as committed.
+        choices: how the cluster behaves.
+        keys: further ones of the cluster's entry.
+    """
+
+    def walked() -> Exploration:
+        model = conf_model(world, unfit=unfit, drain=drain, delivers=delivers, choices=choices, **keys)
+        begin = tuple(
+            node._replace(
+                is_outdated=number in outdated,
+                file=(node.file or ModelFile(b"cluster_relay = true\n")) if delivers else None,
+            )
+            for number, node in enumerate(world)
+        )
+
+        def weigh(plan: ClusterPlan, observed: Observed[Any]) -> bool:
+            desired = model.desired
+            return not run_guards(GuardContext(plan, desired.entry, desired, observed), sora_guards.GUARDS)
+
+        rehearsal = ExecutorModel(StateTable(model, weigh, single_node=False))
+        return explore_states([rehearsal.begin(begin, faults=faults)], rehearsal.moves, most=MOST)
+
+    return walked
+
+
+CONF = b"cluster_relay = false\n"
+"""The sora.conf of the scenes as it is to be."""
+
+
+def conf_model(
+    world: State, *, unfit: bool, drain: int, delivers: bool, choices: Choices, **keys: Any
+) -> SoraModel:
+    """The model of such a cluster."""
+    names = tuple(f"n{number}@10.0.0.{number}" for number in range(1, len(world) + 1))
+    apis = (f"http://{name.partition('@')[2]}:3000/" for name in names)
+    raw: dict[str, Any] = {
+        "name": "live",
+        "kind": "sora",
+        "drain": drain,
+        "restart": {"command": "restart", "started": {"command": "started"}},
+        "nodes": [
+            {"name": name, "api": api, "temporary": node.temporary}
+            for name, api, node in zip(names, apis, world, strict=True)
+        ],
+        **({"conf": {"source": "sora.conf", "file": "sora-conf"}} if delivers else {}),
+        **keys,
+    }
+    recalled = {} if delivers else {name: {OUTDATED_START: "before"} for name in names}
+    targets = {name: ConfTarget({"cluster_relay": False}) for name in names} if delivers else {}
+    desired = SoraDesired(SoraCluster.model_validate(raw), recalled, confs=targets)
+    numbers = NodeNumbers(names)
+    files = ConfModel(numbers, "sora-conf", frozenset({CONF} if unfit else ()), "" if unfit else names[0])
+    return SoraModel(desired, numbers, choices, len(world), confs=files if delivers else None)
 
 
 def m2(

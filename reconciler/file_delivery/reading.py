@@ -10,6 +10,7 @@ from reconciler.core.file_state import FilePlace
 from reconciler.core.observation import FileReading, Liveness, Observed, Present, Unauthorized, Unreachable
 from reconciler.core.plan import Step
 from reconciler.errors import NodeError, NodeUnauthorized, NodeUnreachable
+from reconciler.file_delivery.node_starts import read_starts
 from reconciler.file_delivery.steps import read_file_arguments
 from reconciler.host.defect_capture import capture_defects
 from reconciler.ports.transport import Files, Transports
@@ -54,10 +55,16 @@ def _refuse_shared(readings: Mapping[FilePlace, FileReading]) -> Iterator[tuple[
 
 
 async def read_step_file(step: Step, transports: Transports) -> Observed[Any]:
-    """The file of a step, for `Driver.observe_step`."""
-    place = read_file_arguments(step).at(step.node)
-    files: Mapping[str, Mapping[str, FileReading]] = await read_node_files(transports.files, (place,))
-    return Observed({}, files=files)
+    """The file of a step, for `Driver.observe_step`; and the last start of the node, if that matters."""
+    own = read_file_arguments(step)
+    files: Mapping[str, Mapping[str, FileReading]] = await read_node_files(
+        transports.files, (own.at(step.node),)
+    )
+    starts: Mapping[str, str] = {}
+    if own.started:
+        values = {step.node: own.started_values}
+        starts = await read_starts(transports.commands, own.started_command, values)
+    return Observed({}, files=files, starts=starts)
 
 
 async def _read_file(files: Files, place: FilePlace) -> FileReading:

@@ -10,8 +10,9 @@ Each is judged by a reading of the file alone, so that a lost answer or a kill n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,7 +24,9 @@ from reconciler.core.observation import FileReading, Observed, Present, Unreacha
 from reconciler.core.plan import IN_FLIGHT, Effect, Inverse, Payload, Risk, Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.errors import NodeRefused
 from reconciler.file_delivery.content import FileContent, UnfitFile
+from reconciler.file_delivery.node_starts import read_starts
 from reconciler.ports.driver import StepAnswer, Undo
 from reconciler.ports.transport import Transports
 from reconciler.text.json_pointer import make_pointer
@@ -54,6 +57,10 @@ class FileArguments(TypedArguments):
         after: digest of the file after the delivery, or after the undo.
         shown: values that the plain form has instead of the exact ones, since anybody who sees a plan could
             test guesses of a secret against a digest.
+        started: text of the last start of the product that reads the file, when the step was planned; empty
+            where that does not matter. After another one, the file gets no other content by this step.
+        started_command: of the host, which prints that text.
+        started_values: placeholder of that command -> text.
     """
 
     entry: str
@@ -61,6 +68,13 @@ class FileArguments(TypedArguments):
     before: str
     after: str
     shown: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
+    started: str = field(default="", metadata=OMITTED)
+    started_command: str = field(default="", metadata=OMITTED)
+    started_values: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        return (self.started_command,) if self.started_command else ()
 
     def plain(self) -> dict[str, Any]:
         found = TypedArguments.plain(self)
@@ -158,6 +172,9 @@ class FileWish:
         settle: seconds in which a step must become visible.
         in_flight: seconds for which a call without an answer may still take effect.
         facts: key -> value that the store keeps of the node from the intent of the switch on.
+        started: text of the last start of the product; empty where it is not known, or does not matter.
+        started_command: of the host, which prints that text.
+        started_values: placeholder of that command -> text.
     """
 
     cluster: str
@@ -169,6 +186,9 @@ class FileWish:
     risk_reason: str = "the running product has read its file before, and reads it when it starts"
     settle: float = 10.0
     in_flight: float = IN_FLIGHT
+    started: str = ""
+    started_command: str = ""
+    started_values: Mapping[str, str] = field(default_factory=dict)
 
     def make_id(self, action: str) -> str:
         """The id of a step about it."""
@@ -292,6 +312,9 @@ def _plan_switch(
             after=digest,
             shown=shown,
             intent_facts={node: wish.facts} if wish.facts else {},
+            started=wish.started,
+            started_command=wish.started_command if wish.started else "",
+            started_values=wish.started_values if wish.started else {},
         ),
         reason=f"the file {entry} of {node} gets the content that was written aside",
         effect=wish.effect,
@@ -344,7 +367,14 @@ def _plan_way_back(wish: FileWish, state: FileState, shown: Mapping[str, str]) -
             node=node,
             action=RESTORE,
             arguments=RestoreArguments(
-                entry=entry, host=wish.place.host, before=state.digest, after=state.backup, shown=back
+                entry=entry,
+                host=wish.place.host,
+                before=state.digest,
+                after=state.backup,
+                shown=back,
+                started=wish.started,
+                started_command=wish.started_command if wish.started else "",
+                started_values=wish.started_values if wish.started else {},
             ),
             reason=f"the file {entry} of {node} gets its former content again, which lies beside it",
             effect=wish.effect,
@@ -370,9 +400,9 @@ def judge_file_step(step: Step, seen: Observed[Any]) -> StepVerdict:
         case StageArguments():
             return _judge_stage(own, state)
         case SwitchArguments():
-            return _judge_switch(own, state)
+            return _judge_start(own, _judge_switch(own, state), seen.starts.get(step.node, ""))
         case RestoreArguments():
-            return _judge_restore(own, state)
+            return _judge_start(own, _judge_restore(own, state), seen.starts.get(step.node, ""))
     if state.staged or state.leftover:
         return StepVerdict(StepStatus.READY, f"content lies beside the file {own.entry}")
     return StepVerdict(StepStatus.DONE, f"nothing lies beside the file {own.entry}")
@@ -386,6 +416,14 @@ def _judge_stage(own: StageArguments, state: FileState) -> StepVerdict:
     if state.staged == own.after and not state.leftover:
         return StepVerdict(StepStatus.DONE, f"the new content of {own.entry} is written aside and checked")
     return StepVerdict(StepStatus.READY, f"the file {own.entry} is as it was read")
+
+
+def _judge_start(own: FileArguments, verdict: StepVerdict, started: str) -> StepVerdict:
+    """The same verdict, unless the product was started since the plan was made."""
+    # A later step takes another start than the planned one for a proof that the new content is used.
+    if verdict.status is StepStatus.READY and own.started and started and started != own.started:
+        return StepVerdict(StepStatus.CHANGED, "the node was started again since the plan was made")
+    return verdict
 
 
 def _judge_switch(own: SwitchArguments, state: FileState) -> StepVerdict:
@@ -428,10 +466,37 @@ async def perform_file_step(
         case StageArguments():
             return StepAnswer(await files.stage(place, payloads[own.payload].resources[CONTENT]))
         case SwitchArguments():
-            return StepAnswer(await files.switch(place, before=own.before, after=own.after))
+            call = partial(files.switch, place, before=own.before, after=own.after)
+            return await _replace_file(call, own, step, transports)
         case RestoreArguments():
-            return StepAnswer(await files.restore(place, before=own.before, after=own.after))
+            call = partial(files.restore, place, before=own.before, after=own.after)
+            return await _replace_file(call, own, step, transports)
     return StepAnswer(await files.discard(place))
+
+
+async def _replace_file(
+    call: Callable[[], Awaitable[str]], own: FileArguments, step: Step, transports: Transports
+) -> StepAnswer:
+    """Give the file another content, unless the product was started since the plan was made.
+
+    Such a start would look as if the product had read the new content.
+    """
+    if not own.started:
+        return StepAnswer(await call())
+    values = {step.node: own.started_values}
+
+    async def read_start() -> str:
+        return (await read_starts(transports.commands, own.started_command, values)).get(step.node, "")
+
+    if (now := await read_start()) != own.started:
+        why = "was started again since the plan was made" if now else "does not show when it was started"
+        reason = f"it {why}, so that {own.entry} keeps its content"
+        raise NodeRefused(step.node, reason, status=0, code="STARTED", again=True)
+    words = await call()
+    # A start in this moment may have read either content: it counts as one that uses the former.
+    after = await read_start()
+    facts = own.facts_of_intent.get(step.node, {}) if after and after != own.started else {}
+    return StepAnswer(words, facts={key: after for key, text in facts.items() if text == own.started})
 
 
 def undo_file_step(step: Step, observed: Observed[Any]) -> Undo | None:

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
+
+from reconciler.file_delivery.model import ModelFile
+
+STARTS: Final = 3
+"""Starts of a node that are told apart: more than happen between a plan and the last reading of a step."""
 
 
 class Mode(StrEnum):
@@ -52,6 +57,11 @@ class SoraNodeState(NamedTuple):
         is_outdated: whether its process was started before its sora.conf was changed.
         is_old: whether it has another version than desired.
         is_ours: whether it is down because a run of ours stopped it for its upgrade, and remembers that.
+        restarts: how often a run of ours has tried to start it since it is down by a restart of ours, at
+            most twice; 0 if it is not down by one.
+        file: its sora.conf, where that is explored; the next two are counted for it only.
+        starts: how often it was started, of three.
+        noted: the start that the store remembers as the one before its file was changed; -1 for none.
     """
 
     up: bool = True
@@ -62,6 +72,10 @@ class SoraNodeState(NamedTuple):
     is_outdated: bool = False
     is_old: bool = False
     is_ours: bool = False
+    restarts: int = 0
+    file: ModelFile | None = None
+    starts: int = 0
+    noted: int = -1
 
 
 State: TypeAlias = tuple[SoraNodeState, ...]

@@ -19,7 +19,7 @@ from reconciler.drivers.sora.conf_keys import (
     read_file_keys,
 )
 from reconciler.drivers.sora.conf_result import find_conf_obstacle
-from reconciler.drivers.sora.node_commands import get_host
+from reconciler.drivers.sora.node_commands import fill_command, get_host
 from reconciler.drivers.sora.schema import ConfDelivery, ConfTarget, NodeView, SoraCluster, SoraDesired
 from reconciler.file_delivery.content import FileContent, OwnedKeys, Part, WholeFile
 from reconciler.file_delivery.steps import FilePlan, FileWish, plan_file
@@ -38,7 +38,7 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
     conf = desired.entry.conf
     if conf is None:
         return {}
-    found = {}
+    found, restart = {}, desired.entry.restart
     for place in sorted(list_conf_places(desired.entry, conf), key=lambda one: one.node):
         started = observed.starts.get(place.node, "")
         reading = observed.files.get(place.node, {}).get(conf.file)
@@ -57,6 +57,9 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
             place=place,
             content=make_content(desired.confs[place.node], released),
             facts=facts,
+            started=started,
+            started_command=restart.started.command if restart is not None else "",
+            started_values=fill_command(restart.started, place.node) if restart is not None else {},
             settle=desired.entry.timeouts.settle,
             in_flight=desired.entry.timeouts.in_flight,
         )

@@ -41,7 +41,10 @@ def list_ended_interruptions(
 
 
 def resume_nodes(
-    membership_plan: MembershipPlan, nodes: Iterable[str], confs: Mapping[str, FilePlan]
+    membership_plan: MembershipPlan,
+    cluster_view: ClusterView,
+    nodes: Iterable[str],
+    confs: Mapping[str, FilePlan],
 ) -> Iterator[Diagnostic]:
     """Bring nodes back that a run of this host has stopped; before anything else."""
     desired = membership_plan.desired
@@ -50,7 +53,8 @@ def resume_nodes(
         assert node is not None
         file_plan = confs.get(name, FilePlan())
         if not recalled.get(STOPPED_FOR):
-            yield from _resume_restart(membership_plan, node, file_plan)
+            started = cluster_view.get_started(name)
+            yield from _resume_restart(membership_plan, node, file_plan, started)
         elif desired.entry.start is None:
             yield report_upgrade(
                 desired.entry,
@@ -71,23 +75,30 @@ def resume_nodes(
 
 
 def _resume_restart(
-    membership_plan: MembershipPlan, node: SoraNode, file_plan: FilePlan
+    membership_plan: MembershipPlan, node: SoraNode, file_plan: FilePlan, started: str
 ) -> Iterator[Diagnostic]:
     """Start a node that does not run since its restart: with another file, if there is one.
 
     First with what it has: a run that was killed in the restart proves nothing about the file. Then with its
-    backup. What is committed since then comes before both.
+    backup. What is committed since then comes before both. If somebody starts the node meanwhile, its file is
+    left alone; so it is where that could not be known.
     """
     desired = membership_plan.desired
     assert desired.entry.restart is not None
     how = "it is started"
-    membership_plan.switch_file(file_plan)
-    if file_plan.is_changed:
+    if started or not file_plan.is_changed:
+        membership_plan.switch_file(file_plan)
+    if not started and (file_plan.is_changed or file_plan.way_back):
+        how = (
+            "it is started with the file that it has, because when it was started last cannot be read by "
+            f"{desired.entry.restart.started.command}"
+        )
+    elif file_plan.is_changed:
         how = "it gets what is committed now, and is started"
     elif file_plan.way_back and desired.recalled[node.name][RESTARTED] == TRIED:
         membership_plan.restore_file(file_plan)
         how = "it gets its former sora.conf again, and is started"
-    membership_plan.restart(node.name, desired.entry.restart, started="", is_resumed=True)
+    membership_plan.restart(node.name, desired.entry.restart, started=started, is_resumed=True)
     yield Diagnostic(
         Severity.WARNING,
         "restart-interrupted",

@@ -220,16 +220,26 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     target, started = own.target, cluster_view.get_started(own.target)
     if cluster_view.own_view(target) is None:
         return _judge_silent_restart(own, cluster_view)
-    # A resumed one was down before the call, so that the node itself proves the start.
-    if not started and not own.is_resumed:
-        return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
-    if started == own.started and not own.is_resumed:
-        return _judge_removal(own, cluster_view, spare=own.spare)
+    # Where it is not known when a node that was down was started last, its file is not changed either: then
+    # whoever has started it, it uses the present one.
+    if own.started or not own.is_resumed:
+        if not started:
+            command = own.started_command
+            return _unknown(f"when {target} was started last cannot be read by the command {command}")
+        if started == own.started:
+            return _judge_former_start(own, cluster_view)
     if target in own.before.temporary:
         return _done("it was started again")
     if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
         return _done("it was started again, and every member sees it connected")
     return _unknown("it was started again, but not every member sees it connected yet")
+
+
+def _judge_former_start(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
+    """A running node that was not started since the plan was made."""
+    if own.is_resumed:
+        return _changed("it runs again, and was not started since the plan was made")
+    return _judge_removal(own, cluster_view, spare=own.spare)
 
 
 def _judge_outside_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:

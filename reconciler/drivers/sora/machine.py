@@ -21,6 +21,7 @@ from reconciler.drivers.sora.choices import (
     UninitialisedListing,
 )
 from reconciler.drivers.sora.cluster_state import (
+    STARTS,
     ClusterLog,
     Mode,
     ReachableGroup,
@@ -145,8 +146,16 @@ def stop(state: State, node: int) -> State:
 def start(state: State, node: int, choices: Choices = DEFAULTS) -> State:
     """The node starts: a regular one comes back by itself, a temporary one must register again."""
     mode = state[node].mode if choices.mode_after_start is ModeAfterStart.KEEP else Mode.NORMAL
-    started = state[node]._replace(up=True, mode=mode, is_outdated=False, is_ours=False)
+    started = state[node]._replace(up=True, mode=mode, is_outdated=False, is_ours=False, restarts=0)
+    if started.file is not None:
+        started = started._replace(starts=(started.starts + 1) % STARTS)
     return synchronise(_replace_node(state, node, started))
+
+
+def stop_for_restart(state: State, node: int, *, again: bool = False) -> State:
+    """The node is stopped, or stays so, by a restart of a run that remembers it."""
+    stopped = stop(state, node) if state[node].up else state
+    return _replace_node(stopped, node, stopped[node]._replace(restarts=2 if again else 1))
 
 
 def stop_for_upgrade(state: State, node: int) -> State:

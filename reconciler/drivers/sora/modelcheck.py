@@ -7,7 +7,7 @@ and a stopped node is not started while it is cut off.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -45,6 +45,7 @@ from reconciler.drivers.sora.cluster_view import (
     view_cluster,
 )
 from reconciler.drivers.sora.conf_delivery import OUTDATED_START
+from reconciler.drivers.sora.conf_model import ConfModel, adapt_plan, place_files
 from reconciler.drivers.sora.judge import judge
 from reconciler.drivers.sora.membership import NodeNumbers
 from reconciler.drivers.sora.observation import (
@@ -55,8 +56,8 @@ from reconciler.drivers.sora.observation import (
 )
 from reconciler.drivers.sora.restarts import get_outdated_start
 from reconciler.drivers.sora.schema import NodeRow, NodeView, SoraDesired
-from reconciler.drivers.sora.steps import STOPPED_FOR, simulate_step
-from reconciler.file_delivery.steps import is_file_step
+from reconciler.drivers.sora.steps import RESTARTED, STOPPED_FOR, TRIED, simulate_step
+from reconciler.file_delivery.steps import CONTENT, SWITCH, is_file_step
 
 DOCUMENTED = Choices(purge_cut_off=UndocumentedCall.REFUSE)
 """What Sora's documents say: a node that runs is never purged, cut off or not."""
@@ -84,7 +85,8 @@ def make_setups(
     shown = {name: view.row(name) for name, view in observed.present().items()}
     modes = {name: Mode(row.mode) for name, row in shown.items() if row and row.mode in set(Mode)}
     pairs = zip(node_numbers.names, world, strict=True)
-    outdated = {step.node for step in plan.steps if step.action == "restart"}
+    switched = {step.node for step in plan.steps if step.action == SWITCH}
+    outdated = {step.node for step in plan.steps if step.action == "restart"} - switched
     upgraded = {step.node for step in plan.steps if step.action == "upgrade"}
     moded = tuple(
         node._replace(
@@ -92,42 +94,56 @@ def make_setups(
             is_outdated=name in outdated,
             is_old=name in upgraded,
             is_ours=name in upgraded and not node.up,
+            restarts=_count_restarts(desired, name) if not node.up else 0,
         )
         for name, node in pairs
     )
     down = (name for name, node in zip(node_numbers.names, moded, strict=True) if not node.up)
     is_word = desired.entry.collapsed is not None and cluster_view.membership is None
     gone = frozenset(name for name in down if is_word and desired.entry.node(name) is None)
-    desired, plan = _leave_out_files(desired, plan)
-    model = SoraModel(desired, node_numbers, DOCUMENTED, get_registered(moded).bit_count(), gone=gone)
-    return (ModelSetup(model, (moded,), desired, plan),)
+    entry, members = desired.entry.conf, get_registered(moded).bit_count()
+    if entry is None:
+        outdated_starts = _list_outdated_starts(plan)
+        recalled = {
+            name: {**desired.recalled.get(name, {}), **outdated_starts.get(name, {})}
+            for name in {*desired.recalled, *outdated_starts}
+        }
+        desired = replace(desired, recalled=recalled)
+        model = SoraModel(desired, node_numbers, DOCUMENTED, members, gone=gone)
+        return (ModelSetup(model, (moded,), desired, plan),)
+    moded = place_files(node_numbers.names, moded, desired, observed)
+    plan = adapt_plan(plan, observed, node_numbers.names)
+    setups = []
+    # The file may be fit, or one with which no node starts.
+    for unfit in dict.fromkeys((frozenset[bytes](), _list_contents(plan))):
+        # Files do not influence each other: one of them may be changed by hand, or be on a full disk.
+        faulty = next((step.node for step in plan.steps if is_file_step(step)), "") if not unfit else ""
+        confs = ConfModel(node_numbers, entry.file, unfit, faulty)
+        confs.learn(plan)
+        model = SoraModel(desired, node_numbers, DOCUMENTED, members, gone=gone, confs=confs)
+        setups.append(ModelSetup(model, (moded,), desired, plan))
+    return tuple(setups)
 
 
-def _leave_out_files(desired: SoraDesired, plan: ClusterPlan) -> tuple[SoraDesired, ClusterPlan]:
-    """The cluster as if every sora.conf was delivered already: only the restarts concern the majority."""
-    files = {step.id for step in plan.steps if is_file_step(step)}
-    before = {step.id: step.after for step in plan.steps}
+def _count_restarts(desired: SoraDesired, name: str) -> int:
+    """How often a run has tried to start a node that is down by a restart of this host."""
+    fact = desired.recalled.get(name, {}).get(RESTARTED, "")
+    return (2 if fact == TRIED else 1) if fact and desired.entry.restart is not None else 0
 
-    def list_others(after: Iterable[str]) -> Iterator[str]:
-        for name in after:
-            if name in files:
-                yield from list_others(before[name])
-            else:
-                yield name
 
-    steps = tuple(
-        replace(step, after=tuple(dict.fromkeys(list_others(step.after))))
-        for step in plan.steps
-        if step.id not in files
-    )
-    restarts = (read_cluster_arguments(step) for step in steps if step.action == "restart")
-    starts = {one.target: one.started for one in restarts if isinstance(one, RestartArguments)}
-    recalled = {
-        name: {**desired.recalled.get(name, {}), **({OUTDATED_START: starts[name]} if name in starts else {})}
-        for name in {*desired.recalled, *starts}
+def _list_contents(plan: ClusterPlan) -> frozenset[bytes]:
+    """The contents of files that a plan delivers and brings in."""
+    is_restarted = any(step.action in {"restart", "upgrade"} for step in plan.steps)
+    payloads = [plan.payloads[step.payload] for step in plan.steps if step.payload in plan.payloads]
+    return frozenset(one.resources[CONTENT] for one in payloads if is_restarted)
+
+
+def _list_outdated_starts(plan: ClusterPlan) -> dict[str, dict[str, str]]:
+    """Node -> the fact by which it is restarted, where its file is not explored."""
+    restarts = (read_cluster_arguments(step) for step in plan.steps if step.action == "restart")
+    return {
+        one.target: {OUTDATED_START: one.started} for one in restarts if isinstance(one, RestartArguments)
     }
-    entry = desired.entry.model_copy(update={"conf": None})
-    return replace(desired, entry=entry, recalled=recalled, confs={}), replace(plan, steps=steps, payloads={})
 
 
 @dataclass(slots=True)
@@ -141,6 +157,7 @@ class SoraModel:
         members: how many regular nodes were registered in the beginning.
         hidden: nodes whose API this host cannot ask.
         gone: nodes that are not started again, because an operator confirmed that they are permanently lost.
+        confs: the files of the nodes, where they are explored.
     """
 
     desired: SoraDesired
@@ -149,6 +166,7 @@ class SoraModel:
     members: int = 0
     hidden: frozenset[str] = frozenset()
     gone: frozenset[str] = frozenset()
+    confs: ConfModel | None = None
     _numbers_by_address: dict[str, int] = field(init=False)
     _answers: dict[State, dict[str, Observation[NodeView]]] = field(init=False, default_factory=dict)
 
@@ -168,37 +186,60 @@ class SoraModel:
                 if not node.side:
                     cut = _move_to_side(world, number, 1 + number)
                     yield f"{self.node_numbers.names[number]} is cut off from the others", cut
+        if self.confs is not None:
+            yield from self.confs.list_faults(world)
 
     def list_returns(self, world: State) -> Iterator[tuple[str, State]]:
         """A stopped node is started, or one that was cut off is reached again."""
         for number, node in enumerate(world):
             if node.side:
                 yield f"{self.node_numbers.names[number]} is reached again", _move_to_side(world, number, 0)
-            elif not node.up and self.node_numbers.names[number] not in self.gone:
+            elif not node.up and self.node_numbers.names[number] not in self.gone and self._can_start(node):
                 started = machine.start(world, number, self.choices)
                 yield f"{self.node_numbers.names[number]} is started", started
+        if self.confs is not None:
+            yield from self.confs.list_returns(world)
+
+    def _can_start(self, node: SoraNodeState) -> bool:
+        return self.confs is None or self.confs.can_start(node)
 
     def plan(self, world: State) -> ClusterPlan:
         """What a pass that begins now would plan."""
-        return planner.plan(self._recall(world), self.observe(world))
+        plan = planner.plan(self._recall(world), self.observe(world))
+        return plan if self.confs is None else self.confs.learn(plan)
 
     def _recall(self, world: State) -> SoraDesired:
-        """The desired state with what the store remembers: which nodes a run has stopped."""
-        ours = [name for name, node in zip(self.node_numbers.names, world, strict=True) if node.is_ours]
-        if not ours:
+        """The desired state with what the store remembers: which nodes a run stopped, and their starts."""
+        facts = {} if self.confs is None else self.confs.list_noted_starts(world)
+        for name, node in zip(self.node_numbers.names, world, strict=True):
+            is_known = RESTARTED in self.desired.recalled.get(name, {})
+            if node.is_ours or node.restarts or is_known:
+                stopped = {RESTARTED: ("", "restarted", TRIED)[node.restarts]}
+                stopped |= {STOPPED_FOR: _FORMER} if node.is_ours else {}
+                facts[name] = {**facts.get(name, {}), **stopped}
+        recalled = self.desired.recalled
+        if not facts:
             return self.desired
-        facts = {name: {**self.desired.recalled.get(name, {}), STOPPED_FOR: _FORMER} for name in ours}
-        return replace(self.desired, recalled={**self.desired.recalled, **facts})
+        merged = {name: {**recalled.get(name, {}), **own} for name, own in facts.items()}
+        return replace(self.desired, recalled={**recalled, **merged})
 
     def judge_step(self, world: State, step: Step) -> StepStatus:
         """The status of the step, by the answers of its witnesses."""
+        if self.confs is not None and is_file_step(step):
+            return judge(step, self.confs.observe(world)).status
         own = read_cluster_arguments(step)
         seen = merge_answers(own.witnesses, own.elsewhere, partial(self._answer_at, world))
         return judge(step, replace(seen, starts=self._list_starts(world))).status
 
     def perform(self, world: State, step: Step) -> State:
         """What a step's call makes of the cluster; the same where the cluster refuses."""
-        result = simulate_step(step, self.node_numbers, world, self.choices)
+        if self.confs is not None and is_file_step(step):
+            return self.confs.perform(world, step)
+        # With a file with which it does not start, a node stays down.
+        is_lost = step.action in {"restart", "upgrade"} and not self._can_start(
+            world[self.node_numbers.at(step.node)]
+        )
+        result = simulate_step(step, self.node_numbers, world, self.choices, half=is_lost)
         return world if isinstance(result, machine.CallRefusal) else result
 
     def list_partial_effects(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
@@ -206,7 +247,10 @@ class SoraModel:
 
         An upgrade may not come back, or come back with the former version.
         """
-        if step.action == "upgrade":
+        if self.confs is not None and is_file_step(step):
+            yield from self.confs.list_partial_effects(world, step)
+            return
+        if step.action == "upgrade" and self._can_start(world[self.node_numbers.at(step.node)]):
             node = self.node_numbers.at(step.node)
             stopped = machine.stop_for_upgrade(world, node)
             yield f"{step.id} has no effect but a restart", machine.start(stopped, node, self.choices)
@@ -215,15 +259,36 @@ class SoraModel:
             if not isinstance(half, machine.CallRefusal):
                 yield f"{step.id} is called and fails halfway", half
 
-    def find_obstacle(self, world: State, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
-        """None: the result of a call is judged instead."""
-        return ""
+    def find_obstacle(self, world: State, step: Step) -> str:
+        """Who is away when a running node is stopped for a restart or an upgrade.
 
-    def find_leftover(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
+        It is not restarted before a node is back that a restart has left down, nor upgraded while any regular
+        node is away. Of other steps the result of the call is judged instead.
+        """
+        own = read_cluster_arguments(step) if step.action in {"restart", "upgrade"} else None
+        if not isinstance(own, RestartArguments | UpgradeArguments):
+            return ""
+        number = self.node_numbers.at(step.node)
+        if own.is_resumed or not world[number].up:
+            return ""
+        group, others = find_leading_group(world), get_registered(world) & ~(1 << number)
+        away = self.node_numbers.list_names(others & ~(group.nodes if group is not None else 0))
+        down = [name for name in away if world[self.node_numbers.at(name)].restarts]
+        if down:
+            return f"{step.id} starts while {down[0]} is down since its restart"
+        return f"{step.id} starts while {away[0]} is away" if away and step.action == "upgrade" else ""
+
+    def find_leftover(self, world: State, plan: ClusterPlan) -> str:
         """Fewer regular nodes than it takes for one to fail, on purpose, where there were enough.
 
-        A dead node may be purged before another takes its place: it was of no use any more.
+        A dead node may be purged before another takes its place: it was of no use any more. And a node that
+        was restarted and still uses its former sora.conf.
         """
+        for step in plan.steps:
+            if step.action == "restart" and world[self.node_numbers.at(step.node)].is_outdated:
+                return f"{step.node} does not use its present sora.conf, although it was restarted for it"
+        if self.confs is not None and (found := self.confs.find_leftover(world, plan)):
+            return found
         count, wanted = get_registered(world).bit_count(), len(self.desired.entry.regular)
         if max(count, wanted) >= min(self.members, SMALLEST):
             return ""
@@ -234,9 +299,11 @@ class SoraModel:
 
         A cluster whose nodes are stopped or cut off is still there: they may be started again.
         """
+        if self.confs is not None and is_file_step(step):
+            return self.confs.find_broken_invariant(before, step, after)
         # Only a majority that existed can be lost by the call: a loss by faults alone is not its error.
         own = read_cluster_arguments(step)
-        is_resumed = isinstance(own, UpgradeArguments) and own.is_resumed
+        is_resumed = isinstance(own, UpgradeArguments | RestartArguments) and own.is_resumed
         is_stopped = step.action in {"restart", "upgrade"} and not is_resumed
         down = machine.stop(before, self.node_numbers.at(step.node)) if is_stopped else after
         if has_majority(before) and not has_majority(down) and not self._is_in_window(before, step):
@@ -268,6 +335,9 @@ class SoraModel:
         gives the majority back.
         """
         own = read_cluster_arguments(step)
+        if isinstance(own, RestartArguments) and own.is_resumed:
+            # It was down when it was read: somebody has started it in this moment.
+            return True
         as_planned = get_registered(before) == self.node_numbers.bits(own.before.regular)
         announced = (isinstance(own, StopArguments) and own.window > 0) or (
             isinstance(own, RestartArguments | UpgradeArguments) and not own.spare
@@ -276,6 +346,8 @@ class SoraModel:
 
     def is_effective(self, world: State, step: Step) -> bool:
         """Whether a step's effect is there, by the state itself and not by a view."""
+        if self.confs is not None and is_file_step(step):
+            return self.confs.is_effective(world, step)
         node, group = self.node_numbers.at(step.node), find_leading_group(world)
         match read_cluster_arguments(step):
             case InitArguments(names=names):
@@ -284,16 +356,19 @@ class SoraModel:
                 return group is not None and bool(group.nodes & group.log.listed & 1 << node)
             case PurgeArguments():
                 return group is not None and not group.log.listed & 1 << node
-            case StopArguments():
-                return not world[node].up or group is None or not group.nodes & 1 << node
-            case ModeChangeArguments(mode=mode):
-                return world[node].mode in {mode, Mode.BLOCK_NEW_CONNECTION}
-        return self._is_started(world[node], step)
+        return self._is_as_asked(world, step)
 
-    def _is_started(self, node: SoraNodeState, step: Step) -> bool:
+    def _is_as_asked(self, world: State, step: Step) -> bool:
+        """The same of a step that changes one node, and not who is in the cluster."""
+        number, group = self.node_numbers.at(step.node), find_leading_group(world)
+        node = world[number]
         match read_cluster_arguments(step):
+            case StopArguments():
+                return not node.up or group is None or not group.nodes & 1 << number
+            case ModeChangeArguments(mode=mode):
+                return node.mode in {mode, Mode.BLOCK_NEW_CONNECTION}
             case RestartArguments():
-                return not node.is_outdated
+                return node.up and not node.is_outdated
             case UpgradeArguments():
                 return node.up and not node.is_old
         raise AssertionError(step.action)
@@ -312,10 +387,17 @@ class SoraModel:
             elsewhere = further
             observed = merge_answers(apis, elsewhere, answer)
         found = merge_answers(apis, elsewhere, answer, list_known_names(observed))
-        return replace(found, starts=self._list_starts(world))
+        files = {} if self.confs is None else self.confs.read(world)
+        return replace(found, starts=self._list_starts(world), files=files)
 
     def _list_starts(self, world: State) -> dict[str, str]:
         """What the host's command shows of each running node."""
+        if self.confs is not None:
+            starts = self.confs.list_starts(world)
+            nodes = zip(self.node_numbers.names, world, strict=True)
+            # A pass does not ask the machines of nodes that are down, unless a restart has left them so.
+            asked = {name for name, node in nodes if node.up or node.restarts}
+            return {name: text for name, text in starts.items() if name in asked}
         return {
             name: get_outdated_start(self.desired, name) if node.is_outdated else _STARTED_AGAIN
             for name, node in zip(self.node_numbers.names, world, strict=True)

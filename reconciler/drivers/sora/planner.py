@@ -87,7 +87,7 @@ def _plan_membership(
             *find_licence_facts(desired, cluster_view),
             *_note_single(entry, cluster_view),
             *_warn_rejoining(desired, cluster_view),
-            *resume_nodes(membership_plan, actions.interrupted, confs),
+            *resume_nodes(membership_plan, cluster_view, actions.interrupted, confs),
             *restart_outsiders(membership_plan, cluster_view, joining, confs),
             *_plan_changes(membership_plan, actions),
             *plan_restarts(
@@ -108,7 +108,7 @@ def _plan_membership(
         if not cluster_view.answering_nodes and is_interrupted(desired, cluster_view, name)
     ]
     # Back first: without them, the cluster may have lost its majority.
-    told = list(resume_nodes(membership_plan, interrupted, confs))
+    told = list(resume_nodes(membership_plan, cluster_view, interrupted, confs))
     word, reasons = (
         (None, ()) if cluster_view.answering_nodes else find_init_confirmation(desired, cluster_view)
     )

@@ -93,7 +93,7 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.steps import find_stop_command, undo_restart
+from reconciler.drivers.sora.steps import RESTARTED, find_stop_command, undo_restart
 from reconciler.drivers.sora.stops import perform_stop
 from reconciler.errors import (
     InputError,
@@ -256,7 +256,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             apis, list_further_addresses(entry, history, observed), replies, list_known_names(observed)
         )
         observed = await self._observe_leaving(desired, observed, transports)
-        return await self._observe_machines(entry, observed, transports)
+        return await self._observe_machines(desired, observed, transports)
 
     async def _observe_leaving(
         self, desired: SoraDesired, observed: Observed[NodeView], transports: Transports
@@ -277,19 +277,22 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         )
 
     async def _observe_machines(
-        self, entry: SoraCluster, observed: Observed[NodeView], transports: Transports
+        self, desired: SoraDesired, observed: Observed[NodeView], transports: Transports
     ) -> Observed[NodeView]:
         """The same answers, with what the nodes' machines show: their sora.conf and their last start."""
+        entry = desired.entry
         if entry.conf is not None:
             places = list_conf_places(entry, entry.conf)
             observed = replace(observed, files=await read_node_files(transports.files, places))
         if entry.restart is not None:
             started = entry.restart.started
             # Not of nodes that do not answer: their machine may be down, and a way to it would be waited for.
+            # One that a restart has left down is to be started.
             running = (
                 node.name
                 for node in entry.nodes
                 if isinstance(observed.nodes.get(node.name), Present | Absent | Stale)
+                or desired.recalled.get(node.name, {}).get(RESTARTED)
             )
             values = {node: fill_command(started, node) for node in running}
             starts = await read_starts(transports.commands, started.command, values)

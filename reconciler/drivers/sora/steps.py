@@ -496,7 +496,7 @@ def simulate_step(
             result = machine.stop(state, node)
         case RestartArguments():
             # Halfway, the node is stopped and does not come back.
-            stopped = machine.stop(state, node)
+            stopped = machine.stop_for_restart(state, node, again=own.is_resumed)
             result = stopped if half else machine.start(stopped, node, choices)
         case UpgradeArguments():
             result = _simulate_upgrade(own, node, state, choices, half=half)

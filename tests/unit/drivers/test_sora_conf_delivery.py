@@ -102,8 +102,11 @@ class Site:
         )
 
     async def run(self, wanted):
+        return await self.apply(await self.plan(wanted))
+
+    async def apply(self, plan_result):
         return await run_apply_pass(
-            await self.plan(wanted),
+            plan_result,
             drivers=self.drivers,
             transports=self.transports,
             journal=self.store,
@@ -630,3 +633,50 @@ async def test_without_a_restart_the_plan_and_the_status_say_what_is_left_to_do(
     found, text = await read_file_statuses(site, wanted)
     assert found == dict.fromkeys("abc", ("as desired", "not known"))
     assert "the fleet file names no `restart`" in text
+
+
+async def test_a_node_that_was_started_between_plan_and_switch_gets_its_file_with_the_next_plan(store):
+    site = Site(store)
+    wanted = make_fleet("abc", GOOD)
+    plan_result = await site.plan(wanted)
+    site.machines["a@a.example.com"].start()
+    report = await site.apply(plan_result)
+    states = dict(get_states(report))
+    assert (states["switch-file a"], states["restart a"]) == ("changed", "skipped")
+    assert site.content("a") == BEFORE
+    report = await site.run(wanted)
+    assert {state for _, state in get_states(report)} <= {"done", "found"}, get_states(report)
+    assert site.restarts == ["a", "b", "c"]
+
+
+async def test_a_start_in_the_moment_of_the_switch_counts_as_one_with_the_former_file(store):
+    site = Site(store)
+    wanted, machine = make_fleet("abc", GOOD), site.machines["a@a.example.com"]
+    switch = site.transports.files.switch
+
+    async def switch_and_start(place, **more):
+        words = await switch(place, **more)
+        if place.node.startswith("a@"):
+            machine.start()
+        return words
+
+    site.transports.files.switch = switch_and_start
+    await site.run(wanted)
+    site.transports.files.switch = switch
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert "restart a" in list_steps(plan)
+
+
+async def test_a_node_that_somebody_starts_before_its_file_is_changed_keeps_it(store):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    await settle(site)
+    plan_result = await site.plan(make_fleet("abc", GOOD))
+    site.bad = "something else"
+    site.machines["a@a.example.com"].start()
+    site.world.start("a@a.example.com")
+    report = await site.apply(plan_result)
+    states = dict(get_states(report))
+    assert (states["switch-file a"], states["restart a"]) == ("changed", "skipped")
+    assert "broken" in site.content("a")
+    assert site.restarts == []
