@@ -15,6 +15,7 @@ from reconciler.adopt.meaningful_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
 from reconciler.core.canonical import EDITOR_KEY
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.host_entries import HostEntries
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
@@ -25,11 +26,14 @@ from reconciler.documents.editor import apply_text_edits
 from reconciler.documents.key_values import change_key_values
 from reconciler.errors import InputError, StateError, UsageError
 from reconciler.file_delivery.steps import DISCARD
+from reconciler.guards.host_commands import ENTRY
 from reconciler.host.aio import gather_all
 from reconciler.host.config import PREFIX
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.read_only import restrict_to_reading
+from reconciler.planning.routed_transports import route_transports
+from reconciler.planning.unknown_entries import find_unknown_entries
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver, LiveState
 from reconciler.ports.source import Snapshot, SourceFiles
@@ -122,6 +126,7 @@ async def import_live_state(
     transports: Transports,
     resolver: SecretResolver,
     only: str = "",
+    host_entries: HostEntries | None = None,
     prefix: str = PREFIX,
 ) -> ImportResult:
     """Read the nodes, and work out the files.
@@ -133,6 +138,7 @@ async def import_live_state(
         transports: the ways to the nodes; nothing is changed there.
         resolver: gives the secrets to which the files already refer.
         only: the one cluster to import; empty for all.
+        host_entries: of this host; None not to compare what the files name with them.
         prefix: of the names of environment variables for new secrets.
 
     Raises:
@@ -146,12 +152,16 @@ async def import_live_state(
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver) if snapshot else None
     first = _add_new_clusters(files, fleet, new, drivers)
     fleet = load_fleet(Snapshot(_NOWHERE, first), drivers, resolver)
-    transports = mask_transports(transports, fleet.secrets)
+    transports = mask_transports(route_transports(transports, fleet, drivers), fleet.secrets)
     names = {entry["name"] for entry in new}
     cluster_inputs = [one for one in fleet.cluster_inputs if only in {"", one.entry.name}]
     if not cluster_inputs:
         known = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
+    if host_entries is not None:
+        unknown = [find_unknown_entries(each, host_entries) for each in cluster_inputs]
+        if wrong := [one for found in unknown for one in found.values() if one.code == ENTRY]:
+            raise InputError(wrong)
     live = await gather_all(
         [_read_cluster(one, drivers, transports, new=one.entry.name in names) for one in cluster_inputs]
     )

@@ -164,6 +164,7 @@ class Reader:
                 only=only,
                 listener=listener,
                 commands=self.host.commands(applying=self.is_applying),
+                host_entries=self.host.entries(applying=self.is_applying),
                 content_history=ContentHistory(fleet, self.source, drivers, resolver, renames),
                 is_applying=self.is_applying,
             )

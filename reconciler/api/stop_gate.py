@@ -31,6 +31,7 @@ from reconciler.guards.change_control import find_temporary_holds
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.read_only import restrict_to_reading
+from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.store import Store
 from reconciler.text.one_line import LONGEST_NAME, join_some, quote_text
 from reconciler.text.suggestions import find_similar
@@ -136,7 +137,10 @@ class StopGate:
             driver = self.reader.products[case.entry.kind]
             _, own = await reader.bind(fleet)
             async with connected.connect(self.reader.host) as transports:
-                reading = mask_transports(replace(transports, mailbox=MailReader(own)), fleet.secrets)
+                routed = route_transports(
+                    replace(transports, mailbox=MailReader(own)), fleet, self.reader.products
+                )
+                reading = mask_transports(routed, fleet.secrets)
                 try:
                     observed = await driver.observe_stop(
                         case.desired, case.observed, node, restrict_to_reading(reading, driver.reads)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.fields import StrictModel
+from reconciler.core.host_entries import ONLY_READS, EntryKind, NamesEntry
 
 GIVEN: Final = ("node", "host", "version")
 """Placeholders that the program itself fills."""
@@ -37,8 +38,10 @@ def refuse_command_line(value: Any) -> Any:
     )
 
 
-EntryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
-"""Name of an entry of the host configuration."""
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+
+EntryName = Annotated[_Name, NamesEntry(EntryKind.FILES)]
+"""Name of an entry of `files` of the host configuration."""
 
 ArgumentName = Annotated[
     str,
@@ -50,7 +53,7 @@ ArgumentName = Annotated[
 class NamedCommand(StrictModel):
     """A command of the host; the host configuration says what it runs."""
 
-    command: EntryName = Field(
+    command: Annotated[_Name, NamesEntry(EntryKind.COMMANDS)] = Field(
         description="Its name under `commands` of the host configuration.", examples=["stop-sora"]
     )
     arguments: Mapping[
@@ -68,11 +71,14 @@ class NamedCommand(StrictModel):
 CommandReference = Annotated[NamedCommand, BeforeValidator(refuse_command_line)]
 """`{command: NAME, arguments: {…}}` in the fleet file."""
 
+ReadingReference = Annotated[CommandReference, ONLY_READS]
+"""The same for a command that must only read."""
+
 
 class RestartCommand(NamedCommand):
     """A command of the host that restarts a node, and one that shows that it was started again."""
 
-    started: CommandReference = Field(
+    started: ReadingReference = Field(
         description="The host's command that prints a text which is new after each start of the node, such "
         "as `systemctl show --property InvocationID sora`: nothing in the node's API shows a restart. The "
         "host configuration must mark it with `reads: true`.",

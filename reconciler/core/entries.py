@@ -10,11 +10,12 @@ from pydantic import AfterValidator, Field
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.endpoint import DEFAULT_PORTS, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
+from reconciler.core.host_entries import EntryKind, NamesEntry
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout_rules import Rollout
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
-Via = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")]
+Via = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"), NamesEntry(EntryKind.SSH)]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
@@ -174,6 +175,11 @@ class ClusterEntry(StrictModel):
         default=(), description="When nothing is changed, in addition to the fleet's freezes."
     )
     suspend: Suspend | None = Field(default=None, description="Nothing in this cluster is changed.")
+
+    @property
+    def ways(self) -> dict[str, str]:
+        """Node -> entry of `ssh` through which it is called; empty for none."""
+        return {node.name: node.via or self.via or "" for node in self.members()}
 
     @property
     def polling(self) -> Polling | None:

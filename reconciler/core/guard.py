@@ -10,6 +10,7 @@ from typing import Any
 
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.file_state import FileStatus
+from reconciler.core.host_entries import EntryKind
 from reconciler.core.memory import ClusterMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Revision
@@ -33,6 +34,7 @@ class GuardContext:
         digest: the id that an approval is bound to; empty if the policy needs no approval.
         node_facts: node -> what the store remembers of it from runs of this fleet.
         commands: names of the host's commands; None if another host applies the plan.
+        unknown_entries: what the fleet file names of the host configuration, and the host does not have.
         place_conflicts: place conflicts of its nodes, across clusters and fleets.
         places: node -> its place, by every address.
         released_places: places that earlier revisions of this fleet named, and this one does not.
@@ -71,6 +73,7 @@ class GuardContext:
     node_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     files: Mapping[str, tuple[FileStatus, ...]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
+    unknown_entries: Mapping[tuple[EntryKind, str], Diagnostic] = field(default_factory=dict)
     place_conflicts: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     released_places: tuple[str, ...] = ()

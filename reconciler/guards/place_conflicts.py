@@ -10,9 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from reconciler.core.cluster_renames import CODE as RENAMED
-from reconciler.core.endpoint import Endpoint, format_url_host
+from reconciler.core.endpoint import Endpoint, format_url_host, is_ip_address
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.memory import FleetMemory
 from reconciler.diagnostic import Diagnostic, Severity
@@ -33,19 +34,26 @@ class NodePlace:
     Args:
         endpoint: with a port.
         addresses: what the host name resolves to; empty if it is an address, or does not resolve.
+        via: the way to it; empty for none.
     """
 
     cluster: str
     node: str
     endpoint: Endpoint
     addresses: tuple[str, ...] = ()
+    via: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The place by every address, as `address:port/path`; two that share one are one place."""
         hosts = dict.fromkeys((self.endpoint.host, *self.addresses))
         port, path = self.endpoint.port, self.endpoint.path
-        return tuple(f"{format_url_host(host)}:{port}{path}" for host in hosts)
+        return tuple(f"{format_url_host(host)}:{port}{path}{self._tell_way(host)}" for host in hosts)
+
+    def _tell_way(self, host: str) -> str:
+        """What tells a private address behind one bastion from the same one elsewhere."""
+        is_private = is_ip_address(host) and not ip_address(host).is_global
+        return f" via {self.via}" if self.via and is_private else ""
 
 
 def find_shared_places(places: Iterable[NodePlace]) -> dict[str, list[Diagnostic]]:

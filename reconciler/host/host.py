@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reconciler.core.host_entries import HostEntries
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 
@@ -22,6 +23,19 @@ class Host:
     config: HostConfig = field(default_factory=HostConfig)
     environment: Environment = field(default_factory=Environment)
     file: Path | None = None
+
+    def entries(self, *, applying: bool) -> HostEntries | None:
+        """The entries that a fleet file may name; None if unknown, as for `commands`."""
+        if self.file is None and not applying:
+            return None
+        config = self.config
+        return HostEntries(
+            ssh=frozenset(config.ssh),
+            fixed=frozenset(name for name, way in config.ssh.items() if "{" not in way.host),
+            files=frozenset(config.files),
+            commands=frozenset(config.commands),
+            reading=frozenset(name for name, command in config.commands.items() if command.reads),
+        )
 
     def commands(self, *, applying: bool) -> frozenset[str] | None:
         """Names of the commands that a fleet file may use; None if unknown."""

@@ -53,8 +53,11 @@ async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPl
     addresses = await _resolve_names(hosts, http)
     # Two names may lead to the same address, so places are compared by name and by every address.
     places = [
-        NodePlace(one.cluster_input.entry.name, node, endpoint, addresses.get(endpoint.host, ()))
+        NodePlace(
+            one.cluster_input.entry.name, node, endpoint, addresses.get(endpoint.host, ()), ways.get(node, "")
+        )
         for one in fleet.desired
+        for ways in [one.cluster_input.entry.ways]
         for node, endpoint in one.endpoints.items()
     ]
     found = find_shared_places(places)

@@ -13,6 +13,7 @@ from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import GuardContext, GuardResult, apply_overrides, run_guards
+from reconciler.core.host_entries import EntryKind, HostEntries
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Step, compute_plan_id
@@ -45,6 +46,7 @@ from reconciler.planning.read_only import restrict_to_reading
 from reconciler.planning.reserved_steps import find_reservation_hold
 from reconciler.planning.routed_transports import route_transports
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
+from reconciler.planning.unknown_entries import find_unknown_entries
 from reconciler.planning.withheld_steps import (
     OVERDUE,
     WAITING,
@@ -165,6 +167,7 @@ async def run_plan_pass(
     only: str = "",
     listener: PassListener = SILENT,
     commands: frozenset[str] | None = None,
+    host_entries: HostEntries | None = None,
     content_history: ContentHistory | None = None,
     is_applying: bool = False,
     nodes: NodeReader | None = None,
@@ -180,6 +183,7 @@ async def run_plan_pass(
         only: a cluster, a node or `cluster/node` to restrict the plan to; empty for all.
         listener: called at each stage.
         commands: names of the commands of the host that applies; None if that is another host.
+        host_entries: of the host that applies; None if that is another host.
         content_history: gives the content of other revisions whose stamps nodes show.
         is_applying: whether this host applies the plan.
         nodes: has the tokens of nodes that poll; None where there is no state.
@@ -207,13 +211,35 @@ async def run_plan_pass(
         fleet, transports, memory, listener, places, content_history, is_applying=is_applying
     )
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
-    guard_contexts = [replace(guard_context, commands=commands) for guard_context in planned]
+    guard_contexts = [
+        _add_host(guard_context, target.cluster_input, commands, host_entries)
+        for guard_context, target in zip(planned, targets, strict=True)
+    ]
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
     listener.on_planned(plan)
     guarded = check_guards(fleet, guard_contexts, drivers)
     node = targets[0].node if targets else ""
     found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, node)
     return _check_fleet(found, memory, whole=not only)
+
+
+def _add_host(
+    guard_context: GuardContext,
+    cluster_input: ClusterInput,
+    commands: frozenset[str] | None,
+    host_entries: HostEntries | None,
+) -> GuardContext:
+    """The case with what the host has of that which the fleet file names."""
+    unknown = find_unknown_entries(cluster_input, host_entries) if host_entries else {}
+    needed = {name for step in guard_context.plan.steps for name in step.arguments.host_commands}
+    # A command that no step needs now stops nothing, and would stop a later change halfway.
+    later = tuple(
+        replace(told, severity=Severity.WARNING)
+        for (kind, name), told in unknown.items()
+        if kind is EntryKind.COMMANDS and name not in needed
+    )
+    remarks = (*guard_context.remarks, *later)
+    return replace(guard_context, commands=commands, unknown_entries=unknown, remarks=remarks)
 
 
 def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> PlanResult:

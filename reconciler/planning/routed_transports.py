@@ -2,18 +2,57 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_ip_address, parse_endpoint
-from reconciler.errors import InputError
+from reconciler.errors import InputError, NodeUnreachable
 from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
     from reconciler.ports.driver import Driver
+
+_TWO: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The ways to hosts.
+
+    Args:
+        hosts: host -> node there -> its entry of `ssh`, empty for none; only hosts with such an entry.
+        nodes: node -> its entry of `ssh`; only nodes with one.
+    """
+
+    hosts: Mapping[str, Mapping[str, str]]
+    nodes: Mapping[str, str]
+
+    def find(self, host: str, node: str = "") -> str:
+        """The way to a host, empty for none.
+
+        Args:
+            host: of an address.
+            node: that is called; behind two bastions, one private address is that of two machines.
+
+        Raises:
+            NodeUnreachable: nodes of that host have different ways, and it is none of them.
+        """
+        # By node first: a further address that a cluster shows of it belongs to the network of its bastion.
+        if node in self.nodes:
+            return self.nodes[node]
+        ways = self.hosts.get(host, {})
+        several = set(ways.values())
+        if len(several) < _TWO:
+            return next(iter(several), "")
+        if node not in ways:
+            words = f"{host} is reached by several ways, and which one leads to this node is not known"
+            raise NodeUnreachable(node, words, sent=False)
+        return ways[node]
 
 
 def route_transports(
@@ -27,7 +66,7 @@ def route_transports(
         drivers: kind -> product.
     """
     routes = find_routes(fleet, drivers)
-    if not routes:
+    if not routes.nodes:
         return transports
     return transports.wrap(
         http=lambda http: _RoutedHttp(http, routes),
@@ -38,21 +77,21 @@ def route_transports(
     )
 
 
-def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> dict[str, str]:
-    """Host of a node -> entry of `ssh`, for all nodes behind a bastion."""
-    # By host, not by node: each way to a node's host, such as another port of it, goes through the bastion.
-    routes: dict[str, str] = {}
+def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes:
+    """The ways to all hosts that have a node behind a bastion."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    nodes: dict[str, str] = {}
     for cluster_input in fleet.cluster_inputs:
         entry = cluster_input.entry
-        ways = {node.name: way for node in entry.members() if (way := node.via or entry.via)}
-        if not ways:
-            continue
+        nodes |= {node: way for node, way in entry.ways.items() if way}
         try:
             endpoints = drivers[entry.kind].endpoints(cluster_input)
         except InputError:  # its desired state is reported by the pass
             continue
-        routes |= {endpoints[node].host: way for node, way in ways.items() if node in endpoints}
-    return routes
+        for node, way in entry.ways.items():
+            if node in endpoints:
+                found[endpoints[node].host][node] = way
+    return Routes({host: ways for host, ways in found.items() if any(ways.values())}, nodes)
 
 
 def _keep(transport: Any) -> Any:
@@ -60,7 +99,7 @@ def _keep(transport: Any) -> Any:
 
 
 class _RoutedHttp(Http):
-    def __init__(self, http: Http, routes: Mapping[str, str]) -> None:
+    def __init__(self, http: Http, routes: Routes) -> None:
         self._http = http
         self._routes = routes
 
@@ -75,24 +114,24 @@ class _RoutedHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        way = _find_way(self._routes, url)
+        way = self._routes.find(_read_host(url), node)
         return await (self._http.through(way) if way else self._http).send(
             method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
         )
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         # A name behind a bastion resolves there, and may be that of another machine here.
-        if host in self._routes:
+        if host in self._routes.hosts:
             return (host,) if is_ip_address(host) else ()
         return await self._http.resolve(host)
 
     def local_address(self, url: str) -> str:
         # The node sees the address of the bastion.
-        return "" if _find_way(self._routes, url) else self._http.local_address(url)
+        return "" if _read_host(url) in self._routes.hosts else self._http.local_address(url)
 
 
 class _RoutedStreams(Streams):
-    def __init__(self, streams: Streams, routes: Mapping[str, str]) -> None:
+    def __init__(self, streams: Streams, routes: Routes) -> None:
         self._streams = streams
         self._routes = routes
 
@@ -106,7 +145,7 @@ class _RoutedStreams(Streams):
         timeout: float,  # noqa: ASYNC109  (handed on)
         limit: int,
     ) -> bytes:
-        return await self._find(address).ask(
+        return await self._find(address, node).ask(
             address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
         )
 
@@ -120,18 +159,17 @@ class _RoutedStreams(Streams):
         timeout: float,  # noqa: ASYNC109  (handed on)
         limit: int,
     ) -> bytes:
-        return await self._find(address).send(
+        return await self._find(address, node).send(
             address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
         )
 
-    def _find(self, address: SocketAddress) -> Streams:
-        way = _find_way(self._routes, f"http://{address}")
+    def _find(self, address: SocketAddress, node: str) -> Streams:
+        way = self._routes.find(_read_host(f"http://{address}"), node)
         return self._streams.through(way) if way else self._streams
 
 
-def _find_way(routes: Mapping[str, str], url: str) -> str:
+def _read_host(url: str) -> str:
     try:
-        host = parse_endpoint(url).host
+        return parse_endpoint(url).host
     except InvalidAddress:
-        host = urlsplit(url).hostname or ""
-    return routes.get(host, "")
+        return urlsplit(url).hostname or ""

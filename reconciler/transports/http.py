@@ -307,6 +307,8 @@ class _Call:
             return CallFailed(f"no answer within {self.timeout:g} s")
         sign = {_Stage.RESOLVING: Liveness.UNASKED, _Stage.CONNECTING: Liveness.SILENT}
         words = f"no connection within {self.connect or self.timeout:g} s"
+        if self.via and self.stage is _Stage.RESOLVING:
+            words = f"no way to it through `ssh.{self.via}` within {self.timeout:g} s"
         return unsent(words, sign.get(self.stage, Liveness.ALIVE))
 
 

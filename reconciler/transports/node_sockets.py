@@ -9,7 +9,7 @@ from typing import Final
 
 from reconciler.host.host import Host
 from reconciler.transports.http_errors import unsent
-from reconciler.transports.machines.machine import MachineError, MachineUnidentified, Tunnels
+from reconciler.transports.machines.machine import MachineError, Tunnels
 from reconciler.transports.name_cache import NameCache, ResolvedAddress
 from reconciler.transports.networks import is_within_networks
 
@@ -74,9 +74,7 @@ class NodeSockets:
             return await self._tunnels.open_tunnel(via, host, port)
         except MachineError as error:
             remedy = f" ({error.remedy})" if error.remedy else ""
-            failed = unsent(f"{error}{remedy}", error.sign)
-            failed.is_other_protocol = isinstance(error, MachineUnidentified)
-            raise failed from error
+            raise unsent(f"{error}{remedy}", error.sign) from error
 
 
 async def open_socket(places: Mapping[str, ResolvedAddress | None], port: int) -> socket.socket:

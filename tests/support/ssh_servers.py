@@ -58,18 +58,23 @@ class Server(asyncssh.SSHServer):
 
     def connection_requested(self, dest_host, dest_port, orig_host, orig_port):
         self._site.counts.tunnels.append((dest_host, dest_port))
+        if dest_host in self._site.names:
+            return self._conn.forward_connection(self._site.names[dest_host], dest_port)
+        if not self._site.tunnels:  # as OpenSSH with AllowTcpForwarding no
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
         return self._site.tunnels
 
 
 @dataclass
 class SshSite:
-    """A server, and what a host needs to reach it."""
+    """A server, and what a host needs to reach it; `names`: host that it alone knows -> where it is."""
 
     folder: Path
     port: int = 0
     counts: Counts = field(default_factory=Counts)
     drops: int = 0
     tunnels: bool = True
+    names: dict = field(default_factory=dict)
     open: set = field(default_factory=set)
     running: set = field(default_factory=set)
     host_key: object = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
     from reconciler.ports.source import Snapshot
 
+_MOST_NAMED = 10
+
 
 def run_import(
     folder: Annotated[
@@ -30,6 +33,13 @@ def run_import(
     only: Annotated[str, typer.Option(metavar="CLUSTER", help="Work on one cluster only.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be written.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    via: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Reach the nodes of new clusters through this entry of `ssh` of the host configuration.",
+        ),
+    ] = "",
     common: CommonOptions,
     new: Sequence[tuple[str, str]] = (),
 ) -> int:
@@ -45,7 +55,7 @@ def run_import(
 
     terminal = common.open_terminal()
     host = common.read_host(str(folder))
-    found = aio.run_until_signal(_import(folder, new, only, host))
+    found = aio.run_until_signal(_import(folder, new, only, host, via))
     if not found.after:
         terminal.say("Nothing to write: the files match the nodes.\n")
         return 0
@@ -64,11 +74,14 @@ def run_import(
     return 0
 
 
-async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host: Host) -> ImportResult:
+async def _import(
+    folder: Path, new: Sequence[tuple[str, str]], only: str, host: Host, via: str
+) -> ImportResult:
     from reconciler.adopt.importer import import_live_state
     from reconciler.drivers.registry import select_drivers
     from reconciler.planning.read_only import restrict_to_reading
     from reconciler.secrets.local_resolver import LocalResolver
+    from reconciler.text.one_line import join_some, quote_text
     from reconciler.transports.bundle import open_transports
 
     snapshot = await _read_snapshot(folder)
@@ -78,8 +91,15 @@ async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host:
             remedy=f"name the nodes to read, for example --{next(iter(select_drivers(host.config)))} "
             "edge=192.0.2.11,192.0.2.12",
         )
-    drivers = select_drivers(host.config)
+    drivers, known = select_drivers(host.config), host.entries(applying=True)
+    if via and known and via not in known.fixed:
+        has = f"it has {join_some(sorted(known.fixed), _MOST_NAMED)}" if known.fixed else "it has none"
+        raise UsageError(
+            f"this host has no way {quote_text(via)} to other machines; {has}",
+            remedy="name an entry of `ssh` of the host configuration whose `host` is one fixed machine",
+        )
     async with open_transports(host) as transports:
+        ways = replace(transports, http=transports.http.through(via)) if via else transports
         entries: list[Mapping[str, Any]] = []
         for kind, text in new:
             name, _, addresses = text.partition("=")
@@ -87,8 +107,9 @@ async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host:
             if not name or not several:
                 raise UsageError(f"--{kind} must be NAME=ADDRESS,…, got {text!r}")
             driver = drivers[kind]
-            reading = restrict_to_reading(transports, driver.reads)
-            entries.append(await driver.read_cluster_entry(name, several, reading))
+            reading = restrict_to_reading(ways, driver.reads)
+            entry = await driver.read_cluster_entry(name, several, reading)
+            entries.append({**entry, "via": via} if via else entry)
         return await import_live_state(
             snapshot,
             entries,
@@ -96,6 +117,7 @@ async def _import(folder: Path, new: Sequence[tuple[str, str]], only: str, host:
             transports=transports,
             resolver=LocalResolver(host),
             only=only,
+            host_entries=known,
             prefix=host.config.secrets.variables,
         )
 

@@ -132,7 +132,8 @@ class Tunnels(ABC):
             port: of the node.
 
         Raises:
-            MachineError: there is no such way, or no connection to it, or none from there to the node.
+            MachineUnreachable: there is no such way, or no connection to it, or none from there to the node.
+                Its `sign` is about the node.
         """
 
 

@@ -29,6 +29,9 @@ _NOTHING_THERE: Final = {
     errno.EHOSTDOWN: "the host is down",
     errno.ETIMEDOUT: "no answer to the connection attempt",
 }
+_NOBODY_THERE: Final = ("refused", "errno 111", "no route", "timed out", "host is down")
+"""Words of a jump host about a node to which it found nothing to connect."""
+
 _SSH_PORT: Final = 22
 
 
@@ -181,7 +184,7 @@ def explain_login_error(  # noqa: PLR0911  (one for each kind)
             return MachineUnreachable(
                 f"{place}: the jump host `ssh.{way.jump}` cannot connect to it: {_shorten(error.reason)}",
                 remedy=_CHECK_JUMP.format(name=way.jump),
-                sign=Liveness.SILENT,
+                sign=_judge_refusal(error),
             )
         case asyncssh.KeyExchangeFailed():
             return MachineUnidentified(
@@ -210,13 +213,26 @@ def explain_tunnel_error(error: Exception, place: str, name: str, seconds: float
     """Why a machine passes nothing on to a node."""
     import asyncssh  # noqa: PLC0415
 
+    sign = Liveness.UNASKED
     if isinstance(error, TimeoutError):
-        words, sign = f"no connection from there within {seconds:g} s", Liveness.SILENT
+        # The node may be silent, or the machine may stall: nothing shows which.
+        words = f"no connection from there within {seconds:g} s"
     elif isinstance(error, asyncssh.ChannelOpenError):
-        words, sign = f"no connection from there: {_shorten(error.reason)}", Liveness.SILENT
+        words = f"no connection from there: {_shorten(error.reason)}"
+        sign = _judge_refusal(error)
     else:
-        words, sign = f"the connection to it broke: {_shorten(error)}", Liveness.UNASKED
+        words = f"the connection to it broke: {_shorten(error)}"
     return MachineUnreachable(f"via {place}: {words}", remedy=_CHECK_JUMP.format(name=name), sign=sign)
+
+
+def _judge_refusal(error: asyncssh.ChannelOpenError) -> Liveness:
+    """What a machine that passes nothing on shows about the node behind it."""
+    import asyncssh  # noqa: PLC0415
+
+    # Only what its own attempt met: a forbidden forwarding or an unknown name says nothing about the node.
+    was_tried = error.code == asyncssh.OPEN_CONNECT_FAILED
+    met = error.reason.lower()
+    return Liveness.SILENT if was_tried and any(words in met for words in _NOBODY_THERE) else Liveness.UNASKED
 
 
 _CHECK_JUMP: Final = (

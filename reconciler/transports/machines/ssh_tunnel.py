@@ -7,6 +7,7 @@ import socket
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.transports.machines.machine import MachineError, MachineUnreachable
 from reconciler.transports.machines.ssh_connect import SshDestination
 from reconciler.transports.machines.ssh_errors import explain_tunnel_error
 from reconciler.transports.machines.ssh_pool import SshPool
@@ -40,7 +41,11 @@ class SshTunnels:
 
         place, seconds = destination.place, destination.way.timeouts.connect
         async with AsyncExitStack() as stack:
-            kept = await stack.enter_async_context(self._pool.use(destination, jumps))
+            try:
+                kept = await stack.enter_async_context(self._pool.use(destination, jumps))
+            except MachineError as error:
+                # Nothing of it is about the node, which nobody has asked.
+                raise MachineUnreachable(f"no way to it: {error}", remedy=error.remedy) from error
             connection = await kept.opening
             try:
                 async with asyncio.timeout(seconds):

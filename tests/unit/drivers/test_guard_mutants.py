@@ -49,6 +49,7 @@ from support.sora_clusters import agreeing
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Window
 from reconciler.core.guard import Guard, GuardContext, run_guards
+from reconciler.core.host_entries import EntryKind
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
 from reconciler.core.plan import Effect
 from reconciler.core.policy import Budget, ChangeRules, Policy
@@ -120,6 +121,10 @@ def beside_reserved(*names, effect=Effect.HOT):
 
 
 REPORTED = ChangeRules(rollout=Rollout.model_validate({"waves": [1], "gates": {"reports": {}}}))
+
+UNKNOWN_WAY = {
+    (EntryKind.SSH, "door"): Diagnostic(Severity.ERROR, "unknown-entry", "door is not there", target="studio")
+}
 
 SCENARIOS = [
     Scenario(
@@ -485,6 +490,21 @@ SCENARIOS = [
         "refuse_unannounced_redis_restart",
         lambda: collab_guard_cases.redis_restart(rules=ChangeRules()),
         lambda: collab_guard_cases.redis_restart(rules=collab_guard_cases.OPEN),
+    ),
+    Scenario(
+        "unknown-entry",
+        host_commands,
+        "refuse_unknown_entry",
+        lambda: live(
+            "a b c d",
+            FIVE,
+            unknown_entries={
+                (EntryKind.SSH, "door"): Diagnostic(
+                    Severity.ERROR, "unknown-entry", "door is not there", target="studio"
+                )
+            },
+        ),
+        lambda: live("a b c d", FIVE),
     ),
 ]
 

@@ -1,10 +1,13 @@
 """Nodes with `via` are called through that entry of the host configuration, and others are not."""
 
+import pytest
 from support.memory_files import snapshot_of
 
-from reconciler.core.endpoint import SocketAddress
+from reconciler.core.endpoint import Endpoint, SocketAddress
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import NodeUnreachable
+from reconciler.guards.place_conflicts import NodePlace
 from reconciler.host.host import Host
 from reconciler.planning.routed_transports import find_routes, route_transports
 from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
@@ -45,7 +48,8 @@ class Wire(Http):
 
 async def test_each_node_is_called_by_its_own_way():
     fleet = load_fleet(snapshot_of({"fleet.yaml": FLEET}), DRIVERS, LocalResolver(Host()))
-    assert find_routes(fleet, DRIVERS) == {"192.0.2.1": "door", "b.example.com": "gate"}
+    routes = find_routes(fleet, DRIVERS)
+    assert [routes.find(host) for host in ("192.0.2.1", "b.example.com", "192.0.2.3")] == ["door", "gate", ""]
     sent = []
     http = route_transports(Transports(Wire(sent)), fleet, DRIVERS).http
     for url in (
@@ -87,3 +91,41 @@ async def test_streams_go_the_same_way():
         await streams.ask(SocketAddress(host, 6379), b"", **options)
         await streams.send(SocketAddress(host, 6379), b"", **options)
     assert [way for _, way in sent] == ["door", "door", "gate", "gate", "", ""]
+
+
+TWO_SITES = """
+clusters:
+- name: hall
+  kind: sora
+  via: door
+  nodes: [{name: "a@a.example.com", api: "http://10.0.0.5:3000/"}]
+- name: yard
+  kind: sora
+  via: gate
+  nodes: [{name: "b@b.example.com", api: "http://10.0.0.5:3000/"}]
+- name: open
+  kind: sora
+  nodes: [{name: "c@c.example.com", api: "http://10.0.0.5:3001/"}]
+"""
+
+
+def test_one_private_address_behind_two_bastions_is_that_of_two_machines():
+    fleet = load_fleet(snapshot_of({"fleet.yaml": TWO_SITES}), DRIVERS, LocalResolver(Host()))
+    routes = find_routes(fleet, DRIVERS)
+    found = [routes.find("10.0.0.5", f"{one}@{one}.example.com") for one in "abc"]
+    assert found == ["door", "gate", ""]
+    # What a cluster shows as a further address of a node is in the network of its bastion.
+    assert routes.find("10.9.9.9", "a@a.example.com") == "door"
+    with pytest.raises(NodeUnreachable, match="several ways") as caught:
+        routes.find("10.0.0.5", "x")
+    assert not caught.value.is_lost
+
+
+def test_places_behind_different_bastions_are_different_as_far_as_they_are_private():
+    def keys(host, via):
+        return NodePlace("c", "n", Endpoint("http", host, 3000), via=via).keys
+
+    assert keys("10.0.0.5", "door") != keys("10.0.0.5", "gate")
+    assert keys("10.0.0.5", "door") == keys("10.0.0.5", "door")
+    assert keys("9.9.9.9", "door") == keys("9.9.9.9", "")
+    assert keys("a.example.com", "door") == keys("a.example.com", "gate")

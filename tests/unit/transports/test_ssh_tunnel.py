@@ -1,9 +1,11 @@
 """HTTP to nodes behind a bastion: through it, TLS with the node itself, within the networks of the host."""
 
 import asyncio
+import socket
 import ssl
 import subprocess
 
+import asyncssh
 import pytest
 from support.ssh_servers import machines_of, ssh_site
 
@@ -134,12 +136,61 @@ async def test_only_a_fixed_machine_of_the_host_configuration_is_a_bastion(basti
     assert bastion.counts.connections == 0
 
 
-async def test_a_bastion_that_is_not_trusted_gets_nothing(bastion):
-    bastion.known_hosts.write_text("")
-    async with machines_of(door(bastion)) as machines:
-        with pytest.raises(NodeUnidentified, match="host key is not known") as caught:
-            await get(machines, "http://127.0.0.1:1/")
+def change_key(bastion):
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(bastion.key))
+    bastion.key.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda bastion: bastion.known_hosts.write_text(""), "host key is not known"),
+        (change_key, "refuses the login"),
+        (lambda bastion: bastion.key.unlink(), "cannot be read"),
+        (lambda bastion: setattr(bastion, "tunnels", False), "no connection from there"),
+        (
+            lambda bastion: setattr(bastion, "drops", 100),
+            "closed the connection before the login|no way to it through `ssh.door` within 5 s",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_bastion_says_nothing_about_the_nodes_behind_it(bastion, spoil, words):
+    spoil(bastion)
+    async with Node() as node, machines_of(door(bastion, timeouts={"login": 5})) as machines:
+        with pytest.raises(NodeUnreachable, match=words) as caught:
+            await get(machines, f"http://127.0.0.1:{node.port}/")
+        assert node.connections == 0
+    assert type(caught.value) is NodeUnreachable
+    assert caught.value.sign == Liveness.UNASKED
     assert not caught.value.is_lost
+
+
+async def test_a_bastion_that_is_down_or_stalls_is_no_sign_of_silent_nodes(bastion):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        ways = door(bastion) | {"down": bastion.way(host="127.0.0.1", port=probe.getsockname()[1])}
+    ways["stalls"] = bastion.way(host="127.0.0.1", timeouts={"connect": 0.3})
+
+    async def stall(*_):
+        await asyncio.sleep(30)
+
+    async with machines_of(ways) as machines:
+        with pytest.raises(NodeUnreachable, match="connection refused") as caught:
+            await get(machines, "http://192.0.2.1:1/", "down")
+        assert caught.value.sign == Liveness.UNASKED
+        bastion.tunnels = stall()
+        with pytest.raises(NodeUnreachable, match=r"no connection from there within 0\.3 s") as caught:
+            await get(machines, "http://192.0.2.1:1/", "stalls")
+        assert caught.value.sign == Liveness.UNASKED
+
+
+async def test_a_node_that_refuses_at_the_bastion_is_silent(bastion):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        async with machines_of(door(bastion)) as machines:
+            with pytest.raises(NodeUnreachable, match="no connection from there") as caught:
+                await get(machines, f"http://127.0.0.1:{probe.getsockname()[1]}/")
+    assert caught.value.sign == Liveness.SILENT
 
 
 async def test_a_bastion_that_breaks_in_a_call_leaves_its_effect_unknown(bastion):

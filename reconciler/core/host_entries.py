@@ -1,0 +1,99 @@
+"""Entries of the host configuration that a fleet file names, and which of them a host has; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+
+
+class EntryKind(StrEnum):
+    """The part of the host configuration that has an entry."""
+
+    SSH = "ssh"
+    FILES = "files"
+    COMMANDS = "commands"
+
+
+@dataclass(frozen=True, slots=True)
+class NamesEntry:
+    """Mark of a field's type whose text is the name of an entry."""
+
+    kind: EntryKind
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyReads:
+    """Mark of a field's type whose command must be one that only reads."""
+
+
+ONLY_READS: Final = OnlyReads()
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEntry:
+    """An entry as a fleet file names it.
+
+    Args:
+        pointer: of the name, within the part of the file that the model reads.
+        must_read: whether it is a command that must be marked as one that only reads.
+    """
+
+    kind: EntryKind
+    name: str
+    pointer: str
+    must_read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostEntries:
+    """The entries that a host has.
+
+    Args:
+        ssh: all ways.
+        fixed: those of one machine each, which can lead to others.
+        reading: commands that only read.
+    """
+
+    ssh: frozenset[str] = frozenset()
+    fixed: frozenset[str] = frozenset()
+    files: frozenset[str] = frozenset()
+    commands: frozenset[str] = frozenset()
+    reading: frozenset[str] = frozenset()
+
+    def names(self, kind: EntryKind) -> frozenset[str]:
+        """The names of one part."""
+        found: frozenset[str] = getattr(self, kind)
+        return found
+
+
+def find_named_entries(model: BaseModel) -> Iterator[NamedEntry]:
+    """The entries that a part of a fleet file names, by the marks of the model's fields."""
+    yield from _walk(model, "", must_read=False)
+
+
+def _walk(value: Any, pointer: str, *, must_read: bool) -> Iterator[NamedEntry]:
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            marks = tuple(_find_marks(field.annotation, field.metadata))
+            found, place = getattr(value, name), f"{pointer}/{field.alias or name}"
+            for mark in marks:
+                if isinstance(mark, NamesEntry) and isinstance(found, str):
+                    yield NamedEntry(mark.kind, found, place, must_read)
+            yield from _walk(found, place, must_read=any(isinstance(mark, OnlyReads) for mark in marks))
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from _walk(one, f"{pointer}/{key}", must_read=must_read)
+    elif isinstance(value, list | tuple):
+        for index, one in enumerate(value):
+            yield from _walk(one, f"{pointer}/{index}", must_read=must_read)
+
+
+def _find_marks(annotation: Any, metadata: Any) -> Iterator[Any]:
+    """The marks of a type, also of one that may be absent."""
+    yield from metadata
+    for one in get_args(annotation):
+        yield from _find_marks(one, getattr(one, "__metadata__", ()))

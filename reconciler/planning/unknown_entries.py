@@ -1,0 +1,65 @@
+"""Entries that a fleet file names and this host does not have, with their places in the file; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.core.host_entries import EntryKind, HostEntries, NamedEntry, find_named_entries
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.guards.host_commands import ENTRY, UNKNOWN
+from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.one_line import join_some
+from reconciler.text.suggestions import find_nearest
+
+_MOST_NAMED = 10
+
+UnknownEntries = Mapping[tuple[EntryKind, str], Diagnostic]
+"""Kind and name of an entry -> what is wrong, with the first place that names it."""
+
+
+def find_unknown_entries(cluster_input: ClusterInput, known: HostEntries) -> UnknownEntries:
+    """What a cluster names and a host does not have, or has in a form that does not fit."""
+    named: dict[tuple[EntryKind, str], list[NamedEntry]] = {}
+    for one in find_named_entries(cluster_input.entry):
+        named.setdefault((one.kind, one.name), []).append(one)
+    found: dict[tuple[EntryKind, str], Diagnostic] = {}
+    for key, entries in named.items():
+        wrong = [(one, told) for one in entries if (told := _explain(one, known))]
+        if wrong:
+            (first, (message, remedy)), fleet = wrong[0], cluster_input.fleet
+            pointers = [cluster_input.pointer + one.pointer for one, _ in wrong]
+            found[key] = Diagnostic(
+                Severity.ERROR,
+                UNKNOWN if first.kind is EntryKind.COMMANDS else ENTRY,
+                message,
+                remedy,
+                position=fleet.position(pointers[0]),
+                pointer=pointers[0],
+                target=cluster_input.entry.name,
+                related=tuple(dict.fromkeys(map(fleet.position, pointers[1:_MOST_NAMED]))),
+            )
+    return found
+
+
+def _explain(one: NamedEntry, known: HostEntries) -> tuple[str, str] | None:
+    """What is wrong with an entry, and what to do; None if it fits."""
+    names, section = known.names(one.kind), f"`{one.kind}` of the host configuration"
+    if one.name not in names:
+        has = f"it has {join_some(sorted(names), _MOST_NAMED)}" if names else "it has none"
+        meant = find_nearest(one.name, names)
+        hint = f"did you mean `{meant}`? Otherwise add" if meant else "add"
+        return (
+            f"{one.name} is not in {section}; {has}",
+            f"{hint} it there, or correct the name here",
+        )
+    if one.kind is EntryKind.SSH and one.name not in known.fixed:
+        return (
+            f"`ssh.{one.name}` leads to each node's own machine, so that it is no way to others",
+            "name an entry of `ssh` whose `host` is one fixed machine",
+        )
+    if one.must_read and one.name not in known.reading:
+        return (
+            f"the command {one.name} has to be one that only reads, and {section} does not say so",
+            "add `reads: true` to it there if it changes nothing, or name another one",
+        )
+    return None
