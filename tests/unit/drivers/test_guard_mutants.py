@@ -495,15 +495,7 @@ SCENARIOS = [
         "unknown-entry",
         host_commands,
         "refuse_unknown_entry",
-        lambda: live(
-            "a b c d",
-            FIVE,
-            unknown_entries={
-                (EntryKind.SSH, "door"): Diagnostic(
-                    Severity.ERROR, "unknown-entry", "door is not there", target="studio"
-                )
-            },
-        ),
+        lambda: replace(live("a b c d", FIVE), unknown_entries=UNKNOWN_WAY),
         lambda: live("a b c d", FIVE),
     ),
 ]
