@@ -56,6 +56,11 @@ def is_ip_address(text: str) -> bool:
     return True
 
 
+def is_private_address(text: str) -> bool:
+    """Whether a text is an IP address that different networks may use for different machines."""
+    return is_ip_address(text) and not ip_address(text).is_global
+
+
 class InvalidAddress(ValueError):
     """A text is not a valid address.
 

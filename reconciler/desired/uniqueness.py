@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from reconciler.core.endpoint import InvalidAddress, parse_api, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, is_private_address, parse_api, parse_endpoint
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
@@ -68,7 +68,7 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
                 # Its address is not compared as well: a node that was written twice is one mistake.
                 yield _make_duplicate(fleet, f"{place}/name", claim, earlier, "keep one of the two")
                 continue
-            address = _normalize_address(node.endpoint())
+            address = _normalize_address(node.endpoint(), node.via or cluster.entry.via or "")
             earlier = addresses.setdefault(address, here) if address else here
             if earlier != here:
                 claim = f"{quote_text(node.name)} uses the same address as {quote_text(earlier[1])}"
@@ -83,11 +83,15 @@ def _make_duplicate(fleet: Document, place: str, claim: str, earlier: _Node, rem
     return make_diagnostic(fleet, place, "duplicate-node", message, remedy, related=(there,))
 
 
-def _normalize_address(address: str) -> tuple[Any, ...]:
-    """One value for all spellings of an address; an invalid address, reported elsewhere, is its own value."""
+def _normalize_address(address: str, via: str) -> tuple[Any, ...]:
+    """One value for all spellings of an address; an invalid address, reported elsewhere, is its own value.
+
+    Behind two bastions, one private address is that of two machines.
+    """
     address = address.rstrip("/")
     try:
         # With a path it is the URL of an API.
-        return (parse_api(address) if address.count("/") > 2 else parse_endpoint(address)).place  # noqa: PLR2004
+        found = parse_api(address) if address.count("/") > 2 else parse_endpoint(address)  # noqa: PLR2004
+        return (*found.place, via) if is_private_address(found.host) else found.place
     except InvalidAddress:
         return (address,) if address else ()

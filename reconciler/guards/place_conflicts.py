@@ -10,10 +10,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from reconciler.core.cluster_renames import CODE as RENAMED
-from reconciler.core.endpoint import Endpoint, format_url_host, is_ip_address
+from reconciler.core.endpoint import Endpoint, format_url_host, is_private_address
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.memory import FleetMemory
 from reconciler.diagnostic import Diagnostic, Severity
@@ -52,8 +51,7 @@ class NodePlace:
 
     def _tell_way(self, host: str) -> str:
         """What tells a private address behind one bastion from the same one elsewhere."""
-        is_private = is_ip_address(host) and not ip_address(host).is_global
-        return f" via {self.via}" if self.via and is_private else ""
+        return f" via {self.via}" if self.via and is_private_address(host) else ""
 
 
 def find_shared_places(places: Iterable[NodePlace]) -> dict[str, list[Diagnostic]]:
