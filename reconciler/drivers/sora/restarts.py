@@ -107,7 +107,7 @@ def _plan_upgrade(
         return failed
     why = "the fleet file names no `upgrade`"
     if desired.entry.upgrade is not None:
-        why = find_upgrade_obstacle(membership_plan) or _find_obstacle(membership_plan, cluster_view, node)
+        why = _find_obstacle(membership_plan, cluster_view, node) or find_upgrade_obstacle(membership_plan)
     if why:
         return report_waiting_upgrade(desired.entry, name, running, why)
     is_drained = _drain(membership_plan, cluster_view, node, reason="is upgraded")
@@ -154,7 +154,8 @@ def _is_after_loss(membership_plan: MembershipPlan, cluster_view: ClusterView, n
         return False
     members = membership_plan.node_numbers.membership(membership_plan.state).names
     others = [name for name in members if name != node.name]
-    return not all(map(cluster_view.is_connected, others)) and bool(
+    reserved = cluster_view.observed.reserved
+    return not all(cluster_view.is_connected(name) and name not in reserved for name in others) and bool(
         _find_obstacle(membership_plan, cluster_view, node)
     )
 
@@ -209,11 +210,13 @@ def _drain(
 def _find_obstacle(membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode) -> str:
     """Why the node must not be stopped now; empty if it may."""
     name = node.name
+    if name in cluster_view.observed.reserved:
+        # Planned all the same, it would count as back afterwards, and the plan would go on to the next node.
+        return "somebody may stop it, and it counts as away until then"
     membership = membership_plan.node_numbers.membership(membership_plan.state)
-    if name not in membership.names:
-        return "it is not in the cluster"
-    if not cluster_view.is_connected(name):
-        return "the other members do not see it connected"
+    if name not in membership.names or not cluster_view.is_connected(name):
+        is_member = name in membership.names
+        return "the other members do not see it connected" if is_member else "it is not in the cluster"
     # A node blocks itself when it cannot write a file. A restart could hide that, see `modes`.
     mode, recalled = find_mode(cluster_view, name), membership_plan.desired.recalled.get(name, {})
     if mode not in {"normal", node.mode} and not (mode == BLOCKED and recalled.get("mode") == BLOCKED):

@@ -54,7 +54,7 @@ def find_upgrade_obstacle(membership_plan: MembershipPlan) -> str:
     """Why no further node may be stopped for its upgrade; empty if one may."""
     # Stricter than for a restart: how long an upgrade takes, and whether the node comes back, is less sure.
     away = membership_plan.list_away()
-    return f"{', '.join(away)} is away, and only one node at a time is upgraded" if away else ""
+    return f"{', '.join(away)} counts as away, and only one node at a time is upgraded" if away else ""
 
 
 def report_waiting_upgrade(entry: SoraCluster, name: str, running: str, why: str) -> Diagnostic:

@@ -78,6 +78,23 @@ def test_a_cluster_without_reserve_waits_with_its_numbers():
     assert "1 of 3 regular nodes connected, majority 2" in finding.message
 
 
+def test_a_node_that_somebody_may_stop_is_not_restarted_and_does_not_count_as_back():
+    for letter in "abc":
+        observed = replace(shown(starts=dict.fromkeys("abc", OLD)), reserved=frozenset({full(letter)}))
+        result = plan_for(observed=observed)
+        assert verbs(result) == []
+        assert {f"restart-waits {one}" for one in "abc"} <= {*codes(result)}
+        (own,) = (one for one in result.findings if one.target.endswith(full(letter)))
+        assert "somebody may stop it" in own.message
+    five = replace(
+        shown("a b c d e", "a b c d e", dict.fromkeys("abcde", OLD)), reserved=frozenset({full("b")})
+    )
+    recalled = outdated(*"abcde")
+    assert verbs(plan_for(entry("a b c d e", restart=RESTART, drain=0), five, recalled)) == [
+        f"restart {one}" for one in "acde"
+    ]
+
+
 def test_two_nodes_are_never_restarted():
     result = plan_for(entry("a b", restart=RESTART), shown("a b", "a b", dict.fromkeys("ab", OLD)))
     assert not verbs(result)

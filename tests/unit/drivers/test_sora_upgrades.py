@@ -44,6 +44,7 @@ COMMANDS = {
     "upgrade": {"command": "upgrade-sora"},
     "start": {"command": "start-sora"},
 }
+RESTART = {"command": "restart-sora", "started": {"command": "sora-started"}}
 
 
 def with_versions(observed, versions):
@@ -64,6 +65,19 @@ def with_versions(observed, versions):
 def shown(words="a b c", answering="a b c", versions=None, **more):
     answers = agreeing(words, *answering.split(), **more.pop("others", {}))
     return with_versions(seen(answers, **more), versions or {})
+
+
+@pytest.mark.parametrize("letter", "ace")
+def test_no_node_is_upgraded_while_somebody_may_stop_one(letter):
+    cluster = entry("a b c d e", restart=RESTART, drain=0, **COMMANDS)
+    observed = replace(shown("a b c d e", "a b c d e"), reserved=frozenset({full(letter)}))
+    # All had their file changed: the restart of the reserved node must not make it count as back.
+    recalled = {full(one): {"outdated_start": "old"} for one in "abcde"}
+    observed = replace(observed, starts=dict.fromkeys(recalled, "old"))
+    result = planned(cluster, observed, recalled)
+    assert not [verb for verb in verbs(result) if verb.startswith("upgrade") or verb == f"restart {letter}"]
+    assert {f"upgrade-waits {one}" for one in "abcde"} <= {*codes(result)}
+    assert "mixed-versions" not in str(codes(result))
 
 
 def ours(letter, **more):
