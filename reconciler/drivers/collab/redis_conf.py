@@ -20,6 +20,9 @@ from reconciler.secrets.patterns import should_mask_key
 from reconciler.secrets.redaction import LineRedactor
 
 REQUIREPASS: Final = "requirepass"
+SAVE: Final = "save"
+"""The one directive with one value whose lines add up; an empty one takes back those before it."""
+
 USER: Final = "user default"
 """In differences: the line that lets in others than the desired password."""
 
@@ -109,6 +112,8 @@ class RedisConf(FileContent):
         if adding := _ADDING & wanted.keys():
             raise UnfitFile(f"cannot have {min(adding)} as a key: each of its lines adds to the others")
         kept = _find_kept_lines(lines, wanted)
+        if SAVE in kept and is_same_value(SAVE, _join_saves(lines), wanted[SAVE] or ()):
+            del kept[SAVE], wanted[SAVE]  # in several lines, as Redis writes them
         rendered = "".join(
             self._render_line(number, line, kept, wanted, end) for number, line in enumerate(lines)
         )
@@ -202,11 +207,12 @@ class RedisConf(FileContent):
             found = [line.words for line in lines if line.key == key]
             if not found:
                 continue
-            text = " ".join(found[-1])
+            words = _join_saves(lines) if key == SAVE else found[-1]
+            text = " ".join(words)
             wanted = split_value(key, value)
             if isinstance(value, Secret) or _hides(key):
                 shown[key] = Secret(text)
-            elif wanted is not None and is_same_value(key, found[-1], wanted):
+            elif wanted is not None and is_same_value(key, words, wanted):
                 shown[key] = " ".join(wanted)
             else:
                 shown[key] = redactor.redact_text(text)
@@ -230,6 +236,15 @@ def _find_kept_lines(lines: Sequence[_Line], wanted: Mapping[str, tuple[str, ...
         for number, line in enumerate(lines)
         if line.key in wanted and wanted[line.key] is not None and number > last_include
     }
+
+
+def _join_saves(lines: Sequence[_Line]) -> tuple[str, ...]:
+    joined: tuple[str, ...] = ()
+    for line in lines:
+        if line.key == SAVE:
+            is_empty = line.words == ("",) or joined == ("",)
+            joined = line.words if is_empty else (*joined, *line.words)
+    return joined
 
 
 def read_file_login(current: bytes | None) -> FileLogin:
@@ -270,7 +285,7 @@ def split_value(key: str, value: Any) -> tuple[str, ...] | None:
         return ("yes" if plain else "no",)
     if isinstance(plain, list | tuple):
         return tuple(map(str, plain))
-    return tuple(str(plain).split()) if key in _LISTS else (str(plain),)
+    return (tuple(str(plain).split()) or ("",)) if key in _LISTS else (str(plain),)
 
 
 def is_same_value(key: str, one: Sequence[str], other: Sequence[str]) -> bool:
@@ -278,7 +293,6 @@ def is_same_value(key: str, one: Sequence[str], other: Sequence[str]) -> bool:
     switches = {"yes", "no"}
     if len(one) == len(other) == 1 and other[0].lower() in switches:
         return one[0].lower() == other[0].lower()
-    # Redis takes several ranges of `save` from one line or from several.
     return tuple(one) == tuple(other) or (key in _LISTS and " ".join(one).split() == list(other))
 
 

@@ -55,6 +55,20 @@ def test_of_repeated_lines_the_last_one_counts_and_stays():
     assert RedisConf({"save": "3600 1"}).render(FILE).count(b"save") == 1
 
 
+@pytest.mark.parametrize(
+    ("value", "is_same"),
+    [("900 1 300 10", True), ("900 1", False), ("", False), ("300 10 900 1", False)],
+)
+def test_lines_of_save_add_up(value, is_same):
+    conf = RedisConf({"save": value})
+    rendered = conf.render(FILE)
+    assert (rendered == FILE) == is_same
+    assert bool(conf.find_changes(FILE, "redis")) != is_same
+    assert conf.render(rendered) == rendered
+    assert conf.find_changes(rendered, "redis") == ()
+    assert RedisConf({"save": "1 2"}).find_changes(b'save 900 1\nsave ""\nsave 1 2\n', "redis") == ()
+
+
 def test_a_line_before_an_include_does_not_count():
     text = b"bind 10.0.0.1\ninclude /etc/other.conf\nport 1\n"
     rendered = RedisConf({"bind": "10.0.0.1"}).render(text)
