@@ -99,7 +99,7 @@ def _write_host(simulation: Simulation, folder: Path) -> Iterator[str]:
     program = [sys.executable, "-m", machine_call.__name__, simulation.machines_url]
     machines = [one for name in simulation.clusters for one in simulation.list_machines(name).values()]
     yield _HEAD
-    yield f"state: {json.dumps(str(folder / 'state'))}"
+    yield f"state: {json.dumps(str(folder / '.state'))}"
     if entries := sorted({entry for machine in machines for entry in machine.files}):
         yield "files:"
         for entry in entries:

@@ -217,6 +217,10 @@ def run_simulate(
     if generated.write:
         generated.write_fleet(folder)
         return 0
+    if machines and part != "1/1":
+        raise UsageError(
+            "--machines works only for a fleet in one process", remedy="leave --part or --machines out"
+        )
     from reconciler.host import aio
     from reconciler.simulation.products import parse_choices
 

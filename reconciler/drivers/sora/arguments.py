@@ -296,6 +296,7 @@ class RestartArguments(ClusterArguments):
         again: whether it brings back the former sora.conf, and so also starts a node that is down.
         is_outside: whether the node is not in the cluster, but about to join it.
         shown_keys: fingerprint of the keys of its sora.conf that it will show.
+        is_delivered: whether its file is changed in the same plan, so that it is undone with it.
         is_resumed: whether it starts a node that is down since an earlier run has restarted it.
         intent_facts: what the store keeps until the step is done: that this program stopped the node.
     """
@@ -312,6 +313,7 @@ class RestartArguments(ClusterArguments):
     again: bool = field(default=False, metadata=OMITTED)
     is_outside: bool = field(default=False, metadata=OMITTED)
     shown_keys: str = field(default="", metadata=OMITTED)
+    is_delivered: bool = field(default=False, metadata=OMITTED)
     is_resumed: bool = field(default=False, metadata=OMITTED)
     intent_facts: Facts = field(default_factory=dict, metadata=OMITTED)
 

@@ -65,7 +65,7 @@ def plan_restarts(
         if node.name in resumed | joining:
             continue
         file_plan = confs.get(node.name, FilePlan())
-        if not (file_plan.is_changed and _is_after_loss(membership_plan, cluster_view, node)):
+        if not (file_plan.is_changed and _is_file_held(membership_plan, cluster_view, node)):
             membership_plan.switch_file(file_plan)
         yield from file_plan.findings
         if running[node.name]:
@@ -144,14 +144,18 @@ def _plan_restart(
     set_mode_back(membership_plan, node, is_drained=is_drained, what="restart")
 
 
-def _is_after_loss(membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode) -> bool:
-    """Whether the file of a running node has to wait, because another member is away.
+def _is_file_held(membership_plan: MembershipPlan, cluster_view: ClusterView, node: SoraNode) -> bool:
+    """Whether the file of a running node has to wait.
 
-    The file may be why that one is away. If no node starts with it, each that gets it stays down after its
-    next start, whatever the reason for that, and with the second one the majority is lost.
+    Because its last start cannot be read: nothing could tell later that its process is older than the file,
+    so that it would keep to the former one for good. Or because another member is away, for which the file
+    may be the reason. If no node starts with it, each that gets it stays down after its next start, whatever
+    the reason for that, and with the second one the majority is lost.
     """
     if membership_plan.entry.restart is None or not cluster_view.is_connected(node.name):
         return False
+    if not cluster_view.get_started(node.name):
+        return True
     members = membership_plan.node_numbers.membership(membership_plan.state).names
     others = [name for name in members if name != node.name]
     reserved = cluster_view.observed.reserved
@@ -168,12 +172,13 @@ def restart_outsiders(
 ) -> Iterator[Diagnostic]:
     """Deliver the sora.conf of nodes that are about to join, and restart them: no majority depends on them.
 
-    A node whose start cannot be read joins with what it has, and the finding tells that.
+    A node whose start cannot be read joins with what it has, as the finding tells, and gets its file later.
     """
     desired = membership_plan.desired
     for name in nodes:
         file_plan, started = confs.get(name, FilePlan()), cluster_view.get_started(name)
-        membership_plan.switch_file(file_plan)
+        if started or desired.entry.restart is None:
+            membership_plan.switch_file(file_plan)
         yield from file_plan.findings
         is_outdated = bool(started) and started == get_outdated_start(desired, name)
         if desired.entry.restart is None or not (file_plan.is_changed or is_outdated):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.core.command_reference import NamedCommand, RestartCommand
-from reconciler.core.observation import Observed
+from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.sora import machine
 from reconciler.drivers.sora.arguments import (
@@ -320,6 +320,7 @@ def make_restart_step(
         started_values=fill_command(command.started, node),
         is_outside=is_outside,
         shown_keys=shown_keys,
+        is_delivered=is_delivered,
         is_resumed=is_resumed,
         # Of a node outside the cluster nothing depends on whether it runs.
         intent_facts={} if is_outside else {node: {RESTARTED: TRIED if is_resumed else started}},
@@ -422,7 +423,7 @@ def make_upgrade_step(
 
 
 def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
-    """A restart that brings the former sora.conf back, once that is in place; None for another step.
+    """A restart that brings the former sora.conf back, once that is in place; None if it brings nothing.
 
     Args:
         step: the restart.
@@ -430,6 +431,10 @@ def undo_restart(step: Step, shown: Observed[NodeView]) -> Undo | None:
     """
     own = read_cluster_arguments(step)
     if not isinstance(own, RestartArguments):
+        return None
+    is_running = isinstance(shown.nodes.get(step.node), Present | Stale)
+    # A file of an earlier run stays: a restart would only end sessions. A node that is down is started.
+    if is_running and not own.is_delivered:
         return None
     facts = {step.node: {RESTARTED: TRIED}} if own.intent_facts else {}
     arguments = replace(own, again=True, started=shown.starts.get(step.node, ""), drain=0, intent_facts=facts)

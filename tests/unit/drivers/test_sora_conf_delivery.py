@@ -14,8 +14,9 @@ from reconciler.core.plan import Effect
 from reconciler.core.secret import MASK
 from reconciler.desired.fleet import add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS
-from reconciler.drivers.sora.product import SoraDriver
+from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.simulator.world import SoraWorld
+from reconciler.drivers.sora.steps import undo_restart
 from reconciler.errors import InputError, NodeRefused
 from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.planning.plan_pass import run_plan_pass
@@ -224,9 +225,33 @@ async def test_a_node_without_a_readable_start_waits(store):
     site = Site(store)
     for machine in site.machines.values():
         machine.commands["sora-started"] = _refuse
-    (plan,) = (await site.plan(make_fleet("abc", "cluster_relay = false\n"))).plan.clusters
+    wanted = make_fleet("abc", "cluster_relay = false\n")
+    (plan,) = (await site.plan(wanted)).plan.clusters
     assert "restart a" not in list_steps(plan)
     assert any(one.code == "restart-waits" for one in plan.findings)
+    # Nor does it get its file: what is not known now could never be found out later, and it would go on with
+    # the former one for good.
+    assert list_steps(plan) == []
+    site.machines["a@a.example.com"].commands["sora-started"] = lambda machine, _: f"start {machine.starts}"
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert [step for step in list_steps(plan) if step.endswith(" a")] == [
+        "stage-file a",
+        "switch-file a",
+        "restart a",
+    ]
+
+
+@pytest.mark.parametrize("is_delivered", [True, False])
+async def test_a_restart_is_undone_only_with_its_file_or_to_start_a_node_that_is_down(store, is_delivered):
+    site = Site(store)
+    (plan,) = (await site.plan(make_fleet("abc", "cluster_relay = false\n"))).plan.clusters
+    step = next(one for one in plan.steps if one.action == "restart")
+    assert step.arguments.is_delivered
+    step = replace(step, arguments=replace(step.arguments, is_delivered=is_delivered))
+    shown = await DRIVER.observe_step(step, site.transports)
+    assert (undo_restart(step, shown) is not None) is is_delivered
+    site.world.kill(step.node)
+    assert undo_restart(step, await DRIVER.observe_step(step, site.transports)) is not None
 
 
 def _refuse(machine, values):
