@@ -5,9 +5,11 @@ Those in offers to nodes that poll take seconds each: `tests/end_to_end/test_pla
 
 import pytest
 from mutants import CATALOGUE
+from mutants_collab import COLLAB
 from mutants_offers import OFFERS
 from mutation import Edit, planted, tried
 
+from reconciler.drivers.collab import guards as collab_guards
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import lock_out
 from reconciler.drivers.sora import guards, preconditions
@@ -27,7 +29,9 @@ def test_a_planted_fault_is_found_and_nothing_else(mutant):
 def test_a_fault_that_another_layer_catches_names_that_layer():
     backed = {one.what for one in CATALOGUE if one.off}
     kinds = {"quorum", "membership", "purge-alive", "double-init"}
-    assert backed == {*(f"guard {kind}" for kind in kinds), "guard lost-polling", "nodes of earlier"}
+    collab = {one.what for one in COLLAB if one.off}
+    assert {"guard last-healthy-server", "guard service-away", "guard balancer-order"} <= collab
+    assert backed - collab == {*(f"guard {kind}" for kind in kinds), "guard lost-polling", "nodes of earlier"}
     for one in CATALOGUE:
         assert bool(one.off) == bool(one.backing)
 
@@ -47,13 +51,16 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
         m2_guards.refuse_interruption_of_hosting,
+        collab_guards.refuse_together,
+        collab_guards.refuse_unannounced_redis_restart,
+        collab_guards.GUARDS[-1],
     }
     parts = {
         guards.refuse_repeated_init: guards._find_init_objection,
         m2_guards.refuse_lockout_of_this_host: lock_out.Callers.losing,
     }
     faulty = {one.edit.function for one in CATALOGUE}
-    for guard in {*guards.GUARDS, *m2_guards.GUARDS} - policy:
+    for guard in {*guards.GUARDS, *m2_guards.GUARDS, *collab_guards.GUARDS} - policy:
         assert {guard.rule, parts.get(guard)} & faulty
 
 

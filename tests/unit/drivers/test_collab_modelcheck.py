@@ -1,7 +1,7 @@
 """The model of a collab cluster: every execution of its plans keeps the invariants; planted faults do not."""
 
 import pytest
-from support.collab_models import explore, make_case
+from states_collab import explore, make_case
 
 from reconciler.drivers.collab import judge, machine, modelcheck, planner, preconditions, redis_plan
 from reconciler.drivers.collab.choices import Choices, NeedlessPassword, RedisLoss
