@@ -21,7 +21,7 @@ class FakeResolver:
     # A trial must not see real secrets: it sends them to simulated nodes, and prints its events.
     def resolve(self, scheme: str, name: str) -> str:
         """The same text for the same reference."""
-        return f"made up for {scheme} {name}"[:100]
+        return f"made-up-for-{scheme}-{name}"[:100]  # fits into a URL, too
 
     def decrypt(self, name: str, data: bytes) -> bytes:  # noqa: ARG002  (the contract's parameter)
         """The same bytes for the same file."""

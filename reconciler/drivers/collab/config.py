@@ -146,13 +146,13 @@ def _check_form(document: Document) -> Iterator[Diagnostic]:
     source = document.value.get("dataSource")
     if isinstance(source, Mapping):
         yield from _check_case(document, source, DataSource, ("dataSource",))
-    hidden = {make_pointer(path) for path, _ in find_secrets(document.value)}
+    hidden = {key for path, _ in find_secrets(document.value) for key in path}
     values = _drop_unknown_secrets(document.value)
     try:
         CollabConfig.model_validate(values)
     except ValidationError as error:
         found = find_model_errors(error, CollabConfig, values)
-        yield from translate_model_errors(found, document, "", is_secret=lambda at: at in hidden)
+        yield from translate_model_errors(found, document, "", is_secret=lambda key: key in hidden)
     yield from _check_tls(document)
     yield from _check_windows(document)
 

@@ -203,7 +203,7 @@ class _SampleCluster:
         lines = [
             f"  - name: {name}",
             "    kind: collab",
-            f"    config: {{source: {name}/config.json, file: collab-config}}",
+            f"    config: {{source: {name}-config.json, file: collab-config}}",
             "    restart: {command: restart-collab}",
             "    start: {command: start-collab}",
             "    stop: {command: stop-collab}",
@@ -217,7 +217,7 @@ class _SampleCluster:
         if self.redis is not None:
             lines.append(
                 f"    redis: {{name: {name}-redis, host: {self.redis.host}, port: {self.redis.port}, "
-                f"source: {name}/redis.json, file: redis-conf, restart: {{command: restart-redis}}}}"
+                f"source: {name}-redis.json, file: redis-conf, restart: {{command: restart-redis}}}}"
             )
         if self.balancer is not None:
             lines.append(
@@ -234,9 +234,9 @@ class _SampleCluster:
         found = {}
         if self.redis is not None:
             config |= {"scaling": "horizontal", "redisServerUrl": f"redis://{self.redis}"}
-            keys = {"bind": "127.0.0.1", "port": self.redis.port}
-            found[f"{self.name}/redis.json"] = json.dumps(keys, indent=2) + "\n"
-        return {f"{self.name}/config.json": json.dumps(config, indent=2) + "\n", **found}
+            keys = {"bind": "127.0.0.1 -::1", "port": self.redis.port}
+            found[f"{self.name}-redis.json"] = json.dumps(keys, indent=2) + "\n"
+        return {f"{self.name}-config.json": json.dumps(config, indent=2) + "\n", **found}
 
 
 SIMULATOR = CollabSimulator()
