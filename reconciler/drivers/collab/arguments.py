@@ -121,6 +121,11 @@ class RestartArguments(CommandArguments):
         return True
 
     @property
+    def undone_alone(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
     def interrupts(self) -> bool:
         """See `core.arguments.Arguments`."""
         return True
@@ -202,6 +207,11 @@ class ReloadArguments(CommandArguments):
         """See `core.arguments.Arguments`."""
         return True
 
+    @property
+    def undone_alone(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RestartRedisArguments(CommandArguments):
@@ -224,6 +234,11 @@ class RestartRedisArguments(CommandArguments):
 
     @property
     def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def undone_alone(self) -> bool:
         """See `core.arguments.Arguments`."""
         return True
 

@@ -97,13 +97,14 @@ def _judge_file(step: Step, seen: Observed[CollabView]) -> StepVerdict:
     return verdict
 
 
-def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVerdict:
+def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR0911
     server, status = own.server, read_status(seen, own.server)
     if status is None:
         words = f"{server} {describe_server(seen, server)}"
-        # Down already, a start costs nothing.
-        is_startable = own.again and is_silent(seen, server)
-        return StepVerdict(StepStatus.READY, words) if is_startable else _unknown(words)
+        if not is_silent(seen, server):
+            return _unknown(words)
+        # Down already, a start costs nothing. Otherwise it ran when the step was planned.
+        return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
     if status.start != own.started:
         return _judge_new_start(own, status)
     if own.heals and status.is_healthy:
@@ -122,8 +123,9 @@ def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVer
 
 def _judge_new_start(own: RestartArguments, status: StatusView) -> StepVerdict:
     if not status.is_healthy:
+        # It answers, and so it is known that it does not serve: if that lasts, its file is taken back.
         why = status.reason or f"its state is {status.state}"
-        return _unknown(f"it was started again and does not serve yet: {why}")
+        return _changed(f"it was started again and does not serve: {why}")
     if own.version and status.version != own.version:
         return _changed(f"it was started again with version {status.version} in place of {own.version}")
     return _done("it was started again and serves")
@@ -204,7 +206,7 @@ def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) 
     if balancer.marker == own.marker:
         if balancer.is_working:
             return _done("it has loaded its file, and /status and the handshake work through it")
-        return _unknown(f"it has loaded its file, but {balancer.problem or 'not both ways through it work'}")
+        return _changed(f"it has loaded its file, but {balancer.problem or 'not both ways through it work'}")
     reading: FileReading | None = seen.files.get(step.node, {}).get(own.entry)
     if not isinstance(reading, Present):
         return _unknown(f"the file {own.entry} cannot be read")
@@ -222,15 +224,16 @@ def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) 
 def _judge_redis_restart(own: RestartRedisArguments, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR0911
     redis = read_redis_view(seen, own.redis)
     if redis is None:
-        if not own.run_id and is_silent(seen, own.redis):
-            return _READY
-        return _unknown(f"{own.redis} {describe_server(seen, own.redis)}")
+        words = f"{own.redis} {describe_server(seen, own.redis)}"
+        if not is_silent(seen, own.redis):
+            return _unknown(words)
+        return _changed(words) if own.run_id else StepVerdict(StepStatus.READY, words)
     if redis.is_loading or not redis.run_id:
         return _unknown("Redis does not serve yet, or does not show its start")
     paused = [name for name in own.serving if name not in _list_serving(seen, own.serving)]
     if redis.run_id != own.run_id:
         if paused:
-            return _unknown(f"Redis was started again, and {paused[0]} {describe_server(seen, paused[0])}")
+            return _changed(f"Redis was started again, and {paused[0]} {describe_server(seen, paused[0])}")
         return _done("Redis was started again, and every server that served serves")
     unread = [name for name in own.servers if read_status(seen, name) is None and not is_silent(seen, name)]
     if unread:

@@ -26,6 +26,7 @@ from reconciler.drivers.collab import (
     attempts,
     balancer_client,
     config,
+    file_statuses,
     judge,
     lints,
     modelcheck,
@@ -90,6 +91,7 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     find_remedy = staticmethod(attempts.suggest_remedy)
     build_live_state = staticmethod(adopt.read_live_state)
     list_model_setups = staticmethod(modelcheck.make_setups)
+    list_file_statuses = staticmethod(file_statuses.list_file_statuses)
     lint = staticmethod(lints.lint)
     decide_stop = staticmethod(stop_decision.decide_stop)
     remark = staticmethod(stop_decision.report_clients_left)

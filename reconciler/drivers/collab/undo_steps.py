@@ -49,9 +49,10 @@ def undo_part(
             return replace(step, arguments=again, reason=f"{own.server} gets its former config.json"), {}
         case RestartRedisArguments():
             redis = read_redis_view(shown, own.redis)
-            if redis is None:
-                return None
-            former = replace(own, run_id=redis.run_id)
+            # Whoever serves again then is seen by the next pass: of a Redis that is down nothing is left.
+            former = replace(
+                own, run_id=redis.run_id if redis is not None else "", serving=(), intent_facts={}
+            )
             return replace(step, arguments=former, reason=f"{own.redis} gets its former redis.conf"), {}
         case ReloadArguments():
             return _undo_reload(step, own, observed)
@@ -60,8 +61,9 @@ def undo_part(
 
 def _undo_reload(step: Step, own: ReloadArguments, observed: Observed[CollabView]) -> Undo | None:
     reading = observed.files.get(step.node, {}).get(own.entry)
-    marker = read_marker(reading.value.content) if isinstance(reading, Present) else ""
-    if not isinstance(reading, Present) or not marker:
-        return None  # the former file has no marker by which it would be seen
+    if not isinstance(reading, Present):
+        return None
+    # A file that had no marker is known by that.
+    marker = read_marker(reading.value.content)
     former = replace(own, marker=marker, digest=reading.value.digest, joining=())
     return replace(step, arguments=former, reason=f"{step.node} gets its former file"), {}
