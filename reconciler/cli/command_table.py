@@ -37,6 +37,7 @@ _SUMMARIES = {
     "secrets": "encrypt secrets with age, so that they can be stored in git",
     "explain": "explain a code in brackets, and what to do about it",
     "unit": "print what the systemd unit must open for local files and sudo",
+    "sudoers": "print the lines of sudoers that files and commands with sudo need",
     "watch": "keep nodes in the desired state: a long-running process",
     "simulate": "serve simulated nodes of a fleet on this machine",
     "demo": "show the program at work on this machine, in a few seconds",

@@ -24,7 +24,9 @@ MOST_READ: Final = 1_000_000
 """Output limit of a reading command in bytes."""
 
 _TAIL: Final = 4096
-_TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}")
+TOKEN: Final = re.compile(r"\{\{|\}\}|\{([a-z][a-z0-9_]*)\}")
+"""A placeholder of a command, or a literal brace."""
+
 _VALUE: Final = re.compile(r"[0-9A-Za-z_.:@+][0-9A-Za-z_.:@+=,%\-]{0,255}")
 
 
@@ -61,7 +63,7 @@ def fill_arguments(run: Sequence[str], values: Mapping[str, str]) -> tuple[str, 
         used.add(name)
         return values[name]
 
-    filled = tuple(_TOKEN.sub(text_of, argument) for argument in run)
+    filled = tuple(TOKEN.sub(text_of, argument) for argument in run)
     if unused := sorted(values.keys() - used):
         raise BadCommand(f"it has no placeholder for {', '.join(unused)}")
     return filled

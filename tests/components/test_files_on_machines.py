@@ -19,7 +19,7 @@ from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.transports.files import FileTransport
 from reconciler.transports.machines.host_machines import HostMachines
-from reconciler.transports.sudoers import render_sudoers
+from reconciler.transports.sudoers import render_command_sudoers, render_sudoers
 
 pytestmark = pytest.mark.component("sshd", "sudo", "visudo", "setfacl", "getfacl", "useradd", "mount")
 
@@ -200,3 +200,45 @@ async def test_a_read_only_file_system_is_told(tmp_path):
         assert await files.read(PLACE) == FileState(OLD)
         with pytest.raises(NodeRefused, match="Read-only file system"):
             await files.stage(PLACE, NEW)
+
+
+def test_sudo_allows_what_a_command_can_be_filled_with_and_nothing_else(user):
+    config = HostConfig(commands={"say": {"run": ["echo", "unit", "v={unit}"], "sudo": True}})
+    bare = HostConfig(commands={"id": {"run": ["id"], "sudo": True}})
+    rules = render_command_sudoers("say", config.commands["say"], user=user)
+    rules += render_command_sudoers("id", bare.commands["id"], user=user)
+
+    def may(*words):
+        command = ["runuser", "-u", user, "--", "sudo", "-n", "--", *words]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+    with sudo_rules(rules):
+        assert may("echo", "unit", "v=sora@1.service")
+        assert may("id")
+        for words in (
+            ["echo", "unit", "v=a", "b"],
+            ["echo", "unit", "v=a b"],
+            ["echo", "unit", "v=a;b"],
+            ["echo", "unit", "v=-n"],
+            ["echo", "unit", "v="],
+            ["echo", "unit"],
+            ["echo", "-n", "unit", "v=a"],
+            ["id", "-u"],
+            ["cat", "/etc/shadow"],
+        ):
+            assert not may(*words), words
+
+
+def test_sudo_allows_the_path_of_every_node_and_no_other(user, tmp_path):
+    path = tmp_path / "a b" / "{node}.conf"
+    path.parent.mkdir()
+    entry = HostConfig(files={"conf": {"path": str(path), "sudo": True}}).files["conf"]
+    with sudo_rules(render_sudoers("conf", entry, user=user)):
+
+        def may(name):
+            command = ["runuser", "-u", user, "--", "sudo", "-n", "-l", "--", "sha256sum", "-b", "--", name]
+            return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+        assert may(str(path).replace("{node}", "n1@n1.example.com"))
+        for name in ("../x", ".n1", "a/b", "n1.conf /etc/shadow", ""):
+            assert not may(str(path).replace("{node}", name)), name
