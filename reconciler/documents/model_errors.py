@@ -212,7 +212,10 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
 
 def _suggest_spelling(kind: str, given: Any) -> str:
     """The right spelling of a value with missing or needless quotes."""
-    if kind == "string_type" and isinstance(given, int | float):
+    if kind == "string_type" and isinstance(given, float):
+        # A suggestion from the number would be wrong: of 2024.10 only 2024.1 is left.
+        return "write it in quotes, as it is meant: a number loses zeros at its end"
+    if kind == "string_type" and isinstance(given, int):
         return f"write `{json.dumps(json.dumps(given))}`"
     plain = given.strip().lower() if isinstance(given, str) else ""
     if kind.startswith("bool") and (given in (0, 1) or plain in _FLAGS):

@@ -195,7 +195,8 @@ def _report_waiting(desired: SoraDesired, name: str, why: str) -> Diagnostic:
         Severity.ERROR,
         "restart-waits",
         f"{name} still uses its former sora.conf and is not restarted yet: {why}",
-        "remove the cause, or restart the node by hand; the next run continues from there",
+        f"remove the cause; the next run continues from there; before you restart it by hand, ask `reconcile "
+        f"allow-stop {name}`",
         target=f"{desired.entry.name}/{name}",
     )
 
@@ -217,7 +218,7 @@ def _find_obstacle(membership_plan: MembershipPlan, cluster_view: ClusterView, n
     name = node.name
     if name in cluster_view.observed.reserved:
         # Planned all the same, it would count as back afterwards, and the plan would go on to the next node.
-        return "somebody may stop it, and it counts as away until then"
+        return "it is reserved: somebody may stop it"
     membership = membership_plan.node_numbers.membership(membership_plan.state)
     if name not in membership.names or not cluster_view.is_connected(name):
         is_member = name in membership.names

@@ -22,16 +22,34 @@ from reconciler.drivers.sora.steps import BLOCKED
 UPGRADED: Final = "upgraded"
 """Fact of a temporary node: the version to which it was upgraded, which nothing shows before it is back."""
 
-_NUMBERS: Final = re.compile(r"\d+(\.\d+)*")
+_VERSION: Final = re.compile(r"v?(?P<numbers>\d{1,9}(\.\d{1,9})*)(?P<rest>.*)", re.DOTALL)
+_WORDS: Final = re.compile(r"\d{1,9}|[A-Za-z]+")
 
 
 def is_older(one: str, other: str) -> bool:
-    """Whether a version is known to be older than another one, by their numbers."""
-    found = [_NUMBERS.match(text) for text in (one, other)]
+    """Whether a version is known to be older than another one, by their numbers.
+
+    With equal numbers, `2024.2.0-canary.3` is older than `2024.2.0-canary.10`, and both than `2024.2.0`.
+    """
+    found = (_VERSION.fullmatch(one), _VERSION.fullmatch(other))
     if found[0] is None or found[1] is None:
         return False
-    numbers = [tuple(map(int, match[0].split("."))) for match in found if match is not None]
-    return numbers[0] < numbers[1]
+    numbers = [[*map(int, match["numbers"].split("."))] for match in found if match is not None]
+    longest = max(map(len, numbers))
+    filled = [part + [0] * (longest - len(part)) for part in numbers]
+    if filled[0] != filled[1]:
+        return filled[0] < filled[1]
+    # What follows a `+` names a build, and orders nothing.
+    before = [match["rest"].partition("+")[0] for match in found if match is not None]
+    if "" in before or before[0] == before[1]:
+        return before[1] == "" and before[0].startswith("-")
+    words = [_WORDS.findall(text) for text in before]
+    differing = next((pair for pair in zip(*words, strict=False) if pair[0] != pair[1]), None)
+    if differing is None:
+        return len(words[0]) < len(words[1])
+    if all(map(str.isdigit, differing)):
+        return int(differing[0]) < int(differing[1])
+    return not any(map(str.isdigit, differing)) and differing[0] < differing[1]
 
 
 def find_running_version(desired: SoraDesired, cluster_view: ClusterView, node: str) -> str:
@@ -59,9 +77,10 @@ def find_upgrade_obstacle(membership_plan: MembershipPlan) -> str:
 
 def report_waiting_upgrade(entry: SoraCluster, name: str, running: str, why: str) -> Diagnostic:
     """The finding that a node has another version, and is not upgraded now."""
-    remedy = "remove the cause, or upgrade the node by hand; the next run continues from there"
+    ask = f"before you stop it by hand, ask `reconcile allow-stop {name}`"
+    remedy = f"remove the cause; the next run continues from there; {ask}"
     if entry.upgrade is None:
-        remedy = "upgrade it by hand, or add `upgrade`, `stop` and `start` to the cluster's entry"
+        remedy = f"add `upgrade`, `stop` and `start` to the cluster's entry, or upgrade it by hand; {ask}"
     words = f"{name} has version {running}, the fleet file says {entry.version}; it is not upgraded: {why}"
     return report_upgrade(entry, name, "upgrade-waits", words, remedy)
 

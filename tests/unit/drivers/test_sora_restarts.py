@@ -85,7 +85,8 @@ def test_a_node_that_somebody_may_stop_is_not_restarted_and_does_not_count_as_ba
         assert verbs(result) == []
         assert {f"restart-waits {one}" for one in "abc"} <= {*codes(result)}
         (own,) = (one for one in result.findings if one.target.endswith(full(letter)))
-        assert "somebody may stop it" in own.message
+        assert "it is reserved" in own.message
+        assert f"reconcile allow-stop {full(letter)}" in own.remedy
     five = replace(
         shown("a b c d e", "a b c d e", dict.fromkeys("abcde", OLD)), reserved=frozenset({full("b")})
     )

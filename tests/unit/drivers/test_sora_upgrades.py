@@ -24,7 +24,7 @@ from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
 from reconciler.drivers.sora.simulator.world import SoraWorld
 from reconciler.drivers.sora.upgrades import is_older
-from reconciler.errors import NodeRefused, NodeUnreachable
+from reconciler.errors import InputError, NodeRefused, NodeUnreachable
 from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.guards import host_commands
 from reconciler.modelcheck.executor_model import ExecutorModel
@@ -224,13 +224,37 @@ def test_a_temporary_node_comes_last_and_registers_again():
         ("2024.2.0", "2024.10.0", True),
         ("2024.2.0", "2024.2.0", False),
         ("2025.1.0", "2024.2.0", False),
-        ("2024.2", "2024.2.0", True),
+        ("2024.2", "2024.2.0", False),
+        ("2024.2", "2024.2.1", True),
+        ("v2024.1", "2024.2.0", True),
+        ("v2025.1", "v2024.2.0", False),
+        ("2024.2.0-canary.3", "2024.2.0", True),
+        ("2024.2.0", "2024.2.0-canary.3", False),
+        ("2024.2.0-canary.3", "2024.2.0-canary.10", True),
+        ("2024.2.0-canary.10", "2024.2.0-canary.3", False),
+        ("2024.2.0-beta", "2024.2.0-canary.1", True),
+        ("2024.2.0-canary", "2024.2.0-canary.1", True),
+        ("2024.2.0+b1", "2024.2.0", False),
+        ("2024.2.0", "2024.2.0+b1", False),
+        ("2024.2.0-x", "2024.2.0-1", False),
+        ("9" * 400, "1", False),
         ("canary", "2024.2.0", False),
         ("2024.2.0", "canary", False),
     ],
 )
 def test_versions_are_compared_by_their_numbers(one, other, expected):
     assert is_older(one, other) is expected
+
+
+def test_a_version_that_yaml_reads_as_a_number_is_not_suggested_without_its_zeros():
+    nodes = "".join(f"  - {{name: {one}@{one}.example.com, api: 'http://{one}:3000/'}}\n" for one in "abc")
+    text = f"clusters:\n- name: live\n  kind: sora\n  version: 2024.10\n  nodes:\n{nodes}"
+    with pytest.raises(InputError) as caught:
+        load_fleet(snapshot_of({"fleet.yaml": text}), DRIVERS)
+    (problem,) = caught.value.problems
+    assert "`version` must be text" in problem.message
+    assert "in quotes" in problem.remedy
+    assert "2024.1" not in problem.remedy
 
 
 def run_all_guards(result, cluster, observed, commands=None):
