@@ -72,7 +72,7 @@ def _lint_redis(cluster_input: ClusterInput, entry: CollabCluster) -> Iterator[D
         yield from find_open_redis(document, Severity.WARNING)
     value = document.value
     is_protected = reveal(value.get(PROTECTED, "yes")) != "no"
-    is_remote = any(one.host != redis.host and one.host not in LOOPBACK for one in entry.nodes)
+    is_remote = redis.host not in LOOPBACK and any(one.host != redis.host for one in entry.nodes)
     if is_protected and PASSWORD not in value and is_remote and split_bind(value):
         words = "with protected-mode and without a password, Redis may refuse servers on other machines"
         remedy = "add requirepass with a reference to a secret"
