@@ -46,7 +46,7 @@ def test_the_process_may_be_killed_when_a_change_arrives(trials):
         assert verdict.died == 1
 
 
-@pytest.mark.parametrize("start", (100, 120))
+@pytest.mark.parametrize("start", [100, 120])
 def test_many_random_schedules_hold(trials, start):
     for seed in range(start, start + 20):
         verdict = trials.play("random: {faults: 8, kills: 3}\nreruns: 4\n", seed)

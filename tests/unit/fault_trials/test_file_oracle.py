@@ -70,8 +70,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize(("operation", "changes", "digests", "words"), DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_found(oracle, file, operation, changes, digests, words):
+@pytest.mark.parametrize("case", DAMAGE.values(), ids=DAMAGE)
+def test_damage_is_found(oracle, file, case):
+    operation, changes, digests, words = case
     invariant, told = judge(oracle, file, call(operation, **digests), **changes)
     assert invariant == FILES_KEPT
     assert words in told
