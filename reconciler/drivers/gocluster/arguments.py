@@ -1,0 +1,162 @@
+"""What each step of a Go cluster needs: who shows its status, and what has to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
+from reconciler.core.plan import Step
+
+RESTART: Final = "restart"
+START: Final = "start"
+STOP: Final = "stop"
+
+Facts: TypeAlias = Mapping[str, Mapping[str, str]]
+
+AT_ONCE: Final = (
+    "it changes the secret or TLS, so all nodes are stopped, and the cluster is away until they are started"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NodeArguments(TypedArguments):
+    """What every step about a process needs.
+
+    Args:
+        target: the node.
+        apis: node -> its API, of the nodes that show the status of the step; the target among them, unless
+            it leaves.
+        members: node -> its address, of the nodes that the fleet file names.
+        command: of the host; empty if an operator acts.
+        values: placeholder of the command -> text.
+        timeout: seconds for one answer.
+        connect: seconds for a connection.
+        intent_facts: what the store keeps from the intent on.
+    """
+
+    target: str
+    apis: Mapping[str, str]
+    members: Mapping[str, str]
+    command: str
+    values: Mapping[str, str]
+    timeout: float
+    connect: float
+    intent_facts: Facts = field(default_factory=dict, metadata=OMITTED)
+
+    @property
+    def facts_of_intent(self) -> Facts:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `core.arguments.Arguments`."""
+        return (self.command,) if self.command else ()
+
+    @property
+    def feedback(self) -> StepFeedback:
+        """See `core.arguments.Arguments`."""
+        return StepFeedback(api="/gocluster/restart")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartArguments(NodeArguments):
+    """A node is restarted, so that it uses its changed file.
+
+    Args:
+        started: text of its last start when the step was planned; another one shows that it was restarted.
+        started_command: of the host, which prints that text.
+        started_values: placeholder of that command -> text.
+        shows: peers that it must show Online afterwards.
+        seen_by: nodes that must show it Online afterwards.
+        joined: node -> its `jointime` of the target when the step was planned: an old one is a connection of
+            the process before.
+        again: whether it brings the former file back, so that also a node that is down is started.
+    """
+
+    started: str
+    started_command: str
+    started_values: Mapping[str, str]
+    shows: tuple[str, ...]
+    seen_by: tuple[str, ...]
+    joined: Mapping[str, str]
+    again: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def host_commands(self) -> tuple[str, ...]:
+        """See `core.arguments.Arguments`."""
+        return (self.command, self.started_command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StartArguments(NodeArguments):
+    """A node that does not run is started.
+
+    Args:
+        shows: peers that it must show Online afterwards.
+        seen_by: nodes that must show it Online afterwards.
+        at_once: whether it is part of a change of all nodes at once.
+    """
+
+    shows: tuple[str, ...]
+    seen_by: tuple[str, ...]
+    at_once: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def runs_after_stop(self) -> bool:
+        """See `core.arguments.Arguments`: a cluster whose nodes were all stopped must not stay so."""
+        return self.at_once
+
+    @property
+    def suits_stopped_node(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StopArguments(NodeArguments):
+    """A node is stopped: one that leaves, or each of them for a change of all nodes at once.
+
+    Args:
+        at_once: whether it is part of a change of all nodes at once, which no quorum survives.
+    """
+
+    at_once: bool = field(default=False, metadata=OMITTED)
+
+    @property
+    def interrupts(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def doubt(self) -> str:
+        """See `core.arguments.Arguments`."""
+        return AT_ONCE if self.at_once else ""
+
+
+ACTIONS: Final[Mapping[str, type[NodeArguments]]] = MappingProxyType(
+    {RESTART: RestartArguments, START: StartArguments, STOP: StopArguments}
+)
+"""Action -> the type of its arguments."""
+
+
+def read_node_arguments(step: Step) -> NodeArguments:
+    """The arguments of a step about a process.
+
+    Raises:
+        UnreadableArguments: they have another form.
+    """
+    return read_arguments(step.arguments, ACTIONS[step.action])

@@ -1,0 +1,172 @@
+"""The cluster as one pure state machine: who runs, with which peers, and what each node then shows.
+
+The planner asks it before it writes an order down, guards ask it again, the checker explores it, and the
+simulated nodes behave by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+from reconciler.drivers.gocluster.choices import CAUTIOUS, Choices, UnknownNames
+from reconciler.drivers.gocluster.quorum import describe_quorum, has_quorum
+
+
+class NodeState(NamedTuple):
+    """One node.
+
+    Args:
+        up: whether its process runs.
+        peers: that the process has; of a node that is down, those of its file.
+        auth: which secret, and whether TLS, the process has; nodes talk only to their like.
+        file_peers: in its file, which the next start loads.
+        file_auth: in its file.
+        is_cut: whether the network separates it from all others.
+        is_deaf: whether it accepts no connections any more, because somebody came with another secret.
+        is_counted: whether its view counts: not of a node that leaves, which nobody can read.
+    """
+
+    name: str
+    up: bool
+    peers: frozenset[str]
+    auth: int = 0
+    file_peers: frozenset[str] = frozenset()
+    file_auth: int = 0
+    is_cut: bool = False
+    is_deaf: bool = False
+    is_counted: bool = True
+
+
+class State(NamedTuple):
+    """All nodes at one moment.
+
+    Args:
+        nodes: sorted by name.
+        broken: pairs of names, sorted, whose link does not work.
+    """
+
+    nodes: tuple[NodeState, ...]
+    broken: frozenset[tuple[str, str]] = frozenset()
+
+    def node(self, name: str) -> NodeState:
+        """One node.
+
+        Raises:
+            KeyError: there is none of this name.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return tuple(node.name for node in self.nodes)
+
+
+def make_state(nodes: Iterable[NodeState], broken: Iterable[tuple[str, str]] = ()) -> State:
+    """A state, in its one form."""
+    return State(tuple(sorted(nodes)), frozenset(broken))
+
+
+def replace_node(state: State, node: NodeState) -> State:
+    """The same with one node changed."""
+    return state._replace(nodes=tuple(node if one.name == node.name else one for one in state.nodes))
+
+
+def can_link(state: State, one: NodeState, other: NodeState, choices: Choices = CAUTIOUS) -> bool:
+    """Whether two nodes are connected: one of them calls, and the other accepts."""
+    if not (one.up and other.up) or one.is_cut or other.is_cut or one.auth != other.auth:
+        return False
+    if (min(one.name, other.name), max(one.name, other.name)) in state.broken:
+        return False
+    return _can_call(one, other, choices) or _can_call(other, one, choices)
+
+
+def _can_call(caller: NodeState, other: NodeState, choices: Choices) -> bool:
+    if other.name not in caller.peers or other.is_deaf:
+        return False
+    return caller.name in other.peers or choices.unknown_names is UnknownNames.JOIN
+
+
+def get_shown(state: State, name: str, choices: Choices = CAUTIOUS) -> frozenset[str]:
+    """The configured peers that a node is connected to, as its API shows them."""
+    own = state.node(name)
+    return frozenset(
+        one.name
+        for one in state.nodes
+        if one.name != name and one.name in own.peers and can_link(state, own, one, choices)
+    )
+
+
+def keeps_quorum(state: State, name: str, choices: Choices = CAUTIOUS) -> bool:
+    """Whether a node has the quorum in its own view, by what it shows."""
+    return has_quorum(len(state.node(name).peers), len(get_shown(state, name, choices)))
+
+
+def describe_view(state: State, name: str, choices: Choices = CAUTIOUS) -> str:
+    """The numbers of one view, for people."""
+    return describe_quorum(len(state.node(name).peers), len(get_shown(state, name, choices)))
+
+
+def stop(state: State, name: str) -> State:
+    """The process ends: by a command, a crash or a kill, which others see at once."""
+    return replace_node(state, state.node(name)._replace(up=False))
+
+
+def start(state: State, name: str) -> State:
+    """The process starts with its file; where it meets another secret, listeners stop for good."""
+    node = state.node(name)
+    own = node._replace(up=True, peers=node.file_peers, auth=node.file_auth, is_deaf=False)
+    # Its connections are new.
+    state = State(state.nodes, frozenset(pair for pair in state.broken if name not in pair))
+    state = replace_node(state, own)
+    for other in state.nodes:
+        if other.name == name or not other.up or other.auth == own.auth or own.is_cut or other.is_cut:
+            continue
+        if other.name in own.peers:
+            state = replace_node(state, other._replace(is_deaf=True))
+        if name in other.peers:
+            state = replace_node(state, state.node(name)._replace(is_deaf=True))
+    return state
+
+
+def switch_file(state: State, name: str, peers: frozenset[str], auth: int = 0) -> State:
+    """The file of a node gets another content; a running process goes on with the former one."""
+    return replace_node(state, state.node(name)._replace(file_peers=peers, file_auth=auth))
+
+
+def find_lost_quorum(state: State, without: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The views that have the quorum now and lose it if some nodes go down: name, numbers."""
+    after = state
+    for name in without:
+        after = stop(after, name)
+    for node in state.nodes:
+        if node.name in without or not node.up or not node.is_counted or not keeps_quorum(state, node.name):
+            continue
+        if not keeps_quorum(after, node.name):
+            yield node.name, describe_view(after, node.name)
+
+
+def find_stop_obstacle(state: State, target: str) -> str:
+    """Why a node must not go down now; empty if every view keeps its quorum without it.
+
+    A view without a quorum holds back every other node: it may be in the middle of a failure. Only that node
+    itself may be restarted then, and a cluster in which no view has a quorum has none to lose.
+    """
+    lost = list(find_lost_quorum(state, [target]))
+    if lost:
+        name, numbers = lost[0]
+        return f"without {target}, {name} would lose the quorum in its view: {numbers}"
+    counted = [node for node in state.nodes if node.up and node.is_counted]
+    without = [node for node in counted if not keeps_quorum(state, node.name)]
+    if not without or len(without) == len(counted):
+        return ""
+    for node in without:
+        # Nobody names a node that is just being added: it gets its quorum as the others get their files.
+        is_new = not any(node.name in one.peers for one in counted)
+        if node.name != target and not is_new:
+            return f"{node.name} has no quorum in its view: {describe_view(state, node.name)}"
+    return ""

@@ -1,0 +1,233 @@
+"""The steps about processes: a restart, a start and a stop, each with its reason, risk and proof; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from reconciler.core.command_reference import CommandReference, fill_node_command
+from reconciler.core.endpoint import InvalidAddress, parse_endpoint
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Effect, Inverse, Risk, Step
+from reconciler.drivers.gocluster.arguments import (
+    RESTART,
+    START,
+    STOP,
+    RestartArguments,
+    StartArguments,
+    StopArguments,
+    read_node_arguments,
+)
+from reconciler.drivers.gocluster.machine import State, get_shown
+from reconciler.drivers.gocluster.quorum import has_quorum
+from reconciler.drivers.gocluster.schema import GoCluster
+from reconciler.drivers.gocluster.view import NodeView
+from reconciler.file_delivery.steps import is_file_step
+from reconciler.ports.driver import Undo
+
+OUTDATED_START: Final = "outdated_start"
+"""Fact of a node: text of the start of its process at the moment when its file was changed."""
+
+RESTARTED_FOR: Final = "restarted_for"
+"""Fact of a node: digest of the file for which a run restarted it."""
+
+STOPPED_FOR: Final = "stopped_for_change"
+"""Fact of a node that a run stops, to start it again with another secret."""
+
+SEEN: Final = "seen"
+"""Fact of a node: that it was seen running, so that it is not a new one."""
+
+ADDRESS: Final = "addr"
+"""Fact of a node: its address, by which a node that leaves is still known."""
+
+READING_REMARK: Final = "each reading leaves a lock in the library"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMaker:
+    """Makes the steps of one cluster.
+
+    Args:
+        apis: node -> its API, of those that are read.
+    """
+
+    entry: GoCluster
+    apis: Mapping[str, str] = field(default_factory=dict)
+
+    def restart(
+        self,
+        node: str,
+        *,
+        after: Sequence[str],
+        state: State,
+        started: str,
+        why: str,
+        digest: str,
+        joined: Mapping[str, str],
+    ) -> Step:
+        """The restart of a node.
+
+        Args:
+            node: its name.
+            after: ids of the steps before it.
+            state: after the restart.
+            started: text of its last start.
+            why: it is needed.
+            digest: of the file that it loads.
+            joined: see `RestartArguments`.
+        """
+        command = self.entry.restart
+        assert command is not None
+        arguments = RestartArguments(
+            **self._make_shared(node, command),
+            started=started,
+            started_command=command.started.command,
+            started_values=self._fill(command.started, node),
+            joined=joined,
+            intent_facts={node: {RESTARTED_FOR: digest}},
+            **self._make_links(node, state),
+        )
+        tightest = self._describe_reserve(node, state)
+        return self._make(
+            node,
+            RESTART,
+            arguments,
+            after=after,
+            reason=f"{why}: run the host's command {command.command}",
+            effect=Effect.RESTART,
+            risk=Risk.MEDIUM,
+            risk_reason=f"it leaves the cluster until it has joined again{tightest}",
+            needs="every node that runs answers, and keeps its quorum without this one",
+            inverse=Inverse("restart it again with the former file", RESTART),
+        )
+
+    def start(
+        self, node: str, *, after: Sequence[str], state: State, why: str, at_once: bool = False
+    ) -> Step:
+        """The start of a node that does not run; `state` is the one after it."""
+        command = self.entry.start
+        asked = f"run the host's command {command.command}" if command else "start it on its host"
+        return self._make(
+            node,
+            START,
+            StartArguments(
+                **self._make_shared(node, command),
+                **self._make_links(node, state),
+                at_once=at_once,
+            ),
+            after=after,
+            reason=f"{why}: {asked}",
+            effect=Effect.MEMBERSHIP,
+            risk=Risk.LOW,
+            risk_reason="no other node depends on it yet",
+            needs="its API is silent, and no node shows it Online",
+            inverse=Inverse("stop it", STOP),
+            is_manual=command is None,
+        )
+
+    def stop(self, node: str, *, address: str, after: Sequence[str], why: str, at_once: bool = False) -> Step:
+        """The stop of a node; an operator does it where no command is known, or its address is not."""
+        command = self.entry.stop if address else None
+        asked = f"run the host's command {command.command}" if command else "stop it on its host"
+        facts = {node: {STOPPED_FOR: "authentication"}} if at_once else {}
+        arguments = StopArguments(
+            **self._make_shared(node, command, address=address),
+            intent_facts=facts,
+            at_once=at_once,
+        )
+        return self._make(
+            node,
+            STOP,
+            arguments,
+            after=after,
+            reason=f"{why}: {asked}",
+            effect=Effect.RESTART if at_once else Effect.MEMBERSHIP,
+            risk=Risk.HIGH if at_once else Risk.MEDIUM,
+            risk_reason="the cluster is away until all nodes are started with the new file"
+            if at_once
+            else "the others lose its connections",
+            needs="the new files are written aside" if at_once else "every node keeps its quorum without it",
+            inverse=Inverse(f"start {node} again", START),
+            is_manual=command is None,
+        )
+
+    def _make_shared(self, node: str, command: CommandReference | None, address: str = "") -> dict[str, Any]:
+        waits = self.entry.timeouts
+        return {
+            "target": node,
+            "apis": dict(self.apis),
+            "members": {one.name: one.addr for one in self.entry.nodes},
+            "command": command.command if command else "",
+            "values": self._fill(command, node, address) if command else {},
+            "timeout": waits.read,
+            "connect": waits.connect,
+        }
+
+    def _fill(self, command: CommandReference, node: str, address: str = "") -> dict[str, str]:
+        own = self.entry.node(node)
+        return fill_node_command(command, node, get_host(own.addr if own is not None else address))
+
+    def _make_links(self, node: str, state: State) -> dict[str, Any]:
+        """What has to be shown once the node is back."""
+        counted = {one.name for one in state.nodes if one.is_counted}
+        seen_by = (
+            one.name
+            for one in state.nodes
+            if one.is_counted and one.name != node and node in get_shown(state, one.name)
+        )
+        return {
+            "shows": tuple(sorted(get_shown(state, node) & counted)),
+            "seen_by": tuple(sorted(name for name in seen_by if name in self.apis)),
+        }
+
+    def _describe_reserve(self, node: str, state: State) -> str:
+        tight = [
+            one.name
+            for one in state.nodes
+            if one.is_counted and one.up and one.name != node and _has_no_reserve(state, one.name, node)
+        ]
+        return f"; meanwhile one more failure would cost {tight[0]} its quorum" if tight else ""
+
+    def _make(self, node: str, action: str, arguments: Any, *, after: Sequence[str], **more: Any) -> Step:
+        return Step(
+            id=f"{self.entry.name}/{node}/{action}",
+            cluster=self.entry.name,
+            node=node,
+            action=action,
+            arguments=arguments,
+            after=tuple(dict.fromkeys(after)),
+            # Whatever the fleet file says, a node cannot be Online before the library's own delays are over.
+            settle=max(self.entry.timeouts.settle, self.entry.settings.rejoin_seconds),
+            in_flight=self.entry.timeouts.in_flight,
+            **more,
+        )
+
+
+def _has_no_reserve(state: State, name: str, target: str) -> bool:
+    shown = get_shown(state, name) - {target}
+    return not has_quorum(len(state.node(name).peers), len(shown) - 1)
+
+
+def get_host(address: str) -> str:
+    """The host of a node's address, for `{host}` of a command."""
+    try:
+        return parse_endpoint(address).host
+    except InvalidAddress:
+        return ""
+
+
+def undo_restart(step: Step, shown: Observed[NodeView | None]) -> Undo | None:
+    """A restart that brings the former file back, once that is in place; None for another step."""
+    if is_file_step(step):
+        return None
+    own = read_node_arguments(step)
+    if not isinstance(own, RestartArguments):
+        return None
+    arguments = replace(own, again=True, started=shown.starts.get(step.node, ""), intent_facts={})
+    return replace(step, arguments=arguments, reason=f"{step.node} is to use its former file again"), {}
+
+
+def list_ids(steps: Iterable[Step]) -> tuple[str, ...]:
+    """Their ids."""
+    return tuple(step.id for step in steps)
