@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BUILT_IN: Final = {
     "collab": "reconciler.drivers.collab.product",
+    "gocluster": "reconciler.drivers.gocluster.product",
     "m2": "reconciler.drivers.m2.product",
     "sora": "reconciler.drivers.sora.product",
 }

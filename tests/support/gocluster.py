@@ -1,7 +1,10 @@
 """Go clusters for tests: their answers, their desired state and what is observed of them."""
 
 import json
+from dataclasses import replace
 
+from reconciler.core.file_state import FileState
+from reconciler.core.observation import Observed, Present, Unreachable
 from reconciler.core.plan import Revision
 from reconciler.core.secret import Secret
 from reconciler.documents.document import ParsedDocument, parse_document
@@ -113,3 +116,35 @@ def answer(*rows):
             }
         }
     )
+
+
+STARTS = {name: f"start of {name}" for name in names(13)}
+
+
+def observe(wanted, shown, *, files=None, starts=STARTS, **more):
+    """What a pass reads: views of some nodes, the files that nodes have, when they were started last."""
+    file = wanted.entry.config.file
+    contents = {node: content(wanted, node) for node in wanted.files} | (files or {})
+    members = wanted.members
+    nodes = {
+        name: Present(shown[name]) if name in shown else Unreachable("connection refused") for name in members
+    }
+    return Observed(
+        nodes,
+        files={node: {file: Present(FileState(own))} for node, own in contents.items() if node in members},
+        starts={name: text for name, text in starts.items() if name in shown and name in members},
+        **more,
+    )
+
+
+def changed(before, after, shown, **more):
+    """The nodes run with the files of one desired state, and another one is desired."""
+    contents = {node: content(before, node) for node in before.files}
+    missing = {node: None for node in after.files if node not in before.files}
+    return observe(after, shown, files={**contents, **missing}, **more)
+
+
+def seen(wanted, *but):
+    """The desired state of nodes that were seen before."""
+    facts = {node: {"seen": "yes", "addr": addr} for node, addr in wanted.members.items() if node not in but}
+    return replace(wanted, recalled=facts)

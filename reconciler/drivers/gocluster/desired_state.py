@@ -240,6 +240,12 @@ def find_changed_authentication(desired: GoDesired, node: str, current: bytes | 
     return " and ".join(changed)
 
 
+def find_anchors_in(text: str, file: NodeFile) -> list[str]:
+    """The places of the secret, and of TLS, that a text has of a file."""
+    bare = _SPACE.sub("", f"{text}\n")
+    return sorted(one for one in (*file.secret_anchors, *file.tls_anchors) if one in bare)
+
+
 def with_recalled(desired: GoDesired, facts: Mapping[str, Mapping[str, str]]) -> GoDesired:
     """The same with what the store remembers."""
     return replace(desired, recalled=facts)

@@ -25,6 +25,7 @@ class NodeState(NamedTuple):
         is_cut: whether the network separates it from all others.
         is_deaf: whether it accepts no connections any more, because somebody came with another secret.
         is_counted: whether its view counts: not of a node that leaves, which nobody can read.
+        is_outdated: whether its process runs since before its file was changed.
     """
 
     name: str
@@ -36,6 +37,7 @@ class NodeState(NamedTuple):
     is_cut: bool = False
     is_deaf: bool = False
     is_counted: bool = True
+    is_outdated: bool = False
 
 
 class State(NamedTuple):
@@ -119,7 +121,7 @@ def stop(state: State, name: str) -> State:
 def start(state: State, name: str) -> State:
     """The process starts with its file; where it meets another secret, listeners stop for good."""
     node = state.node(name)
-    own = node._replace(up=True, peers=node.file_peers, auth=node.file_auth, is_deaf=False)
+    own = node._replace(up=True, peers=node.file_peers, auth=node.file_auth, is_deaf=False, is_outdated=False)
     # Its connections are new.
     state = State(state.nodes, frozenset(pair for pair in state.broken if name not in pair))
     state = replace_node(state, own)
@@ -165,8 +167,8 @@ def find_stop_obstacle(state: State, target: str) -> str:
     if not without or len(without) == len(counted):
         return ""
     for node in without:
-        # Nobody names a node that is just being added: it gets its quorum as the others get their files.
-        is_new = not any(node.name in one.peers for one in counted)
+        # Not all others name a node that is just being added: it gets its quorum as they get their files.
+        is_new = not all(node.name in one.peers for one in counted if one.name != node.name)
         if node.name != target and not is_new:
             return f"{node.name} has no quorum in its view: {describe_view(state, node.name)}"
     return ""
