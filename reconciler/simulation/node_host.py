@@ -46,7 +46,6 @@ from reconciler.simulation.simulated_node import (
     edit_files,
     follow_world,
     has_machine_files,
-    open_node,
     perform_local_change,
     start_node,
 )
@@ -201,7 +200,8 @@ class Simulation:
         raise_file_limit(len(self._places) + SPARE_FILES)
         try:
             for place in self._places.values():
-                await open_node(place)
+                # A node that is not installed yet does not run.
+                await follow_world(place)
             if self.commands or any(map(has_machine_files, self._places.values())):
                 await self._machines.open(_ANY_PORT)
         except UsageError:

@@ -150,9 +150,40 @@ def collab() -> Life:
     return Life(files(logging=True), files(logging=True), files(logging=False), shows)
 
 
+def gocluster() -> Life:
+    nodes = [
+        {"name": f"node{number}", "addr": f"10.0.0.{number}:9654", "api": f"http://{place}"}
+        for number, place in enumerate(find_free_addresses(4), 1)
+    ]
+
+    def fleet(count: int) -> dict[str, Any]:
+        delays = {"join_delay": "20ms", "connect_interval": "20ms", "connect_timeout": "1s"}
+        cluster = {
+            "name": "it",
+            "kind": "gocluster",
+            "observe": True,
+            "config": {"template": "app.tmpl", "file": "app"},
+            "restart": {"command": "restart-app", "started": {"command": "app-started"}},
+            "start": {"command": "start-app"},
+            "stop": {"command": "stop-app"},
+            "settings": delays,
+            "nodes": nodes[:count],
+            "timeouts": {"read": 2, "settle": 2},
+        }
+        template = '{"name": {{node.name}}, "peers": {{peers}}}\n'
+        return {"fleet.json": {"clusters": [cluster]}, "app.tmpl": template}
+
+    def shows(world: Any, node: str) -> Any:
+        rows = world.list_rows(node) if world.running(node) else ()
+        return sorted([node, *(row.name for row in rows if row.is_online)])
+
+    return Life(fleet(4), fleet(3), fleet(4), shows)
+
+
 BROUGHT = sorted(file.parent.name for file in products.HERE.glob("*/life.py"))
 LIVES = {
     "collab": collab,
+    "gocluster": gocluster,
     "m2": m2,
     "sora": sora,
     **{name: import_module(f"products.{name}.life").life for name in BROUGHT},

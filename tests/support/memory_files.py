@@ -26,8 +26,10 @@ class MemoryFiles:
 
 
 def json_files(files):
-    """Files by path, each value written as JSON."""
-    return MemoryFiles({name: json.dumps(value) for name, value in files.items()})
+    """Files by path, each value written as JSON; the text of a template as it is."""
+    return MemoryFiles(
+        {name: value if name.endswith(".tmpl") else json.dumps(value) for name, value in files.items()}
+    )
 
 
 def snapshot_of(files):

@@ -141,11 +141,12 @@ def plan(desired: GoDesired, observed: Observed[NodeView | None]) -> ClusterPlan
 
 def _report_unread(draft: PlanDraft) -> None:
     for node in draft.names:
-        if not isinstance(draft.observed.nodes.get(node), Present):
-            why = draft.cluster_view.describe_answer(node)
-            is_down = draft.cluster_view.get_process(node) is Process.DOWN
-            words = f"{node} {'does not run' if is_down else 'shows no view'}: {why}"
-            draft.report("node-unread", node, words, "start the node, or correct its `api`")
+        if isinstance(draft.observed.nodes.get(node), Present) or _is_to_be_started(draft, node):
+            continue
+        why = draft.cluster_view.describe_answer(node)
+        is_down = draft.cluster_view.get_process(node) is Process.DOWN
+        words = f"{node} {'does not run' if is_down else 'shows no view'}: {why}"
+        draft.report("node-unread", node, words, "start the node, or correct its `api`")
 
 
 def _report_mesh(draft: PlanDraft) -> None:

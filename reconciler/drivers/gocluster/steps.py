@@ -85,7 +85,7 @@ class StepMaker:
             started_command=command.started.command,
             started_values=self._fill(command.started, node),
             joined=joined,
-            intent_facts={node: {RESTARTED_FOR: digest}},
+            intent_facts={node: {RESTARTED_FOR: digest, **self._remember(node)}},
             **self._make_links(node, state),
         )
         tightest = self._describe_reserve(node, state)
@@ -115,6 +115,7 @@ class StepMaker:
                 **self._make_shared(node, command),
                 **self._make_links(node, state),
                 at_once=at_once,
+                intent_facts={node: self._remember(node)},
             ),
             after=after,
             reason=f"{why}: {asked}",
@@ -151,6 +152,11 @@ class StepMaker:
             inverse=Inverse(f"start {node} again", START),
             is_manual=command is None,
         )
+
+    def _remember(self, node: str) -> dict[str, str]:
+        """What is known of a node from its start on: from then on it is no new one."""
+        own = self.entry.node(node)
+        return {SEEN: "yes", ADDRESS: own.addr} if own is not None else {}
 
     def _make_shared(self, node: str, command: CommandReference | None, address: str = "") -> dict[str, Any]:
         waits = self.entry.timeouts

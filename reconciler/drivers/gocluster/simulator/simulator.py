@@ -48,7 +48,7 @@ class GoSimulatedCluster(SimulatedCluster):
         site = GoSite(addresses, entry.config.file, entry.settings, wanted, choices=choices)
         up = [node.name for node in entry.nodes if start.converged and node.name not in start.fresh]
         contents = {name: files[0][name].content.render(None) for name in up if name in files[0]}
-        self._world = GoWorld(site, contents, up)
+        self._world = GoWorld(site, contents, up, starts=start.starts)
         self._effects = list_commands(entries)
         self.commands = {name: known for name, (_, known) in self._effects.items()}
         self.addresses = {}

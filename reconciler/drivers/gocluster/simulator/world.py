@@ -73,6 +73,7 @@ class GoWorld(SimulatedWorld):
         site: the nodes.
         contents: node -> the content of its file at first; None for a node that is not installed.
         up: nodes that run at first.
+        starts: how often each of them counts as started.
         clock: seconds, for the delays.
         now: the present moment, for `jointime`.
     """
@@ -83,13 +84,15 @@ class GoWorld(SimulatedWorld):
         contents: Mapping[str, bytes | None],
         up: Iterable[str],
         *,
+        starts: int = 1,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.site, self._clock = site, clock
         self._epoch = now().timestamp() - clock()
         self.machines = {
-            name: SimulatedMachine({site.entry: SimulatedFile(contents.get(name))}) for name in site.addresses
+            name: SimulatedMachine({site.entry: SimulatedFile(contents.get(name))}, starts=starts - 1)
+            for name in site.addresses
         }
         self._state = machine.make_state(NodeState(name, False, frozenset()) for name in site.addresses)
         self.links: dict[tuple[str, str], Link] = {}
