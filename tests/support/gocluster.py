@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 
 from reconciler.core.file_state import FileState
+from reconciler.core.guard import GuardContext
+from reconciler.core.memory import ClusterMemory
 from reconciler.core.observation import Observed, Present, Unreachable
 from reconciler.core.plan import Revision
+from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.secret import Secret
 from reconciler.documents.document import ParsedDocument, parse_document
-from reconciler.drivers.gocluster import desired_state
+from reconciler.drivers.gocluster import desired_state, planner
 from reconciler.drivers.gocluster.schema import GoCluster
 from reconciler.drivers.gocluster.view import NodeView, PeerRow
 from reconciler.ports.cluster_input import ClusterInput
@@ -148,3 +151,48 @@ def seen(wanted, *but):
     """The desired state of nodes that were seen before."""
     facts = {node: {"seen": "yes", "addr": addr} for node, addr in wanted.members.items() if node not in but}
     return replace(wanted, recalled=facts)
+
+
+COMMANDS = {"start": {"command": "start-app"}, "stop": {"command": "stop-app"}}
+
+
+def guarded(wanted, observed, plan=None, **more):
+    """What the guards look at."""
+    policy = Policy.model_validate({"max_risky": "100%"})
+    own = plan or planner.plan(wanted, observed)
+    return GuardContext(own, wanted.entry, wanted, observed, policy=policy, **more)
+
+
+def restarting(count, away=()):
+    """A plan that was made when all nodes ran, and some of them are away by now."""
+    before, wanted = desired(entry(count)), seen(desired(entry(count, settings={"ping_interval": "6s"})))
+    plan = planner.plan(wanted, changed(before, wanted, views(count)))
+    return guarded(wanted, changed(before, wanted, views(count, away=away)), plan)
+
+
+def unobserved(**more):
+    """A change of files, where nobody reads the nodes."""
+    before = desired(entry(observe=False))
+    wanted = desired(entry(observe=False, settings={"ping_interval": "6s"}, **more))
+    nodes, starts = dict.fromkeys(names(3), Present(None)), dict.fromkeys(names(3), "s")
+    return guarded(wanted, replace(changed(before, wanted, {}), nodes=nodes, starts=starts))
+
+
+def parallel():
+    """A plan whose restarts do not wait for each other."""
+    case = restarting(5)
+    own = {step.id for step in case.plan.steps if step.action == "restart"}
+    steps = (
+        replace(step, after=tuple(one for one in step.after if one not in own)) for step in case.plan.steps
+    )
+    return replace(case, plan=replace(case.plan, steps=tuple(steps)))
+
+
+def another_secret(*, windows=()):
+    """A change of the secret, approved, of a cluster with or without a change window."""
+    before = desired(entry(**COMMANDS))
+    wanted = seen(desired(entry(**COMMANDS), secret="another-secret"))
+    observed = changed(before, wanted, views(3))
+    rules = ChangeRules(windows=windows)
+    memory = ClusterMemory(approved=frozenset({"this-plan"}))
+    return guarded(wanted, observed, change_rules=rules, digest="this-plan", cluster_memory=memory)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.core.observation import Liveness, Observation, Observed, Present, Unreachable
-from reconciler.drivers.gocluster.machine import NodeState, State, make_state
+from reconciler.drivers.gocluster.machine import GoNodeState, MeshState, make_state
 from reconciler.drivers.gocluster.mesh import Mesh
 from reconciler.drivers.gocluster.view import NodeView
 
@@ -74,7 +74,7 @@ class ClusterView:
         mesh = self.mesh
         return tuple(name for name in mesh.list_extra() if mesh.is_seen_online(name))
 
-    def make_state(self, files: Mapping[str, frozenset[str]] | None = None) -> State:
+    def make_state(self, files: Mapping[str, frozenset[str]] | None = None) -> MeshState:
         """The state that the answers show: who is not known to run counts as down.
 
         Args:
@@ -89,7 +89,7 @@ class ClusterView:
             file_peers = wanted.get(name, default)
             peers = frozenset(row.name for row in shown.peers) if shown is not None else file_peers
             nodes.append(
-                NodeState(
+                GoNodeState(
                     name,
                     up=shown is not None and name not in reserved,
                     peers=peers,
@@ -99,7 +99,7 @@ class ClusterView:
         for name in mesh.list_extra():
             peers = frozenset(one for one, view in mesh.views.items() if view.peer(name) is not None)
             is_up = mesh.is_seen_online(name) and name not in reserved
-            nodes.append(NodeState(name, is_up, peers, file_peers=peers, is_counted=False))
+            nodes.append(GoNodeState(name, is_up, peers, file_peers=peers, is_counted=False))
         broken = {
             (min(name, row.name), max(name, row.name))
             for name, view in mesh.views.items()

@@ -13,7 +13,7 @@ from reconciler.drivers.gocluster.choices import CAUTIOUS, Choices, UnknownNames
 from reconciler.drivers.gocluster.quorum import describe_quorum, has_quorum
 
 
-class NodeState(NamedTuple):
+class GoNodeState(NamedTuple):
     """One node.
 
     Args:
@@ -40,7 +40,7 @@ class NodeState(NamedTuple):
     is_outdated: bool = False
 
 
-class State(NamedTuple):
+class MeshState(NamedTuple):
     """All nodes at one moment.
 
     Args:
@@ -48,10 +48,10 @@ class State(NamedTuple):
         broken: pairs of names, sorted, whose link does not work.
     """
 
-    nodes: tuple[NodeState, ...]
+    nodes: tuple[GoNodeState, ...]
     broken: frozenset[tuple[str, str]] = frozenset()
 
-    def node(self, name: str) -> NodeState:
+    def node(self, name: str) -> GoNodeState:
         """One node.
 
         Raises:
@@ -68,17 +68,17 @@ class State(NamedTuple):
         return tuple(node.name for node in self.nodes)
 
 
-def make_state(nodes: Iterable[NodeState], broken: Iterable[tuple[str, str]] = ()) -> State:
+def make_state(nodes: Iterable[GoNodeState], broken: Iterable[tuple[str, str]] = ()) -> MeshState:
     """A state, in its one form."""
-    return State(tuple(sorted(nodes)), frozenset(broken))
+    return MeshState(tuple(sorted(nodes)), frozenset(broken))
 
 
-def replace_node(state: State, node: NodeState) -> State:
+def replace_node(state: MeshState, node: GoNodeState) -> MeshState:
     """The same with one node changed."""
     return state._replace(nodes=tuple(node if one.name == node.name else one for one in state.nodes))
 
 
-def can_link(state: State, one: NodeState, other: NodeState, choices: Choices = CAUTIOUS) -> bool:
+def can_link(state: MeshState, one: GoNodeState, other: GoNodeState, choices: Choices = CAUTIOUS) -> bool:
     """Whether two nodes are connected: one of them calls, and the other accepts."""
     if not (one.up and other.up) or one.is_cut or other.is_cut or one.auth != other.auth:
         return False
@@ -87,13 +87,13 @@ def can_link(state: State, one: NodeState, other: NodeState, choices: Choices = 
     return _can_call(one, other, choices) or _can_call(other, one, choices)
 
 
-def _can_call(caller: NodeState, other: NodeState, choices: Choices) -> bool:
+def _can_call(caller: GoNodeState, other: GoNodeState, choices: Choices) -> bool:
     if other.name not in caller.peers or other.is_deaf:
         return False
     return caller.name in other.peers or choices.unknown_names is UnknownNames.JOIN
 
 
-def get_shown(state: State, name: str, choices: Choices = CAUTIOUS) -> frozenset[str]:
+def get_shown(state: MeshState, name: str, choices: Choices = CAUTIOUS) -> frozenset[str]:
     """The configured peers that a node is connected to, as its API shows them."""
     own = state.node(name)
     return frozenset(
@@ -103,27 +103,27 @@ def get_shown(state: State, name: str, choices: Choices = CAUTIOUS) -> frozenset
     )
 
 
-def keeps_quorum(state: State, name: str, choices: Choices = CAUTIOUS) -> bool:
+def keeps_quorum(state: MeshState, name: str, choices: Choices = CAUTIOUS) -> bool:
     """Whether a node has the quorum in its own view, by what it shows."""
     return has_quorum(len(state.node(name).peers), len(get_shown(state, name, choices)))
 
 
-def describe_view(state: State, name: str, choices: Choices = CAUTIOUS) -> str:
+def describe_view(state: MeshState, name: str, choices: Choices = CAUTIOUS) -> str:
     """The numbers of one view, for people."""
     return describe_quorum(len(state.node(name).peers), len(get_shown(state, name, choices)))
 
 
-def stop(state: State, name: str) -> State:
+def stop(state: MeshState, name: str) -> MeshState:
     """The process ends: by a command, a crash or a kill, which others see at once."""
     return replace_node(state, state.node(name)._replace(up=False))
 
 
-def start(state: State, name: str) -> State:
+def start(state: MeshState, name: str) -> MeshState:
     """The process starts with its file; where it meets another secret, listeners stop for good."""
     node = state.node(name)
     own = node._replace(up=True, peers=node.file_peers, auth=node.file_auth, is_deaf=False, is_outdated=False)
     # Its connections are new.
-    state = State(state.nodes, frozenset(pair for pair in state.broken if name not in pair))
+    state = MeshState(state.nodes, frozenset(pair for pair in state.broken if name not in pair))
     state = replace_node(state, own)
     for other in state.nodes:
         if other.name == name or not other.up or other.auth == own.auth or own.is_cut or other.is_cut:
@@ -135,12 +135,12 @@ def start(state: State, name: str) -> State:
     return state
 
 
-def switch_file(state: State, name: str, peers: frozenset[str], auth: int = 0) -> State:
+def switch_file(state: MeshState, name: str, peers: frozenset[str], auth: int = 0) -> MeshState:
     """The file of a node gets another content; a running process goes on with the former one."""
     return replace_node(state, state.node(name)._replace(file_peers=peers, file_auth=auth))
 
 
-def find_lost_quorum(state: State, without: Collection[str]) -> Iterator[tuple[str, str]]:
+def find_lost_quorum(state: MeshState, without: Collection[str]) -> Iterator[tuple[str, str]]:
     """The views that have the quorum now and lose it if some nodes go down: name, numbers."""
     after = state
     for name in without:
@@ -152,7 +152,7 @@ def find_lost_quorum(state: State, without: Collection[str]) -> Iterator[tuple[s
             yield node.name, describe_view(after, node.name)
 
 
-def find_stop_obstacle(state: State, target: str) -> str:
+def find_stop_obstacle(state: MeshState, target: str) -> str:
     """Why a node must not go down now; empty if every view keeps its quorum without it.
 
     A view without a quorum holds back every other node: it may be in the middle of a failure. Only that node

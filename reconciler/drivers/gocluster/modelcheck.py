@@ -27,7 +27,7 @@ from reconciler.drivers.gocluster.choices import DEFAULTS, Choices
 from reconciler.drivers.gocluster.cluster_view import ClusterView
 from reconciler.drivers.gocluster.desired_state import GoDesired
 from reconciler.drivers.gocluster.judge import judge
-from reconciler.drivers.gocluster.machine import State
+from reconciler.drivers.gocluster.machine import MeshState
 from reconciler.drivers.gocluster.steps import OUTDATED_START, SEEN, STOPPED_FOR
 from reconciler.drivers.gocluster.view import NEVER, OFFLINE, ONLINE, NodeView, PeerRow
 from reconciler.file_delivery.steps import is_file_step
@@ -38,7 +38,7 @@ _NEW: Final = "again"
 
 def make_setups(
     desired: GoDesired, observed: Observed[NodeView | None], plan: ClusterPlan
-) -> tuple[ModelSetup[State], ...] | str:
+) -> tuple[ModelSetup[MeshState], ...] | str:
     """The world that the nodes' answers show, or why they show none."""
     if not desired.entry.observe:
         return "no node is read, because `observe: true` is missing"
@@ -83,7 +83,7 @@ class GoModel:
     starting: frozenset[str]
     choices: Choices = DEFAULTS
 
-    def list_faults(self, world: State) -> Iterator[tuple[str, State]]:
+    def list_faults(self, world: MeshState) -> Iterator[tuple[str, MeshState]]:
         for node in world.nodes:
             if node.up:
                 yield f"{node.name} fails", machine.stop(world, node.name)
@@ -91,7 +91,7 @@ class GoModel:
                     cut = machine.replace_node(world, node._replace(is_cut=True))
                     yield f"{node.name} is cut off from the others", cut
 
-    def list_returns(self, world: State) -> Iterator[tuple[str, State]]:
+    def list_returns(self, world: MeshState) -> Iterator[tuple[str, MeshState]]:
         for node in world.nodes:
             if node.is_cut:
                 yield (
@@ -101,7 +101,7 @@ class GoModel:
             elif not node.up and node.is_counted and node.name not in self.starting:
                 yield f"{node.name} is started", machine.start(world, node.name)
 
-    def observe(self, world: State) -> Observed[NodeView | None]:
+    def observe(self, world: MeshState) -> Observed[NodeView | None]:
         nodes: dict[str, Observation[NodeView | None]] = {
             name: self._answer(world, name) for name in self.desired.members
         }
@@ -114,32 +114,32 @@ class GoModel:
             for name, file in self.desired.files.items()
         }
 
-    def plan(self, world: State) -> ClusterPlan:
+    def plan(self, world: MeshState) -> ClusterPlan:
         return planner.plan(self.desired, self.observe(world))
 
-    def judge_step(self, world: State, step: Step) -> StepStatus:
+    def judge_step(self, world: MeshState, step: Step) -> StepStatus:
         own = read_node_arguments(step)
         seen = {name: self._answer(world, name) for name in own.apis}
         return judge(step, Observed(seen, starts=self._list_starts(world))).status
 
-    def perform(self, world: State, step: Step) -> State:
+    def perform(self, world: MeshState, step: Step) -> MeshState:
         if step.node not in world.names:
             return world
         if step.action != START:
             world = machine.stop(world, step.node)
         return world if step.action == STOP else machine.start(world, step.node)
 
-    def list_partial_effects(self, world: State, step: Step) -> Iterator[tuple[str, State]]:
+    def list_partial_effects(self, world: MeshState, step: Step) -> Iterator[tuple[str, MeshState]]:
         if step.action == RESTART and step.node in world.names:
             yield f"{step.id} stops the node, and it does not start", machine.stop(world, step.node)
 
-    def find_obstacle(self, world: State, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
+    def find_obstacle(self, world: MeshState, step: Step) -> str:  # noqa: ARG002  (of `ProductModel`)
         return ""
 
-    def find_leftover(self, world: State, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
+    def find_leftover(self, world: MeshState, plan: ClusterPlan) -> str:  # noqa: ARG002  (of `ProductModel`)
         return ""
 
-    def find_broken_invariant(self, before: State, step: Step, after: State) -> str:  # noqa: ARG002
+    def find_broken_invariant(self, before: MeshState, step: Step, after: MeshState) -> str:  # noqa: ARG002
         """The quorum in every view: no call takes it from a node that had it."""
         if step.action == START:
             return ""
@@ -147,7 +147,7 @@ class GoModel:
             return f"{step.id} takes the quorum from {name}: {numbers}"
         return ""
 
-    def _find_lost(self, world: State, target: str) -> Iterable[tuple[str, str]]:
+    def _find_lost(self, world: MeshState, target: str) -> Iterable[tuple[str, str]]:
         """By the true links, not by what a plan assumes of them."""
         after = machine.stop(world, target) if target in world.names else world
         for node in world.nodes:
@@ -157,7 +157,7 @@ class GoModel:
             if had and not machine.keeps_quorum(after, node.name, self.choices):
                 yield node.name, machine.describe_view(after, node.name, self.choices)
 
-    def is_effective(self, world: State, step: Step) -> bool:
+    def is_effective(self, world: MeshState, step: Step) -> bool:
         if step.node not in world.names:
             return step.action == STOP
         node = world.node(step.node)
@@ -165,10 +165,10 @@ class GoModel:
             return not node.up
         return node.up and not node.is_outdated
 
-    def _list_starts(self, world: State) -> dict[str, str]:
+    def _list_starts(self, world: MeshState) -> dict[str, str]:
         return {node.name: _OLD if node.is_outdated else _NEW for node in world.nodes if node.up}
 
-    def _answer(self, world: State, name: str) -> Observation[NodeView | None]:
+    def _answer(self, world: MeshState, name: str) -> Observation[NodeView | None]:
         if name not in world.names:
             return Unreachable("connection refused", Liveness.SILENT)
         own = world.node(name)
@@ -183,7 +183,7 @@ class GoModel:
         return Present(NodeView(tuple(rows)))
 
 
-def _tell_join(world: State, one: str, other: str) -> str:
+def _tell_join(world: MeshState, one: str, other: str) -> str:
     """A text that differs after each of two nodes was started again."""
     again = [name for name in (one, other) if not world.node(name).is_outdated]
     return f"2026-01-0{1 + len(again)}T00:00:00Z"

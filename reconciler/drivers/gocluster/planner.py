@@ -23,7 +23,7 @@ from reconciler.drivers.gocluster.arguments import START, STOP
 from reconciler.drivers.gocluster.cluster_view import NODE_NAME, ClusterView, Process
 from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication
 from reconciler.drivers.gocluster.go_duration import parse_go_duration
-from reconciler.drivers.gocluster.machine import State
+from reconciler.drivers.gocluster.machine import MeshState
 from reconciler.drivers.gocluster.mesh import Problem
 from reconciler.drivers.gocluster.steps import (
     ADDRESS,
@@ -253,8 +253,8 @@ def _list_file_peers(draft: PlanDraft) -> dict[str, frozenset[str]]:
     return {node: frozenset(members - {node}) for node in draft.names}
 
 
-def list_orders(
-    state: State, starts: list[str], restarts: list[str], leaving: list[str]
+def list_change_orders(
+    state: MeshState, starts: list[str], restarts: list[str], leaving: list[str]
 ) -> Iterator[tuple[Action, ...]]:
     """Orders of one change, the plainest first: starts, then restarts, and stops as early as possible."""
     first = sorted(restarts, key=lambda name: (machine.keeps_quorum(state, name), name))
@@ -266,7 +266,7 @@ def list_orders(
         yield (*begun, *restarted[:place], *stops, *restarted[place:])
 
 
-def walk_order(state: State, order: tuple[Action, ...]) -> Iterator[tuple[Action, State, str]]:
+def walk_order(state: MeshState, order: tuple[Action, ...]) -> Iterator[tuple[Action, MeshState, str]]:
     """Each change of an order, the state after it, and why it must not be made; empty if it may."""
     for action in order:
         why = "" if action.kind == START else machine.find_stop_obstacle(state, action.node)
@@ -278,28 +278,28 @@ def walk_order(state: State, order: tuple[Action, ...]) -> Iterator[tuple[Action
 
 
 def _find_order(
-    draft: PlanDraft, state: State, starts: list[str], restarts: list[str], leaving: list[str]
+    draft: PlanDraft, state: MeshState, starts: list[str], restarts: list[str], leaving: list[str]
 ) -> tuple[Action, ...] | None:
     """The first order that every view survives."""
     if not draft.desired.entry.observe:
         # Refused by a guard, which has nothing to judge by; the plan says what would be done.
-        return next(list_orders(state, starts, restarts, leaving))
-    for order in list_orders(state, starts, restarts, leaving):
+        return next(list_change_orders(state, starts, restarts, leaving))
+    for order in list_change_orders(state, starts, restarts, leaving):
         if not any(why for _, _, why in walk_order(state, order)):
             return order
     return None
 
 
 def _explain_order(
-    draft: PlanDraft, state: State, starts: list[str], restarts: list[str], leaving: list[str]
+    draft: PlanDraft, state: MeshState, starts: list[str], restarts: list[str], leaving: list[str]
 ) -> str:
     del draft
-    orders = list(list_orders(state, starts, restarts, leaving))
+    orders = list(list_change_orders(state, starts, restarts, leaving))
     return next(why for _, _, why in walk_order(state, orders[-1]) if why)
 
 
 def _add_order(
-    draft: PlanDraft, state: State, order: tuple[Action, ...], restarts: Mapping[str, str]
+    draft: PlanDraft, state: MeshState, order: tuple[Action, ...], restarts: Mapping[str, str]
 ) -> None:
     previous: tuple[str, ...] = ()
     for action, after_it, _ in walk_order(state, order):
@@ -331,7 +331,7 @@ def _add_order(
         previous = (step.id,)
 
 
-def _make_maker(draft: PlanDraft, state: State) -> StepMaker:
+def _make_maker(draft: PlanDraft, state: MeshState) -> StepMaker:
     entry = draft.desired.entry
     apis = {
         node.name: node.api

@@ -19,7 +19,7 @@ from reconciler.drivers.gocluster.arguments import (
     StopArguments,
     read_node_arguments,
 )
-from reconciler.drivers.gocluster.machine import State, get_shown
+from reconciler.drivers.gocluster.machine import MeshState, get_shown
 from reconciler.drivers.gocluster.quorum import has_quorum
 from reconciler.drivers.gocluster.schema import GoCluster
 from reconciler.drivers.gocluster.view import NodeView
@@ -60,7 +60,7 @@ class StepMaker:
         node: str,
         *,
         after: Sequence[str],
-        state: State,
+        state: MeshState,
         started: str,
         why: str,
         digest: str,
@@ -103,7 +103,7 @@ class StepMaker:
         )
 
     def start(
-        self, node: str, *, after: Sequence[str], state: State, why: str, at_once: bool = False
+        self, node: str, *, after: Sequence[str], state: MeshState, why: str, at_once: bool = False
     ) -> Step:
         """The start of a node that does not run; `state` is the one after it."""
         command = self.entry.start
@@ -174,7 +174,7 @@ class StepMaker:
         own = self.entry.node(node)
         return fill_node_command(command, node, get_host(own.addr if own is not None else address))
 
-    def _make_links(self, node: str, state: State) -> dict[str, Any]:
+    def _make_links(self, node: str, state: MeshState) -> dict[str, Any]:
         """What has to be shown once the node is back."""
         counted = {one.name for one in state.nodes if one.is_counted}
         seen_by = (
@@ -187,7 +187,7 @@ class StepMaker:
             "seen_by": tuple(sorted(name for name in seen_by if name in self.apis)),
         }
 
-    def _describe_reserve(self, node: str, state: State) -> str:
+    def _describe_reserve(self, node: str, state: MeshState) -> str:
         tight = [
             one.name
             for one in state.nodes
@@ -210,7 +210,7 @@ class StepMaker:
         )
 
 
-def _has_no_reserve(state: State, name: str, target: str) -> bool:
+def _has_no_reserve(state: MeshState, name: str, target: str) -> bool:
     shown = get_shown(state, name) - {target}
     return not has_quorum(len(state.node(name).peers), len(shown) - 1)
 

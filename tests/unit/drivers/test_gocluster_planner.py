@@ -14,7 +14,7 @@ from reconciler.drivers.gocluster import machine, planner
 from reconciler.drivers.gocluster.cluster_view import ClusterView
 from reconciler.drivers.gocluster.guards import GUARDS
 from reconciler.drivers.gocluster.judge import judge
-from reconciler.drivers.gocluster.planner import Action, list_orders, walk_order
+from reconciler.drivers.gocluster.planner import Action, list_change_orders, walk_order
 from reconciler.drivers.gocluster.view import NodeView
 
 COMMANDS = {"start": {"command": "start-app"}, "stop": {"command": "stop-app"}}
@@ -95,7 +95,7 @@ def state_of(count, members):
     """Nodes that run with one list of members, and get another one."""
     old, new = frozenset(names(count)), frozenset(names(members))
     nodes = (
-        machine.NodeState(
+        machine.GoNodeState(
             name,
             up=name in old,
             peers=(old if name in old else new) - {name},
@@ -122,7 +122,7 @@ def test_every_change_of_up_to_half_of_the_members_has_an_order(count):
         starts = [f"node{number}" for number in range(count + 1, others + 1)]
         leaving = [f"node{number}" for number in range(others + 1, count + 1)]
         restarts = names(min(count, others))
-        orders = list_orders(state, starts, restarts, leaving)
+        orders = list_change_orders(state, starts, restarts, leaving)
         assert any(not run(order, state) for order in orders), (count, others)
 
 

@@ -13,6 +13,7 @@ import pytest
 from support import collab_guard_cases
 from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 from support.driver import REVISION as FAKE_REVISION
+from support.gocluster import another_secret, parallel, restarting, unobserved
 from support.guard_cases import (
     ADMIN,
     API,
@@ -58,6 +59,7 @@ from reconciler.core.revision import Ancestry
 from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.collab import guards as collab
+from reconciler.drivers.gocluster import guards as gocluster
 from reconciler.drivers.m2 import guards as m2
 from reconciler.drivers.m2 import stop_decision as m2_stops
 from reconciler.drivers.m2.schema import M2Policy
@@ -79,6 +81,7 @@ from reconciler.planning import plan_pass as surveying
 
 PRODUCTS = {
     "collab": collab.GUARDS,
+    "gocluster": gocluster.GUARDS,
     "m2": (*m2.GUARDS, *m2_stops.GUARDS),
     "sora": (*sora.GUARDS, *swapped_addresses.GUARDS),
 }
@@ -329,6 +332,34 @@ SCENARIOS = [
         "refuse_interruption_of_hosting",
         lambda: edge(LARGER, restart=RESTART, concurrency=3),
         lambda: edge(LARGER, restart=RESTART, concurrency=2),
+    ),
+    Scenario(
+        "mesh-quorum",
+        gocluster,
+        "refuse_quorum_loss",
+        lambda: restarting(3, away=["node3"]),
+        lambda: restarting(5, away=["node5"]),
+    ),
+    Scenario(
+        "unobserved-restart",
+        gocluster,
+        "refuse_unobserved_restart",
+        unobserved,
+        lambda: unobserved(restart=None),
+    ),
+    Scenario(
+        "mesh-order",
+        gocluster,
+        "refuse_parallel_steps",
+        parallel,
+        lambda: restarting(5),
+    ),
+    Scenario(
+        "auth-change",
+        gocluster,
+        "refuse_rolling_authentication_change",
+        another_secret,
+        lambda: another_secret(windows=(Window(cron="0 12 * * *", duration="1h"),)),
     ),
     Scenario(
         "quorum",

@@ -13,7 +13,7 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.gocluster import machine
 from reconciler.drivers.gocluster.arguments import RestartArguments, StartArguments, read_node_arguments
 from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication, make_files
-from reconciler.drivers.gocluster.machine import State
+from reconciler.drivers.gocluster.machine import MeshState
 from reconciler.drivers.gocluster.schema import GoCluster
 from reconciler.drivers.gocluster.simulator.world import GoWorld
 from reconciler.file_delivery.steps import DISCARD, is_file_step, read_file_arguments
@@ -72,7 +72,7 @@ class NodeTruth(NamedTuple):
 class SiteState(NamedTuple):
     """All of a simulated cluster."""
 
-    cluster: State
+    cluster: MeshState
     nodes: tuple[NodeTruth, ...]
 
 

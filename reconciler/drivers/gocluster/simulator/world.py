@@ -12,7 +12,7 @@ from reconciler.drivers.gocluster import machine
 from reconciler.drivers.gocluster.choices import DEFAULTS, Choices, DuplicateName, UnknownNames
 from reconciler.drivers.gocluster.desired_state import NodeFile
 from reconciler.drivers.gocluster.go_duration import parse_go_duration
-from reconciler.drivers.gocluster.machine import NodeState, State
+from reconciler.drivers.gocluster.machine import GoNodeState, MeshState
 from reconciler.drivers.gocluster.quorum import has_quorum
 from reconciler.drivers.gocluster.schema import GoSettings
 from reconciler.drivers.gocluster.simulator.loaded_file import LoadedFile, UnusableFile, load_file
@@ -94,7 +94,7 @@ class GoWorld(SimulatedWorld):
             name: SimulatedMachine({site.entry: SimulatedFile(contents.get(name))}, starts=starts - 1)
             for name in site.addresses
         }
-        self._state = machine.make_state(NodeState(name, False, frozenset()) for name in site.addresses)
+        self._state = machine.make_state(GoNodeState(name, False, frozenset()) for name in site.addresses)
         self.links: dict[tuple[str, str], Link] = {}
         self.locks: dict[str, int] = dict.fromkeys(site.addresses, 0)
         """Node -> read locks that its process will never release."""
@@ -108,7 +108,7 @@ class GoWorld(SimulatedWorld):
             link.since -= 3600
 
     @property
-    def state(self) -> State:
+    def state(self) -> MeshState:
         """The machine state, with each file as it is now."""
         state = self._state
         for name in state.names:
