@@ -209,7 +209,7 @@ def _make_plain(value: Any) -> str:
     if isinstance(value, str):
         # One line: otherwise a value could add lines of its own to the file.
         if UNSEEN.search(value):
-            raise UnfitValue("has more than one line, or control characters")
+            raise UnfitValue("has more than one line, or characters that are not shown")
         return value
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
