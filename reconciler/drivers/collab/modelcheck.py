@@ -427,7 +427,7 @@ class CollabModel:
             case ReloadArguments():
                 state = machine.reload_balancer(state, self.load_balancer(files))
             case AddPasswordArguments() | DropPasswordArguments():
-                return self._rewrite(self._change_passwords(world, own))
+                return self._rewrite(self._change_passwords(world, own), own.password)
             case _:
                 raise AssertionError(step.action)
         return _with(world, state)
@@ -451,18 +451,18 @@ class CollabModel:
         known = {digest, *map(hash_password, own.logins)}
         if redis.needs_password and not known & redis.passwords:
             return world
-        changed = machine.add_password(redis, digest)
-        if isinstance(own, DropPasswordArguments):
-            changed = changed._replace(passwords=frozenset({digest}))
+        is_drop = isinstance(own, DropPasswordArguments)
+        change = machine.require_password if is_drop else machine.add_password
+        changed = change(redis, digest)
         return _with(world, machine.change_redis(world.state, changed, self.choices))
 
-    def _rewrite(self, world: ModelWorld) -> ModelWorld:
+    def _rewrite(self, world: ModelWorld, password: str) -> ModelWorld:
         """The second call: CONFIG REWRITE."""
         place, redis = self.nodes.index(self.redis), world.state.redis.running
         file = world.files[place]
         if redis is None or file.content is None or file.is_full:
             return world
-        content = rewrite_redis_file(file.content, redis, {})
+        content = rewrite_redis_file(file.content, redis, {hash_password(password): password})
         return _with_file(world, place, file._replace(content=content))
 
     def list_partial_effects(self, world: ModelWorld, step: Step) -> Iterator[tuple[str, ModelWorld]]:

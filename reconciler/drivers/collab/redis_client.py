@@ -112,6 +112,8 @@ class RedisClient:
         # The desired one alone first, then one by one: each refused AUTH stands in the log of Redis.
         candidates = list(dict.fromkeys([password, *self.logins]))
         accepts: bool | None = None
+        if any(candidates):
+            await self._prove()
         for candidate in candidates or [""]:
             ping, auth, *rest = await self._ask(
                 ("PING",), ("AUTH", candidate) if candidate else ("PING",), *reading
@@ -130,6 +132,7 @@ class RedisClient:
         Raises:
             NodeError: as for `observe`.
         """
+        await self._prove()
         (auth,) = await self._ask(("AUTH", password))
         return self._check_auth(auth)
 
@@ -183,6 +186,7 @@ class RedisClient:
         Raises:
             NodeUnauthorized: no known one does.
         """
+        await self._prove()
         for candidate in dict.fromkeys([*self.logins, password]):
             ping, auth = await self._ask(("PING",), ("AUTH", candidate) if candidate else ("PING",))
             if self._check_ping(ping):
@@ -194,6 +198,15 @@ class RedisClient:
             "it refuses every password that is known here",
             remedy="commit the password that it demands now as the former one, or change it by hand",
         )
+
+    async def _prove(self) -> None:
+        """Check that a Redis is there, before it is shown a password.
+
+        Raises:
+            NodeError: it is not, or does not answer.
+        """
+        (ping,) = await self._ask(("PING",))
+        self._check_ping(ping)
 
     def _check_ping(self, reply: RedisReply) -> bool:
         """Whether it answers without a password."""

@@ -9,7 +9,14 @@ from support.collab_worlds import make_world
 from support.http_servers import listening
 
 from reconciler.drivers.collab.redis_client import READS, RedisClient, hash_login
-from reconciler.errors import NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable, WriteRefused
+from reconciler.errors import (
+    NodeError,
+    NodeRefused,
+    NodeUnauthorized,
+    NodeUnidentified,
+    NodeUnreachable,
+    WriteRefused,
+)
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.ports.transport import Transports
 from reconciler.transports.streams import StreamTransport
@@ -138,10 +145,9 @@ async def test_each_refusal_of_a_change_is_a_sentence_without_the_password(reply
 
     async def serve(reader, writer):
         asked.append(await reader.read(65536))
-        if len(asked) == 1:
-            writer.write(b"-NOAUTH Authentication required.\r\n+OK\r\n")
-        else:
-            writer.write(b"+OK\r\n" + reply + b"+OK\r\n")
+        denied = b"-NOAUTH Authentication required.\r\n"
+        answers = [denied, denied + b"+OK\r\n", b"+OK\r\n" + reply + b"+OK\r\n"]
+        writer.write(answers[min(len(asked), 3) - 1])
         await writer.drain()
         writer.close()
 
@@ -149,11 +155,32 @@ async def test_each_refusal_of_a_change_is_a_sentence_without_the_password(reply
         with pytest.raises(kind, match=words) as caught:
             await redis.add_password("geheim")
     assert "geheim" not in f"{caught.value!r} {caught.value} {caught.value.remedy} {redis!r} {caplog.text}"
-    assert asked[1].count(b"geheim") == 1, "in AUTH alone; the rule has the digest"
+    assert asked[2].count(b"geheim") == 1, "in AUTH alone; the rule has the digest"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+HELLO\r\n", b"$3\r\nabc\r\n", b""]
+)
+@pytest.mark.parametrize("call", ["observe", "accepts", "add_password", "keep_only"])
+async def test_what_is_no_redis_is_never_shown_a_password(answer, call):
+    asked = []
+
+    async def serve(reader, writer):
+        asked.append(await reader.read(65536))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with client_of(serve, "geheim") as redis:
+        with pytest.raises(NodeError):
+            await getattr(redis, call)("secret")
+    assert asked
+    assert not any(b"geheim" in one or b"secret" in one for one in asked)
 
 
 async def test_a_change_that_could_not_be_written_is_told():
     replies = [
+        b"-NOAUTH Authentication required.\r\n",
         b"-NOAUTH Authentication required.\r\n+OK\r\n",
         b"+OK\r\n+OK\r\n-ERR The server is running without a config file\r\n",
     ]
