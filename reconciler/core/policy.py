@@ -34,8 +34,8 @@ class Policy(StrictModel):
     max_changed: Amount = Field(default="100%", description="Nodes that one run may change.")
     max_risky: Amount = Field(
         default="34%",
-        description="Nodes that one run may change by steps that have a high risk, restart the node or "
-        "change the membership.",
+        description="Nodes that one run may change by steps of high risk. A restart has a high risk only "
+        "where no other node serves what it interrupts.",
     )
     max_shrink: Amount = Field(
         default="34%",

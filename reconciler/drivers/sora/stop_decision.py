@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.reservations import StopAnswer, StopDecision, StopQuestion
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.documents.key_values import parse_key_values
 from reconciler.drivers.sora import machine, preconditions
 from reconciler.drivers.sora.capacity import compute_capacity_left
 from reconciler.drivers.sora.cluster_state import compute_margin
@@ -17,6 +19,7 @@ from reconciler.drivers.sora.licences import find_licence_facts
 from reconciler.drivers.sora.load_estimate import Carrier, describe_load, raise_limits
 from reconciler.drivers.sora.modes import find_mode
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
+from reconciler.errors import InputError
 
 
 def decide_stop(question: StopQuestion) -> StopDecision:
@@ -44,7 +47,12 @@ def decide_stop(question: StopQuestion) -> StopDecision:
         return StopDecision(StopAnswer.YES, (words,), findings=findings)
     reasons = tuple(_find_reasons(desired, cluster_view, node))
     if reasons:
-        return StopDecision(StopAnswer.NO, (*reasons, *reserved), facts, findings)
+        down = (
+            f"{name} is away"
+            for name in membership.regular
+            if name != node and name not in away and cluster_view.is_down(name)
+        )
+        return StopDecision(StopAnswer.NO, (*reasons, *reserved, *down), facts, findings)
     node_numbers, state = make_machine_state(cluster_view, (), ())
     after = machine.stop(state, node_numbers.at(node))
     kind = "temporary nodes never count for the majority" if node in membership.temporary else "it holds"
@@ -136,15 +144,28 @@ def _list_facts(desired: SoraDesired, cluster_view: ClusterView, node: str) -> I
         yield "a temporary node leaves the cluster when it is stopped, and must be registered again"
     if view is None or not view.connections:
         return
-    conf = desired.confs.get(node)
-    values = conf.values if conf is not None else {}
-    if values.get("cluster_relay") is True and values.get("default_cluster_affinity") is False:
+    values = _read_conf(desired, cluster_view.observed, node)
+    # Both are on where a sora.conf does not name them.
+    if values.get("cluster_relay", True) is True and values.get("default_cluster_affinity") is False:
         yield (
             f"its {view.connections} connections go where their clients connect next: with relay and without "
             "affinity, each stays on the node that it reaches"
         )
         return
-    yield _describe_load(cluster_view, node, view.connections)
+    unless = (
+        "" if values else "; but with relay and without affinity, each stays where its client connects next"
+    )
+    yield f"{_describe_load(cluster_view, node, view.connections)}{unless}"
+
+
+def _read_conf(desired: SoraDesired, observed: Observed[NodeView], node: str) -> Mapping[str, object]:
+    """The sora.conf of a node as it was read, with all its lines; else what is committed of it."""
+    conf, target = desired.entry.conf, desired.confs.get(node)
+    reading = observed.files.get(node, {}).get(conf.file) if conf is not None else None
+    if isinstance(reading, Present) and reading.value.content is not None:
+        with suppress(InputError, UnicodeDecodeError):
+            return parse_key_values("", reading.value.content.decode())[0]
+    return target.values if target is not None else {}
 
 
 def _describe_load(cluster_view: ClusterView, node: str, connections: int) -> str:

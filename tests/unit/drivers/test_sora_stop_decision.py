@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from support.sora_clusters import agreeing, entry, full, seen
 
+from reconciler.core.file_state import FileState
+from reconciler.core.observation import Present
 from reconciler.core.reservations import StopAnswer, StopQuestion
 from reconciler.drivers.sora.cluster_view import view_cluster
 from reconciler.drivers.sora.licences import find_licence_facts
@@ -115,6 +117,47 @@ def test_without_affinity_each_connection_stays_where_its_client_arrives():
     confs = {full("a"): ConfTarget({"cluster_relay": True, "default_cluster_affinity": False})}
     found = ask("a b c", THREE, confs=confs, change=lambda _, view: replace(view, connections=5))
     assert any("without affinity, each stays on the node that it reaches" in fact for fact in found.facts)
+
+
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [
+        (b"default_cluster_affinity = false\n", True),
+        (b"cluster_relay = false\ndefault_cluster_affinity = false\n", False),
+        (b"cluster_relay = true\n", False),
+        (b"no line of it\n", True),
+        (None, True),
+    ],
+)
+def test_relay_and_affinity_are_those_of_the_whole_file_of_the_node(content, stays):
+    """Only one key is committed; relay is on by default, and may be off in a line that is not ours."""
+    cluster = entry("a b c", conf={"source": "sora.conf", "file": "sora-conf"})
+    confs = {full("a"): ConfTarget({"default_cluster_affinity": False})}
+    observed = seen(THREE, limits=dict.fromkeys("abc", 100))
+    nodes = {
+        name: replace(answer, value=replace(answer.value, connections=5))
+        for name, answer in observed.nodes.items()
+    }
+    files = {full("a"): {"sora-conf": Present(FileState(content))}}
+    question = StopQuestion(
+        full("a"), cluster, SoraDesired(cluster, confs=confs), replace(observed, nodes=nodes, files=files)
+    )
+    facts = " ".join(decide_stop(question).facts)
+    assert ("each stays on the node that it reaches" in facts) is stays
+    assert ("connections go to" in facts) is not stays
+    assert "but with relay" not in facts
+
+
+def test_without_a_managed_file_the_estimate_says_what_it_does_not_know():
+    found = ask(
+        "a b c", THREE, limits=dict.fromkeys("abc", 100), change=lambda _, view: replace(view, connections=5)
+    )
+    assert any("but with relay and without affinity" in fact for fact in found.facts)
+
+
+def test_a_no_names_the_members_that_are_away():
+    found = ask("a b c", agreeing("a b c!", *"ab", c=None))
+    assert "c@c.example.com is away" in found.reasons
 
 
 def test_connections_that_a_node_does_not_show_give_no_estimate():
