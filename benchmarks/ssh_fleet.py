@@ -3,9 +3,10 @@
     python benchmarks/ssh_fleet.py [--nodes 200] [--at-once 50] [--server sshd|asyncssh]
 
 Each node is an address of its own on this machine (127.0.K.L), so that each has its own connection. A pass
-reads each node with one command. Bare asyncssh connects, runs and closes with the same number at once. The
-second pass uses the connections of the first one again, as far as they are kept. `--server sshd` needs root
-and openssh-server: it makes and removes the user `reconciler-bench`, whose shell is /bin/sh.
+reads each node with one command, and with sshd a file of each as a plan does. Bare asyncssh connects, runs
+and closes with the same number at once. The second pass uses the connections of the first one again, as far
+as they are kept. `--server sshd` needs root and openssh-server: it makes and removes the user
+`reconciler-bench`, whose shell is /bin/sh.
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ from pathlib import Path
 
 import asyncssh
 
+from reconciler.core.file_state import FilePlace
+from reconciler.core.observation import Present
+from reconciler.file_delivery.reading import read_node_files
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
 from reconciler.transports.command import CommandTransport
+from reconciler.transports.files import FileTransport
 from reconciler.transports.machines.host_machines import HostMachines
 
 USER = "reconciler-bench"
+CONTENT = b"cluster = true\n" * 100
+"""What each node has in its file."""
+
 FACTOR = 3.0
 """The goal: a pass takes at most this many times as long as bare asyncssh."""
 
@@ -71,7 +79,9 @@ def run_sshd(folder: Path, port: int) -> subprocess.Popen[bytes]:
     raise SystemExit("sshd does not start")
 
 
-async def measure_bare(hosts: list[str], folder: Path, port: int, user: str, at_once: int) -> float:
+async def measure_bare(
+    hosts: list[str], folder: Path, port: int, at_once: int, *, path: Path | None = None
+) -> float:
     gate = asyncio.Semaphore(at_once)
     key = asyncssh.read_private_key(str(folder / "id"))
     known = asyncssh.read_known_hosts(str(folder / "known_hosts"))
@@ -80,14 +90,33 @@ async def measure_bare(hosts: list[str], folder: Path, port: int, user: str, at_
         async with (
             gate,
             asyncssh.connect(
-                host, port, username=user, client_keys=[key], known_hosts=known, config=None, agent_path=None
+                host, port, username=USER, client_keys=[key], known_hosts=known, config=None, agent_path=None
             ) as connection,
         ):
+            if path is not None:
+                await read_bare(connection, path)
+                return
             done = await connection.run("echo here", check=True)
             assert done.stdout == "here\n"
 
     begun = time.perf_counter()
     await asyncio.gather(*map(ask, hosts))
+    return time.perf_counter() - begun
+
+
+async def read_bare(connection: asyncssh.SSHClientConnection, path: Path) -> None:
+    """The least that a file with its kind and size takes: one program after the other."""
+    await connection.run(f"stat -c %f:%s {path}", check=True)
+    assert (await connection.run(f"cat {path}", check=True, encoding=None)).stdout == CONTENT
+
+
+async def measure_files(transport: FileTransport, hosts: list[str]) -> float:
+    begun = time.perf_counter()
+    found = await read_node_files(transport, [FilePlace("conf", host, host) for host in hosts])
+    for host in hosts:
+        reading = found[host]["conf"]
+        assert isinstance(reading, Present), reading
+        assert reading.value.content == CONTENT
     return time.perf_counter() - begun
 
 
@@ -117,9 +146,20 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> bool:
     kept = way | {"connections": arguments.nodes}
     look = {"run": ["echo", "here"], "ssh": "far", "reads": True}
     try:
-        bare = min([await measure_bare(hosts, folder, port, USER, arguments.at_once) for _ in range(2)])
+        bare = min([await measure_bare(hosts, folder, port, arguments.at_once) for _ in range(2)])
         print(f"bare asyncssh, {arguments.nodes} nodes, {arguments.at_once} at once: {bare:.2f} s")
         worst = 0.0
+        conf = folder / "nodes" / "{node}" / "sora.conf"
+        if is_sshd:
+            for host in hosts:
+                place = Path(str(conf).replace("{node}", host))
+                place.parent.mkdir(parents=True)
+                place.write_bytes(CONTENT)
+            whole = folder / "nodes" / hosts[0] / "sora.conf"
+            bare_files = min(
+                [await measure_bare(hosts, folder, port, arguments.at_once, path=whole) for _ in range(2)]
+            )
+            print(f"bare asyncssh, a file of each: {bare_files:.2f} s")
         for words, ways in (("bounded", way), ("kept", kept)):
             host = Host(HostConfig(ssh={"far": ways}, commands={"look": look}), Environment({"PATH": "/bin"}))
             machines = HostMachines(host)
@@ -131,6 +171,19 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> bool:
                     f"{seconds / bare:.2f} times bare asyncssh"
                 )
                 worst = max(worst, seconds / bare)
+            await machines.aclose()
+            if not is_sshd:
+                continue
+            files = {"conf": {"path": str(conf), "ssh": "far"}}
+            host = Host(HostConfig(ssh={"far": ways}, files=files), Environment({"PATH": "/bin"}))
+            machines = HostMachines(host)
+            for index in (1, 2):
+                seconds = await measure_files(FileTransport(host, machines), hosts)
+                print(
+                    f"files {index}, {words} ({ways['connections']} connections): {seconds:.2f} s, "
+                    f"{seconds / bare_files:.2f} times bare asyncssh"
+                )
+                worst = max(worst, seconds / bare_files)
             await machines.aclose()
         return worst <= FACTOR
     finally:

@@ -40,6 +40,7 @@ class FileState:
         staged: digest of the content that was written aside and checked; `NO_FILE` if there is none.
         backup: digest of the content that the last switch replaced; `NO_FILE` if there is none.
         leftover: whether something that was not finished, and so not checked, lies beside it.
+        timeout: seconds that each program about it may take; 0 if not known.
         identity: equal for one file of one machine, whichever node it was read for; empty if not known.
     """
 
@@ -47,6 +48,7 @@ class FileState:
     staged: str = NO_FILE
     backup: str = NO_FILE
     leftover: bool = False
+    timeout: float = field(default=0.0, repr=False, compare=False)
     identity: str = field(default="", repr=False, compare=False)
 
     @property

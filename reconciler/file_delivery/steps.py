@@ -190,6 +190,11 @@ class FileWish:
     started_command: str = ""
     started_values: Mapping[str, str] = field(default_factory=dict)
 
+    def bound_flight(self, state: FileState) -> float:
+        """Seconds for which a call without an answer may still take effect."""
+        # Of a broken call one program may go on, and the check before it may have taken its whole time.
+        return min(self.in_flight, 2 * state.timeout) if state.timeout else self.in_flight
+
     def make_id(self, action: str) -> str:
         """The id of a step about it."""
         return f"{self.cluster}/{self.place.node}/{action}/{self.place.entry}"
@@ -273,7 +278,11 @@ def _plan_stage(
         shown=shown,
         payload=digest,
     )
-    reused = " (a killed run has written it aside already)" if state.staged == arguments.after else ""
+    reused = (
+        " (it lies there already, checked, from a run that did not come to its end)"
+        if state.staged == arguments.after
+        else ""
+    )
     what = "does not exist" if state.content is None else "differs"
     step = Step(
         id=wish.make_id(STAGE),
@@ -289,7 +298,7 @@ def _plan_stage(
         inverse=Inverse("remove what was written aside", DISCARD),
         changes=changes,
         settle=wish.settle,
-        in_flight=wish.in_flight,
+        in_flight=wish.bound_flight(state),
     )
     payload = Payload({"secrets": list(secrets)}, {CONTENT: content}, missing=wish.content.missing)
     return step, payload
@@ -324,7 +333,7 @@ def _plan_switch(
         inverse=Inverse(back, RESTORE),
         after=after,
         settle=wish.settle,
-        in_flight=wish.in_flight,
+        in_flight=wish.bound_flight(state),
     )
 
 
@@ -349,7 +358,7 @@ def _plan_cleanup(wish: FileWish, state: FileState, shown: Mapping[str, str]) ->
             needs="nothing",
             inverse=Inverse("point of no return: nothing needs what is removed"),
             settle=wish.settle,
-            in_flight=wish.in_flight,
+            in_flight=wish.bound_flight(state),
         ),
     )
 
@@ -383,7 +392,7 @@ def _plan_way_back(wish: FileWish, state: FileState, shown: Mapping[str, str]) -
             needs=f"the file {entry} is as it was read, and its backup too",
             inverse=Inverse("deliver it again", STAGE),
             settle=wish.settle,
-            in_flight=wish.in_flight,
+            in_flight=wish.bound_flight(state),
         ),
     )
 

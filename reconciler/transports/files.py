@@ -200,6 +200,7 @@ class _FileAccess:
                     digests.get(self.staged, NO_FILE),
                     digests.get(self.backup, NO_FILE),
                     self.part in found,
+                    self.entry.timeout,
                     f"{self._machine.place}: {self.path}",
                 )
         raise NodeUnreachable(

@@ -7,7 +7,8 @@ from support.driver import Killed, fleet
 from support.file_product import ENTRY, FileCluster, FileDriver, FileNode, FileWorld, machine
 from support.machines import make_file_transport
 
-from reconciler.core.file_state import FilePlace, compute_file_digest
+from reconciler.core.file_state import FilePlace, FileState, compute_file_digest
+from reconciler.core.observation import Present
 from reconciler.core.outcome import State
 from reconciler.core.rollout_rules import Rollout
 from reconciler.core.secret import MASK
@@ -256,3 +257,12 @@ async def test_a_failed_wave_takes_the_file_back_and_only_then_restarts(tmp_path
             None,
             OLD.encode(),
         )
+
+
+@pytest.mark.parametrize(("timeout", "seconds"), [(0.0, 300.0), (20.0, 40.0), (500.0, 300.0)])
+def test_a_call_without_an_answer_is_waited_for_as_long_as_the_programs_of_the_entry_can_take(
+    timeout, seconds
+):
+    reading = Present(FileState(b"old\n", timeout=timeout))
+    wish = FileWish(cluster="c", place=FilePlace("conf", "a"), content=WholeFile((NEW,)), in_flight=300.0)
+    assert {step.in_flight for step in plan_file(wish, reading).steps} == {seconds}
