@@ -20,13 +20,14 @@ import sys
 import time
 
 from mutants_collab import COLLAB
+from mutants_confs import CONFS
 from mutants_m2 import EXECUTOR, M2
 from mutants_offers import OFFERS
 from mutants_sora import SORA
 from mutation import tried
 from rules import RULES
 
-CATALOGUE = (*SORA, *M2, *COLLAB, *EXECUTOR, *OFFERS)
+CATALOGUE = (*SORA, *CONFS, *M2, *COLLAB, *EXECUTOR, *OFFERS)
 """All of them."""
 
 

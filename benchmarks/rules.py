@@ -15,6 +15,7 @@ from itertools import combinations
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
+import machine_rules
 import mask_rules
 from mask_rules import REVISION, STEP
 from mutation import running
@@ -497,4 +498,12 @@ RULES = (
     Rule("what nodes are quoted with", mask_rules.quoted_texts, mask_rules.QUOTING, kind=UNMASKED),
     Rule("what is shown of changes", mask_rules.shown_changes, mask_rules.SHOWING, kind=UNMASKED),
     Rule("order of journal, call and announcement", order_of_a_run, ORDER),
+    Rule("files are judged by what is read", machine_rules.judged_files, machine_rules.FILES),
+    Rule(
+        "files are changed for the process that was read",
+        machine_rules.guarded_files,
+        machine_rules.REPLACING,
+    ),
+    Rule("reservations count", machine_rules.counted_reservations, machine_rules.RESERVATIONS),
+    Rule("nodes that runs have stopped", machine_rules.resumed_nodes, machine_rules.RESUMED),
 )

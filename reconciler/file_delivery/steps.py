@@ -183,7 +183,7 @@ class FileWish:
     facts: Mapping[str, str] = field(default_factory=dict)
     effect: Effect = Effect.NONE
     risk: Risk = Risk.LOW
-    risk_reason: str = "the running product has read its file before, and reads it when it starts"
+    risk_reason: str = "what runs has read the file before, and reads it again only when it starts"
     settle: float = 10.0
     in_flight: float = IN_FLIGHT
     started: str = ""

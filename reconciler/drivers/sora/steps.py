@@ -330,6 +330,8 @@ def make_restart_step(
     if drain:
         asked += f" once its channels have moved away, or after {drain:g} s"
     why = f"{node} was started before its sora.conf was changed"
+    if is_delivered:
+        why = f"{node} gets another sora.conf, which it reads when it starts"
     if unused:
         why = f"{node} does not use its sora.conf ({unused})"
     if is_resumed:
