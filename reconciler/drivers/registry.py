@@ -30,6 +30,9 @@ BUILT_IN: Final = {
 }
 """Kind -> the module whose `DRIVER` is the product."""
 
+DEFAULT_KIND: Final = "m2"
+"""The product of a generated fleet, if nobody names another one."""
+
 GROUP: Final = "reconciler.drivers"
 """The group of entry points by which a package adds a product."""
 

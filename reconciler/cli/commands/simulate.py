@@ -14,7 +14,7 @@ import typer
 from reconciler.cli.options import HostOptions, add_command, format_columns, make_app
 from reconciler.cli.render.values import format_count
 from reconciler.core.endpoint import SocketAddress
-from reconciler.drivers.registry import BUILT_IN, DRIVERS
+from reconciler.drivers.registry import BUILT_IN, DEFAULT_KIND, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.simulation.products import FIRST, generate_fleet
@@ -77,7 +77,7 @@ class GeneratedFleetOptions:
     ] = False
     kind: Annotated[
         str, typer.Option(metavar="KIND", help=f"With --write: product, {' or '.join(sorted(BUILT_IN))}.")
-    ] = next(iter(BUILT_IN))
+    ] = DEFAULT_KIND
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="With --write: number of nodes.")] = 3
     first: Annotated[
         str,
