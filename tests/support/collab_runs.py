@@ -4,6 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from reconciler.core.observation import Observed
@@ -163,7 +164,9 @@ class Faults:
 
 
 class WorldHttp(Http):
-    """HTTP to the nodes of a world."""
+    """HTTP to the nodes of a world; `aliases` has further hosts, of load balancers."""
+
+    aliases: ClassVar[dict[str, str]] = {}
 
     def __init__(self, world, hidden):
         self.world, self.hidden = world, hidden
@@ -172,7 +175,7 @@ class WorldHttp(Http):
 
     async def send(self, method, url, *, node, timeout, connect=0.0, headers=None, content=b""):
         parts = urlsplit(url)
-        name = self.places.get(parts.netloc, "")
+        name = self.places.get(parts.netloc) or self.aliases.get(parts.netloc, "")
         if not name or name in self.hidden:
             sign = self.hidden.get(name, "silent")
             raise NodeUnreachable(node, "no answer", sign=sign)
@@ -197,7 +200,7 @@ class WorldStreams(Streams):
     async def ask(self, address, request, *, is_complete, node, timeout, limit):
         if self.world.redis is None:
             raise NodeUnreachable(node, "connection refused", sign="silent")
-        answer = self.world.open_session("redis").receive(request)
+        answer = self.world.open_session(self.world.names.redis).receive(request)
         assert is_complete(answer), (request, answer)
         return answer
 

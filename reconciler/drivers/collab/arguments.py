@@ -99,6 +99,7 @@ class RestartArguments(CommandArguments):
         peers: servers of which one must serve while this one is away; empty if none is needed.
         fixes: services whose way its new file changes, by their names in a reason.
         heals: whether it is restarted because it stays paused although its services are there.
+        is_unused: whether the load balancer does not use it yet, so that nobody is harmed.
         clients: that are connected to it, for people; -1 if not shown.
         shown_values: fingerprint of the values of its file that it shows once it uses it.
         again: whether it may be down: the undo of a restart after which it did not come back.
@@ -111,6 +112,7 @@ class RestartArguments(CommandArguments):
     peers: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
     heals: bool = field(default=False, metadata=OMITTED)
+    is_unused: bool = field(default=False, metadata=OMITTED)
     clients: int = -1
     shown_values: str = ""
     again: bool = field(default=False, metadata=OMITTED)

@@ -11,9 +11,10 @@ from reconciler.drivers.collab import steps
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import make_span, plan_balancer_file
 from reconciler.drivers.collab.facts import LEAVING
-from reconciler.drivers.collab.nginx_span import read_marker
+from reconciler.drivers.collab.nginx_span import NginxSpan, read_marker
 from reconciler.drivers.collab.preconditions import find_stop_obstacle
 from reconciler.drivers.collab.schema import CollabDesired, FormerServer, LoadBalancer
+from reconciler.file_delivery.content import UnfitFile
 from reconciler.file_delivery.steps import FilePlan
 
 
@@ -99,7 +100,7 @@ def find_balancer_plan(desired: CollabDesired, view: ClusterView, well: frozense
         return BalancerPlan(desired, view, servers=tuple(kept), findings=(*findings, waits))
     servers = (*kept, *ready)
     serving = sorted(named[address] for address in servers if named[address] in well)
-    span = make_span(balancer, servers)
+    span = _choose_span(balancer, servers, view.balancer_file, view.balancer.marker)
     gone = [address for address in view.upstream if address not in named]
     leaving = _list_leaving(desired, view, gone)
     facts = {LEAVING: ",".join(one.name for one in leaving)} if gone else {}
@@ -131,6 +132,21 @@ def find_balancer_plan(desired: CollabDesired, view: ClusterView, well: frozense
         why=_describe_change(balancer, plan.joining, gone, is_changed=file_plan.is_changed),
     )
     return replace(plan, file=file_plan, reload=(reload, {}), findings=tuple(findings))
+
+
+def _choose_span(
+    balancer: LoadBalancer, servers: tuple[str, ...], current: bytes | None, loaded: str
+) -> NginxSpan:
+    """The part of the file that is ours: the one that is there, or one with another marker than is loaded.
+
+    Somebody may have edited the servers and left the marker: with the same one, a reload could not be seen.
+    """
+    spans = [make_span(balancer, servers, turn=turn) for turn in (0, 1)]
+    try:
+        there = [span for span in spans if span.render(current) == current]
+    except UnfitFile:
+        there = []
+    return there[0] if there else next(span for span in spans if span.marker != loaded)
 
 
 def _list_leaving(desired: CollabDesired, view: ClusterView, gone: list[str]) -> tuple[FormerServer, ...]:

@@ -9,6 +9,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret, reveal
+from reconciler.drivers.collab.cluster_state import HORIZONTAL
 from reconciler.drivers.collab.facts import OUTDATED, STATUS
 from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.drivers.collab.nginx_span import NginxSpan
@@ -101,9 +102,15 @@ def plan_balancer_file(
     return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
 
 
-def make_span(balancer: LoadBalancer, servers: tuple[str, ...]) -> NginxSpan:
-    """The part of the nginx file with these servers, and with a marker that changes with them."""
-    marker = fingerprint([balancer.upstream, list(servers)])[:16]
+def make_span(balancer: LoadBalancer, servers: tuple[str, ...], *, turn: int = 0) -> NginxSpan:
+    """The part of the nginx file with these servers, and with a marker that changes with them.
+
+    Args:
+        balancer: the load balancer.
+        servers: `host:port` of each.
+        turn: another one gives another marker to the same servers.
+    """
+    marker = fingerprint([balancer.upstream, list(servers), *([turn] if turn else [])])[:16]
     return NginxSpan(upstream=balancer.upstream, servers=servers, marker=marker)
 
 
@@ -148,6 +155,18 @@ def find_current_passwords(desired: CollabDesired, observed: Observed[CollabView
         if parsed is not None and redis is not None and parsed.address == redis.address.lower():
             found |= {parsed.password: None} if parsed.password else {}
     return tuple(found)
+
+
+def uses_redis(desired: CollabDesired, observed: Observed[CollabView]) -> bool:
+    """Whether a server may use this cluster's Redis with its present config.json."""
+    for server in desired.entry.nodes:
+        place = desired.get_config_place(server)
+        reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
+        if not isinstance(reading, Present):
+            return True
+        if parse_config_file(reading.value.content).get("scaling") == HORIZONTAL:
+            return True
+    return False
 
 
 def find_login_password(desired: CollabDesired) -> Secret | None:

@@ -40,6 +40,12 @@ class _Walk:
     upstream: set[str] = field(default_factory=set)
     renewed: set[str] = field(default_factory=set)
 
+    def is_used(self, name: str) -> bool:
+        """Whether a server serves and gets clients."""
+        addresses = {one.name: one.address for one in self.view.desired.entry.nodes}
+        addresses |= {one.name: one.address for one in self.view.desired.former}
+        return name in self.serving and addresses.get(name) in self.upstream
+
     def list_peers(self, name: str) -> list[str]:
         """Other servers that serve and get clients."""
         return [
@@ -76,7 +82,7 @@ class _Walk:
 def refuse_last_server(context: GuardContext) -> Iterator[Diagnostic]:
     """A server that serves is only interrupted while another one serves."""
     for walk, step, own in _walk(context):
-        if not isinstance(own, RestartArguments | StopArguments) or own.server not in walk.serving:
+        if not isinstance(own, RestartArguments | StopArguments) or not walk.is_used(own.server):
             continue
         if not walk.list_peers(own.server):
             yield _violation(
@@ -92,7 +98,7 @@ def refuse_last_server(context: GuardContext) -> Iterator[Diagnostic]:
 def refuse_without_services(context: GuardContext) -> Iterator[Diagnostic]:
     """While Redis or the database is away, a server that serves is not restarted: all could be paused."""
     for walk, step, own in _walk(context):
-        if not isinstance(own, RestartArguments) or own.server not in walk.serving:
+        if not isinstance(own, RestartArguments) or not walk.is_used(own.server):
             continue
         away = walk.find_away()
         if own.server in walk.renewed or (not away and walk.view.is_redis_there):
@@ -176,7 +182,8 @@ def refuse_password_order(context: GuardContext) -> Iterator[Diagnostic]:
             is_accepted = (
                 needed is None or bool(needed.missing) or redis is None or redis.accepts is not False
             )
-        if isinstance(own, AddPasswordArguments):
+        if isinstance(own, AddPasswordArguments | RestartRedisArguments):
+            # The file with which it is started has the new password.
             is_accepted = True
         if isinstance(own, RestartArguments) and own.password and not is_accepted:
             yield _violation(

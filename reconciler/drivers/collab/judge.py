@@ -140,7 +140,7 @@ def _make_case(own: RestartArguments, status: StatusView, seen: Observed[CollabV
             missing.setdefault(normalize_service(service), []).append(name)
     redis = read_redis_view(seen, own.redis) if own.redis else None
     return RestartCase(
-        is_serving=status.is_healthy,
+        is_serving=status.is_healthy and not own.is_unused,
         missing=frozenset(map(normalize_service, status.missing_services)),
         fixes=frozenset(own.fixes),
         heals=own.heals,

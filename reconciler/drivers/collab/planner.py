@@ -13,7 +13,8 @@ not seen, stops everything after it. The order, and why no other one is safe:
    by it, so that it has a high risk, needs an answer of every server, and comes before anything that needs
    Redis.
 3. **Servers that do not serve**: those that do not run get their file and are started; those that are
-   paused and whose file changes the way to what they miss are restarted. They cost nobody anything, and
+   paused and whose file changes the way to what they miss are restarted, and so are those that work and
+   that the load balancer does not use yet. They cost nobody anything, and
    whatever they lack is evidence that a service is away, which holds back every server that serves.
 4. **The load balancer gets new servers**, once they are healthy. Last when adding: a server that does not
    serve would get clients. If nothing joins, its change comes after 5, so that a server that leaves still
@@ -137,13 +138,17 @@ class _Chain:
         serving = [server for server in desired.entry.nodes if server.name in self.well]
         for server in idle:
             self._plan_idle(server, password)
+        unused = [server for server in serving if self._is_unused(server)]
+        for server in unused:
+            self._plan_unused(server, password)
         balancer = find_balancer_plan(desired, view, frozenset(self.well))
         self.findings += balancer.findings
         is_early = bool(balancer.joining)
         if is_early:
             self._add_balancer(balancer)
         for server in serving:
-            self._plan_serving(server, password)
+            if server not in unused:
+                self._plan_serving(server, password)
         if not is_early:
             self._add_balancer(balancer)
         for stop in balancer.make_stops(frozenset(self.well)):
@@ -235,6 +240,29 @@ class _Chain:
         self._add_file(file_plan)
         self._add_restart(server, status, why, heals=heals, fixes=case.fixes)
         self.well.add(name)
+
+    def _is_unused(self, server: CollabServer) -> bool:
+        """Whether the load balancer does not use a server that works: nobody is harmed by its restart."""
+        return self.view.upstream is not None and server.address not in self.view.upstream
+
+    def _plan_unused(self, server: CollabServer, password: PasswordChange) -> None:
+        """A server that is about to join: it gets its file and is restarted before it gets clients."""
+        name, status = server.name, self.view.get_status(server.name)
+        assert status is not None
+        file_plan, why = self._files[name], self._find_restart_reason(server, status)
+        self.findings += file_plan.findings
+        if not why:
+            for step in file_plan.steps:  # what a killed run left beside the file
+                self._add(step)
+            return
+        case = replace(self._make_case(server, status, password, frozenset()), is_serving=False)
+        obstacle = find_restart_obstacle(case)
+        if obstacle:
+            self._wait(name, "server-restart-waits", f"{why} and is not restarted: {obstacle}")
+            self.well.discard(name)
+            return
+        self._add_file(file_plan)
+        self._add_restart(server, status, why, is_unused=True)
 
     def _plan_serving(self, server: CollabServer, password: PasswordChange) -> None:
         """A server that serves: it gets its file and is restarted, or keeps both until that is safe."""
@@ -346,19 +374,22 @@ class _Chain:
         why: str,
         *,
         heals: bool = False,
+        is_unused: bool = False,
         fixes: AbstractSet[str] | None = None,
     ) -> None:
         if fixes is None:
             fixes = find_fixed_services(self.desired, self.view.observed, server)
         password = find_login_password(self.desired)
+        needs_peer = status.is_healthy and not is_unused and not self._is_alone(server)
         step = steps.make_restart(
             self.desired,
             server,
             status,
             why=why,
             fixes=fixes,
-            peers=() if self._is_alone(server) or not status.is_healthy else self._list_peers(server.name),
+            peers=self._list_peers(server.name) if needs_peer else (),
             heals=heals,
+            is_unused=is_unused,
             password=str(password.value) if password is not None and not password.missing else "",
             shown=fingerprint_shown(self.desired, server.name),
         )

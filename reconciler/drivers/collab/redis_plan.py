@@ -17,6 +17,7 @@ from reconciler.drivers.collab.delivery import (
     find_login_password,
     needs_redis_restart,
     plan_redis_conf,
+    uses_redis,
 )
 from reconciler.drivers.collab.facts import OUTDATED
 from reconciler.drivers.collab.redis_conf import FileLogin, read_file_login, read_file_password
@@ -86,6 +87,8 @@ def find_password_change(desired: CollabDesired, view: ClusterView) -> PasswordC
     is_accepted = shown.accepts is True or bool(needed.missing)
     if password is None or password.missing or desired.get_redis_place() is None:
         return PasswordChange(is_needed=True, is_accepted=is_accepted)
+    if _is_new(desired, view):
+        return PasswordChange(is_needed=True, is_accepted=True)
     login = _read_login(desired, view)
     findings = _find_obstacles(redis, desired, shown, login)
     if findings or login is None:
@@ -111,6 +114,19 @@ def find_password_change(desired: CollabDesired, view: ClusterView) -> PasswordC
         desired=desired,
         logins=logins,
     )
+
+
+def _is_new(desired: CollabDesired, view: ClusterView) -> bool:
+    """Whether Redis is restarted for its new file anyway, and no server uses it by now.
+
+    Then nobody is locked out by the new password alone, and the servers need the other keys of the file, such
+    as `bind`, before they are restarted.
+    """
+    try:
+        is_restarted = needs_redis_restart(desired, view.observed)
+    except UnfitFile:
+        return False
+    return is_restarted and not uses_redis(desired, view.observed)
 
 
 def list_logins(desired: CollabDesired, view: ClusterView) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ def make_restart(
     fixes: Iterable[str] = (),
     peers: Iterable[str] = (),
     heals: bool = False,
+    is_unused: bool = False,
     password: str = "",
     shown: str = "",
 ) -> Step:
@@ -80,10 +81,11 @@ def make_restart(
         peers=tuple(sorted(peers)),
         fixes=tuple(sorted(fixes)),
         heals=heals,
+        is_unused=is_unused,
         clients=clients,
     )
     ends = f"the connections of {clients} clients end" if clients >= 0 else "its clients' connections end"
-    serves = status.is_healthy
+    serves = status.is_healthy and not is_unused
     return _make_step(
         desired,
         server.name,

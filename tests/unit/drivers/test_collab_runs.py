@@ -367,3 +367,39 @@ def test_passwords_stand_in_no_plan_and_no_answer():
     assert "very-new-password" not in text
     assert ":old@" not in text
     assert ': "old"' not in text
+
+
+def test_a_redis_that_nobody_uses_yet_is_restarted_with_its_whole_file_first():
+    alone = make_config(password="", scaling="none")
+    site = Site(
+        make_site(3, config=alone, redis_file=b"bind 127.0.0.1\nport 6379\n", upstream=("c1",)), quiet()
+    )
+    config, redis = with_password("new")
+    site.cluster_input = quiet(config, redis | {"bind": "127.0.0.1 ::1"})
+    site.watch = Watch(site)
+    order = [one for one in actions(site.plan()) if not one.endswith("-file")]
+    assert order[0] == "redis/restart-redis"
+    assert (
+        order.index("c3/restart-server")
+        < order.index("lb/reload-balancer")
+        < order.index("c1/restart-server")
+    )
+    assert "redis/add-redis-password" not in order
+    site.converge()
+    assert site.plan().steps == ()
+    assert len(list_serving(site.world.state)) == 3
+    assert site.world.redis.passwords == {hash_password("new")}
+
+
+def test_a_server_that_is_about_to_join_gets_its_file_before_it_gets_clients():
+    site = settled()
+    site.world.machines["c3"].files["config"].content = make_config(logging=False)
+    site.world.restart("c3")
+    nginx = site.world.machines["lb"].files["nginx"]
+    nginx.content = nginx.content.replace(b"        server 192.0.2.3:3000;\n", b"")
+    site.world.reload("lb")
+    order = [one for one in actions(site.plan()) if not one.endswith("-file")]
+    assert order == ["c3/restart-server", "lb/reload-balancer"]
+    site.watch = Watch(site, least=2)
+    assert set(site.run().values()) == {"done"}
+    assert site.plan().steps == ()
