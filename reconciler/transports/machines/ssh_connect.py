@@ -173,6 +173,8 @@ class SshConnector:
                     # Everything else that asyncssh would take from the user's home or the environment is off.
                     config=None,
                     agent_path=None,
+                    agent_forwarding=False,
+                    send_env=None,
                     x509_trusted_certs=None,
                     x509_trusted_cert_paths=[],
                     gss_host=None,
