@@ -57,8 +57,11 @@ _WRONG: Final = (
 def is_reading(request: bytes) -> bool:
     """Whether a request has only commands that read."""
     try:
-        commands = [tuple(word.decode() for word in command) for command in read_commands(request)]
-    except (OtherProtocol, UnicodeDecodeError):
+        commands = [
+            tuple(word.decode("utf-8", "surrogateescape") for word in command)
+            for command in read_commands(request)
+        ]
+    except OtherProtocol:
         return False
     return bool(commands) and all(
         command in _READING or command[:-1] in _WITH_ARGUMENT for command in commands
@@ -71,7 +74,7 @@ READS: Final = (ReadingRequest(is_reading),)
 
 def hash_login(password: str) -> str:
     """The digest by which Redis keeps a password."""
-    return sha256(password.encode()).hexdigest()
+    return sha256(password.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

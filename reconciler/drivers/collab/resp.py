@@ -53,10 +53,11 @@ RedisReply: TypeAlias = "ErrorReply | StatusReply | bytes | int | list[RedisRepl
 
 def encode_commands(*commands: tuple[str, ...]) -> bytes:
     """Commands in the form in which clients send them, one after another."""
+    # A variable of the environment may have bytes that are not UTF-8.
+    words = [[word.encode("utf-8", "surrogateescape") for word in command] for command in commands]
     return b"".join(
-        b"*%d\r\n" % len(command)
-        + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in map(str.encode, command))
-        for command in commands
+        b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in command)
+        for command in words
     )
 
 

@@ -233,3 +233,17 @@ async def test_data_of_another_form_is_left_out():
     async with client_of(scripted(*replies, pair, pair)) as redis:
         view = await redis.observe("", ["bind"])
     assert (view.run_id, view.passwords, dict(view.config)) == ("", None, {})
+
+
+async def test_a_password_of_bytes_that_are_not_utf8_is_sent_as_it_is():
+    asked = []
+
+    async def serve(reader, writer):
+        asked.append(await reader.read(65536))
+        writer.write(b"+OK\r\n" if b"AUTH" in asked[-1] else b"-NOAUTH Authentication required.\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with client_of(serve, reading=True) as redis:
+        assert await redis.accepts("a\udcff")
+    assert asked[-1].endswith(b"*2\r\n$4\r\nAUTH\r\n$2\r\na\xff\r\n")
