@@ -13,6 +13,9 @@ _HOMES: Final = ("/home", "/root", "/run/user")
 
 _TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  (folders that `PrivateTmp=yes` of the unit replaces)
 
+_BROAD: Final = ("/", "/etc", "/opt", "/srv", "/usr", "/usr/local", "/usr/local/etc", "/var", "/var/lib")
+"""Folders that belong to much else, too."""
+
 _SUDO: Final = """\
 # sudo needs a user that exists, programs that may change their user, and what sudo itself does as root. Each
 # of the lines with `no` or without a value closes an opening of its own that systemd would otherwise keep
@@ -91,6 +94,8 @@ def _open_folders(files: Mapping[str, Path]) -> str:
         lines.append("ProtectHome=tmpfs\n")
     for folder, names in sorted(folders.items()):
         hidden = _is_below(folder, (*_HOMES, *_TEMPORARY))
+        if folder in _BROAD:
+            lines.append(f"# This opens all of {folder}: a folder of its own for the file would open less.\n")
         lines.append(f"# {_join(names)}\n{'BindPaths' if hidden else 'ReadWritePaths'}={_quote(folder)}\n")
     return "".join(lines)
 

@@ -42,6 +42,14 @@ def test_a_folder_is_opened_as_the_unit_needs_it(path, lines):
     assert render(files={"a": {"path": path}})[1:] == lines
 
 
+@pytest.mark.parametrize(
+    ("path", "told"), [("/etc/app.conf", True), ("/{node}/conf", True), ("/etc/app/conf", False)]
+)
+def test_a_folder_that_belongs_to_much_else_is_told(path, told):
+    text = render_drop_in(HostConfig(files={"a": {"path": path}}))
+    assert ("a folder of its own for the file would open less" in text) is told
+
+
 def test_sudo_is_opened_only_for_an_entry_that_says_so():
     command = {"run": ["systemctl", "reload", "nginx"]}
     assert render(commands={"reload": command}) == []
