@@ -34,6 +34,8 @@ class NodeArguments(TypedArguments):
         values: placeholder of the command -> text.
         timeout: seconds for one answer.
         connect: seconds for a connection.
+        relies_on: nodes that the plan assumes to run while it is down, also one that is to leave later.
+        spare: further failures that every view survives while the node is away.
         intent_facts: what the store keeps from the intent on.
     """
 
@@ -44,6 +46,8 @@ class NodeArguments(TypedArguments):
     values: Mapping[str, str]
     timeout: float
     connect: float
+    relies_on: tuple[str, ...] = field(default=(), metadata=OMITTED)
+    spare: int = field(default=0, metadata=OMITTED)
     intent_facts: Facts = field(default_factory=dict, metadata=OMITTED)
 
     @property

@@ -106,4 +106,10 @@ class ClusterView:
             for row in view.peers
             if not row.is_online and row.name != name
         }
-        return make_state(nodes, broken)
+        known = {
+            (min(name, row.name), max(name, row.name))
+            for name, view in mesh.views.items()
+            for row in view.peers
+            if row.is_online
+        }
+        return make_state(nodes, broken, known)

@@ -93,8 +93,8 @@ def _judge_absence(own: NodeArguments, cluster_view: ClusterView) -> StepVerdict
         return _changed(f"{reserved[0]} is reserved, and may be stopped")
     gone = [
         name
-        for name in own.apis
-        if name != own.target and cluster_view.get_process(name) is not Process.RUNNING
+        for name in own.relies_on
+        if name in own.members and cluster_view.get_process(name) is not Process.RUNNING
     ]
     if gone:
         return _changed(f"{gone[0]} ran when this was planned, and does not run any more")
@@ -160,9 +160,13 @@ def _judge_leaving(own: StopArguments, words: str, cluster_view: ClusterView) ->
     if mesh.is_seen_online(target):
         verdict = _judge_absence(own, cluster_view)
         return StepVerdict(StepStatus.READY, words) if verdict.status is StepStatus.READY else verdict
-    silent = [name for name in own.apis if name not in mesh.views]
+    silent = cluster_view.list_unknown()
     if silent:
         return _unknown(f"{silent[0]} shows no view: {cluster_view.describe_answer(silent[0])}")
     if not mesh.is_listed(target):
         return _changed(f"no node lists {target} any more, so nothing shows whether it runs")
+    # A node that is itself cut off shows all others as gone.
+    witnesses = [name for name, view in mesh.views.items() if view.peer(target) is not None]
+    if not any(map(mesh.keeps_quorum, witnesses)):
+        return _unknown(f"the nodes that list {target} have no quorum themselves")
     return _done("no node shows it Online any more")

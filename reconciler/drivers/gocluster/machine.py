@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from reconciler.drivers.gocluster.choices import CAUTIOUS, Choices, UnknownNames
-from reconciler.drivers.gocluster.quorum import describe_quorum, has_quorum
+from reconciler.drivers.gocluster.quorum import ALWAYS, count_needed, describe_quorum, has_quorum
 
 
 class GoNodeState(NamedTuple):
@@ -46,10 +46,12 @@ class MeshState(NamedTuple):
     Args:
         nodes: sorted by name.
         broken: pairs of names, sorted, whose link does not work.
+        known: pairs whose link a view has shown, so that it counts whoever names whom.
     """
 
     nodes: tuple[GoNodeState, ...]
     broken: frozenset[tuple[str, str]] = frozenset()
+    known: frozenset[tuple[str, str]] = frozenset()
 
     def node(self, name: str) -> GoNodeState:
         """One node.
@@ -68,9 +70,13 @@ class MeshState(NamedTuple):
         return tuple(node.name for node in self.nodes)
 
 
-def make_state(nodes: Iterable[GoNodeState], broken: Iterable[tuple[str, str]] = ()) -> MeshState:
+def make_state(
+    nodes: Iterable[GoNodeState],
+    broken: Iterable[tuple[str, str]] = (),
+    known: Iterable[tuple[str, str]] = (),
+) -> MeshState:
     """A state, in its one form."""
-    return MeshState(tuple(sorted(nodes)), frozenset(broken))
+    return MeshState(tuple(sorted(nodes)), frozenset(broken), frozenset(known) - frozenset(broken))
 
 
 def replace_node(state: MeshState, node: GoNodeState) -> MeshState:
@@ -82,8 +88,9 @@ def can_link(state: MeshState, one: GoNodeState, other: GoNodeState, choices: Ch
     """Whether two nodes are connected: one of them calls, and the other accepts."""
     if not (one.up and other.up) or one.is_cut or other.is_cut or one.auth != other.auth:
         return False
-    if (min(one.name, other.name), max(one.name, other.name)) in state.broken:
-        return False
+    pair = (min(one.name, other.name), max(one.name, other.name))
+    if pair in state.broken or pair in state.known:
+        return pair in state.known
     return _can_call(one, other, choices) or _can_call(other, one, choices)
 
 
@@ -123,7 +130,11 @@ def start(state: MeshState, name: str) -> MeshState:
     node = state.node(name)
     own = node._replace(up=True, peers=node.file_peers, auth=node.file_auth, is_deaf=False, is_outdated=False)
     # Its connections are new.
-    state = MeshState(state.nodes, frozenset(pair for pair in state.broken if name not in pair))
+    state = MeshState(
+        state.nodes,
+        frozenset(pair for pair in state.broken if name not in pair),
+        frozenset(pair for pair in state.known if name not in pair),
+    )
     state = replace_node(state, own)
     for other in state.nodes:
         if other.name == name or not other.up or other.auth == own.auth or own.is_cut or other.is_cut:
@@ -150,6 +161,16 @@ def find_lost_quorum(state: MeshState, without: Collection[str]) -> Iterator[tup
             continue
         if not keeps_quorum(after, node.name):
             yield node.name, describe_view(after, node.name)
+
+
+def count_spare(state: MeshState, target: str) -> int:
+    """How many further failures every other view survives while a node is away; 0 also if none does."""
+    found = [
+        len(get_shown(state, node.name) - {target}) - count_needed(len(node.peers))
+        for node in state.nodes
+        if node.up and node.is_counted and node.name != target and len(node.peers) > ALWAYS
+    ]
+    return max(0, min(found, default=0))
 
 
 def find_stop_obstacle(state: MeshState, target: str) -> str:

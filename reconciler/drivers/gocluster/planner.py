@@ -303,12 +303,12 @@ def _add_order(
 ) -> None:
     previous: tuple[str, ...] = ()
     for action, after_it, _ in walk_order(state, order):
-        maker = _make_maker(draft, after_it)
+        maker = _make_maker(draft)
         node = action.node
         if action.kind == STOP:
             address = draft.desired.recall(node, ADDRESS)
             why = f"{node} runs and is not in the fleet file"
-            step = maker.stop(node, address=address, after=previous, why=why)
+            step = maker.stop(node, address=address, after=previous, why=why, state=after_it)
         elif action.kind == START:
             loaded = draft.add_file(node, previous)
             why = f"{node} does not run yet"
@@ -331,12 +331,12 @@ def _add_order(
         previous = (step.id,)
 
 
-def _make_maker(draft: PlanDraft, state: MeshState) -> StepMaker:
+def _make_maker(draft: PlanDraft) -> StepMaker:
     entry = draft.desired.entry
     apis = {
         node.name: node.api
         for node in sorted(entry.nodes, key=lambda one: one.name)
-        if entry.observe and node.api is not None and state.node(node.name).up
+        if entry.observe and node.api is not None
     }
     return StepMaker(entry, apis)
 

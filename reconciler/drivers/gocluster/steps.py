@@ -19,7 +19,7 @@ from reconciler.drivers.gocluster.arguments import (
     StopArguments,
     read_node_arguments,
 )
-from reconciler.drivers.gocluster.machine import MeshState, get_shown
+from reconciler.drivers.gocluster.machine import MeshState, count_spare, get_shown
 from reconciler.drivers.gocluster.quorum import has_quorum
 from reconciler.drivers.gocluster.schema import GoCluster
 from reconciler.drivers.gocluster.view import NodeView
@@ -85,6 +85,8 @@ class StepMaker:
             started_command=command.started.command,
             started_values=self._fill(command.started, node),
             joined=joined,
+            spare=count_spare(state, node),
+            relies_on=_list_running(state, node),
             intent_facts={node: {RESTARTED_FOR: digest, **self._remember(node)}},
             **self._make_links(node, state),
         )
@@ -127,7 +129,16 @@ class StepMaker:
             is_manual=command is None,
         )
 
-    def stop(self, node: str, *, address: str, after: Sequence[str], why: str, at_once: bool = False) -> Step:
+    def stop(
+        self,
+        node: str,
+        *,
+        address: str,
+        after: Sequence[str],
+        why: str,
+        at_once: bool = False,
+        state: MeshState | None = None,
+    ) -> Step:
         """The stop of a node; an operator does it where no command is known, or its address is not."""
         command = self.entry.stop if address else None
         asked = f"run the host's command {command.command}" if command else "stop it on its host"
@@ -136,6 +147,8 @@ class StepMaker:
             **self._make_shared(node, command, address=address),
             intent_facts=facts,
             at_once=at_once,
+            spare=count_spare(state, node) if state is not None else 0,
+            relies_on=_list_running(state, node) if state is not None else (),
         )
         return self._make(
             node,
@@ -213,6 +226,10 @@ class StepMaker:
 def _has_no_reserve(state: MeshState, name: str, target: str) -> bool:
     shown = get_shown(state, name) - {target}
     return not has_quorum(len(state.node(name).peers), len(shown) - 1)
+
+
+def _list_running(state: MeshState, target: str) -> tuple[str, ...]:
+    return tuple(one.name for one in state.nodes if one.up and one.name != target)
 
 
 def get_host(address: str) -> str:
