@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _AUTHOR = (("user.name", "Demo"), ("user.email", "demo@example.com"))
-_LOOPBACK = re.compile(r"127\.0\.0\.1:(1\d{4})")
+_PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=port: ))1\d{4}\b")
+"""A port of a node in the fleet file of an example."""
 
 
 def find_examples() -> Path:
@@ -40,8 +41,8 @@ class DemoRepository:
 
     Args:
         folder: where to create it.
-        example: the folder with its first files; every `127.0.0.1:PORT` in the fleet file is replaced by an
-            address that is free on this machine.
+        example: the folder with its first files; every port of a node in the fleet file is replaced by one
+            that is free on this machine, there and in the other files.
     """
 
     def __init__(self, folder: Path, example: Path) -> None:
@@ -56,14 +57,13 @@ class DemoRepository:
         self._git = command.Git(settings=settings)
         self._git.run("init", "--quiet", "--template=")  # without the hooks of this user
         self._spare = iter(find_free_addresses(32))
-        addresses: dict[str, str] = {}
-
-        def replace_address(found: re.Match[str]) -> str:
-            if found[0] not in addresses:
-                addresses[found[0]] = self.spare()
-            return addresses[found[0]]
-
-        self.edit("fleet.yaml", lambda text: _LOOPBACK.sub(replace_address, text))
+        fleet = (folder / "fleet.yaml").read_text(encoding="utf-8")
+        ports = {port: self.spare().rpartition(":")[2] for port in _PORT.findall(fleet)}
+        named = re.compile(rf"\b({'|'.join(ports)})\b")
+        for suffix in ("yaml", "json"):
+            for path in folder.rglob(f"*.{suffix}"):
+                name = str(path.relative_to(folder))
+                self.edit(name, lambda text: named.sub(lambda found: ports[found[0]], text))
 
     def spare(self) -> str:
         """Another `host:port` that is free."""
@@ -115,7 +115,13 @@ class DemoNodes:
         self._loop.close()
 
     def serve(
-        self, folder: Path, *, converged: bool = False, fresh: Collection[str] = (), calls: bool = False
+        self,
+        folder: Path,
+        *,
+        converged: bool = False,
+        fresh: Collection[str] = (),
+        calls: bool = False,
+        machines: Path | None = None,
     ) -> Any:
         """Serve all nodes of the fleet file in a folder; gives the simulation.
 
@@ -124,11 +130,13 @@ class DemoNodes:
             converged: whether the nodes start with their desired state.
             fresh: with `converged`, nodes that start empty.
             calls: whether the nodes also poll and report by themselves.
+            machines: where to put the files of the nodes, and a host configuration for their commands.
         """
         from reconciler.desired.fleet import load_fleet  # noqa: PLC0415  (heavy)
         from reconciler.drivers.registry import DRIVERS  # noqa: PLC0415
         from reconciler.secrets.local_resolver import LocalResolver  # noqa: PLC0415
         from reconciler.simulation.call_sender import CallSender  # noqa: PLC0415
+        from reconciler.simulation.machine_folder import lay_out_machines  # noqa: PLC0415
         from reconciler.simulation.node_host import Simulation  # noqa: PLC0415
         from reconciler.sources.locate import locate_source  # noqa: PLC0415
 
@@ -137,6 +145,8 @@ class DemoNodes:
         simulation = Simulation(fleet, DRIVERS, converged=converged, fresh=fresh)
         self.run_on_loop(simulation.__aenter__())
         self._running.append(simulation)
+        if machines:
+            lay_out_machines(simulation, machines)
         if calls:
             sender = CallSender(simulation)
             self.run_on_loop(sender.__aenter__())

@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,13 +22,17 @@ NODE = '      - {{name: node-{0:02}@sora-{0:02}.example.com, api: "http://{1}/"}
 SPARE = (4, 5, 6)
 """Numbers of the Sora nodes that run from the start and are registered later."""
 
+Everything = Annotated[
+    bool, typer.Option("--all", help="Show all products, too: their files, restarts and memberships.")
+]
+
 
 class DemoFailure(ReconcilerError):
     """A check of the demonstration failed."""
 
 
 @add_command(app)
-def run_demo(*, no_color: NoColor = False) -> int:
+def run_demo(*, everything: Everything = False, no_color: NoColor = False) -> int:
     """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, polls, history.
 
     Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
@@ -52,6 +56,8 @@ def run_demo(*, no_color: NoColor = False) -> int:
         demo.refuse_plan()
         demo.show_messages_and_history()
         demo.roll_out_by_polls()
+        if everything:
+            demo.converge_all_products()
     typer.echo(
         f"\nAll {demo.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
         "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
@@ -205,6 +211,24 @@ class _Demo:
             self._options[1] = str(polled.state)
             self._run(["status", *self._options, str(polled.repository.folder)], status=0)
         self._run(["history", *self._options], status=0)
+
+    def converge_all_products(self) -> None:
+        """All four products converge from one fleet file, first from nothing and then by one commit."""
+        from reconciler.cli.demo_products import ProductsDemo
+
+        self._title("M2, Sora, Collaboration Servers with Redis and nginx, and a Go cluster: one fleet")
+        products = ProductsDemo(self._folder / "products", self._nodes)
+        self._options[1] = str(products.state)
+        self._options += ["--host-config", str(products.host_file)]
+        self._repository = products.repository
+        self._tell(f"commit {products.first}")
+        self._reconcile("--yes", status=0)
+        self._reconcile("--dry-run", "--detailed-exitcode", status=0)
+        self._tell(f"commit {products.commit_changes()}")
+        self._reconcile("--yes", status=0)
+        self._check(not products.list_missing_changes(), "the files of the nodes have the change")
+        self._reconcile("--dry-run", "--detailed-exitcode", status=0)
+        self._run(["status", *self._options, str(products.repository.folder)], status=0)
 
     def _with_nodes(self, text: str, *numbers: int) -> str:
         """A fleet file's text with more Sora nodes at its end, where those of the Sora cluster are."""
