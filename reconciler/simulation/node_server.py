@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -52,6 +53,16 @@ class Listener(Protocol):
         """Stop listening."""
 
 
+def stop_listening(server: asyncio.Server) -> None:
+    """Close a server so that its address can be used again at once."""
+    for listening in server.sockets:
+        # A program that another thread has just started shares the socket for a moment, and while any copy
+        # of it listens, the address is in use.
+        with contextlib.suppress(OSError):  # not every system can end the listening alone
+            listening.shutdown(socket.SHUT_RDWR)
+    server.close()
+
+
 class NodeListener(Listener):
     """Listens for HTTP.
 
@@ -87,7 +98,7 @@ class NodeListener(Listener):
 
     async def close(self) -> None:
         if self._server is not None and self._web is not None:
-            self._server.close()
+            stop_listening(self._server)
             await self._web.shutdown(AT_ONCE)
             self._server = None
         for work in tuple(self._working):  # a node that goes down does not complete its work

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from reconciler.core.endpoint import SocketAddress
 from reconciler.ports.simulator import NodeRequest, NodeSession, Reply, RequestWay
 from reconciler.simulation.faults import Fault, FaultKind
-from reconciler.simulation.node_server import CLOSED, Listener
+from reconciler.simulation.node_server import CLOSED, Listener, stop_listening
 
 Converse: TypeAlias = Callable[[NodeSession, NodeRequest], tuple[Fault | None, Reply]]
 """Handles bytes of a connection; gives the fault that applies and the answer."""
@@ -49,7 +49,7 @@ class StreamListener(Listener):
 
     async def close(self) -> None:
         if self._server is not None:
-            self._server.close()
+            stop_listening(self._server)
             self._server = None
         for conversation in tuple(self._conversations):
             conversation.cancel()
