@@ -62,6 +62,7 @@ class PolledDemo:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """A watch in a process of its own, within the block."""
+        from reconciler.host.control_socket import VARIABLE  # noqa: PLC0415  (heavy)
         from reconciler.host.subprocesses import QUIET, kill_group, start_program  # noqa: PLC0415
 
         command = [
@@ -69,7 +70,11 @@ class PolledDemo:
             *("--state", str(self.state), "--host-config", str(self._folder / "host.yaml")),
             *("--poll", "0.5s", "--interval", "1s"),
         ]
-        process = start_program(command, environment=os.environ, stdin=QUIET, stdout=QUIET, stderr=QUIET)
+        runtime = self._folder / "runtime"
+        runtime.mkdir()
+        # A socket folder of its own, so that no command of this host takes it for the host's watch.
+        environment = {**os.environ, VARIABLE: str(runtime)}
+        process = start_program(command, environment=environment, stdin=QUIET, stdout=QUIET, stderr=QUIET)
         try:
             yield
             process.terminate()

@@ -65,8 +65,11 @@ def run_commands(document: Path, tmp_path: Path) -> None:
     subprocess.run(["git", "checkout", "--quiet", "--orphan", "examples"], cwd=tmp_path, check=True)
     commit = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com", "commit", "-qam", "Free ports"]
     subprocess.run(commit, cwd=tmp_path, check=True)
+    (tmp_path / "runtime").mkdir()
     environment = {
         **os.environ,
+        # its own: no other watch of this machine sees the watch of a document
+        "RUNTIME_DIRECTORY": str(tmp_path / "runtime"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "HOME": str(tmp_path),
