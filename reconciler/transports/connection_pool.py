@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import Counter
 from collections.abc import Container
 from typing import Final, NamedTuple
 
@@ -17,6 +18,10 @@ and the pass after it once more."""
 LIFETIME: Final = 600.0
 """Seconds after which a connection takes no further request, and the system's authorities are read again: a
 certificate, a route or a load balancer may have changed."""
+
+BEHIND_BASTION: Final = 256
+"""Idle connections through one bastion. `MOST_TUNNELS` of `ssh_tunnel` bounds all that are open through it:
+those that nobody uses must leave room for the others."""
 
 
 class ConnectionKey(NamedTuple):
@@ -47,6 +52,7 @@ class ConnectionPool:
         self._tls_since = 0.0
         self._idle: dict[ClientConnection, tuple[ConnectionKey, float]] = {}  # the longest idle first
         self._by_key: dict[ConnectionKey, list[ClientConnection]] = {}
+        self._behind: Counter[str] = Counter()  # bastion -> idle connections through it
         self._sweep_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -83,11 +89,13 @@ class ConnectionPool:
 
     def put(self, key: ConnectionKey, connection: ClientConnection) -> None:
         """Keep a connection whose answer is complete; close it if there is no room."""
-        if not connection.is_open or len(self._idle) >= self._most:
+        is_full = len(self._idle) >= self._most or (key.via and self._behind[key.via] >= BEHIND_BASTION)
+        if not connection.is_open or is_full:
             connection.close()
             return
         loop = asyncio.get_running_loop()
         self._idle[connection] = key, loop.time()
+        self._behind[key.via] += 1
         self._by_key.setdefault(key, []).append(connection)
         connection.on_lost = self._remove
         if self._sweep_timer is None:
@@ -108,6 +116,7 @@ class ConnectionPool:
         connection.on_lost = None
         if found is None:
             return
+        self._behind[found[0].via] -= 1
         kept = self._by_key[found[0]]
         kept.remove(connection)
         if not kept:

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from support.machines import ENVIRONMENT, FaultyMachine, make_file_transport
@@ -242,3 +243,50 @@ def test_sudo_allows_the_path_of_every_node_and_no_other(user, tmp_path):
         assert may(str(path).replace("{node}", "n1@n1.example.com"))
         for name in ("../x", ".n1", "a/b", "n1.conf /etc/shadow", ""):
             assert not may(str(path).replace("{node}", name)), name
+
+
+LABEL = b"system_u:object_r:sora_etc_t:s0\0"
+
+
+def read_label(path):
+    return os.getxattr(path, "security.selinux")
+
+
+@contextmanager
+def labelled_file(*folders):
+    """A file with a context, in the first of the folders whose file system takes one."""
+    refusals = []
+    for folder in folders:
+        with TemporaryDirectory(dir=folder) as made:
+            path = Path(made, "sora.conf")
+            path.write_bytes(OLD)
+            try:
+                os.setxattr(path, "security.selinux", LABEL)
+            except OSError as error:
+                refusals.append(f"{folder}: {error.strerror}")
+                continue
+            yield path
+            return
+    pytest.fail(
+        "no file system here takes security.selinux, so that nothing is shown about contexts: "
+        + "; ".join(refusals)
+    )
+
+
+async def test_the_context_of_selinux_is_kept_by_stage_switch_and_restore(tmp_path):
+    # A kernel without SELinux keeps any context as it is. This shows that the programs keep the attribute,
+    # not whether a policy would let them.
+    with labelled_file(tmp_path, "/var/tmp", "/dev/shm") as path:
+        await deliver_with_label(path)
+
+
+async def deliver_with_label(path):
+    files = make_file_transport(path, FaultyMachine())
+    await files.stage(PLACE, NEW)
+    assert read_label(path.parent / ".sora.conf.reconciler-new") == LABEL
+    await files.switch(PLACE, before=BEFORE, after=AFTER)
+    assert path.read_bytes() == NEW
+    assert read_label(path) == LABEL
+    await files.restore(PLACE, before=AFTER, after=BEFORE)
+    assert path.read_bytes() == OLD
+    assert read_label(path) == LABEL

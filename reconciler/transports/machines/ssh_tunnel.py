@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import defaultdict
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,14 @@ from reconciler.transports.machines.ssh_pool import SshPool
 if TYPE_CHECKING:
     import asyncssh
 
+MOST_TUNNELS: Final = 512
+"""Tunnels at once through one bastion; a further one waits. MaxSessions of sshd does not count them, but each
+is an open file of its process there, which may have 1,024 by default."""
+
 _CHUNK: Final = 64 * 1024
+
+_LINGER: Final = 2.0
+"""Seconds that a node gets to close its side when the call is over: one that never does keeps no place."""
 
 
 class SshTunnels:
@@ -27,6 +35,9 @@ class SshTunnels:
 
     def __init__(self, pool: SshPool) -> None:
         self._pool = pool
+        self._room: defaultdict[SshDestination, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(MOST_TUNNELS)
+        )
         self._running: set[asyncio.Task[None]] = set()
 
     async def open(
@@ -41,6 +52,7 @@ class SshTunnels:
 
         place, seconds = destination.place, destination.way.timeouts.connect
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._room[destination])
             try:
                 kept = await stack.enter_async_context(self._pool.use(destination, jumps))
             except MachineError as error:
@@ -86,8 +98,10 @@ async def _run_tunnel(
             asyncio.create_task(_pump(far[0], near[1])),
         ]
         try:
-            # The node's end decides: what it sent before has to arrive, and nothing follows.
-            await asyncio.wait([pumps[1]])
+            # The node's end decides: what it sent before has to arrive, and nothing follows. A caller only
+            # ends its side when it has closed.
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([pumps[1]], timeout=_LINGER)
         finally:
             for pump in pumps:
                 pump.cancel()

@@ -13,7 +13,9 @@ from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
+from reconciler.transports import connection_pool
 from reconciler.transports.http import HttpTransport
+from reconciler.transports.machines import ssh_tunnel
 
 
 @pytest.fixture
@@ -205,5 +207,47 @@ async def test_a_bastion_that_breaks_in_a_call_leaves_its_effect_unknown(bastion
             await get(machines, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", method="PUT")
     assert caught.value.is_lost
     assert caught.value.sign == Liveness.ALIVE
+    server.close()
+    await server.wait_closed()
+
+
+async def test_kept_connections_leave_room_among_the_tunnels_at_once_through_one_bastion(
+    bastion, monkeypatch
+):
+    monkeypatch.setattr(ssh_tunnel, "MOST_TUNNELS", 4)
+    monkeypatch.setattr(connection_pool, "BEHIND_BASTION", 2)
+    async with Node() as node, machines_of(door(bastion)) as machines:
+        url, most = f"http://127.0.0.1:{node.port}/", 0
+        async with HttpTransport(tunnels=machines) as http:
+
+            async def ask(name):
+                nonlocal most
+                await http.through("door").send("GET", url, node=name, timeout=10)
+                most = max(most, len(machines._tunnels._running))
+
+            for _ in range(2):
+                await asyncio.gather(*(ask(f"n{number}") for number in range(40)))
+            assert node.connections == 78  # two of the second round use those that were kept
+            assert 2 <= most <= 4
+    assert bastion.counts.logins == 1
+
+
+async def test_a_node_that_never_closes_keeps_no_place(bastion, monkeypatch):
+    monkeypatch.setattr(ssh_tunnel, "MOST_TUNNELS", 1)
+    monkeypatch.setattr(ssh_tunnel, "_LINGER", 0.1)
+    done = asyncio.Event()
+
+    async def stay(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        await done.wait()
+        writer.close()
+
+    server = await asyncio.start_server(stay, "127.0.0.1", 0)
+    async with machines_of(door(bastion)) as machines:
+        for _ in range(3):
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            assert (await get(machines, url, method="POST")).body == b"hi"
+    done.set()
     server.close()
     await server.wait_closed()
