@@ -80,12 +80,16 @@ def route_transports(
 def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes:
     """The ways to all hosts that have a node behind a bastion."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    nodes: dict[str, str] = {}
+    nodes = {node: way for one in fleet.cluster_inputs for node, way in one.entry.ways.items() if way}
+    if not nodes:
+        return Routes({}, {})
+    known = {id(one.cluster_input): one.endpoints for one in fleet.desired}
     for cluster_input in fleet.cluster_inputs:
         entry = cluster_input.entry
-        nodes |= {node: way for node, way in entry.ways.items() if way}
         try:
-            endpoints = drivers[entry.kind].endpoints(cluster_input)
+            endpoints = known.get(id(cluster_input))
+            if endpoints is None:
+                endpoints = drivers[entry.kind].endpoints(cluster_input)
         except InputError:  # its desired state is reported by the pass
             continue
         for node, way in entry.ways.items():

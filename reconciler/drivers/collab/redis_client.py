@@ -315,8 +315,8 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
         "set a password (`requirepass`), and `bind` to the addresses that the servers use",
     ),
     "NOAUTH": ("it demands a password before {command}", "commit its password by reference"),
-    "WRONGPASS": ("it refuses the password", "correct the referenced password"),
-    "ERR invalid password": ("it refuses the password", "correct the referenced password"),
+    "WRONGPASS": ("it refuses the password", "correct the value that is referenced"),
+    "ERR invalid password": ("it refuses the password", "correct the value that is referenced"),
     "NOPERM": (
         "its default user may not run {command}",
         "allow the default user this command, or change the password by hand",

@@ -90,7 +90,7 @@ class PlanDraft:
         self.payloads |= file_plan.payloads
         return file_plan.after
 
-    def report(
+    def add_finding(
         self, code: str, node: str, words: str, remedy: str, severity: Severity = Severity.ERROR
     ) -> None:
         """Add a finding about a node, or about the cluster."""
@@ -146,7 +146,7 @@ def _report_unread(draft: PlanDraft) -> None:
         why = draft.cluster_view.describe_answer(node)
         is_down = draft.cluster_view.get_process(node) is Process.DOWN
         words = f"{node} {'does not run' if is_down else 'shows no view'}: {why}"
-        draft.report("node-unread", node, words, "start the node, or correct its `api`")
+        draft.add_finding("node-unread", node, words, "start the node, or correct its `api`")
 
 
 def _report_mesh(draft: PlanDraft) -> None:
@@ -154,7 +154,9 @@ def _report_mesh(draft: PlanDraft) -> None:
     limit = parse_go_duration(draft.desired.entry.max_lag)
     for one in draft.cluster_view.mesh.find_problems(limit):
         severity = Severity.ERROR if one.problem is Problem.QUORUM else Severity.WARNING
-        draft.report(one.problem, one.node, one.words, f"see `reconcile explain {one.problem}`", severity)
+        draft.add_finding(
+            one.problem, one.node, one.words, f"see `reconcile explain {one.problem}`", severity
+        )
 
 
 def _find_authentication_changes(draft: PlanDraft) -> dict[str, str]:
@@ -174,7 +176,7 @@ def _plan_files_only(draft: PlanDraft) -> None:
     if changed:
         words = f"{', '.join(changed)} use the new file after a restart, which the fleet file does not name"
         remedy = "restart one node at a time, and wait until all others show it Online; or set `restart`"
-        draft.report("restart-by-hand", "", words, remedy, Severity.NOTE)
+        draft.add_finding("restart-by-hand", "", words, remedy, Severity.NOTE)
 
 
 def _plan_one_by_one(draft: PlanDraft) -> None:
@@ -198,7 +200,7 @@ def _plan_one_by_one(draft: PlanDraft) -> None:
         why = why or _explain_order(draft, state, starts, list(restarts), leaving)
         words = f"no node is restarted, started or stopped now: {why}"
         remedy = "remove the cause; the next run continues from there"
-        draft.report("mesh-restart-waits", "", words, remedy)
+        draft.add_finding("mesh-restart-waits", "", words, remedy)
         return
     for node in down:
         # Its next start loads it, whoever starts it.
@@ -370,7 +372,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
     for why, is_true in causes.items():
         if is_true:
             words = f"{what} of {', '.join(sorted(changed))} changes, which needs all nodes at once: {why}"
-            draft.report("auth-change-waits", "", words, "see `reconcile explain auth-change-waits`")
+            draft.add_finding("auth-change-waits", "", words, "see `reconcile explain auth-change-waits`")
             return
     running = [node for node in draft.names if draft.cluster_view.get_process(node) is Process.RUNNING]
     bare = machine.make_state(
