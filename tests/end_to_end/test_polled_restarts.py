@@ -1,4 +1,4 @@
-"""Restart-only fields of nodes that poll: offers, reports of what waits, and restarts in waves, over many runs."""
+"""Restart-only fields of nodes that poll: offers, reports, and restarts in waves, in many runs."""
 
 import asyncio
 import json
@@ -71,7 +71,7 @@ class RestartedFleet(PolledFleet):
 
     @asynccontextmanager
     async def running(self):
-        """Simulated nodes that poll, enrolled with their first setting, and the machines of their commands."""
+        """Simulated nodes that poll, enrolled, and the machines of their commands."""
         desk = await asyncio.start_server(self.serve, self.desk.host, self.desk.port)
         async with desk, await self.simulated() as self.simulation, CallSender(self.simulation):
             async with self.watching() as watch:

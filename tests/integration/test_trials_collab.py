@@ -12,6 +12,8 @@ from reconciler.drivers.collab.simulator.oracle import BALANCED_STOP, LAST_SERVE
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.scenario import HISTORY_TRUE
 
+FACTORY = "fleet: collab\n"
+
 CHOICES = [
     "collab.healthy_state=active",
     "collab.start_readings=3",
@@ -79,6 +81,12 @@ def test_it_holds_whatever_the_documents_leave_open(trials, choice):
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_random_faults_hold(trials, seed):
     verdict = trials.play("random: {faults: 6, kills: 2}\nreruns: 3\n", seed)
+    assert verdict.breaches == (), tell(verdict)
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_cluster_in_factory_state_is_set_up_in_spite_of_random_faults(trials, seed):
+    verdict = trials.play("random: {faults: 4, kills: 1}\nreruns: 4\n", seed, before=FACTORY)
     assert verdict.breaches == (), tell(verdict)
 
 

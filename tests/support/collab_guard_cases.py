@@ -104,3 +104,15 @@ def redis_restart(*, rules):
     site = settled()
     site.cluster_input = make_input(make_entry(NAMES), CONFIG, {"bind": "127.0.0.1 ::1"})
     return case(site, rules=rules)
+
+
+def first_redis_restart(scaling):
+    """Redis gets another `bind`, without windows, while its servers show that they work with it, or alone."""
+    site = settled()
+    site.cluster_input = make_input(make_entry(NAMES), CONFIG, {"bind": "127.0.0.1 ::1"})
+    seen = site.observe().nodes
+    answers = {
+        name: Present(replace(seen[name].value, scaling=own))
+        for name, own in zip(NAMES, scaling, strict=True)
+    }
+    return case(site, answers=answers, rules=ChangeRules())

@@ -39,11 +39,11 @@ class CollabTrials:
         assert before in text
         file.write_text(text.replace(before, after))
 
-    def play(self, text, seed=None, *, drivers=DRIVERS):
+    def play(self, text, seed=None, *, drivers=DRIVERS, before=BEFORE):
         """The verdict of a scenario's schedule, or of the example of this name."""
         path = self.folder / "scenario.yaml"
         is_example = "\n" not in text
-        path.write_text((EXAMPLES / f"{text}.yaml").read_text() if is_example else f"name: x\n{BEFORE}{text}")
+        path.write_text((EXAMPLES / f"{text}.yaml").read_text() if is_example else f"name: x\n{before}{text}")
         script = read_scenario(path)
         setup = prepare_trial(script)
         schedule = draw_schedule(script, setup.find_targets(), script.scenario.seed if seed is None else seed)

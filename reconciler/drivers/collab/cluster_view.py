@@ -17,6 +17,9 @@ from reconciler.file_delivery.content import UnfitFile
 SERVICES: Final = {DATABASE_SERVICE: "the database", REDIS_SERVICE: "Redis"}
 """Name of a service in a reason -> in sentences."""
 
+_ALONE: Final = frozenset({"none", "vertical"})
+"""`scaling` of a server that does not read `redisServerUrl`; any other word may be that of one that does."""
+
 
 @dataclass(frozen=True)
 class ClusterView:
@@ -42,6 +45,11 @@ class ClusterView:
         """Whether a server is known to work, and nobody may stop it."""
         status = self.get_status(name)
         return status is not None and status.is_healthy and name not in self.observed.reserved
+
+    def may_use_redis(self, name: str) -> bool:
+        """Whether the process of a server may work with Redis: not if it shows that it works alone."""
+        status = self.get_status(name)
+        return status is None or status.scaling not in _ALONE
 
     def describe(self, name: str) -> str:
         """Why a server does not count as healthy, in words that follow its name."""

@@ -27,6 +27,9 @@ from reconciler.drivers.collab.cluster_view import ClusterView, list_services
 from reconciler.drivers.collab.delivery import find_login_password
 from reconciler.drivers.collab.schema import CollabDesired
 from reconciler.file_delivery.steps import is_file_step
+from reconciler.text.one_line import join_some
+
+_MAX_NAMED = 3
 
 _INTERRUPTING = (RestartArguments, StopArguments, RestartRedisArguments)
 
@@ -52,6 +55,12 @@ class _Walk:
             one.name
             for one in self.view.desired.entry.nodes
             if one.name != name and one.name in self.serving and one.address in self.upstream
+        ]
+
+    def list_redis_users(self) -> list[str]:
+        """Servers that serve, and that a restart of Redis may pause."""
+        return [
+            name for name in sorted(self.serving) if name in self.renewed or self.view.may_use_redis(name)
         ]
 
     def find_away(self) -> dict[str, list[str]]:
@@ -209,16 +218,17 @@ def refuse_password_order(context: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("redis-restart")
 def refuse_unannounced_redis_restart(context: GuardContext) -> Iterator[Diagnostic]:
-    """A restart of Redis pauses every server: it needs a change window, or an approval."""
+    """A restart of Redis pauses every server that works with it: it needs a change window, or an approval."""
     if context.change_rules.windows or {"high", "restart"} & set(context.policy.approve):
         return
     for walk, step, own in _walk(context):
-        if isinstance(own, RestartRedisArguments) and walk.serving:
+        if isinstance(own, RestartRedisArguments) and (users := walk.list_redis_users()):
             yield _violation(
                 context,
                 step,
                 "redis-restart",
-                f"{step.id} pauses all servers, and the cluster has neither change windows nor approvals",
+                f"{step.id} pauses {join_some(users, _MAX_NAMED)}, and the cluster has neither change "
+                "windows nor approvals",
                 "add `windows` to the cluster, or `approve: [high]` to its policy",
             )
 

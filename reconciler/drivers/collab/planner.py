@@ -51,7 +51,12 @@ from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_fixed_services, find_login_password, plan_config
 from reconciler.drivers.collab.facts import INTERRUPTED, OUTDATED, RESTARTED_FOR, STARTED
 from reconciler.drivers.collab.preconditions import RestartCase, find_restart_obstacle
-from reconciler.drivers.collab.redis_plan import PasswordChange, find_password_change, plan_redis_file
+from reconciler.drivers.collab.redis_plan import (
+    PasswordChange,
+    find_password_change,
+    plan_redis_file,
+    report_later_file,
+)
 from reconciler.drivers.collab.schema import CollabDesired, CollabServer
 from reconciler.drivers.collab.status_view import StatusView
 from reconciler.drivers.collab.views import CollabView
@@ -129,7 +134,9 @@ class _Chain:
         password = find_password_change(desired, view)
         self.findings += password.findings
         self._add_all(password.add)
-        if not password.is_running:
+        if password.is_running:
+            self.findings += report_later_file(desired, view)
+        else:
             found = plan_redis_file(desired, view)
             self.findings += found.findings
             self._add_file(found.file)

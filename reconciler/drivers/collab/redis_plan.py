@@ -171,6 +171,7 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         # Without the file as well: anybody's restart would bring it in.
         return RedisFilePlan(findings=(_report(desired, redis, "redis-restart-waits", words),))
     password = find_login_password(desired) or Secret("")
+    names = [*(one.name for one in desired.entry.nodes), *(one.name for one in desired.former)]
     step = steps.make_redis_restart(
         desired,
         redis,
@@ -183,8 +184,29 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         password="" if password.missing else str(password.value),
         logins=list_logins(desired, view),
         why=f"{redis.name} {why}",
+        is_used=any(view.may_use_redis(name) for name in names if not view.is_silent(name)),
     )
     return RedisFilePlan(file=file_plan, restart=(step, {}))
+
+
+def report_later_file(desired: CollabDesired, view: ClusterView) -> tuple[Diagnostic, ...]:
+    """That the rest of redis.conf is brought in only after the change of the password that is going on."""
+    redis = desired.entry.redis
+    try:
+        is_later = needs_redis_restart(desired, view.observed)
+    except UnfitFile:
+        return ()
+    if redis is None or not is_later:
+        return ()
+    return (
+        Diagnostic(
+            Severity.NOTE,
+            "redis-conf-waits",
+            f"{redis.name} gets the other changes of its redis.conf in a later run, after its new password",
+            "nothing, if the watch runs; otherwise run it again: this change restarts Redis",
+            target=f"{desired.entry.name}/{redis.name}",
+        ),
+    )
 
 
 def _changes_passwords(desired: CollabDesired, view: ClusterView) -> bool:

@@ -218,6 +218,7 @@ def make_redis_restart(
     password: str,
     logins: tuple[str, ...],
     why: str,
+    is_used: bool,
 ) -> Step:
     """Redis is restarted; by an operator without a command."""
     command = redis.restart
@@ -241,8 +242,10 @@ def make_redis_restart(
         arguments,
         reason=why,
         effect=Effect.RESTART,
-        risk=Risk.HIGH,
-        risk_reason="all servers are paused until Redis is back",
+        risk=Risk.HIGH if is_used else Risk.MEDIUM,
+        risk_reason="all servers are paused until Redis is back"
+        if is_used
+        else "no server that serves works with it yet; other programs that do are not seen",
         needs="Redis runs as it was read, and every server answers",
         inverse=Inverse("restart it again with its former file", RESTART_REDIS),
         is_manual=command is None,

@@ -403,3 +403,25 @@ def test_a_server_that_is_about_to_join_gets_its_file_before_it_gets_clients():
     site.watch = Watch(site, least=2)
     assert set(site.run().values()) == {"done"}
     assert site.plan().steps == ()
+
+
+def test_other_keys_of_redis_come_after_the_password_and_the_plan_says_so():
+    site = settled()
+    config, redis = with_password("new")
+    site.cluster_input = quiet(config, {**redis, "bind": "127.0.0.1 ::1"})
+    plan = site.plan()
+    assert "redis/restart-redis" not in actions(plan)
+    (said,) = [one for one in plan.findings if one.code == "redis-conf-waits"]
+    assert "redis gets the other changes" in said.message
+    site.run()
+    plan = site.plan()
+    assert "redis/restart-redis" in actions(plan)
+    assert "redis-conf-waits" not in codes(plan)
+    assert site.converge().steps == ()
+    assert b"bind 127.0.0.1 ::1" in site.world.content("redis")
+
+
+def test_a_password_alone_has_no_further_changes_of_redis_to_wait_for():
+    site = settled()
+    site.cluster_input = quiet(*with_password("new"))
+    assert "redis-conf-waits" not in codes(site.plan())
