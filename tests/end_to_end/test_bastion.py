@@ -9,7 +9,8 @@ import sys
 import asyncssh
 import pytest
 import yaml
-from support.git_repositories import ALONE
+from support.git_repositories import ALONE, Repository
+from support.m2_settings import MANAGEMENT
 from support.ssh_servers import ssh_site
 from support.waiting import wait_until
 from support.watch_process import Stage
@@ -125,6 +126,9 @@ async def test_a_bad_bastion_is_one_sentence_for_each_cluster_and_no_node_is_abs
         assert "Nothing planned: 6 of 6 nodes could not be read" in told
         assert "absent" not in told
         told = await site.run("--yes", status=1)
+        told = await site.run("status", source=site.repository.folder)
+        assert told.count(words[-1]) == 2, told
+        assert "live-1@127.0.0.1, live-2@127.0.0.1, live-3@127.0.0.1 (3 nodes): " in told
         answer = await site.run("allow-stop", "live-2@127.0.0.1", "--source", status=7)
         assert "unknown" in answer or "could not" in answer
         assert site.changes() == []
@@ -163,3 +167,43 @@ async def test_the_watch_keeps_one_connection_to_the_bastion_and_comes_back_afte
 
 async def _is_normal(site, node="live-1@127.0.0.1"):
     return await site.mode(node) == "normal"
+
+
+class CacheSite(Site):
+    """A cluster of three M2 nodes behind the bastion, whose setting lets its callers purge."""
+
+    def __init__(self, folder, bastion):
+        super().__init__(folder, bastion)
+        permissions = {"enableSetting": True, "enableGet": True, "enablePurge": True}
+        management = {**MANAGEMENT, "roles": [{"name": "admin", "permissions": permissions}]}
+        hosting = [{"name": "a.example", "listen": "*:80"}]
+        setting = {"env": {"management": management}, "hosting": hosting}
+        nodes = "".join(
+            f"      - {{name: n{number}, address: '{address}'}}\n"
+            for number, address in enumerate(self.addresses[:3], 1)
+        )
+        fleet = f"clusters:\n  - name: edge\n    kind: m2\n    setting: s.json\n    nodes:\n{nodes}"
+        files = {"fleet.yaml": fleet, "s.json": json.dumps(setting)}
+        self.repository = Repository.make(folder / "caches", files)
+
+    def hide(self):
+        for number, address in enumerate(self.addresses[:3], 1):
+            self.bastion.names[f"192.0.2.{number}"] = address.host
+            self.edit(f"'{address}'", f"'192.0.2.{number}:{address.port}'")
+        self.edit("    kind: m2\n", "    kind: m2\n    via: door\n    timeouts: {connect: 2}\n")
+
+
+async def test_a_purge_goes_through_the_bastion_once_for_each_node_and_a_bad_one_is_told(tmp_path):
+    async with ssh_site(tmp_path / "bastion") as bastion, CacheSite(tmp_path, bastion).nodes() as site:
+        site.hide()
+        assert "3 nodes are as desired" in await site.run("--yes")
+        before = len(site.changes())
+        purge = ["purge", "a.example/x.jpg", "--yes", "--format", "json", "--source"]
+        (found,) = json.loads(await site.run(*purge))["operations"]
+        assert found["counts"] == {"done": 3}
+        assert sorted(site.changes()[before:]) == ["n1", "n2", "n3"]
+        assert {host for host, _ in bastion.counts.tunnels} == {"192.0.2.1", "192.0.2.2", "192.0.2.3"}
+        bastion.known_hosts.write_text("")
+        told = await site.run("purge", "a.example/y.jpg", "--yes", "--source", status=1)
+        assert told.count("its host key is not known") == 1, told
+        assert len(site.changes()) == before + 3

@@ -38,6 +38,8 @@ _CALM = {
     NodeCondition.OFFERED: Tone.CHANGE,
 }
 
+_UNREAD = frozenset({NodeCondition.UNREACHABLE, NodeCondition.UNIDENTIFIED, NodeCondition.UNAUTHORIZED})
+
 
 def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str:
     """The state of each node, its revision, and what holds changes back."""
@@ -94,18 +96,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     if cluster.former_names:
         kind += f", renamed from {', '.join(map(clean_line, cluster.former_names))}"
     yield f"{head} ({kind}): {as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
-    rows = [
-        (format_node_names([node.node for node in group]), group[0]) for group in _group_nodes(cluster.nodes)
-    ]
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, node in rows:
-        tone = _CALM.get(node.state, Tone.DANGER)
-        word = layout.paint(f"{node.state.value:<18}", tone)
-        yield f"  {name:<{width}}  {word}  {_describe_revision(node, revision)}".rstrip()
-        if node.reason:
-            yield from layout.wrapped(
-                generalise_sentence(node.reason, node.node) if "(" in name else clean_line(node.reason), 6
-            )
+    yield from _list_nodes(cluster.nodes, revision, layout)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
@@ -116,6 +107,32 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
+
+
+def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: TerminalLayout) -> Iterator[str]:
+    """The lines of nodes; those that cannot be read for one reason, such as a bastion, share a sentence."""
+    has_each = len(nodes) <= _EACH
+    groups = [
+        (
+            group,
+            [node.node for node in group] if has_each else [format_node_names([one.node for one in group])],
+        )
+        for group in _group_nodes(nodes)
+    ]
+    width = max((len(name) for _, names in groups for name in names), default=0)
+    for group, names in groups:
+        for name, node in zip(names, group, strict=False):
+            tone = _CALM.get(node.state, Tone.DANGER)
+            word = layout.paint(f"{node.state.value:<18}", tone)
+            yield f"  {name:<{width}}  {word}  {_describe_revision(node, revision)}".rstrip()
+        first = group[0]
+        if not first.reason:
+            continue
+        if len(group) == 1:
+            yield from layout.wrapped(clean_line(first.reason), 6)
+            continue
+        who = f"{format_node_names([node.node for node in group])}: " if has_each else ""
+        yield from layout.wrapped(who + generalise_sentence(first.reason, first.node), 6)
 
 
 def _describe_files(cluster: ClusterStatus) -> Iterator[str]:
@@ -174,7 +191,14 @@ def _describe_contacts(cluster: ClusterStatus) -> str:
 
 def _group_nodes(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
     if len(nodes) <= _EACH:
-        return [(node,) for node in nodes]
+        return group_by_key(
+            nodes,
+            lambda node: (
+                (node.state, generalise_sentence(node.reason, node.node))
+                if node.state in _UNREAD and node.reason
+                else node.node
+            ),
+        )
     # To the minute, as it is shown: nodes of one wave differ by seconds.
     return group_by_key(
         nodes,
