@@ -13,6 +13,9 @@ from reconciler.text.one_line import make_one_line
 MOST_COMMANDS: Final = 16
 """Commands of one observation that run at the same time."""
 
+UNREAD_START: Final = "not read"
+"""What is remembered in place of the start of a process that did not show it when its file was changed."""
+
 LONGEST_START: Final = 200
 """Characters that count of the text that a start is known by."""
 

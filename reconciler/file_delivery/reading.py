@@ -61,7 +61,7 @@ async def read_step_file(step: Step, transports: Transports) -> Observed[Any]:
         transports.files, (own.at(step.node),)
     )
     starts: Mapping[str, str] = {}
-    if own.started:
+    if own.started_command:
         values = {step.node: own.started_values}
         starts = await read_starts(transports.commands, own.started_command, values)
     return Observed({}, files=files, starts=starts)

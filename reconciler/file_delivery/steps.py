@@ -26,7 +26,7 @@ from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
 from reconciler.file_delivery.content import FileContent, UnfitFile
-from reconciler.file_delivery.node_starts import read_starts
+from reconciler.file_delivery.node_starts import UNREAD_START, read_starts
 from reconciler.ports.driver import StepAnswer, Undo
 from reconciler.ports.transport import Transports
 from reconciler.text.json_pointer import make_pointer
@@ -58,8 +58,8 @@ class FileArguments(TypedArguments):
         shown: values that the plain form has instead of the exact ones, since anybody who sees a plan could
             test guesses of a secret against a digest.
         started: text of the last start of the product that reads the file, when the step was planned; empty
-            where that does not matter. After another one, the file gets no other content by this step.
-        started_command: of the host, which prints that text.
+            where it showed none. After another one, the file gets no other content by this step.
+        started_command: of the host, which prints that text; empty where it does not matter.
         started_values: placeholder of that command -> text.
     """
 
@@ -322,8 +322,8 @@ def _plan_switch(
             shown=shown,
             intent_facts={node: wish.facts} if wish.facts else {},
             started=wish.started,
-            started_command=wish.started_command if wish.started else "",
-            started_values=wish.started_values if wish.started else {},
+            started_command=wish.started_command,
+            started_values=wish.started_values,
         ),
         reason=f"the file {entry} of {node} gets the content that was written aside",
         effect=wish.effect,
@@ -382,8 +382,8 @@ def _plan_way_back(wish: FileWish, state: FileState, shown: Mapping[str, str]) -
                 after=state.backup,
                 shown=back,
                 started=wish.started,
-                started_command=wish.started_command if wish.started else "",
-                started_values=wish.started_values if wish.started else {},
+                started_command=wish.started_command,
+                started_values=wish.started_values,
             ),
             reason=f"the file {entry} of {node} gets its former content again, which lies beside it",
             effect=wish.effect,
@@ -430,7 +430,7 @@ def _judge_stage(own: StageArguments, state: FileState) -> StepVerdict:
 def _judge_start(own: FileArguments, verdict: StepVerdict, started: str) -> StepVerdict:
     """The same verdict, unless the product was started since the plan was made."""
     # A later step takes another start than the planned one for a proof that the new content is used.
-    if verdict.status is StepStatus.READY and own.started and started and started != own.started:
+    if verdict.status is StepStatus.READY and own.started_command and started and started != own.started:
         return StepVerdict(StepStatus.CHANGED, "the node was started again since the plan was made")
     return verdict
 
@@ -490,7 +490,7 @@ async def _replace_file(
 
     Such a start would look as if the product had read the new content.
     """
-    if not own.started:
+    if not own.started_command:
         return StepAnswer(await call())
     values = {step.node: own.started_values}
 
@@ -505,7 +505,9 @@ async def _replace_file(
     # A start in this moment may have read either content: it counts as one that uses the former.
     after = await read_start()
     facts = own.facts_of_intent.get(step.node, {}) if after and after != own.started else {}
-    return StepAnswer(words, facts={key: after for key, text in facts.items() if text == own.started})
+    return StepAnswer(
+        words, facts={key: after for key, text in facts.items() if text == (own.started or UNREAD_START)}
+    )
 
 
 def undo_file_step(step: Step, observed: Observed[Any]) -> Undo | None:

@@ -22,6 +22,7 @@ from reconciler.drivers.sora.conf_result import find_conf_obstacle
 from reconciler.drivers.sora.node_commands import fill_command, get_host
 from reconciler.drivers.sora.schema import ConfDelivery, ConfTarget, NodeView, SoraCluster, SoraDesired
 from reconciler.file_delivery.content import FileContent, OwnedKeys, Part, WholeFile
+from reconciler.file_delivery.node_starts import UNREAD_START
 from reconciler.file_delivery.steps import FilePlan, FileWish, plan_file
 
 OUTDATED_START = "outdated_start"
@@ -43,7 +44,7 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
         started = observed.starts.get(place.node, "")
         reading = observed.files.get(place.node, {}).get(conf.file)
         current = read_file_keys(reading.value) if isinstance(reading, Present) else None
-        facts = {OUTDATED_START: started} if started else {}
+        facts = {OUTDATED_START: started or UNREAD_START} if restart is not None else {}
         keys: Mapping[str, bool] = {}
         released: Iterable[str] = ()
         findings: tuple[Diagnostic, ...] = ()

@@ -10,6 +10,7 @@ from reconciler.drivers.sora.cluster_view import view_cluster
 from reconciler.drivers.sora.conf_delivery import OUTDATED_START, plan_confs
 from reconciler.drivers.sora.conf_drift import find_unused_keys
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
+from reconciler.file_delivery.node_starts import UNREAD_START
 
 
 def list_conf_statuses(
@@ -48,6 +49,8 @@ def _find_use(desired: SoraDesired, observed: Observed[NodeView], node: str) -> 
     if not outdated:
         # Nothing that Sora answers shows which values a process has read.
         return FileUse.UNKNOWN, "no run of this host has changed it"
+    if outdated == UNREAD_START:
+        return FileUse.UNKNOWN, "it showed no start when a run changed the file"
     if started == outdated:
         return FileUse.WAITS, "it was started before a run changed the file"
     return FileUse.USED, ""

@@ -81,19 +81,13 @@ def _resume_restart(
 
     First with what it has: a run that was killed in the restart proves nothing about the file. Then with its
     backup. What is committed since then comes before both. If somebody starts the node meanwhile, its file is
-    left alone; so it is where that could not be known.
+    left alone: a stopped node may show no start, and then one that shows any was started meanwhile.
     """
     desired = membership_plan.desired
     assert desired.entry.restart is not None
     how = "it is started"
-    if started or not file_plan.is_changed:
-        membership_plan.switch_file(file_plan)
-    if not started and (file_plan.is_changed or file_plan.way_back):
-        how = (
-            "it is started with the file that it has, because when it was started last cannot be read by "
-            f"{desired.entry.restart.started.command}"
-        )
-    elif file_plan.is_changed:
+    membership_plan.switch_file(file_plan)
+    if file_plan.is_changed:
         how = "it gets what is committed now, and is started"
     elif file_plan.way_back and desired.recalled[node.name][RESTARTED] == TRIED:
         membership_plan.restore_file(file_plan)

@@ -220,7 +220,7 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     target, started = own.target, cluster_view.get_started(own.target)
     if cluster_view.own_view(target) is None:
         return _judge_silent_restart(own, cluster_view)
-    # Where it is not known when a node that was down was started last, its file is not changed either: then
+    # The file of a node that showed no start while it was down is changed only while it shows none: then
     # whoever has started it, it uses the present one.
     if own.started or not own.is_resumed:
         if not started:

@@ -705,3 +705,58 @@ async def test_a_node_that_somebody_starts_before_its_file_is_changed_keeps_it(s
     assert (states["switch-file a"], states["restart a"]) == ("changed", "skipped")
     assert "broken" in site.content("a")
     assert site.restarts == []
+
+
+def show_start_while_running(site):
+    """As a supervisor does that shows the number of a process."""
+
+    def show(machine, values):
+        if not site.world.running(values["node"]):
+            return _refuse(machine, values)
+        return f"start {machine.starts}"
+
+    for machine in site.machines.values():
+        machine.commands["sora-started"] = show
+
+
+async def test_a_node_that_shows_no_start_while_it_is_down_starts_with_the_fix(store):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    show_start_while_running(site)
+    await settle(site)
+    report = await site.run(make_fleet("abc", GOOD))
+    assert {state for _, state in get_states(report)} <= {"done", "found"}, get_states(report)
+    assert site.restarts == ["a", "b", "c"]
+    assert "broken" not in site.content("a")
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_a_node_that_showed_no_start_and_is_started_about_the_switch_is_restarted_later(store, is_late):
+    site = Site(store)
+    await set_down_with_bad_file(site)
+    show_start_while_running(site)
+    await settle(site)
+    wanted, switch = make_fleet("abc", GOOD), site.transports.files.switch
+    plan_result = await site.plan(wanted)
+    site.bad = "something else"
+
+    def start():
+        site.machines["a@a.example.com"].start()
+        site.world.start("a@a.example.com")
+
+    async def switch_and_start(place, **more):
+        words = await switch(place, **more)
+        if place.node.startswith("a@"):
+            start()
+        return words
+
+    if is_late:
+        site.transports.files.switch = switch_and_start
+    else:
+        start()
+    await site.apply(plan_result)
+    site.transports.files.switch = switch
+    await settle(site)
+    assert ("broken" in site.content("a")) is not is_late
+    (plan,) = (await site.plan(wanted)).plan.clusters
+    assert "restart a" in list_steps(plan)
