@@ -43,7 +43,7 @@ from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
-from reconciler.planning.reserved_steps import find_reservation_hold
+from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
 from reconciler.planning.routed_transports import route_transports
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.unknown_entries import find_unknown_entries
@@ -343,7 +343,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         progress=progress,
         find_hold=partial(
             find_reservation_hold,
-            reserved=reserved.nodes,
+            reserved=describe_reserved(reserved.nodes),
             driver=driver,
             entry=entry,
             desired=stamped.desired,

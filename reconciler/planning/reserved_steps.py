@@ -13,9 +13,14 @@ from reconciler.core.reservations import Reservation, StopQuestion, is_held_by_r
 from reconciler.ports.driver import Driver
 
 
+def describe_reserved(reserved: Mapping[str, Reservation]) -> dict[str, str]:
+    """Reserved node -> why it counts as away; made once for all steps, which are as many."""
+    return {node: f"is {one.description}" for node, one in reserved.items()}
+
+
 def find_reservation_hold(
     step: Step,
-    reserved: Mapping[str, Reservation],
+    reserved: Mapping[str, str],
     driver: Driver[Any, Any],
     *,
     entry: ClusterEntry,
@@ -27,7 +32,7 @@ def find_reservation_hold(
 
     Args:
         step: of a plan, or about to be performed.
-        reserved: node -> its reservation.
+        reserved: of `describe_reserved`.
         driver: the product.
         entry: of the cluster.
         desired: its desired state.
@@ -37,8 +42,10 @@ def find_reservation_hold(
     if not reserved:
         return ""
     if step.node in reserved and is_held_by_reservation(step):
-        return f"it is {reserved[step.node].description}"
-    away = {node: f"is {one.description}" for node, one in reserved.items() if node != step.node}
+        return f"it {reserved[step.node]}"
+    away = reserved
+    if step.node in reserved:
+        away = {node: why for node, why in reserved.items() if node != step.node}
     why = driver.find_reservation_conflict(
         step, StopQuestion(step.node, entry, desired, observed, policy, away)
     )

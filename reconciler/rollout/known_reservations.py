@@ -9,7 +9,7 @@ from typing import Any
 from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
 from reconciler.core.reservations import Reservation
-from reconciler.planning.reserved_steps import find_reservation_hold
+from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
 from reconciler.ports.driver import Driver
 from reconciler.ports.store import Store
 
@@ -26,6 +26,7 @@ class KnownReservations:
     store: Store | None = None
     guard_context: GuardContext | None = None
     _known: Mapping[str, Reservation] = field(default_factory=dict)
+    _reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> frozenset[str] | None:
@@ -35,13 +36,14 @@ class KnownReservations:
     @property
     def nodes(self) -> frozenset[str]:
         """The reserved nodes."""
-        return frozenset(one.node for one in self._known.values())
+        return frozenset(self._reasons)
 
     async def read(self) -> None:
         """Read them from the store. What is over was recorded as such when the plan was applied."""
         if self.store is not None and self.guard_context is not None:
             found = await self.store.reservations(self.guard_context.plan.cluster)
             self._known = {one.id: one for one in found}
+            self._reasons = describe_reserved({one.node: one for one in found})
 
     def find_hold(self, step: Step, driver: Driver[Any, Any]) -> str:
         """Why a step must not be sent now; empty if it may."""
@@ -50,7 +52,7 @@ class KnownReservations:
             return ""
         return find_reservation_hold(
             step,
-            {one.node: one for one in self._known.values()},
+            self._reasons,
             driver,
             entry=case.entry,
             desired=case.desired,

@@ -6,6 +6,9 @@ import signal
 
 import pytest
 from support.stop_scripts import NODE, open_scripts
+from support.waiting import wait_until
+
+from reconciler.store.factory import open_store
 
 
 @pytest.fixture
@@ -80,3 +83,26 @@ async def test_a_running_watch_answers_and_a_killed_one_leaves_what_it_answered(
         watch.signal(signal.SIGKILL)
         await watch.ended()
     assert sorted([status for status, _ in [await scripts.ask(number) for number in (1, 2, 3)]]) == [6, 6, 6]
+
+
+async def test_a_watch_that_is_killed_in_the_middle_of_a_question_leaves_nothing_half_done(scripts):
+    stage = scripts.stage
+    async with stage.watch("--interval", "60s", "--poll", "60s") as watch:
+        await watch.until(lambda states: all(one["state"] == "converged" for one in states.values()))
+        await stage.simulation.fault(NODE.format(2), "slow", 20.0)
+        before = len(stage.simulation.calls(NODE.format(1)))
+        asked = asyncio.create_task(scripts.ask(1, "--by", "kim", source=False))
+        await wait_until(lambda: len(stage.simulation.calls(NODE.format(1))) > before)
+        watch.signal(signal.SIGKILL)
+        await watch.ended()
+        status, output = await asked
+        assert status == 1, output
+        assert "yes" not in output
+    stage.simulation.clear()
+    with open_store(stage.state) as store:
+        assert await store.reservations() == ()
+        assert list(await store.operations()) == []
+    # Its locks went with it: the next one asks at once, and the history has one question.
+    assert (await scripts.ask(2))[0] == 0
+    _, history = await scripts.run("history", "operations", "--format", "json", source=False)
+    assert [one["kind"] for one in json.loads(history)] == ["allow-stop"]

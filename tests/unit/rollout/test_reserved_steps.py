@@ -201,3 +201,22 @@ async def test_a_plan_that_names_a_reserved_node_is_held(store):
     assert [one.code for one in held.in_force if one.hold] == ["node-reserved"]
     with pytest.raises(GuardRefusal, match="a is reserved until"):
         await site.apply(replace(plan, violations=held.in_force))
+
+
+async def test_many_reservations_are_described_once_and_not_for_each_step(store, monkeypatch):
+    described = []
+    describe = Reservation.description.fget
+    monkeypatch.setattr(
+        Reservation, "description", property(lambda one: described.append(one.node) or describe(one))
+    )
+    nodes = [f"n{number}" for number in range(80)]
+    site = Site(store, dict.fromkeys(nodes, "old"))
+    for node in nodes[:40]:
+        await site.reserve(node)
+    found = await site.plan_result(hall(values=dict.fromkeys(nodes, "new")))
+    assert len(list(found.plan.steps())) == 40
+    planned = len(described)
+    assert planned <= 3 * 40
+    report = await site.apply(found)
+    assert list(states(report).values()) == ["done"] * 40
+    assert len(described) - planned <= 3 * 40
