@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
@@ -39,6 +39,7 @@ class NodeArguments(TypedArguments):
         intent_facts: what the store keeps from the intent on.
     """
 
+    feedback_api: ClassVar[str]
     target: str
     apis: Mapping[str, str]
     members: Mapping[str, str]
@@ -63,7 +64,7 @@ class NodeArguments(TypedArguments):
     @property
     def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return StepFeedback(api="/gocluster/restart")
+        return StepFeedback(self.feedback_api)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,6 +82,7 @@ class RestartArguments(NodeArguments):
         again: whether it brings the former file back, so that also a node that is down is started.
     """
 
+    feedback_api = "/gocluster/restart"
     started: str
     started_command: str
     started_values: Mapping[str, str]
@@ -115,6 +117,7 @@ class StartArguments(NodeArguments):
         at_once: whether it is part of a change of all nodes at once.
     """
 
+    feedback_api = "/gocluster/start"
     shows: tuple[str, ...]
     seen_by: tuple[str, ...]
     at_once: bool = field(default=False, metadata=OMITTED)
@@ -138,6 +141,7 @@ class StopArguments(NodeArguments):
         at_once: whether it is part of a change of all nodes at once, which no quorum survives.
     """
 
+    feedback_api = "/gocluster/stop"
     at_once: bool = field(default=False, metadata=OMITTED)
 
     @property

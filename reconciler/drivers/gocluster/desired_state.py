@@ -43,13 +43,13 @@ class NodeFile:
 
     Args:
         content: all of it.
-        secret_anchors: the places of the shared secret in it, see `find_changed_authentication`.
-        tls_anchors: the places that say whether TLS is used.
+        secret_anchors: each place of the shared secret, see `find_changed_authentication`, and the secret.
+        tls_anchors: each place that says whether TLS is used, and what it says.
     """
 
     content: WholeFile
-    secret_anchors: frozenset[str] = field(default=frozenset(), repr=False)
-    tls_anchors: frozenset[str] = frozenset()
+    secret_anchors: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls_anchors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,22 +204,22 @@ def _make_file(template: Template, scope: Mapping[str, Any]) -> NodeFile:
     )
 
 
-def _find_anchors(parts: Sequence[Part], is_wanted: Callable[[Secret], bool]) -> frozenset[str]:
-    """The places of a value in a file: what is before it in its line, the value, and the next character.
+def _find_anchors(parts: Sequence[Part], is_wanted: Callable[[Secret], bool]) -> dict[str, str]:
+    """Each place of a value in a file, and the value there.
 
-    With its surroundings, because a short value may stand anywhere: the secret `secret` is also a key.
+    A place is what is before the value in its line, the value, and the next character. With its surroundings,
+    because a short value may stand anywhere: the secret `secret` is also a key.
     """
-    found = set()
+    found = {}
     for index, part in enumerate(parts):
         if isinstance(part, Secret) and is_wanted(part):
             before = parts[index - 1] if index else ""
             following = parts[index + 1] if index + 1 < len(parts) else "\n"
             line = before.rpartition("\n")[2] if isinstance(before, str) else ""
             last = following[:1] if isinstance(following, str) else ""
-            found.add(
-                _SPACE.sub("", line)[-_CONTEXT:] + _SPACE.sub("", str(part.value)) + _SPACE.sub("", last)
-            )
-    return frozenset(found)
+            value = _SPACE.sub("", str(part.value))
+            found[_SPACE.sub("", line)[-_CONTEXT:] + value + _SPACE.sub("", last)] = value
+    return found
 
 
 def find_changed_authentication(desired: GoDesired, node: str, current: bytes | None) -> str:
@@ -240,10 +240,18 @@ def find_changed_authentication(desired: GoDesired, node: str, current: bytes | 
     return " and ".join(changed)
 
 
-def find_anchors_in(text: str, file: NodeFile) -> list[str]:
-    """The places of the secret, and of TLS, that a text has of a file."""
+def list_authentication(text: str, file: NodeFile) -> list[str]:
+    """The secret, and whether TLS is used, as far as a text has them where a file has them.
+
+    The values alone: what is around them may name the node, and nodes that share both talk to each other.
+    """
     bare = _SPACE.sub("", f"{text}\n")
-    return sorted(one for one in (*file.secret_anchors, *file.tls_anchors) if one in bare)
+    return [
+        f"{what} {value}"
+        for what, anchors in (("secret", file.secret_anchors), ("TLS", file.tls_anchors))
+        for anchor, value in anchors.items()
+        if anchor in bare
+    ]
 
 
 def with_recalled(desired: GoDesired, facts: Mapping[str, Mapping[str, str]]) -> GoDesired:

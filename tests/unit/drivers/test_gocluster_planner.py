@@ -62,6 +62,7 @@ def test_a_changed_file_restarts_one_node_after_the_other():
     second = by_id["game/node2/switch-file/app"]
     assert "game/node1/restart" in second.after, "no file before the node before is back"
     assert "game/node2/switch-file/app" in by_id["game/node2/restart"].after
+    assert by_id["game/node2/restart"].arguments.feedback.api == "/gocluster/restart"
 
 
 @pytest.mark.parametrize("count", range(1, LARGEST))
@@ -232,6 +233,8 @@ def test_another_secret_is_one_change_of_all_nodes():
     assert all(
         step.risk is Risk.HIGH and step.arguments.doubt for step in plan.steps if step.action == "stop"
     )
+    named = {step.action: step.arguments.feedback.api for step in (*starts, by_id["game/node1/stop"])}
+    assert named == {"start": "/gocluster/start", "stop": "/gocluster/stop"}
     refused = run_guards(GuardContext(plan, after.entry, after, observed), GUARDS)
     assert {one.code for one in refused} == {"auth-change"}, "without a change window"
 

@@ -23,8 +23,8 @@ class Clock:
         return self.now
 
 
-def world(count=3):
-    wanted, clock = desired(entry(count)), Clock()
+def world(count=3, **more):
+    wanted, clock = desired(entry(count), **more), Clock()
     files = {name: (wanted.files[name],) for name in names(count)}
     site = GoSite(wanted.members, "app", wanted.entry.settings, files)
     return GoWorld(site, {n: content(wanted, n) for n in names(count)}, names(count), clock=clock), clock
@@ -49,6 +49,12 @@ def test_a_restarted_node_is_online_after_its_delays():
     assert shown(made, "node1") == {"node2"}
     clock.now += 0.2
     assert shown(made, "node1") == {"node2", "node3"}
+
+
+def test_a_template_of_one_line_names_the_node_beside_secret_and_tls():
+    template = '{"name": {{node.name}}, "tls": {{tls}}, "key": {{values.secret}}, "peers": {{peers}}}'
+    made, _ = world(template=template)
+    assert shown(made, "node1") == {"node2", "node3"}, "both are equal at all nodes"
 
 
 def test_a_node_that_is_cut_off_is_dropped_after_the_read_timeout():

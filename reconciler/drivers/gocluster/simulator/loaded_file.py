@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from reconciler.drivers.gocluster.desired_state import NodeFile, find_anchors_in
+from reconciler.drivers.gocluster.desired_state import NodeFile, list_authentication
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,6 @@ def load_file(
     )
     found: list[str] = []
     for file in wanted:
-        found += find_anchors_in(text, file)
+        found += list_authentication(text, file)
     digest = hashlib.sha256("\n".join(sorted(set(found))).encode()).digest()
     return LoadedFile(frozenset(peers), int.from_bytes(digest[:6], "big") if found else 0)
