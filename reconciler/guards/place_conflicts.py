@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.cluster_renames import CODE as RENAMED
 from reconciler.core.endpoint import Endpoint, format_url_host, is_private_address
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.memory import FleetMemory
+from reconciler.core.observation import FileReading, Present
 from reconciler.diagnostic import Diagnostic, Severity
 
 TWICE = "one-address-twice"
@@ -22,6 +23,9 @@ TWICE = "one-address-twice"
 
 ELSEWHERE = "another-fleet"
 """Code of a place that belongs to another fleet of this host."""
+
+SHARED = "one-file-twice"
+"""Code of a file of a machine that a fleet names twice."""
 
 _ARCHIVE = re.compile(r"\.(tar|tgz|tar\.\w+|t\w?z2?|tzst|zip)(//.*)?$", re.IGNORECASE)
 
@@ -83,6 +87,42 @@ def _report_shared_place(cluster: str, first: NodePlace, second: NodePlace, key:
         "replace what was sent to the other",
         "give each node its own address in the fleet file, or keep one of the two",
         target=f"{cluster}/{(second if second.cluster == cluster else first).node}",
+    )
+
+
+def find_shared_files(
+    readings: Mapping[str, Mapping[str, Mapping[str, FileReading]]],
+) -> dict[str, list[Diagnostic]]:
+    """Cluster -> a violation for each file that another cluster has too, or its node by another entry.
+
+    Args:
+        readings: cluster -> node -> entry of the host configuration -> what was read.
+    """
+    owners: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for cluster, nodes in readings.items():
+        for node, entries in nodes.items():
+            for entry, reading in entries.items():
+                if isinstance(reading, Present) and reading.value.identity:
+                    owners[reading.value.identity].append((cluster, node, entry))
+    found: dict[str, list[Diagnostic]] = defaultdict(list)
+    for file, named in owners.items():
+        for own in named:
+            if len(named) > 1:
+                other = next(one for one in named if one != own)
+                found[own[0]].append(_report_shared_file(own, other, file))
+    return found
+
+
+def _report_shared_file(own: tuple[str, str, str], other: tuple[str, str, str], file: str) -> Diagnostic:
+    cluster, node, entry = own
+    return Diagnostic(
+        Severity.ERROR,
+        SHARED,
+        f"the file {entry} of {node} is also the file {other[2]} of {other[1]} in the cluster {other[0]} "
+        f"({file}): each delivery would replace what the other has put there",
+        "give one of the entries in `files` of the host configuration another path or way, or keep one of "
+        "the two in the fleet file",
+        target=f"{cluster}/{node}",
     )
 
 
@@ -148,7 +188,7 @@ def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> di
     return found
 
 
-@guard(TWICE, ELSEWHERE, RENAMED)
+@guard(TWICE, ELSEWHERE, RENAMED, SHARED)
 def refuse_place_conflict(context: GuardContext) -> Iterator[Diagnostic]:
     """Conflicts between the places of this cluster and those of other clusters and fleets."""
     yield from context.place_conflicts

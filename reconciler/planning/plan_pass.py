@@ -34,6 +34,7 @@ from reconciler.guards.merge_base import (
     report_missing_comparison,
     report_stale_branch,
 )
+from reconciler.guards.place_conflicts import find_shared_files
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import find_removed_clusters
@@ -211,6 +212,11 @@ async def run_plan_pass(
         fleet, transports, memory, listener, places, content_history, is_applying=is_applying
     )
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
+    shared = find_shared_files({one.plan.cluster: one.observed.files for one in planned})
+    planned = [
+        replace(one, place_conflicts=(*one.place_conflicts, *shared.get(one.plan.cluster, ())))
+        for one in planned
+    ]
     guard_contexts = [
         _add_host(guard_context, target.cluster_input, commands, host_entries)
         for guard_context, target in zip(planned, targets, strict=True)

@@ -49,9 +49,11 @@ from support.sora_clusters import agreeing
 
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Window
+from reconciler.core.file_state import FileState
 from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.host_entries import EntryKind
 from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
+from reconciler.core.observation import Present
 from reconciler.core.plan import Effect
 from reconciler.core.policy import Budget, ChangeRules, Policy
 from reconciler.core.reservations import Reservation, ReservedNodes
@@ -128,6 +130,19 @@ REPORTED = ChangeRules(rollout=Rollout.model_validate({"waves": [1], "gates": {"
 UNKNOWN_WAY = {
     (EntryKind.SSH, "door"): Diagnostic(Severity.ERROR, "unknown-entry", "door is not there", target="studio")
 }
+
+
+def _share_file(name):
+    """What is found about a cluster whose file has the path `other` of another cluster, or not."""
+
+    def read(path):
+        return Present(FileState(b"", identity=f"machine: /{path}"))
+
+    found = place_conflicts.find_shared_files(
+        {"edge": {"n1": {"conf": read(name)}}, "lab": {"n1": {"conf": read("other")}}}
+    )
+    return tuple(found.get("edge", ()))
+
 
 SCENARIOS = [
     Scenario(
@@ -444,6 +459,13 @@ SCENARIOS = [
             ),
         ),
         edge,
+    ),
+    Scenario(
+        "one-file-twice",
+        place_conflicts,
+        "refuse_place_conflict",
+        lambda: replace(edge(), place_conflicts=_share_file("other")),
+        lambda: replace(edge(), place_conflicts=_share_file("another")),
     ),
     Scenario(
         "addresses-swapped",

@@ -1,6 +1,7 @@
 """Files through whole passes with the real store: lost answers, kills, changes by hand, and the way back."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from support.driver import Killed, fleet
@@ -12,6 +13,7 @@ from reconciler.core.observation import Present
 from reconciler.core.outcome import State
 from reconciler.core.rollout_rules import Rollout
 from reconciler.core.secret import MASK
+from reconciler.errors import GuardRefusal
 from reconciler.file_delivery.content import WholeFile
 from reconciler.file_delivery.reading import read_node_files
 from reconciler.file_delivery.steps import FileWish, plan_file
@@ -266,3 +268,29 @@ def test_a_call_without_an_answer_is_waited_for_as_long_as_the_programs_of_the_e
     reading = Present(FileState(b"old\n", timeout=timeout))
     wish = FileWish(cluster="c", place=FilePlace("conf", "a"), content=WholeFile((NEW,)), in_flight=300.0)
     assert {step.in_flight for step in plan_file(wish, reading).steps} == {seconds}
+
+
+async def test_a_file_that_two_clusters_have_is_written_for_neither(bench, tmp_path):
+    path = tmp_path / "shared.conf"
+    path.write_text(OLD)
+    transports = replace(bench.world.transports, files=make_file_transport(path))
+    clusters = [
+        FileCluster(name=name, nodes=(FileNode(name=node, text=NEW),))
+        for name, node in (("hall", "a"), ("lobby", "b"))
+    ]
+
+    async def plan(*chosen):
+        return await run_plan_pass(fleet(*chosen), drivers=bench.drivers, transports=transports)
+
+    found = await plan(*clusters)
+    assert [(one.code, one.target) for one in found.violations] == [
+        ("one-file-twice", "hall/a"),
+        ("one-file-twice", "lobby/b"),
+    ]
+    assert f"is also the file conf of b in the cluster lobby (this machine: {path})" in str(
+        found.violations[0].message
+    )
+    with pytest.raises(GuardRefusal):
+        await run_apply_pass(found, drivers=bench.drivers, transports=transports, journal=bench.store)
+    assert path.read_text() == OLD
+    assert (await plan(clusters[0])).violations == ()
