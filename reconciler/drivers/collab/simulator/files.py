@@ -9,10 +9,11 @@ from typing import Any, Final
 from reconciler.core.secret import reveal
 from reconciler.drivers.collab.delivery import make_span
 from reconciler.drivers.collab.json_keys import JsonKeys
+from reconciler.drivers.collab.nginx_span import read_servers
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.schema import CollabCluster, CollabServer, LoadBalancer, RedisNode
 from reconciler.drivers.collab.simulator.loaded_files import describe_database
-from reconciler.file_delivery.content import FileContent
+from reconciler.file_delivery.content import FileContent, UnfitFile
 from reconciler.ports.cluster_input import ClusterInput
 
 CONFIG_ENTRY: Final = "config.json"
@@ -61,6 +62,25 @@ def make_wanted(cluster_input: ClusterInput) -> dict[str, FileContent]:
         if isinstance(node, LoadBalancer) and node.file is not None:
             found[node.name] = make_span(node, tuple(server.address for server in entry.nodes))
     return found
+
+
+def is_as_wanted(cluster_input: ClusterInput, node: str, wanted: FileContent, content: bytes | None) -> bool:
+    """Whether a node's file is as the fleet file wants it.
+
+    An nginx file may have its servers in any order, that in which they joined, and either of their markers.
+    """
+    entry = cluster_input.entry
+    assert isinstance(entry, CollabCluster)
+    balancer, contents = entry.balancer, [wanted]
+    try:
+        if balancer is not None and balancer.name == node and content is not None:
+            servers = read_servers(content, balancer.upstream)
+            if set(servers) != {server.address for server in entry.nodes}:
+                return False
+            contents = [make_span(balancer, tuple(servers), turn=turn) for turn in (0, 1)]
+        return any(one.render(content) == content for one in contents)
+    except UnfitFile:  # somebody has made it invalid
+        return False
 
 
 def make_installed(cluster_input: ClusterInput) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from reconciler.drivers.collab.cluster_state import (
 from reconciler.drivers.collab.machine import finish_waiting, stop_server
 from reconciler.drivers.collab.schema import CollabCluster
 from reconciler.drivers.collab.simulator.commands import CommandEffect, list_commands
-from reconciler.drivers.collab.simulator.files import make_wanted
+from reconciler.drivers.collab.simulator.files import is_as_wanted, make_wanted
 from reconciler.drivers.collab.simulator.world import CollabWorld
 from reconciler.file_delivery.steps import is_file_step, read_file_arguments
 from reconciler.ports.cluster_input import ClusterInput
@@ -176,8 +176,7 @@ class CollabOracle:
         if world.names.balancer:
             yield from self._find_balancer_difference(state)
         for node, wanted in make_wanted(self._input).items():
-            content = world.content(node)
-            if wanted.render(content) != content:
+            if not is_as_wanted(self._input, node, wanted, world.content(node)):
                 yield f"{node} has another file than the fleet file wants"
 
     def _find_balancer_difference(self, state: CollabState) -> Iterator[str]:
