@@ -19,17 +19,20 @@ TIMEOUT: Final = 60.0
 """Seconds after which a call to a machine is given up, the default of the host configuration."""
 
 
-def add_machines(transports: Transports, url: str) -> Transports:
+def add_machines(transports: Transports, url: str, *, timeout: float = TIMEOUT) -> Transports:
     """The same transports, with the files and commands of simulated nodes in place of those of this host.
 
     Args:
         transports: of this host.
         url: of the machine endpoint of the simulation; empty if its nodes have neither.
+        timeout: seconds after which a call is given up.
     """
     if not url:
         return transports
     http = transports.http
-    return replace(transports, commands=MachineCommands(url, http), files=MachineFiles(url, http))
+    return replace(
+        transports, commands=MachineCommands(url, http, timeout), files=MachineFiles(url, http, timeout)
+    )
 
 
 class _MachineWay:
@@ -38,11 +41,13 @@ class _MachineWay:
     Args:
         url: of the endpoint, without a path.
         http: sends the calls.
+        timeout: seconds after which a call is given up.
     """
 
-    def __init__(self, url: str, http: Http) -> None:
+    def __init__(self, url: str, http: Http, timeout: float) -> None:
         self._url = url
         self._http = http
+        self._timeout = timeout
 
     async def call(
         self,
@@ -62,7 +67,7 @@ class _MachineWay:
         """
         target = make_target(node, way, operation, name)
         answer = await self._http.send(
-            "POST", self._url + target, node=node, timeout=TIMEOUT, headers=headers, content=content
+            "POST", self._url + target, node=node, timeout=self._timeout, headers=headers, content=content
         )
         try:
             shown = json.loads(answer.body)
@@ -83,8 +88,8 @@ class _MachineWay:
 class MachineCommands(Commands):
     """The commands of a host for simulated nodes; see `_MachineWay`."""
 
-    def __init__(self, url: str, http: Http) -> None:
-        self._way = _MachineWay(url, http)
+    def __init__(self, url: str, http: Http, timeout: float = TIMEOUT) -> None:
+        self._way = _MachineWay(url, http, timeout)
 
     async def run(self, command: str, values: Mapping[str, str], *, node: str) -> str:
         output = await self._call(RUN, command, values, node)
@@ -107,8 +112,8 @@ class MachineCommands(Commands):
 class MachineFiles(Files):
     """The files of simulated nodes; see `_MachineWay`."""
 
-    def __init__(self, url: str, http: Http) -> None:
-        self._way = _MachineWay(url, http)
+    def __init__(self, url: str, http: Http, timeout: float = TIMEOUT) -> None:
+        self._way = _MachineWay(url, http, timeout)
 
     async def read(self, place: FilePlace) -> FileState:
         shown = await self._call(place, "read")

@@ -248,7 +248,7 @@ class Stage:
     async def transports(self):
         """The ways to the nodes; commands of a host do what the simulated nodes make of them."""
         async with open_transports() as ways:
-            yield add_machines(ways, self.simulation.machines_url)
+            yield add_machines(ways, self.simulation.machines_url, timeout=5)
 
     async def look(self, files: dict[str, Any]):
         async with self.transports() as transports:

@@ -116,7 +116,8 @@ def test_files_first_is_safe_or_not_by_the_numbers(count, is_safe):
     assert (run(order, state) == []) is is_safe
 
 
-@pytest.mark.parametrize("count", range(1, 40))
+# The time grows with the third power of the members; all sizes up to 39 were run once.
+@pytest.mark.parametrize("count", range(1, 16))
 def test_every_change_of_up_to_half_of_the_members_has_an_order(count):
     for others in range(max(1, count // 2 + 1), count + count // 2 + 1):
         state = state_of(count, others)
