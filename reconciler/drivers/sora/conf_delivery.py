@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.core.file_state import FilePlace
-from reconciler.core.observation import Observed, Present
+from reconciler.core.observation import Absent, Observed, Present, Stale
 from reconciler.core.secret import Secret, reveal
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.key_values import change_key_values, parse_key_values
@@ -21,6 +21,7 @@ from reconciler.drivers.sora.conf_keys import (
 from reconciler.drivers.sora.conf_result import find_conf_obstacle
 from reconciler.drivers.sora.node_commands import fill_command, get_host
 from reconciler.drivers.sora.schema import ConfDelivery, ConfTarget, NodeView, SoraCluster, SoraDesired
+from reconciler.drivers.sora.steps import RESTARTED, STOPPED_FOR
 from reconciler.file_delivery.content import FileContent, OwnedKeys, Part, WholeFile
 from reconciler.file_delivery.node_starts import UNREAD_START
 from reconciler.file_delivery.steps import FilePlan, FileWish, plan_file
@@ -34,12 +35,28 @@ def list_conf_places(entry: SoraCluster, conf: ConfDelivery) -> tuple[FilePlace,
     return tuple(FilePlace(conf.file, node.name, get_host(node.name)) for node in entry.nodes)
 
 
+def list_nodes_with_start(desired: SoraDesired, observed: Observed[NodeView]) -> list[str]:
+    """The nodes whose last start is read, if the cluster has a `restart`.
+
+    Not of nodes that do not answer: their machine may be down, and a way to it would be waited for. One that
+    a run of this host has stopped is to be started.
+    """
+
+    def is_read(name: str) -> bool:
+        recalled = desired.recalled.get(name, {})
+        is_stopped = bool(recalled.get(STOPPED_FOR) or recalled.get(RESTARTED))
+        return is_stopped or isinstance(observed.nodes.get(name), Present | Absent | Stale)
+
+    return [node.name for node in desired.entry.nodes if is_read(node.name)]
+
+
 def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, FilePlan]:
     """Node -> the steps about its sora.conf, sorted by node."""
     conf = desired.entry.conf
     if conf is None:
         return {}
     found, restart = {}, desired.entry.restart
+    with_start = set(list_nodes_with_start(desired, observed))
     for place in sorted(list_conf_places(desired.entry, conf), key=lambda one: one.node):
         started = observed.starts.get(place.node, "")
         reading = observed.files.get(place.node, {}).get(conf.file)
@@ -59,8 +76,9 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
             content=make_content(desired.confs[place.node], released),
             facts=facts,
             started=started,
-            started_command=restart.started.command if restart is not None else "",
-            started_values=fill_command(restart.started, place.node) if restart is not None else {},
+            # Only where it was asked before the plan: otherwise any start would look like a new one.
+            started_command=restart.started.command if restart and place.node in with_start else "",
+            started_values=fill_command(restart.started, place.node) if restart else {},
             settle=desired.entry.timeouts.settle,
             in_flight=desired.entry.timeouts.in_flight,
         )

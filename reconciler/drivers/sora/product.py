@@ -19,7 +19,6 @@ from reconciler.core.file_state import FilePlace
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
 from reconciler.core.observation import (
-    Absent,
     Liveness,
     Observation,
     Observed,
@@ -72,7 +71,7 @@ from reconciler.drivers.sora.cluster_view import (
     format_api_address,
     view_cluster,
 )
-from reconciler.drivers.sora.conf_delivery import derive_conf_facts, list_conf_places
+from reconciler.drivers.sora.conf_delivery import derive_conf_facts, list_conf_places, list_nodes_with_start
 from reconciler.drivers.sora.guards import GUARDS
 from reconciler.drivers.sora.history import learn_members, merge_past
 from reconciler.drivers.sora.interruptions import list_ended_interruptions
@@ -93,7 +92,7 @@ from reconciler.drivers.sora.schema import (
     SoraDesired,
     make_confirmation_key,
 )
-from reconciler.drivers.sora.steps import RESTARTED, find_stop_command, undo_restart
+from reconciler.drivers.sora.steps import find_stop_command, undo_restart
 from reconciler.drivers.sora.stops import perform_stop
 from reconciler.errors import (
     InputError,
@@ -286,14 +285,7 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             observed = replace(observed, files=await read_node_files(transports.files, places))
         if entry.restart is not None:
             started = entry.restart.started
-            # Not of nodes that do not answer: their machine may be down, and a way to it would be waited for.
-            # One that a restart has left down is to be started.
-            running = (
-                node.name
-                for node in entry.nodes
-                if isinstance(observed.nodes.get(node.name), Present | Absent | Stale)
-                or desired.recalled.get(node.name, {}).get(RESTARTED)
-            )
+            running = list_nodes_with_start(desired, observed)
             values = {node: fill_command(started, node) for node in running}
             starts = await read_starts(transports.commands, started.command, values)
             observed = replace(observed, starts=starts)

@@ -14,9 +14,10 @@ from reconciler.core.plan import Effect
 from reconciler.core.secret import MASK
 from reconciler.desired.fleet import add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.drivers.sora.conf_delivery import plan_confs
 from reconciler.drivers.sora.product import DRIVER, SoraDriver
 from reconciler.drivers.sora.simulator.world import SoraWorld
-from reconciler.drivers.sora.steps import undo_restart
+from reconciler.drivers.sora.steps import RESTARTED, STOPPED_FOR, undo_restart
 from reconciler.errors import InputError, NodeRefused
 from reconciler.file_delivery.simulated_machines import SimulatedCommands, SimulatedFiles
 from reconciler.planning.plan_pass import run_plan_pass
@@ -760,3 +761,19 @@ async def test_a_node_that_showed_no_start_and_is_started_about_the_switch_is_re
     assert ("broken" in site.content("a")) is not is_late
     (plan,) = (await site.plan(wanted)).plan.clusters
     assert "restart a" in list_steps(plan)
+
+
+@pytest.mark.parametrize("fact", [STOPPED_FOR, RESTARTED, ""])
+async def test_the_start_of_a_silent_node_counts_only_if_it_was_read_for_the_plan(store, fact):
+    """A run asks a machine for it if a run has stopped the node; else a later reading proves no new start."""
+    site = Site(store)
+    (name,) = [name for name in site.world.names if short(name) == "c"]
+    site.world.kill(name)
+    (wanted,) = add_desired_state(make_fleet("abc", "cluster_relay = false\n"), site.drivers).desired
+    desired = replace(wanted.state, recalled={name: {fact: "2024.1.0"}} if fact else {})
+    observed = await DRIVER.observe(desired, site.transports)
+    assert (name in observed.starts) is bool(fact)
+    (switch,) = [one for one in plan_confs(desired, observed)[name].steps if one.action == "switch-file"]
+    assert bool(switch.arguments.started_command) is bool(fact)
+    seen = await DRIVER.observe_step(switch, site.transports)
+    assert DRIVER.judge(switch, seen).reason != "the node was started again since the plan was made"
