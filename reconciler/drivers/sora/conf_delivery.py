@@ -56,7 +56,6 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
     if conf is None:
         return {}
     found, restart = {}, desired.entry.restart
-    with_start = set(list_nodes_with_start(desired, observed))
     for place in sorted(list_conf_places(desired.entry, conf), key=lambda one: one.node):
         started = observed.starts.get(place.node, "")
         reading = observed.files.get(place.node, {}).get(conf.file)
@@ -76,9 +75,8 @@ def plan_confs(desired: SoraDesired, observed: Observed[NodeView]) -> dict[str, 
             content=make_content(desired.confs[place.node], released),
             facts=facts,
             started=started,
-            # Only where it was asked before the plan: otherwise any start would look like a new one.
-            started_command=restart.started.command if restart and place.node in with_start else "",
-            started_values=fill_command(restart.started, place.node) if restart else {},
+            started_command=restart.started.command if restart is not None else "",
+            started_values=fill_command(restart.started, place.node) if restart is not None else {},
             settle=desired.entry.timeouts.settle,
             in_flight=desired.entry.timeouts.in_flight,
         )

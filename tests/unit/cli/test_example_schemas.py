@@ -14,12 +14,17 @@ MODELINE = re.compile(r"\A# yaml-language-server: \$schema=(\S+)\n")
 OTHERS = {"ci", "faults"}
 """Folders with files of other programs, and of other kinds."""
 
+DELIVERED = {"config.json", "redis.yaml", "values.yaml"}
+"""Files whose keys are delivered to nodes, so that the name of a schema in them would be, too."""
+
 FILES = [
     ROOT / "setting.json.example",
     *(
         path
         for path in sorted((ROOT / "examples").rglob("*.*"))
-        if path.suffix in {*YAML_SUFFIXES, ".json"} and not OTHERS & set(path.parts)
+        if path.suffix in {*YAML_SUFFIXES, ".json"}
+        and not OTHERS & set(path.parts)
+        and path.name not in DELIVERED
     ),
 ]
 

@@ -763,17 +763,15 @@ async def test_a_node_that_showed_no_start_and_is_started_about_the_switch_is_re
     assert "restart a" in list_steps(plan)
 
 
-@pytest.mark.parametrize("fact", [STOPPED_FOR, RESTARTED, ""])
-async def test_the_start_of_a_silent_node_counts_only_if_it_was_read_for_the_plan(store, fact):
-    """A run asks a machine for it if a run has stopped the node; else a later reading proves no new start."""
+@pytest.mark.parametrize("fact", [STOPPED_FOR, RESTARTED])
+async def test_the_start_of_a_node_that_a_run_has_stopped_is_read_for_the_plan(store, fact):
+    """Otherwise the reading before the switch would look like a new start, at every pass."""
     site = Site(store)
     (name,) = [name for name in site.world.names if short(name) == "c"]
     site.world.kill(name)
     (wanted,) = add_desired_state(make_fleet("abc", "cluster_relay = false\n"), site.drivers).desired
-    desired = replace(wanted.state, recalled={name: {fact: "2024.1.0"}} if fact else {})
+    desired = replace(wanted.state, recalled={name: {fact: "2024.1.0"}})
     observed = await DRIVER.observe(desired, site.transports)
-    assert (name in observed.starts) is bool(fact)
     (switch,) = [one for one in plan_confs(desired, observed)[name].steps if one.action == "switch-file"]
-    assert bool(switch.arguments.started_command) is bool(fact)
     seen = await DRIVER.observe_step(switch, site.transports)
     assert DRIVER.judge(switch, seen).reason != "the node was started again since the plan was made"
