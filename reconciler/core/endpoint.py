@@ -139,6 +139,10 @@ def parse_endpoint(text: str) -> Endpoint:
         parts = urlsplit(f"//{rest}")
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
+        if (number := re.search(r":([0-9]{5,20})$", rest)) and int(number[1]) > LAST_PORT:
+            raise InvalidAddress(
+                f"has the port {number[1]}, above {LAST_PORT}", f"write a port from 1 to {LAST_PORT}"
+            ) from error
         raise InvalidAddress("is not an address with a port", "write host:port or [IPv6]:port") from error
     if port == 0 or rest.endswith(":") or _BEHIND_BRACKET.search(rest):
         raise InvalidAddress("has no usable port", f"write a port from 1 to {LAST_PORT}")

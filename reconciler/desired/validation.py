@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.desired.fleet import Drivers, FleetReadResult, read_fleet, sort_problems
@@ -41,6 +41,14 @@ class ValidationResult:
     def valid(self) -> bool:
         """Whether there is no error; warnings are allowed."""
         return not self.count(Severity.ERROR)
+
+    def make_strict(self) -> ValidationResult:
+        """The same with warnings as errors; notes stay what they are."""
+        raised = (
+            replace(problem, severity=Severity.ERROR) if problem.severity is Severity.WARNING else problem
+            for problem in self.problems
+        )
+        return replace(self, problems=tuple(raised))
 
 
 def validate_files(

@@ -26,7 +26,11 @@ ENCRYPTED = ".age"
 """Ending of files that are encrypted as a whole."""
 
 # The escape comes first: `$${env:A}` is text and must not be taken for a reference after a dollar.
-_TOKEN = re.compile(r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)")
+_TOKEN = re.compile(
+    r"\$\$\{|\$\{(?P<scheme>env|file|age):(?P<name>[^}]*)(?P<end>\}?)"
+    r"|\$\{(?P<word>\s{0,8}[A-Za-z]{2,11}\s{0,8}):(?P<rest>[^}]{0,200})"
+    r"|\$\{(?P<bare>\s{0,8}RECONCILE_SECRET_\w{0,200}\s{0,8})\}"
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CIPHER = re.compile(r"\$\{age:[^}]{16,}?([^}]{8})\}")
 """A ciphertext, which its last characters identify in messages."""
@@ -39,8 +43,24 @@ _CLOSED = "secrets are not resolved here"
 _FORM = "write ${env:RECONCILE_SECRET_NAME}, ${file:PATH} or ${age:BASE64}, or $${ for a literal ${"
 
 
+SCHEMES = ("env", "file", "age")
+"""What a reference begins with, before its colon."""
+
+_MISTAKEN = {"environ": "env", "environment": "env", "files": "file", "path": "file"}
+"""What people write for a scheme, apart from typing errors -> what is meant."""
+
+
 class _BadReference(ValueError):
-    """A reference with an invalid form."""
+    """A reference with an invalid form.
+
+    Args:
+        message: what is wrong.
+        remedy: the right form.
+    """
+
+    def __init__(self, message: str, remedy: str = _FORM) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class ReferenceMarker:
@@ -105,7 +125,7 @@ class ReferenceMarker:
             return self._resolve(text)
         except _BadReference as bad:
             self.problems.append(
-                make_diagnostic(document, pointer_of(path), "bad-reference", str(bad), _FORM)
+                make_diagnostic(document, pointer_of(path), "bad-reference", str(bad), bad.remedy)
             )
             return text
 
@@ -116,7 +136,9 @@ class ReferenceMarker:
             clear.append(text[last : token.start()])
             last = token.end()
             if token["scheme"] is None:
-                clear.append(MARK)
+                _refuse_mistaken(token)
+                # Another word than a scheme is text: nginx and others have variables of this form.
+                clear.append(token[0] if token["word"] else MARK)
                 continue
             # Each reference is looked up once: a thousand nodes may share one, and decryption is slow.
             secret = self._known.get(token[0]) or self._look_up(token)
@@ -237,6 +259,33 @@ def _walk_texts(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple
 
 def _format_error(error: SecretError) -> str:
     return "; ".join(filter(None, (error.message, error.remedy)))
+
+
+def _refuse_mistaken(token: re.Match[str]) -> None:
+    """Refuse what was meant as a reference: as text it would be delivered in place of the secret."""
+    if token["bare"]:
+        name = token["bare"].strip()
+        raise _BadReference(
+            f"${{{name}}} is not a reference, and would be sent as text", f"write ${{env:{name}}}"
+        )
+    if token["word"] is None:
+        return
+    word = token["word"].strip()
+    # Other case, or two letters exchanged; not the nearest word, since `${page:…}` may be anything.
+    swapped = {"".join(sorted(scheme)): scheme for scheme in SCHEMES}
+    meant = _MISTAKEN.get(word.lower()) or swapped.get("".join(sorted(word.lower())), "")
+    if meant:
+        # What follows is not quoted whole: it may be a secret that somebody wrote in place of its name.
+        rest = token["rest"].strip()
+        name = (
+            rest
+            if meant == "env" and _VARIABLE.fullmatch(rest)
+            else {"env": "NAME", "file": "PATH"}.get(meant, "BASE64")
+        )
+        raise _BadReference(
+            f"${{{word}: is not a reference, and would be sent as text",
+            f"write ${{{meant}:{name}}}; for the literal characters write $${{",
+        )
 
 
 def _check(scheme: str, name: str, *, closed: bool) -> None:

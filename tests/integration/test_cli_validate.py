@@ -323,3 +323,17 @@ def test_a_missing_source_is_the_same_error_as_for_other_commands(tmp_path, caps
     assert out == ""
     assert error.startswith("error: ")
     assert not Path(tmp_path / "nowhere").exists()
+
+
+def test_strict_makes_warnings_errors_unless_they_are_silenced(run):
+    fleet = "clusters: [{name: e, kind: m2, setting: s.json, nodes: [{name: e1, address: '127.0.0.1:9'}]}]\n"
+    files = {"fleet.yaml": fleet, "s.json": json.dumps({**GOOD, "environment": {}})}
+    status, out = run(files=files)
+    assert (status, " warning: " in out, " error: " in out) == (0, True, False)
+    status, out = run("--strict", files=files)
+    assert (status, " warning: " in out, "[unfamiliar-key]" in out) == (1, False, True)
+    status, out = run("--strict", "--format", "json", files=files)
+    assert (status, {one["severity"] for one in json.loads(out)}) == (1, {"error"})
+    ignore = "lint: {ignore: [{code: unfamiliar-key, reason: known to us}]}\n"
+    status, out = run("--strict", files={**files, "fleet.yaml": ignore + fleet})
+    assert status == 0, out

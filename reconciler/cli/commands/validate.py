@@ -37,12 +37,16 @@ def run_validate(
             "sarif for SARIF 2.1.0.",
         ),
     ] = ProblemFormat.TEXT,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Warnings are errors; silenced lints stay silent.")
+    ] = False,
     source_options: SourceOptions,
     host_options: HostOptions,
 ) -> int:
     """Show all errors and warnings of all files at once; read no node, resolve no secret.
 
-    Ends with 0 if there is no error, with or without warnings, and with 1 otherwise.
+    Ends with 0 if there is no error, with or without warnings, and with 1 otherwise; with --strict also
+    with 1 if there is a warning.
     """
     from reconciler.cli.terminal import Terminal
     from reconciler.desired.validation import validate_files
@@ -52,6 +56,7 @@ def run_validate(
     host = host_options.read_host(source)
     snapshot = aio.run_until_signal(source_options.locate(source, host).snapshot())
     found = validate_files(snapshot, select_drivers(host.config))
+    found = found.make_strict() if strict else found
     terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)
     terminal.say(_render(found, format, find_path_prefix(source, source_options.path)))
     return 0 if found.valid else 1

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.command_reference import CommandReference, EntryName
-from reconciler.core.endpoint import InvalidAddress, format_url_host, parse_endpoint
+from reconciler.core.endpoint import LAST_PORT, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.entries import NodeEntry, ServerUrl
 from reconciler.core.fields import Flag, Number, StrictModel, Whole
 from reconciler.core.file_state import FilePlace
@@ -43,7 +43,20 @@ Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_check
 
 Port = Annotated[Whole, Field(ge=1, le=65_535)]
 
-StatusUrl = Annotated[str, Field(max_length=300, pattern=r"^https?://[0-9A-Za-z._\-\[\]:]+/status$")]
+
+def _check_status_url(text: str) -> str:
+    try:
+        parse_endpoint(text.removesuffix("/status"))
+    except InvalidAddress as error:
+        raise PydanticCustomError("collab-status", f"its address {error.message}") from error
+    return text
+
+
+StatusUrl = Annotated[
+    str,
+    Field(max_length=300, pattern=r"^https?://[0-9A-Za-z._\-\[\]:]+/status$"),
+    AfterValidator(_check_status_url),
+]
 """`http(s)://HOST:PORT/status`; nothing else is read of a server."""
 
 
@@ -331,6 +344,8 @@ def parse_redis_url(text: str) -> RedisUrl | None:
         return None
     host = found["host"].strip("[]").lower()
     port = int(found["port"] or REDIS_PORT)
+    if not 1 <= port <= LAST_PORT:
+        return None
     return RedisUrl(
         f"{format_url_host(host)}:{port}", unquote(found["password"] or ""), unquote(found["user"] or "")
     )

@@ -84,6 +84,34 @@ def test_what_is_wrong_and_where(old, new, where, code):
     assert [(str(problem.position), problem.code) for problem in found] == [(where, code)]
 
 
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("${ENV:A}", "write ${env:A}"),
+        ("x${Env:A}", "write ${env:A}"),
+        ("${ env:A}", "write ${env:A}"),
+        ("${evn:A}", "write ${env:A}"),
+        ("${environment:A}", "write ${env:A}"),
+        ("${ENV:s3cr3t!}", "write ${env:NAME}"),
+        ("${File:/a}", "write ${file:PATH}"),
+        ("${AGE:abc}", "write ${age:BASE64}"),
+        ("${RECONCILE_SECRET_A}", "write ${env:RECONCILE_SECRET_A}"),
+    ],
+)
+def test_what_was_meant_as_a_reference_is_not_sent_as_text(text, remedy):
+    fleet = FLEET.replace("merge: {level: node}", f"merge: {{a: '{text}'}}")
+    (problem,) = problems_of({**FILES, "fleet.yaml": fleet})
+    assert (str(problem.position), problem.code) == ("fleet.yaml:19:32", "bad-reference")
+    assert problem.remedy.startswith(remedy)
+    assert "s3cr3t" not in str(problem)
+
+
+@pytest.mark.parametrize("text", ["$${ENV:A}", "${remote_addr}", "${http:x}", "${page:1}", "${A}", "${env}"])
+def test_other_texts_with_a_dollar_are_texts(text):
+    fleet = FLEET.replace("merge: {level: node}", f"merge: {{a: '{text}'}}")
+    assert problems_of({**FILES, "fleet.yaml": fleet}) == ()
+
+
 def test_an_overlay_that_is_both_or_neither_is_refused():
     found = problems_of(
         {**FILES, "fleet.yaml": FLEET.replace("merge: {level: node}", "merge: {}, patch: []")}

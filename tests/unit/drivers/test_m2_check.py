@@ -318,3 +318,71 @@ def test_what_a_node_may_show_may_be_sent(document):
     assert ContentCache().read(body).document
     codes = [problem.code for problem in check_setting(parse_document("setting.json", body))]
     assert "setting-too-large" not in codes
+
+
+HOST = {"name": "www.example.com", "listen": "*:80"}
+
+
+@pytest.mark.parametrize("name", ["www.example.com", "WWW.Example.com", "www.example.com."])
+def test_a_hosting_is_named_once(name):
+    problem = only(setting(hosting=[HOST, {"name": name, "listen": "*:443"}]))
+    assert (problem.code, problem.pointer) == ("duplicate-name", "/hosting/1/name")
+    assert "first as item 1" in problem.message
+    assert check(setting(hosting=[HOST, {"name": "www2.example.com"}])) == []
+
+
+@pytest.mark.parametrize("listen", ["*:70000", "*:65536", "10.0.0.1:0", "*:-1", "[::1]:99999"])
+def test_a_hosting_listens_at_a_port_that_exists(listen):
+    problem = only(setting(hosting=[{**HOST, "listen": listen}]))
+    assert (problem.code, problem.pointer) == ("out-of-range", "/hosting/0/listen")
+
+
+@pytest.mark.parametrize("listen", ["*:65535", "off", "*:1", "[::1]:80", "2001:db8::99999"])
+def test_other_texts_where_a_hosting_listens_are_no_wrong_port(listen):
+    problems = check(setting(hosting=[{**HOST, "listen": listen}]))
+    assert problems == []
+
+
+def test_ports_of_origins_brokers_and_lists_of_nodes_exist():
+    origin = {**HOST, "origin": {"address": ["198.51.100.10:65536", "http://o.example.com:80/x"]}}
+    broker = {**KAFKA, "info": {"brokers": ["b:70000"]}}
+    nodes = {"onPurgeRequest": {"propagation": {"nodelist": ["1.1.1.1:70000"]}}}
+    found = check(setting(hosting=[origin], **{SERVER: {"connection": [broker], "events": nodes}}))
+    assert {problem.pointer for problem in found if problem.code == "out-of-range"} == {
+        "/hosting/0/origin/address/0",
+        "/env/management/server/connection/0/info/brokers/0",
+        "/env/management/server/events/onPurgeRequest/propagation/nodelist/0",
+    }
+
+
+def test_the_ports_that_a_cluster_counts_from_its_base_exist():
+    meta = {"enable": True, "baseHostingPort": 65535}
+    two = [HOST, {"name": "b.example.com"}]
+    problem = only(setting(hosting=two, **{CLUSTER + "meta": meta}))
+    assert (problem.code, problem.remedy) == ("out-of-range", "write at most 65534")
+    assert check(setting(hosting=two[:1], **{CLUSTER + "meta": meta})) == []
+    assert check(setting(hosting=two, **{CLUSTER + "meta": {**meta, "enable": False}})) == []
+    assert check(setting(hosting=[HOST, {**two[1], "enable": False}], **{CLUSTER + "meta": meta})) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("enviroment", "env"),
+        ("Env", "env"),
+        ("environment", "env"),
+        ("metadata", "meta"),
+        ("hostings", "hosting"),
+    ],
+)
+def test_a_misspelt_key_at_the_top_is_an_error_where_the_right_one_is_missing(key, meant):
+    document = {**setting(), "hosting": [HOST]}
+    document.setdefault("meta", {})
+    document[key] = document.pop(meant)
+    problem = next(one for one in check(document) if one.code == "unknown-key")
+    assert (problem.pointer, problem.remedy) == (f"/{key}", f"did you mean `{meant}`?")
+    assert not [one for one in check({**document, meant: {}}) if one.code == "unknown-key"]
+
+
+def test_keys_that_resemble_none_at_the_top_are_no_error():
+    assert check({**setting(), "plugin": {}, "$schema": "x"}) == []

@@ -79,10 +79,8 @@ def test_known_keys_are_known_at_every_depth():
         ((*SERVER, "features", "nodelist", "feedback", "info", "hosting", 0), "fields", "field"),
         ((*SERVER, "features", "heartbeat"), "feed", "feedback"),
         ((*SERVER, "events", "onSettingLoad", "backup"), "hostnames", "hostname"),
-        ((*CLUSTER, "discover", "members", 0), "function", "functions"),
         ((*CLUSTER, "discover", "members", 0, "balance"), "luaPath", ""),
         (("hosting", 0), "enabled", "enable"),
-        ((), "function", "functions"),
         (("env",), "networks", "network"),
     ],
 )
@@ -124,3 +122,17 @@ def test_the_value_of_an_unknown_key_is_not_shown():
     file = parse_document("setting.json", b"{}")
     kept = type("Kept", (), {"name": "s", "value": {"env": Secret("hunter2")}, "position": file.position})()
     assert list(lints.lint(cluster_input(kept))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("enviroment", "env"), ("Hosting", "hosting"), ("metadata", "meta"), ("vhosts", "hosting")],
+)
+def test_misspelt_keys_at_the_top_beside_the_right_ones(key, meant):
+    (problem,) = lint({**WHOLE, key: {}})
+    assert (problem.pointer, problem.remedy) == (f"/{key}", f'did you mean "{meant}"?')
+
+
+def test_a_key_that_replaces_a_missing_one_is_reported_as_an_error_alone():
+    document = {"enviroment" if key == "env" else key: value for key, value in WHOLE.items()}
+    assert lint(document) == []

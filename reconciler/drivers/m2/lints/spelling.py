@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias, get_args
 
 from reconciler.diagnostic import Diagnostic
-from reconciler.drivers.m2.setting.check import MANAGEMENT
+from reconciler.drivers.m2.setting.check import MANAGEMENT, find_top_key
 from reconciler.drivers.m2.setting.diagnostics import Path, get_items, get_object, warn
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS
 from reconciler.drivers.m2.setting.models import Discover, Group, Management, SettingFile, SettingPart
@@ -19,6 +19,8 @@ Fields: TypeAlias = Mapping[str, type[SettingPart] | None]
 
 _NEAR: Final = 0.85
 """Similarity from which a key counts as a misspelt known key, where the models do not have all keys of M2."""
+
+_MOST_GUESSES: Final = 20
 
 _SOMEWHAT_NEAR: Final = 0.6
 """The same where the models have all keys."""
@@ -34,8 +36,12 @@ def lint_spelling(management: Mapping[str, Any], key: str) -> Iterator[Diagnosti
 
 
 def lint_top_keys(document: Mapping[str, Any]) -> Iterator[Diagnostic]:
-    """Misspelt keys at the top of a document."""
-    yield from _lint_keys(document, _list_fields(SettingFile), (), complete=False)
+    """Misspelt keys at the top of a document; `check` reports one that stands in place of a known key."""
+    unknown = [key for key in document if key not in _list_fields(SettingFile)]
+    for key in unknown[:_MOST_GUESSES]:
+        if (meant := find_top_key(key)) and meant in document:
+            message = f"unknown key `{key}` at the top of the setting; it is sent to the nodes unchanged"
+            yield warn((key,), "unfamiliar-key", message, f'did you mean "{meant}"?')
 
 
 def lint_section_keys(value: Any, key: str) -> Iterator[Diagnostic]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.core.canonical import encode_canonical, strip_editor_key
+from reconciler.core.canonical import EDITOR_KEY, encode_canonical, strip_editor_key
 from reconciler.core.cron import find_cron_error
 from reconciler.core.endpoint import InvalidAddress, is_ip_address, parse_endpoint
 from reconciler.core.json_reader import JsonError, JsonLimits, check_size
@@ -29,8 +29,10 @@ from reconciler.drivers.m2.setting.diagnostics import (
     warn,
 )
 from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
+from reconciler.drivers.m2.setting.hostings import check_hostings, check_port
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES, MOST_PROPAGATED, Group, SettingFile
 from reconciler.drivers.m2.setting.patterns import CLOUD, URL
+from reconciler.text.suggestions import find_nearest
 
 LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 """Limits of a setting, in a file and in a node's answer."""
@@ -42,13 +44,27 @@ BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
 NODELIST: Final[Path] = (*SERVER, "events", "onPurgeRequest", "propagation", "nodelist")
 CRON_FIELDS: Final = 6
 
+TOP_KEYS: Final = ("meta", "env", "functions", "hosting")
+"""The documented keys at the top of a setting."""
+
+_WRITTEN_OUT: Final = {
+    "environment": "env",
+    "environments": "env",
+    "envs": "env",
+    "metadata": "meta",
+    "host": "hosting",
+    "hosts": "hosting",
+    "hostings": "hosting",
+    "virtualHosts": "hosting",
+    "vhosts": "hosting",
+}
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
 _REPORTING_CALLS: Final = frozenset({"setting", "purge"})
 """Features whose feedback also reports calls of the node's API (M2 manual, `action.event`)."""
 _CLOUD = re.compile(CLOUD)
 _URL = re.compile(URL)
 _MAX_GUESSES: Final = 12
-"""Number of unknown roles for which the nearest of all known names is suggested."""
+"""Number of unknown names for which the nearest of all known ones is suggested."""
 
 
 def check_setting(document: Document, delivered: Any = None) -> list[Diagnostic]:
@@ -70,6 +86,7 @@ def check_setting(document: Document, delivered: Any = None) -> list[Diagnostic]
         return sort_by_position(document, [make_problem((), "setting-too-large", message, remedy)])
     problems = [
         *check_model(SettingFile, value, ()),
+        *_check_top_level(value),
         *_check_version(value),
         *_check_roles(value),
         *_check_allow_list(value),
@@ -80,6 +97,7 @@ def check_setting(document: Document, delivered: Any = None) -> list[Diagnostic]
         *_check_connections(value),
         *(problem for feature, side in FEEDS for problem in _check_side(value, feature, side)),
         *_check_events(value),
+        *check_hostings(value),
     ]
     return sort_by_position(document, problems)
 
@@ -110,6 +128,25 @@ def _find_repeated_names(document: Any, path: Path, kind: str) -> Iterator[Diagn
             message = f'the {kind} "{name}" is defined twice, first as item {first[name] + 1} of the list'
             yield make_problem((*path, index, "name"), "duplicate-name", message, "names must be unique")
         first.setdefault(name, index)
+
+
+def _check_top_level(document: Any) -> Iterator[Diagnostic]:
+    """A key at the top that is a misspelt one, where the right one is missing: all below it has no effect."""
+    given = document if isinstance(document, Mapping) else {}
+    for key in [key for key in given if key not in TOP_KEYS][:_MAX_GUESSES]:
+        meant = find_top_key(key)
+        if meant and meant not in given:
+            message = f"`{key}` is not a key at the top of a setting, and what is below it has no effect"
+            yield make_problem((key,), "unknown-key", message, f"did you mean `{meant}`?")
+
+
+def find_top_key(key: str) -> str:
+    """The key at the top of a setting that an unknown one is similar to; empty for none or a known one."""
+    if key in TOP_KEYS or key == EDITOR_KEY:
+        return ""
+    # `environment` is similar to no key by its letters: what people write out is listed.
+    known = {key: key for key in TOP_KEYS} | _WRITTEN_OUT
+    return known.get(find_nearest(key, known), "")
 
 
 def _check_version(document: Any) -> Iterator[Diagnostic]:
@@ -243,6 +280,8 @@ def _check_connections(document: Any) -> Iterator[Diagnostic]:
             yield make_problem((*path, "type"), "unknown-value", message, remedy)
         elif isinstance(kind, str):
             yield from check_model(CONNECTIONS[kind], get_object(item, "info"), (*path, "info"))
+        for place, broker in get_items(item, "info", "brokers"):
+            yield from check_port((*path, "info", "brokers", place), broker)
 
 
 def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
@@ -328,6 +367,8 @@ def _check_events(document: Any) -> Iterator[Diagnostic]:
     if enabled or backup.get("connect"):
         severity = Severity.ERROR if enabled else Severity.WARNING
         yield from _check_connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
+    for index, address in get_items(document, *NODELIST):
+        yield from check_port((*NODELIST, index), address)
     count = len(get_items(document, *NODELIST))
     if count > MOST_PROPAGATED:
         message = f"`nodelist` names {count} nodes; M2 propagates a purge to at most {MOST_PROPAGATED}"

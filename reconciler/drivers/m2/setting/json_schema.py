@@ -24,7 +24,8 @@ SETTING: Final = SchemaTitle(
     "secret, such as `${env:NAME}`, may replace any text except a fixed value.",
     beyond=(
         "roles and connections that are referred to are defined, connections with the right type",
-        "names of roles and of connections are unique",
+        "names of roles, of connections and of virtual hosts are unique",
+        "ports in `listen`, in addresses of origins and of brokers are from 1 to 65535",
         patterns.BEYOND,
         CRON_BEYOND,
     ),

@@ -21,7 +21,7 @@ _HOST = f"(?:{IPV4}|{_NAME})"
 _SCOPED = f"{IPV6}(?:%[!-~]+)?"
 _REFERENCE = r"[^$]*\$\{(?:env|file|age):[^}]+\}[\s\S]*"
 
-CLOUD: Final = r"#(?:aws|oci):(?:vm|vip):tag=[^#]+(?:#(?::[0-9]{1,5})?)?"
+CLOUD: Final = rf"#(?:aws|oci):(?:vm|vip):tag=[^#]+(?:#(?::{_PORT})?)?"
 """A cloud expression: the node replaces it by addresses that it asks a cloud for (M2 manual, Cluster)."""
 
 ADDR: Final = (
