@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -46,6 +47,7 @@ class Diagnostic:
         target: the cluster, or `cluster/node`, that it is about; empty if it is about a file.
         hold: of a guard's violation: it delays the change. It ends by itself or by an operator's order, and
             affects only its own cluster.
+        ends: of a hold: the moment at which it ends by itself, in UTC; None if that is not known.
         related: further positions that the message mentions, such as where a name was defined first.
     """
 
@@ -57,6 +59,7 @@ class Diagnostic:
     pointer: str = field(default="", kw_only=True)
     target: str = field(default="", kw_only=True)
     hold: bool = field(default=False, kw_only=True)
+    ends: datetime | None = field(default=None, kw_only=True)
     related: tuple[Position, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Final
@@ -22,6 +22,9 @@ FREEZE_HOLD: Final = "frozen"
 """Code of the hold on changes by a freeze."""
 
 _ZONE = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
+_OF_THE_MACHINE = re.compile(r"(localtime|posixrules|Factory)$|(posix|right)/")
+"""Files beside the zones: the machine's own setting, a placeholder, copies with and without leap seconds."""
+
 _DAY_OR_MOMENT = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
     r"([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
@@ -34,11 +37,15 @@ _MARGIN = timedelta(hours=26)
 
 def _check_cron(text: str) -> str:
     if wrong := find_cron_error(text):
-        raise ValueError(f"not a cron expression of five fields, or of six with seconds first: {wrong}")
+        raise ValueError(f"it is not a cron expression of five fields, or of six with seconds first: {wrong}")
     return text
 
 
 def _check_zone(text: str) -> str:
+    if _OF_THE_MACHINE.match(text):
+        raise ValueError(
+            "this is another time on each machine; use the name of a place, such as `Europe/Berlin`, or `UTC`"
+        )
     try:
         # The pattern first: ZoneInfo opens a file by this name.
         if re.fullmatch(_ZONE, text) and _load_zone(text):
@@ -117,22 +124,29 @@ class Suspend(StrictModel):
     reason: str = Field(min_length=3, description="Why, for those whose changes have to wait.")
 
 
-def find_closing_time(windows: Iterable[Window], now: datetime) -> datetime | None:
+def find_closing_time(windows: Sequence[Window], now: datetime) -> datetime | None:
     """When the last of the windows that are open at `now` closes, in UTC; None if all are closed.
 
     Each local wall time opens a window once: its first occurrence if the clock is put back, and the first
-    moment that exists if the clock is put forward over it.
+    moment that exists if the clock is put forward over it. Windows that follow one another without a gap on
+    the wall clock have none when the clock is put back either: the earlier one stays open until the next.
     """
+    following = find_opening_time(windows, now)
     ends = []
     for window in windows:
         begin = next((one for one in _list_begins(window, now, backwards=True) if one <= now), None)
+        if begin is None:
+            continue
         length = timedelta(seconds=window.duration)
-        if begin is not None and now < begin + length:
-            ends.append(begin + length)
+        end, wall_end = begin + length, _tell_wall_time(begin, window) + length
+        if following is not None and _tell_wall_time(following, window) <= wall_end:
+            end = max(end, following)
+        if now < end:
+            ends.append(end)
     return max(ends, default=None)
 
 
-def find_opening_time(windows: Iterable[Window], now: datetime) -> datetime | None:
+def find_opening_time(windows: Sequence[Window], now: datetime) -> datetime | None:
     """When the next window opens after `now`, in UTC; None if no window ever opens."""
     found = [
         next((begin for begin in _list_begins(window, now, backwards=False) if begin > now), None)
@@ -141,7 +155,7 @@ def find_opening_time(windows: Iterable[Window], now: datetime) -> datetime | No
     return min((begin for begin in found if begin is not None), default=None)
 
 
-def find_next_hold(windows: Iterable[Window], freezes: Iterable[Freeze], now: datetime) -> datetime | None:
+def find_next_hold(windows: Sequence[Window], freezes: Iterable[Freeze], now: datetime) -> datetime | None:
     """When the open windows close or the next freeze begins, whichever comes first; None for neither."""
     begins = [freeze.begin for freeze in freezes if freeze.begin > now]
     closing = find_closing_time(windows, now)
@@ -165,6 +179,11 @@ def _list_begins(window: Window, now: datetime, *, backwards: bool) -> Iterator[
     local = now.astimezone(zone).replace(tzinfo=None)
     for start in CronSim(window.cron, local + shift if backwards else local - shift, reverse=backwards):
         yield _to_utc(start, zone)
+
+
+def _tell_wall_time(moment: datetime, window: Window) -> datetime:
+    """What a clock on the wall shows at this moment in the window's time zone."""
+    return moment.astimezone(_load_zone(window.timezone)).replace(tzinfo=None)
 
 
 def _to_utc(wall: datetime, zone: ZoneInfo) -> datetime:

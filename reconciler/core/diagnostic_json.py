@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from reconciler.core.fields import Whole
+from reconciler.core.timestamps import format_timestamp
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence
 
@@ -37,6 +38,11 @@ class ViolationShape(TypedDict):
     hold: Annotated[
         bool,
         Field(description="Whether it only delays the change: it ends by itself or by an operator's order."),
+    ]
+    ends: NotRequired[
+        Annotated[
+            str, Field(description="When the hold ends by itself, in UTC; missing if that is not known.")
+        ]
     ]
 
 
@@ -84,13 +90,14 @@ def to_plain_finding(finding: Diagnostic) -> FindingShape:
 
 def to_plain_violation(item: Diagnostic) -> ViolationShape:
     """A guard's violation as plain JSON."""
-    return {
+    plain: ViolationShape = {
         "code": item.code,
         "target": item.target,
         "message": item.message,
         "remedy": item.remedy,
         "hold": item.hold,
     }
+    return {**plain, "ends": format_timestamp(item.ends)} if item.ends else plain
 
 
 def to_plain_problem(problem: Diagnostic) -> ProblemShape:

@@ -106,10 +106,14 @@ class GuardContext:
             else "apply in parts, one commit after the other"
         )
 
-    def violation(self, code: str, message: str, remedy: str, *, hold: bool = False) -> Diagnostic:
+    def violation(
+        self, code: str, message: str, remedy: str, *, hold: bool = False, ends: datetime | None = None
+    ) -> Diagnostic:
         """A violation of the cluster as a whole; its name is put before the message."""
         cluster = self.plan.cluster
-        return Diagnostic(Severity.ERROR, code, f"{cluster}: {message}", remedy, target=cluster, hold=hold)
+        return Diagnostic(
+            Severity.ERROR, code, f"{cluster}: {message}", remedy, target=cluster, hold=hold, ends=ends
+        )
 
     @property
     def is_idle(self) -> bool:

@@ -20,6 +20,7 @@ from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.desired.lints import LintedFiles, find_unused_ignores, run_lints, select_unsilenced
 from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
+from reconciler.desired.window_lints import find_window_lints
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, make_diagnostic, parse_document
 from reconciler.documents.model_errors import ModelError, find_model_errors, translate_model_errors
@@ -235,7 +236,10 @@ class _FleetReader:
         wrong = [*wrong, *parser.problems, *find_repeated_nodes(document, clusters), *loader.list_problems()]
         # Lints of a cluster with parts left out would warn about what the file has.
         whole = [each for cluster, each in zip(clusters, cluster_inputs, strict=True) if cluster.whole]
-        lint_warnings = run_lints(whole, self.drivers, LintedFiles(loader.list_documents(), loader.known))
+        lint_warnings = [
+            *run_lints(whole, self.drivers, LintedFiles(loader.list_documents(), loader.known)),
+            *find_window_lints(document, top.windows, clusters),
+        ]
         ignores = top.lint.ignore
         warnings = [
             *_check_overrides(document, top.overrides, clusters, self.drivers),

@@ -22,7 +22,7 @@ from reconciler.text.suggestions import find_nearest
 
 _warn = partial(make_diagnostic, severity=Severity.WARNING)
 
-CODES: Final = frozenset({scan.CODE, "shared-member"})
+CODES: Final = frozenset({scan.CODE, "shared-member", "day-or-weekday"})
 """The codes of lints that belong to no product."""
 
 

@@ -42,6 +42,7 @@ def refuse_outside_window(context: GuardContext) -> Iterator[Diagnostic]:
         f"no change window is open; {then}",
         "run again then, or set an override with an expiry in the fleet file",
         hold=True,
+        ends=following,
     )
 
 
@@ -55,6 +56,7 @@ def refuse_in_freeze(context: GuardContext) -> Iterator[Diagnostic]:
             f"changes are frozen until {format_minute(freeze.end)} UTC: {freeze.reason}",
             "run again then, or set an override with an expiry in the fleet file",
             hold=True,
+            ends=freeze.end,
         )
 
 

@@ -269,7 +269,8 @@ class WaveRunner:
         # A soak that an earlier run began continues, unless a gate needs the growth of a metric: the reading
         # at the start of that soak is lost.
         elif not any(gate.compare == "rate" for gate in rollout.gates.metrics):
-            soak = max(0.0, soak - (clock() - parse_timestamp(self._progress.performed)).total_seconds())
+            passed = (clock() - parse_timestamp(self._progress.performed)).total_seconds()
+            soak -= min(max(passed, 0.0), soak)  # not longer than whole, if the clock was put back since
         self.log.listener.on_soaking(case.plan.cluster, number, soak)
         tolerated = (
             state.allowed - len(state.unknown) if state else resolve_amount(rollout.max_unknown, len(changed))

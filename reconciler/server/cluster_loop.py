@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reconciler.core.defect import REPORT_LINE, name_error
@@ -21,7 +21,7 @@ from reconciler.server.metrics import Metrics
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.progress_listener import WatchListener
 from reconciler.server.supervision import contain_errors
-from reconciler.server.timing import LoopTiming, reset_backoff, schedule_next
+from reconciler.server.timing import HOLD_ENDS, LONGEST_SLEEP, LoopTiming, reset_backoff, schedule_next
 from reconciler.server.triggers import Trigger
 from reconciler.server.watch_state import WatchedCluster, WatchState
 
@@ -31,7 +31,7 @@ PATIENCE = 60.0
 _PASSES = 3
 """How much longer than a pass the wait for offers is, so that passes over a large fleet leave room."""
 
-PRECEDENCE = ("webhook", "files", "poll", "start", "request", "offers", "retry", "interval")
+PRECEDENCE = ("webhook", "files", "poll", "start", "request", HOLD_ENDS, "offers", "retry", "interval")
 """Which of several triggers the history names."""
 
 
@@ -141,15 +141,17 @@ class ClusterLoop:
         timing = LoopTiming(due=context.clock())
         while not self._stopping:
             # Without a fleet (the cluster has left it) the loop only has to show that it is alive.
-            wait = max(timing.due - context.clock(), 0.0) if self._fleet else context.interval
+            wait = self._compute_wait(timing) if self._fleet else context.interval
+            if timing.hold_end is not None:
+                wait = min(wait, LONGEST_SLEEP)
             self._set_heartbeat(wait)
             reasons = await self._trigger.wait(wait)
             fleet = self._fleet
-            if self._stopping or fleet is None:
+            if self._stopping or fleet is None or (not reasons and self._compute_wait(timing)):
                 continue
             if reasons:
                 timing = reset_backoff(timing, now=context.clock())
-            reasons = reasons or frozenset({timing.cause})
+            reasons = reasons or frozenset({timing.find_cause(wall=context.wall())})
             trigger = next((name for name in PRECEDENCE if name in reasons), min(reasons))
             timing = await self._run_and_schedule(fleet, timing, trigger)
 
@@ -158,7 +160,7 @@ class ClusterLoop:
         context, began = self._context, self._context.clock()
         # A new event for each pass: `use_fleet` sets the old one, and only the pass it belongs to must stop.
         self._stop_pass = asyncio.Event()
-        if trigger in {"interval", "retry", "offers"}:
+        if trigger in {"interval", "retry", "offers", HOLD_ENDS}:
             context.metrics.triggers.labels(trigger).inc()
         log = context.log.bind(cluster=self.name, revision=fleet.revision.short)
         listener = WatchListener(self.name, context.watch_state, context.metrics, log, self._set_heartbeat)
@@ -180,6 +182,8 @@ class ClusterLoop:
                 interval=context.interval,
                 draw=context.draw(),
             )
+        if pass_summary.hold_end is not None:
+            timing = replace(timing, hold_end=pass_summary.hold_end.timestamp())
         context.metrics.seconds.labels(self.name).observe(now - began)
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
         self._update_status(pass_summary, fleet.revision, timing, now)
@@ -228,7 +232,7 @@ class ClusterLoop:
             ended=wall,
             success=wall if pass_summary.is_good else status.success,
             tries=timing.failures,
-            due=wall + timing.due - now,
+            due=wall + timing.compute_wait(now=now, wall=wall),
         )
 
     def _log_end(self, log: Log, pass_summary: PassSummary, revision: Revision, trigger: str) -> None:
@@ -259,6 +263,9 @@ class ClusterLoop:
         (log.info if is_calm else log.warning)(
             "pass ended", **{key: item for key, item in fields.items() if item}
         )
+
+    def _compute_wait(self, timing: LoopTiming) -> float:
+        return timing.compute_wait(now=self._context.clock(), wall=self._context.wall())
 
     def _set_heartbeat(self, within: float) -> None:
         self._context.watch_state.heartbeats[f"cluster {self.name}"] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -79,6 +80,7 @@ class PassSummary:
         pending: number of planned steps without their effect.
         unread_nodes: nodes without a fresh answer, sorted.
         waiting_for_restart: nodes that need a restart before a change takes effect, sorted.
+        hold_end: the next moment at which a hold on changes ends by itself; None if there is none.
         recheck: seconds after which nodes that poll may have taken what they are offered; 0 if none is waited
             for.
     """
@@ -92,6 +94,7 @@ class PassSummary:
     waiting_for_restart: tuple[str, ...] = ()
     violations: tuple[Diagnostic, ...] = ()
     findings: tuple[Diagnostic, ...] = ()
+    hold_end: datetime | None = None
     recheck: float = 0.0
 
     @property
@@ -139,6 +142,7 @@ def summarise_plan_pass(
         unread_nodes=unheard,
         violations=refused,
         findings=plan.findings,
+        hold_end=min((each.ends for each in refused if each.ends is not None), default=None),
     )
 
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 FIRST = 10.0
 """Upper bound in seconds of the wait before the first retry."""
 
+HOLD_ENDS = "hold-ends"
+"""Trigger of a run at the end of a hold: a change window opens, or a freeze is over."""
+
+LONGEST_SLEEP = 30.0
+"""Seconds after which a wait for a moment of the wall clock looks at this clock again: it may be set."""
+
 DOUBLINGS = 32
 """Beyond this the ceiling applies in any case; a larger exponent would overflow a float."""
 
@@ -19,11 +25,23 @@ class LoopTiming:
         due: moment of the next run, on the caller's clock.
         failures: runs in a row that need a retry.
         cause: trigger of the next run if nothing else fires: `start`, `interval` or `retry`.
+        hold_end: when a hold on changes ends by itself, in seconds since 1970: the next run is due then, if
+            it is not due before.
     """
 
     due: float
     failures: int = 0
     cause: str = "start"
+    hold_end: float | None = None
+
+    def compute_wait(self, *, now: float, wall: float) -> float:
+        """Seconds until the next run, 0 if it is due; `wall`: the present moment since 1970."""
+        left = self.due - now if self.hold_end is None else min(self.due - now, self.hold_end - wall)
+        return max(left, 0.0)
+
+    def find_cause(self, *, wall: float) -> str:
+        """The trigger of a run that is due."""
+        return HOLD_ENDS if self.hold_end is not None and self.hold_end <= wall else self.cause
 
 
 def schedule_next(

@@ -151,11 +151,18 @@ def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     yield f"  started by    {who}; reconcile {clean_line(run.program)}"
     if run.actor.why:
         yield from layout.wrapped(f"reason        {clean_line(run.actor.why)}", 2)
-    seconds = (run.finished - run.started).total_seconds() if run.finished else 0.0
-    end = f"took {seconds:.1f} s" if run.finished else "still running or killed"
-    yield f"  started       {format_second(run.started)} UTC, {end}"
+    yield f"  started       {format_second(run.started)} UTC, {_describe_duration(run)}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean_line(note), 2, Tone.CHANGE)
+
+
+def _describe_duration(run: RunSummary) -> str:
+    if run.finished is None:
+        return "still running or killed"
+    seconds = (run.finished - run.started).total_seconds()
+    if seconds < 0:
+        return f"ended {format_second(run.finished)} UTC by a clock that was put back meanwhile"
+    return f"took {seconds:.1f} s"
 
 
 def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: TerminalLayout) -> Iterator[str]:

@@ -150,3 +150,35 @@ def test_what_means_nothing_is_refused(model, value):
 )
 def test_durations_are_seconds_or_text(written, seconds):
     assert window("0 2 * * *", written).duration == seconds
+
+
+# 25 October 2026, Berlin: the hour from 02:00 to 03:00 comes twice, the second time from 01:00 to 02:00 UTC.
+AGAIN = [at("2026-10-25T01:00"), at("2026-10-25T01:30"), at("2026-10-25T01:59:59")]
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        [window("0 * * * *", "1h", BERLIN)],
+        [window("*/20 * * * *", "20m", BERLIN)],
+        [window("0 0 * * *", "24h", BERLIN)],
+        [window("0 0 * * SUN", "168h", BERLIN)],
+        [window("0 0 * * *", "12h", BERLIN), window("0 12 * * *", "12h", BERLIN)],
+        [window("0 22 * * *", "5h", BERLIN), window("0 3 * * *", "19h", BERLIN)],
+    ],
+)
+def test_windows_without_a_gap_on_the_wall_clock_have_none_when_it_is_put_back(windows):
+    hours = [at("2026-10-24T12:00") + timedelta(minutes=7 * step) for step in range(500)]
+    closed = [moment for moment in [*AGAIN, *hours] if find_closing_time(windows, moment) is None]
+    assert closed == []
+
+
+@pytest.mark.parametrize("windows", [[window("0 2 * * *", "59m", BERLIN)], [window("0 0 * * *", "2h", BERLIN)]])
+def test_windows_with_a_gap_keep_it(windows):
+    assert [find_closing_time(windows, moment) for moment in AGAIN] == [None, None, None]
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory", "right/Europe/Berlin", "posix/UTC"])
+def test_the_time_zone_of_a_machine_is_refused(name):
+    with pytest.raises(ValidationError, match="another time on each machine"):
+        window("0 2 * * *", "1h", name)

@@ -222,3 +222,20 @@ class TestSecretsInClear:
         clusters = [{**A, "overlays": ["./site.json"]}]
         assert lint(files, clusters) == [("clear-secret", "site.json", "/password")]
         assert lint(files, clusters, [ignored("clear-secret", target)]) == []
+
+
+def test_a_window_with_a_day_of_the_month_and_a_weekday_is_warned_of_and_can_be_silenced():
+    files = {"setting.json": setting()}
+    first = {"cron": "0 2 1-7 * TUE", "duration": "2h"}
+    own = edge("own", "setting.json", "192.0.2.2", windows=[{"cron": "0 2 13 * FRI", "duration": "2h"}])
+    clusters = [edge("edge", "setting.json", "192.0.2.1"), own]
+    found = [each for each in read(files, clusters, windows=[first]).problems if each.code == "day-or-weekday"]
+    found.sort(key=lambda each: len(each.pointer))
+    assert [(each.pointer, each.remedy.partition(",")[0]) for each in found] == [
+        ("/windows/0/cron", "for that weekday of the month only"),
+        ("/clusters/1/windows/0/cron", "if only one of them is meant"),
+    ]
+    assert "`* * TUE#1`" in found[0].remedy
+    ignore = [{"code": "day-or-weekday", "target": "edge", "reason": REASON}]
+    left = read(files, clusters, ignore, windows=[first]).problems
+    assert [each.pointer for each in left if each.code == "day-or-weekday"] == ["/clusters/1/windows/0/cron"]

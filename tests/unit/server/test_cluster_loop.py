@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.steps import make_step
@@ -72,6 +74,26 @@ async def test_an_unsettled_pass_is_retried_before_the_interval():
         await until(lambda: rig.watch_state.clusters["edge"].tries == 0)
     assert [job.trigger for job in script.jobs[:4]] == ["start", "retry", "retry", "interval"]
     assert rig.sample("passes_total", cluster="edge", result="failed") == 2
+
+
+async def test_the_watch_wakes_when_the_hold_ends_although_the_interval_is_longer():
+    held = replace(REFUSED, hold_end=datetime.now(UTC) + timedelta(milliseconds=60))
+    rig, script = Rig(), Script(held, CONVERGED)
+    async with running(script, rig) as loop:
+        loop.use_fleet(fleet(), "start")
+        await script.ran(2)
+        assert datetime.now(UTC) >= held.hold_end
+    assert [job.trigger for job in script.jobs] == ["start", "hold-ends"]
+    assert rig.sample("triggers_total", trigger="hold-ends") == 1
+
+
+async def test_a_hold_that_ends_after_the_interval_changes_nothing():
+    held = replace(REFUSED, hold_end=datetime.now(UTC) + timedelta(hours=1))
+    rig, script = Rig(interval=0.01), Script(held)
+    async with running(script, rig) as loop:
+        loop.use_fleet(fleet(), "start")
+        await script.ran(2)
+    assert script.jobs[1].trigger == "interval"
 
 
 async def test_a_failing_cluster_backs_off_until_a_new_revision():

@@ -52,3 +52,12 @@ def test_a_burst_ends_without_triggers_or_at_its_limit():
     assert compute_debounce(0, 0, window=0.5, limit=5) == 0.5
     assert compute_debounce(0, 3, window=0.5, limit=5) == 3.5
     assert compute_debounce(0, 4.9, window=0.5, limit=5) == 5
+
+
+def test_the_end_of_a_hold_comes_before_the_interval_and_never_after_it():
+    timing = LoopTiming(due=300, cause="interval", hold_end=1_000.0)
+    assert timing.compute_wait(now=0, wall=990) == 10
+    assert timing.compute_wait(now=0, wall=0) == 300
+    assert timing.compute_wait(now=0, wall=1_001) == 0
+    assert (timing.find_cause(wall=999), timing.find_cause(wall=1_000)) == ("interval", "hold-ends")
+    assert LoopTiming(due=300).compute_wait(now=100, wall=0) == 200
