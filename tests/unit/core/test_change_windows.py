@@ -173,7 +173,9 @@ def test_windows_without_a_gap_on_the_wall_clock_have_none_when_it_is_put_back(w
     assert closed == []
 
 
-@pytest.mark.parametrize("windows", [[window("0 2 * * *", "59m", BERLIN)], [window("0 0 * * *", "2h", BERLIN)]])
+@pytest.mark.parametrize(
+    "windows", [[window("0 2 * * *", "59m", BERLIN)], [window("0 0 * * *", "2h", BERLIN)]]
+)
 def test_windows_with_a_gap_keep_it(windows):
     assert [find_closing_time(windows, moment) for moment in AGAIN] == [None, None, None]
 

@@ -229,7 +229,9 @@ def test_a_window_with_a_day_of_the_month_and_a_weekday_is_warned_of_and_can_be_
     first = {"cron": "0 2 1-7 * TUE", "duration": "2h"}
     own = edge("own", "setting.json", "192.0.2.2", windows=[{"cron": "0 2 13 * FRI", "duration": "2h"}])
     clusters = [edge("edge", "setting.json", "192.0.2.1"), own]
-    found = [each for each in read(files, clusters, windows=[first]).problems if each.code == "day-or-weekday"]
+    found = [
+        each for each in read(files, clusters, windows=[first]).problems if each.code == "day-or-weekday"
+    ]
     found.sort(key=lambda each: len(each.pointer))
     assert [(each.pointer, each.remedy.partition(",")[0]) for each in found] == [
         ("/windows/0/cron", "for that weekday of the month only"),
