@@ -20,6 +20,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
 from reconciler.desired.fleet import Fleet, load_fleet
+from reconciler.desired.glob import is_pattern
 from reconciler.documents.document import KEY_VALUE_SUFFIX
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.documents.editor import apply_text_edits
@@ -233,8 +234,9 @@ def _add_new_clusters(
     if fleet is not None and not all(cluster_input.pointer for cluster_input in fleet.cluster_inputs):
         words = f"{fleet.document.name} has no fleet file"
         raise UsageError(words, remedy="import into a separate folder")
-    settings = {path for entry in new for path in _list_settings(entry, drivers[entry["kind"]])}
-    begun = dict.fromkeys(sorted(settings), "{}\n")
+    begun = {path: text for entry in new for path, text in _list_begun(entry, drivers[entry["kind"]])}
+    if taken_files := sorted(begun.keys() & set(files.names())):
+        raise UsageError(f"{taken_files[0]} already exists", remedy="choose another name, or move it away")
     if fleet is None:
         return files.over({FLEET: render_fleet_file(new), **begun})
     name, first = fleet.document.name, len(fleet.cluster_inputs)
@@ -242,13 +244,14 @@ def _add_new_clusters(
     return files.over({name: apply_text_edits(name, files.read(name).decode(), edits), **begun})
 
 
-def _list_settings(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> set[str]:
-    """The settings files that a new cluster names; none if its entry is wrong: loading reports that."""
+def _list_begun(entry: Mapping[str, Any], driver: Driver[Any, Any]) -> Iterator[tuple[str, str]]:
+    """The files that a new cluster names, still empty; none if its entry is wrong: loading reports that."""
     try:
         model = driver.entry.model_validate(entry)
     except ValidationError:
-        return set()
-    return {model.get_setting_path(node) for node in model.members()} - {""}
+        return
+    yield from dict.fromkeys(filter(None, map(model.get_setting_path, model.members())), "{}\n").items()
+    yield from ((path, "") for path in model.list_resource_patterns() if not is_pattern(path))
 
 
 def _make_files(
@@ -261,24 +264,30 @@ def _make_files(
 ) -> OverlaidFiles:
     """All files after the import."""
     file_edits = FileEdits(fleet, files, extractor)
+    delivered: dict[str, str] = {}
     for one in live:
-        if one.new and one.shown.documents:
-            found = make_new_cluster(
-                _complete_entry(fleet, one),
-                one.cluster_input.pointer,
-                one.shown.documents,
-                extractor,
-                individual=one.shown.individual_keys,
-            )
-            taken = sorted(set(found.made) & set(files.below.names() if files.below else ()))
-            if taken:
-                raise UsageError(f"{taken[0]} already exists", remedy="choose another name, or move it away")
+        if one.new and (one.shown.documents or one.shown.files):
             place = pointer_to_path(one.cluster_input.pointer)
             own = [Edit((*place, key), value) for key, value in one.shown.entry.items()]
+            if one.shown.documents:
+                found = make_new_cluster(
+                    _complete_entry(fleet, one),
+                    one.cluster_input.pointer,
+                    one.shown.documents,
+                    extractor,
+                    individual=one.shown.individual_keys,
+                    careful=one.shown.is_careful,
+                )
+                file_edits.made |= found.made
+                own += found.edits
+            delivered |= one.shown.files
+            taken = {*file_edits.made, *delivered} & set(files.below.names() if files.below else ())
+            if taken:
+                raise UsageError(
+                    f"{min(taken)} already exists", remedy="choose another name, or move it away"
+                )
             file_edits.edits.setdefault(fleet.document.name, []).extend(own)
-            file_edits.made |= found.made
-            file_edits.edits.setdefault(fleet.document.name, []).extend(found.edits)
-        elif one.shown.nodes is not None:
+        if one.shown.nodes is not None:
             index = int(one.cluster_input.pointer.rpartition("/")[2])
             raw = fleet.document.value["clusters"][index]["nodes"]
             edits = find_node_list_edits(
@@ -286,7 +295,7 @@ def _make_files(
             )
             file_edits.edits.setdefault(fleet.document.name, []).extend(edits)
     file_edits.settle(dict(_find_wanted_edits(live)), shared=shared)
-    texts = {name: _render_new_file(name, value) for name, value in file_edits.made.items()}
+    texts = delivered | {name: _render_new_file(name, value) for name, value in file_edits.made.items()}
     for name, edits in file_edits.edits.items():
         if edits:
             texts[name] = apply_text_edits(name, files.read(name).decode(), edits)

@@ -41,6 +41,7 @@ def make_new_cluster(
     extractor: SecretExtractor,
     *,
     individual: Collection[str] = (),
+    careful: bool = False,
 ) -> NewCluster:
     """One base of all nodes' settings, and an overlay for each group of nodes with equal differences.
 
@@ -50,12 +51,17 @@ def make_new_cluster(
         documents: node -> its settings.
         extractor: replaces their secrets by references.
         individual: keys that are each node's own, and never part of the base.
+        careful: see `LiveState.is_careful`.
     """
     # Before the base: the text of a secret must not reach a file, and equal secrets get the same reference.
     # Of such a file nobody knows all keys: what a plan would mask is not written in clear.
     setting = entry.get_setting_path(entry.members()[0])
-    careful = PurePosixPath(setting).suffix == KEY_VALUE_SUFFIX
-    settings = {node: extractor.value(document, careful=careful) for node, document in documents.items()}
+    # Values that are in the file only because they are secret have no object with a name around them.
+    owner = entry.name if careful else ""
+    careful = careful or PurePosixPath(setting).suffix == KEY_VALUE_SUFFIX
+    settings = {
+        node: extractor.value(document, owner=owner, careful=careful) for node, document in documents.items()
+    }
     base = find_common_base(
         [
             {key: value for key, value in one.items() if key not in individual} if individual else one

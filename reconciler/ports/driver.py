@@ -101,6 +101,8 @@ class LiveState:
         open_points: what a new cluster's entry lacks because nodes do not show it, one sentence each.
         entry: members of a new cluster's entry that its nodes show.
         individual_keys: keys of the documents that are each node's own, and stay out of their common base.
+        files: new file -> its text, of a new cluster beside its settings, such as a template.
+        is_careful: whether of a new cluster each value becomes a reference whose key only may be a secret's.
     """
 
     documents: Mapping[str, Any] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class LiveState:
     open_points: tuple[str, ...] = ()
     entry: Mapping[str, Any] = field(default_factory=dict)
     individual_keys: frozenset[str] = frozenset()
+    files: Mapping[str, str] = field(default_factory=dict)
+    is_careful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

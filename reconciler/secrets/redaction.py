@@ -42,6 +42,7 @@ _SETTING: Final = re.compile(
 )
 """A line that gives a key a value, also in a comment: `key = value`, `key: value`, `key value;`."""
 
+_PLACEHOLDER: Final = re.compile(r"(\{\{[^{}\n]{1,200}\}\})")
 _DOCUMENTS: Final = (".json", ".yaml", ".yml", ".conf")
 _PAIR: Final = 2
 _FEW: Final = 64
@@ -357,8 +358,12 @@ def mask_text(name: str, text: str) -> str:
 
     Args:
         name: of the file; its ending tells the format.
-        text: its content, which can be parsed.
+        text: its content, which can be parsed if it is a document.
     """
+    if not name.lower().endswith(_DOCUMENTS):
+        # A template: what stands between double braces is the name of a value.
+        parts = _PLACEHOLDER.split(text)
+        return "".join(part if index % 2 else mask_shapes(part, MASK) for index, part in enumerate(parts))
     document = parse_document(name, text.encode())
     found = {pointer: _get_value(document.value, pointer) for pointer in scan_value(document.value)}
     for path, secret in find_secrets(hide_by_key("", document.value)):

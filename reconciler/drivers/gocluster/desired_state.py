@@ -59,11 +59,15 @@ class GoDesired:
     Args:
         files: node -> its file; a node whose values cannot be read has none.
         recalled: node -> what the store remembers of it.
+        template: that the files were made of.
+        values: node -> the members of its file of values.
     """
 
     entry: GoCluster
     files: Mapping[str, NodeFile] = field(default_factory=dict)
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    template: Template | None = field(default=None, repr=False)
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def members(self) -> dict[str, str]:

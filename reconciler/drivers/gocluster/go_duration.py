@@ -45,6 +45,12 @@ def parse_go_duration(text: str) -> int:
     return found
 
 
+def format_go_duration(nanoseconds: int) -> str:
+    """A duration in the notation of Go, in the largest unit that gives a whole number."""
+    unit = next(one for one in ("h", "m", "s", "ms", "µs", "ns") if nanoseconds % _UNITS[one] == 0)
+    return f"{nanoseconds // _UNITS[unit]}{unit}"
+
+
 def _check(text: str) -> str:
     try:
         parse_go_duration(text)

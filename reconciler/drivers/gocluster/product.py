@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
@@ -30,7 +30,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import adopt, attempts, judge, lints, planner, stop_decision
 from reconciler.drivers.gocluster.arguments import ACTIONS, RestartArguments, read_node_arguments
 from reconciler.drivers.gocluster.client import READS, Client
-from reconciler.drivers.gocluster.desired_state import GoDesired, make_files, with_recalled
+from reconciler.drivers.gocluster.desired_state import GoDesired, load_template, make_files, with_recalled
 from reconciler.drivers.gocluster.guards import GUARDS
 from reconciler.drivers.gocluster.schema import GoCluster
 from reconciler.drivers.gocluster.steps import ADDRESS, SEEN, STOPPED_FOR, get_host, undo_restart
@@ -39,6 +39,7 @@ from reconciler.errors import InputError, NodeError, NodeUnauthorized, NodeUnide
 from reconciler.file_delivery.node_starts import read_starts
 from reconciler.file_delivery.reading import read_node_files, read_step_file
 from reconciler.file_delivery.steps import FILE_ACTIONS, is_file_step, perform_file_step, undo_file_step
+from reconciler.host.config import HostConfig
 from reconciler.host.defect_capture import capture_defects
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Capabilities, Driver, Facts, ImportOption, StepAnswer, Undo
@@ -72,8 +73,12 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
     import_option = ImportOption(
         "NAME=URL,…",
         "A new Go cluster and the APIs of its nodes, or of one of them; `MANAGER@URL` if a process has "
-        "several managers. May be given more than once.",
+        "several managers or does not answer; `file=ENTRY` if the host configuration has several files. "
+        "May be given more than once.",
     )
+
+    def __init__(self, host_files: Iterable[str] = ()) -> None:
+        self._host_files = tuple(sorted(host_files))
 
     plan = staticmethod(planner.plan)
     judge = staticmethod(judge.judge)
@@ -81,9 +86,13 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
     fingerprint_purpose = staticmethod(attempts.fingerprint_purpose)
     fingerprint_differences = staticmethod(attempts.fingerprint_readings)
     find_remedy = staticmethod(attempts.suggest_remedy)
-    build_live_state = staticmethod(adopt.read_live_members)
+    build_live_state = staticmethod(adopt.read_live_state)
     lint = staticmethod(lints.lint)
     decide_stop = staticmethod(stop_decision.decide_stop)
+
+    def with_host_config(self, config: HostConfig) -> GoClusterDriver:
+        """The driver with the names of the host's files, for an import."""
+        return type(self)(config.files)
 
     def desire(self, cluster_input: ClusterInput) -> GoDesired:
         entry = cluster_input.entry
@@ -91,7 +100,12 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         files, problems = make_files(cluster_input)
         if problems:
             raise InputError(problems)
-        return GoDesired(entry, files)
+        values = {
+            node: document.value
+            for node, document in cluster_input.documents.items()
+            if isinstance(document.value, Mapping)
+        }
+        return GoDesired(entry, files, template=load_template(cluster_input), values=values)
 
     def list_transports(self, desired: GoDesired) -> frozenset[TransportKind]:
         entry = desired.entry
@@ -245,7 +259,7 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         self, name: str, addresses: Sequence[str], transports: Transports
     ) -> dict[str, Any]:
         """The cluster that the nodes at some addresses show; see `adopt.make_entry`."""
-        return await adopt.make_entry(name, addresses, transports)
+        return await adopt.make_entry(name, addresses, transports, self._host_files)
 
 
 async def _read_views(

@@ -31,9 +31,10 @@ LARGEST_FILE: Final = 1024 * 1024
 
 MOST_PLACEHOLDERS: Final = 1_000
 
-_OPEN: Final = "{{"
-_ESCAPE: Final = "{{{{"
-_TOKEN: Final = re.compile(r"\{\{\{\{|\{\{([^{}\n]{0,200})\}\}|\{\{")
+_LITERALS: Final = {"{{{{": "{{", "{": "{"}
+"""Text -> what it stands for; one brace right before a placeholder is a brace."""
+
+_TOKEN: Final = re.compile(r"\{\{\{\{|\{(?=\{\{[^{}\n]{0,200}\}\})|\{\{([^{}\n]{0,200})\}\}|\{\{")
 _CONTENT: Final = re.compile(r"\s*(text\s+)?([A-Za-z_][A-Za-z0-9_\-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_\-]*)*)\s*")
 _REFERENCE: Final = re.compile(r"\$\{(?:env|file|age):")
 
@@ -95,8 +96,8 @@ def read_template(name: str, text: str) -> Template:
     for token in _TOKEN.finditer(text):
         pieces.append(text[last : token.start()])
         last = token.end()
-        if token[0] == _ESCAPE:
-            pieces.append(_OPEN)
+        if token[0] in _LITERALS:
+            pieces.append(_LITERALS[token[0]])
             continue
         content = _CONTENT.fullmatch(token[1]) if token[1] is not None else None
         if content is None:
@@ -169,6 +170,16 @@ def render_template(template: Template, scope: Mapping[str, Any]) -> tuple[Part,
             else:
                 parts.append(one)
     return tuple(one for one in parts if one != "")
+
+
+def render_piece(placeholder: Placeholder, scope: Mapping[str, Any]) -> list[Part]:
+    """What one placeholder becomes.
+
+    Raises:
+        KeyError: there is no such value.
+        UnfitValue: it cannot stand there.
+    """
+    return _encode(placeholder, find_value(scope, placeholder.name))
 
 
 def find_value(scope: Mapping[str, Any], name: str) -> Any:

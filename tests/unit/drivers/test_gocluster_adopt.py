@@ -26,7 +26,6 @@ def test_members_that_came_and_left_are_those_of_every_view():
     ("shown", "more", "words"),
     [
         ({}, {}, "no node of game shows its peers"),
-        (views(3), {"observe": False}, "no `observe: true`"),
         (views(3) | {"node2": view("node2", peers=["node1", "node2"])}, {}, "disagree about its members"),
     ],
 )
@@ -34,6 +33,12 @@ def test_nothing_is_written_of_what_is_not_known(shown, more, words):
     live = read(shown, **more)
     assert not live.nodes
     assert words in live.missing[0]
+
+
+def test_without_observe_only_values_are_followed():
+    live = read({}, observe=False)
+    assert live.nodes is None
+    assert live.missing == ()
 
 
 def test_a_name_that_no_fleet_file_can_have_is_told():
