@@ -112,7 +112,7 @@ def adopt_files(members: Mapping[str, str], contents: Mapping[str, bytes | None]
     draft = _Draft(tuple(texts), members)
     for column in zip(*columns, strict=True):
         draft.add(column)
-    template = draft.write()
+    template = draft.make_text()
     _check_no_secret(template, draft.secrets)
     entry: dict[str, Any] = {"settings": settings} if settings else {}
     entry |= {"tls": True} if known.get("tls") else {}
@@ -435,7 +435,7 @@ class _Draft:
         self._pieces.append((f"{{{{{'text ' if is_text else ''}{name}}}}}", True))
         self._line += "x"
 
-    def write(self) -> str:
+    def make_text(self) -> str:
         """The whole template; a name or an address in quotes is written as JSON."""
         text = ""
         for is_placeholder, pieces in groupby(self._pieces, key=lambda piece: piece[1]):
