@@ -11,12 +11,14 @@ from typing import Self
 
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
+from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.outcome import Outcome, RunReport
 from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
+from reconciler.guards.change_control import ROLLBACK_ASIDE
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.plan_file import restrict_plan
@@ -32,15 +34,12 @@ from reconciler.rollout.recovery import StepRecovery, has_open_steps, settle_ope
 from reconciler.rollout.run_log import RefusalMemory
 
 
-def override_suspensions(fleet: Fleet, reason: str) -> Fleet:
-    """The same fleet with an override of suspensions, which the plan and the history show.
-
-    Args:
-        fleet: from `Reader.read_fleet`.
-        reason: why, at least eight characters.
-    """
+def override_suspensions(fleet: Fleet) -> Fleet:
+    """The same fleet with an override of suspensions for a rollback, which the plan shows."""
+    # A person who suspends in an emergency goes back next: the suspension is against all other changes.
     # Until tomorrow: a run may last beyond midnight.
-    override = Override(guard="suspended", until=utc_now().date() + timedelta(days=1), reason=reason)
+    until = utc_now().date() + timedelta(days=1)
+    override = Override(guard=SUSPENSION_HOLD, until=until, reason=ROLLBACK_ASIDE)
     return replace(fleet, overrides=(*fleet.overrides, override))
 
 

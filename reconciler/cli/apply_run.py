@@ -138,8 +138,6 @@ def _report_nothing_to_apply(
     # messages that an earlier run left in the outbox.
     with suppress(GuardRefusal):  # print_plan shows the violations
         report = aio.run_until_signal(_apply_with_progress(reconciler, options, terminal, result))
-    if options.trigger == "rollback" and any(one.code == "suspended" for one in result.violations):
-        terminal.remark("To roll back and keep all other changes suspended, add --while-suspended.\n")
     status = (
         REFUSED if result.violations else get_plan_exit_status(result, detailed=False) or report.exit_status
     )
@@ -158,8 +156,8 @@ async def _recover_and_plan(
         fleet = await read_planned_fleet(file, options, reconciler.reader)
     else:
         fleet = await reconciler.reader.read_fleet()
-    if options.while_suspended:
-        fleet = override_suspensions(fleet, f"{options.trigger} --while-suspended")
+    if options.trigger == "rollback":
+        fleet = override_suspensions(fleet)
     async with reconciler.connected() as connected:
         settled = await connected.settle(fleet)
         if settled:

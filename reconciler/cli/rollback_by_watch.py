@@ -46,7 +46,6 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
     asked = {
         "revision": options.ref,
         "only": options.only,
-        "while_suspended": "yes" if options.while_suspended else "",
         "by": get_current_actor(claim=options.by, why=options.why).encode(),
     }
     shown, data = access.ask_watch({"do": "rollback", **asked})

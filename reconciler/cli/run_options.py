@@ -27,7 +27,6 @@ class RunOptions:
         state: the state folder; None to plan without one.
         trigger: what started the run, for the history.
         by: claimed name of the person who asks; `actor` has the real user beside it.
-        while_suspended: override suspensions in this run; they stay in force for all others.
     """
 
     source: str = "."
@@ -48,7 +47,6 @@ class RunOptions:
     base: MergeTarget = NO_BASE
     by: str = ""
     why: str = ""
-    while_suspended: bool = False
 
     @classmethod
     def for_writing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from reconciler.core.change_windows import (
@@ -13,8 +13,9 @@ from reconciler.core.change_windows import (
     find_opening_time,
 )
 from reconciler.core.guard import Guard, GuardContext, guard
+from reconciler.core.memory import Suspension
 from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
-from reconciler.core.policy import ChangeRules, Mark, Policy
+from reconciler.core.policy import ChangeRules, Mark, Override, Policy
 from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
@@ -24,6 +25,9 @@ APPROVAL_NEEDED = "approval-needed"
 
 PROOF_MISSING = "proof-missing"
 """Code of the violation for steps that may have been done before."""
+
+ROLLBACK_ASIDE = "a rollback is not held by a suspension, which stays in force for all other changes"
+"""Reason of the override of suspensions that a rollback has."""
 
 APPROVED = frozenset({APPROVAL_NEEDED, PROOF_MISSING})
 """Codes of the violations that `reconcile approve` lifts."""
@@ -160,6 +164,21 @@ def find_hiding_holds(rules: ChangeRules, now: datetime) -> frozenset[str]:
     if find_active_freeze(rules.freezes, now) is not None:
         holds.add(FREEZE_HOLD)
     return frozenset(holds)
+
+
+def select_current_overrides(
+    overrides: Iterable[Override], suspensions: Iterable[Suspension], planned: datetime | None
+) -> tuple[Override, ...]:
+    """The overrides that apply now: that of a rollback ends with a suspension made after its plan.
+
+    Args:
+        overrides: of the run.
+        suspensions: in force now.
+        planned: when the plan was made.
+    """
+    # Whoever suspends while a rollback runs means the rollback.
+    is_outdated = planned is not None and any(one.since > planned for one in suspensions)
+    return tuple(one for one in overrides if not (is_outdated and one.reason == ROLLBACK_ASIDE))
 
 
 def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:

@@ -16,7 +16,7 @@ from reconciler.core.timestamps import Clock, format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sender import MessageSender
-from reconciler.guards.change_control import find_change_holds
+from reconciler.guards.change_control import find_change_holds, select_current_overrides
 from reconciler.host.aio import gather_all, run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.applied_facts import (
@@ -380,9 +380,10 @@ class _Run:
         if self.run_context.is_rollback:
             cluster_memory = replace(cluster_memory, rolled_back=())
         now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)
-        found = apply_overrides(
-            run_guards(now, (find_change_holds,)), self.plan_result.fleet.overrides, memory.at.date()
+        overrides = select_current_overrides(
+            self.plan_result.fleet.overrides, cluster_memory.suspended, guard_context.now
         )
+        found = apply_overrides(run_guards(now, (find_change_holds,)), overrides, memory.at.date())
         in_force = tuple(replace(one, severity=Severity.WARNING) for one in found.in_force)
         return in_force, frozenset(one.code for one, _ in found.overridden)
 

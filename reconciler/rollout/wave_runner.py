@@ -19,7 +19,11 @@ from reconciler.core.wave_state import WAVE_WAITS, WaveState
 from reconciler.core.waves import group_by_wave
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UnreadableArguments, UsageError
-from reconciler.guards.change_control import find_steps_to_approve, find_temporary_holds
+from reconciler.guards.change_control import (
+    find_steps_to_approve,
+    find_temporary_holds,
+    select_current_overrides,
+)
 from reconciler.ports.store import RunRecord
 from reconciler.rollout.gates import FinishedWave, GateKeeper
 from reconciler.rollout.metric_comparison import GateResult, GateStatus
@@ -173,8 +177,9 @@ class WaveRunner:
         case = self.gate_keeper.guard_context
         memory = await self.log.store.read_memory()
         now = replace(case, now=memory.at, cluster_memory=memory.get_cluster_memory(case.plan.cluster))
+        overrides = select_current_overrides(self.overrides, now.cluster_memory.suspended, case.now)
         in_force = apply_overrides(
-            run_guards(now, (find_temporary_holds,)), self.overrides, memory.at.date()
+            run_guards(now, (find_temporary_holds,)), overrides, memory.at.date()
         ).in_force
         if not in_force:
             return ""

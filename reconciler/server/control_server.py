@@ -184,7 +184,7 @@ class ControlServer:
             raise _make_dry_run_error()
         by = _identify_actor(request, peer)
         texts = {key: _get_text(request, key) for key in ("revision", "only", "plan")}
-        wanted = RollbackRequest(while_suspended=_get_text(request, "while_suspended") == "yes", **texts)
+        wanted = RollbackRequest(**texts)
         work = asyncio.create_task(self.rollbacks.run(wanted, by))
         self._rollback_tasks.add(work)
         work.add_done_callback(self._rollback_tasks.discard)

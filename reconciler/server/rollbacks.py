@@ -38,13 +38,11 @@ class RollbackRequest:
     Args:
         revision: a commit, tag or branch of the source.
         only: name of one cluster or node; empty for all that the watch handles.
-        while_suspended: whether to ignore suspensions in this run.
         plan: digest of the plan that the operator confirmed; empty to request the plan.
     """
 
     revision: str
     only: str
-    while_suspended: bool
     plan: str
 
 
@@ -81,8 +79,7 @@ class RollbackRunner:
         async with self._lock, Reconciler(reader, self.store, actor=actor).connected() as reconciler:
             fleet = await reconciler.reader.read_fleet()
             await self._refuse_foreign(fleet, reconciler)
-            if request.while_suspended:
-                fleet = override_suspensions(fleet, "rollback --while-suspended")
+            fleet = override_suspensions(fleet)
             only = request.only or self.options.only
             plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
             if plan_result is None:

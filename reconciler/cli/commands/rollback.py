@@ -68,11 +68,12 @@ def run_rollback(
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
     only: Only = "",
-    while_suspended: Annotated[
+    while_suspended: Annotated[  # noqa: ARG001  (scripts of earlier versions give it)
         bool,
         typer.Option(
             "--while-suspended",
-            help="Roll back even if changes are suspended; the suspension stays in force.",
+            help="Without effect: a suspension never holds a rollback, and stays in force.",
+            hidden=True,
         ),
     ] = False,
     state: State = None,
@@ -111,7 +112,6 @@ def run_rollback(
         yes=yes,
         format=format,
         trigger="rollback",
-        while_suspended=while_suspended,
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     with open_writable_state(folder) as access:
