@@ -14,6 +14,7 @@ from urllib.parse import quote
 from reconciler.cli.render import changes as changed
 from reconciler.cli.render import json as json_form
 from reconciler.cli.render import markdown, step_groups, text, values
+from reconciler.cli.render.exit_report import ExitReport
 from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
@@ -25,9 +26,11 @@ from reconciler.core.secret import MASK, Secret
 from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.documents.document import parse_document
 from reconciler.errors import NodeError, NodeRefused
+from reconciler.exit_status import ExitStatus
 from reconciler.feedback.message import make_message
 from reconciler.planning import masked_transports as masking_module
 from reconciler.planning.masked_transports import mask_transports
+from reconciler.planning.plan_summary import PlanSummary
 from reconciler.ports.transport import (
     Commands,
     Files,
@@ -195,15 +198,16 @@ def shown_changes() -> None:
     twice = Plan(REVISION, "1", (ClusterPlan("edge", "m2", 2, 0, steps=(step, other)),))
     view = PlanView(twice)
     report = RunReport("run", plan, (Outcome(step, State.DONE, "done"),))
+    ended = ExitReport(ExitStatus.DONE, PlanSummary()).plain()
     shown = [
         repr(step.plain()),
         plan.encode().decode(),
         text.render_plan_text(view),
         markdown.render_plan_markdown(view),
-        json_form.render_plan_json(view),
+        json_form.render_plan_json(view, ended),
         text.render_report_text(report),
         markdown.render_report_markdown(report),
-        json_form.render_run_json(view, report, None, status=0),
+        json_form.render_run_json(view, report, None, ended),
         repr(
             make_message(
                 report.outcomes[0], run="run", revision=REVISION, now=datetime(2026, 1, 1, tzinfo=UTC)

@@ -22,8 +22,8 @@ from mutation import running
 from planting import UNMASKED, Fault, faults
 from replay import NOWHERE
 
-from reconciler.cli.apply_run import get_apply_exit_status
-from reconciler.cli.dry_run import get_plan_exit_status, has_errors
+from reconciler.cli.render import exit_report
+from reconciler.cli.render.exit_report import report_idle_exit, report_plan_exit, report_run_exit
 from reconciler.core import secret
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
@@ -37,6 +37,8 @@ from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import NodeRefused
+from reconciler.planning.plan_summary import PlanSummary
+from reconciler.planning.unread_limit import UnreadLimit
 from reconciler.ports.driver import StepAnswer
 from reconciler.ports.listener import PassListener
 from reconciler.ports.store import RunStart
@@ -233,10 +235,10 @@ def exit_statuses() -> None:
             wanted = 4 if State.CHANGED in found and State.UNDONE not in found else 1
         report = ended(*states)
         assert (report.exit_status, report.is_success) == (wanted, wanted == 0), states
-        assert get_apply_exit_status(report, plan_of(0)) == wanted, states
-        assert get_apply_exit_status(report, plan_of()) == (wanted or 5), states
-        assert get_apply_exit_status(report, plan_of(0, ERROR)) == (wanted or 5), states
-    assert get_apply_exit_status(ended(State.DONE), plan_of(0, NOTE)) == 0
+        assert report_run_exit(report, PlanSummary()).status == wanted, states
+        for rest in (PlanSummary(pending=1), PlanSummary(errors=1), PlanSummary(unread=("live/a",))):
+            assert report_run_exit(report, rest).status == (wanted or 5), states
+        assert report_run_exit(report, PlanSummary(), is_removed=True).status == (wanted or 5), states
     failed = ended(State.DONE, findings=(NOTE, ERROR))
     assert (failed.exit_status, failed.is_success) == (5, False)
     noted = ended(State.DONE, findings=(NOTE,))
@@ -245,18 +247,29 @@ def exit_statuses() -> None:
     waits = Diagnostic(Severity.NOTE, WAVE_WAITS, "a wave waits for its nodes")
     assert ended(State.FAILED, findings=(waits,)).exit_status == 5
 
-    def planned(
-        plan: Plan, *, refused: bool = False, detailed: bool = False, gone: tuple[str, ...] = ()
-    ) -> int:
-        seen = SimpleNamespace(plan=plan, is_refused=refused, removed_clusters=gone)
-        return get_plan_exit_status(cast("Any", seen), detailed=detailed)
+    def planned(summary: PlanSummary, limit: str = "") -> list[int]:
+        read = UnreadLimit.read(limit)
+        return [report_plan_exit(summary, detailed=one, limit=read).status for one in (False, True)]
 
-    assert [planned(plan_of(), detailed=one) for one in (False, True)] == [0, 2]
-    assert [planned(plan_of(0), detailed=one) for one in (False, True)] == [0, 0]
-    assert [planned(plan_of(1, ERROR), detailed=one) for one in (False, True)] == [1, 1]
-    assert [planned(plan_of(1, NOTE), detailed=one) for one in (False, True)] == [0, 2]
-    assert planned(plan_of(0), gone=("live",)) == 3
-    assert [planned(plan_of(1, ERROR), refused=True, detailed=one) for one in (False, True)] == [3, 3]
+    away = ("live/a", "live/b")
+    assert planned(PlanSummary(pending=1)) == [0, 2]
+    assert planned(PlanSummary()) == [0, 0]
+    assert planned(PlanSummary(pending=1, errors=1)) == [1, 2]
+    assert planned(PlanSummary(errors=1)) == planned(PlanSummary(errors=1), "2") == [1, 1]
+    assert planned(PlanSummary(nodes=40, pending=1, unread=away)) == [1, 2]
+    assert planned(PlanSummary(nodes=40, unread=away), "1") == [1, 1]
+    assert planned(PlanSummary(nodes=39, unread=away), "5%") == [1, 1]
+    for limit in ("2", "5%"):
+        assert planned(PlanSummary(nodes=40, unread=away), limit) == [0, 0]
+        assert planned(PlanSummary(nodes=40, unread=away, pending=1), limit) == [0, 2]
+        assert planned(PlanSummary(nodes=40, unread=away, needed={"live/b": "why"}), limit) == [1, 1]
+    assert planned(PlanSummary(pending=1, errors=1, refused=1)) == [3, 3]
+    idle = RunReport("", plan_of(0))
+    assert report_idle_exit(idle, PlanSummary(held=("live",))).status == 3
+    assert report_idle_exit(idle, PlanSummary(refused=1)).status == 3
+    assert report_idle_exit(idle, PlanSummary(unread=away)).status == 1
+    assert report_idle_exit(replace(idle, findings=(ERROR,)), PlanSummary()).status == 5
+    assert report_idle_exit(idle, PlanSummary()).status == 0
 
 
 def masks() -> None:
@@ -448,9 +461,12 @@ STATUSES = (
     RunReport.exit_status,
     RunReport.is_success,
     RunReport._has_error,
-    get_apply_exit_status,
-    get_plan_exit_status,
-    has_errors,
+    report_run_exit,
+    report_plan_exit,
+    report_idle_exit,
+    exit_report._has_errors,
+    PlanSummary.find_tolerated,
+    UnreadLimit.resolve,
 )
 MASKS = (
     *(secret._replace_secrets, secret._replace_within, secret.find_secrets, secret.mask),

@@ -31,6 +31,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from reconciler.exit_status import ExitStatus
+
 if TYPE_CHECKING:  # the start of the program needs errors, and not what data classes load
     from reconciler.diagnostic import Diagnostic
 
@@ -52,7 +54,7 @@ class ReconcilerError(Exception):
         remedy: what to do about it, one sentence; empty if nothing helps.
     """
 
-    exit_status: ClassVar[int] = 1
+    exit_status: ClassVar[int] = ExitStatus.ERROR
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -83,7 +85,7 @@ class SourceUnreachable(SourceError):
 class UntrustedRevision(SourceError):
     """The revision is not signed by a signer that this host accepts."""
 
-    exit_status = 3
+    exit_status = ExitStatus.REFUSED
 
 
 class NodeError(ReconcilerError):
@@ -238,7 +240,7 @@ class SecretError(ReconcilerError):
 class GuardRefusal(ReconcilerError):
     """A guard refused the plan before its first step; `violations` has the reasons."""
 
-    exit_status = 3
+    exit_status = ExitStatus.REFUSED
 
     def __init__(self, violations: Sequence[Diagnostic]) -> None:
         self.violations = tuple(violations)
@@ -248,13 +250,13 @@ class GuardRefusal(ReconcilerError):
 class FleetRefused(ReconcilerError):
     """It is not certain to which fleet of the host a revision belongs; no node was read."""
 
-    exit_status = 3
+    exit_status = ExitStatus.REFUSED
 
 
 class WorldChanged(ReconcilerError):
     """The nodes or the source are no longer what the plan was made from."""
 
-    exit_status = 4
+    exit_status = ExitStatus.CHANGED
 
 
 class ReservedMeanwhile(WorldChanged):

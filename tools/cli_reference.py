@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from reconciler.cli.command_table import COMMANDS, DEFAULT
-from reconciler.cli.options import ENVIRONMENT, STATUSES
+from reconciler.cli.options import ENVIRONMENT, PRECEDENCE, STATUSES
 from reconciler.cli.render.markdown import format_code
 
 _INTRODUCTION = """# Command line
@@ -37,6 +37,7 @@ def cli_reference() -> str:
     parts += [
         "## Exit status",
         _table(("status", "meaning"), {str(key): text for key, text in STATUSES.items()}),
+        PRECEDENCE,
     ]
     parts += ["## Environment", _table(("variable", "meaning"), ENVIRONMENT)]
     return "\n\n".join(parts) + "\n"

@@ -13,7 +13,6 @@ from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.outcome import Outcome, RunReport
-from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
@@ -255,8 +254,8 @@ class Reconciler:
 
     async def observe_again(
         self, plan_result: PlanResult, *, only: str = "", listener: PassListener = SILENT
-    ) -> Plan:
-        """The plan after a run, towards the same desired state; for a plan file, only for the nodes in it.
+    ) -> PlanResult:
+        """Another pass after a run, towards the same desired state; of a plan file, only for the nodes in it.
 
         Args:
             plan_result: what was applied.
@@ -267,4 +266,6 @@ class Reconciler:
             ReconcilerError: as `Reader.plan` does.
         """
         again = await self.reader.plan(plan_result.fleet, only=only, listener=listener)
-        return again.plan if plan_result.new_plan is None else restrict_plan(again.plan, plan_result.plan)
+        if plan_result.new_plan is None:
+            return again
+        return replace(again, plan=restrict_plan(again.plan, plan_result.plan))

@@ -7,9 +7,6 @@ from dataclasses import replace
 
 from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.cli.dry_run import (
-    REFUSED,
-    get_plan_exit_status,
-    has_errors,
     make_plan_view,
     make_reader,
     plan_with_progress,
@@ -20,6 +17,7 @@ from reconciler.cli.options import PlanFormat
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
+from reconciler.cli.render.exit_report import ExitReport, report_idle_exit, report_run_exit
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
@@ -28,14 +26,14 @@ from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.outcome import RunReport, State
 from reconciler.core.plan import Plan
 from reconciler.errors import GuardRefusal, StateError, WorldChanged
+from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.host.control_socket import RunningWatch, send_request
 from reconciler.planning.plan_file import PlanFile
 from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.plan_summary import PlanSummary
 from reconciler.store.factory import open_store
-
-IN_PART = 5
 
 _STOPPING = (
     "Stopping: running steps finish and are read back, no other step begins. Press Ctrl-C again to exit "
@@ -69,21 +67,24 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
         remedy = "add --yes to apply without asking, or --dry-run to plan only"
         if not options.yes and not terminal.get_consent(question, verb="apply", remedy=remedy):
             terminal.remark("Nothing was done.\n")
-            return 1
+            return ExitStatus.ERROR
         report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
         if watch is not None:
             _hand_over(watch, report, terminal)
-        status = get_apply_exit_status(report, remaining)
-        if file is None:
-            status = status or (IN_PART if result.removed_clusters else 0)
+        ended = report_run_exit(
+            report,
+            PlanSummary.of(remaining),
+            is_removed=file is None and bool(result.removed_clusters),
+            limit=options.unread_limit,
+        )
         # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.
         is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
-        rest = None if is_untouched else remaining
-        _print_run(view, report, rest, options.format, terminal, status=status)
+        rest = None if is_untouched else remaining.plan
+        _print_run(view, report, rest, options.format, terminal, ended=ended)
         if result.new_plan is not None and not result.new_plan.is_empty:
             shown = text.render_plan_text(PlanView(result.new_plan), layout=terminal.layout)
             terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
-        return status
+        return ended.status
 
 
 def _find_serving_watch(result: PlanResult, options: RunOptions) -> RunningWatch | None:
@@ -120,15 +121,6 @@ def _hand_over(watch: RunningWatch, report: RunReport, terminal: Terminal) -> No
         send_request(watch.path, {"do": "look", "by": get_current_actor().encode()})
 
 
-def get_apply_exit_status(report: RunReport, remaining: Plan) -> int:
-    """Exit status of an apply: the report's own, or 5 if the plan made afterwards is not empty."""
-    status = report.exit_status
-    # The steps had their effects, and the fleet still is not as desired: a script must not read this as done.
-    if status == 0 and (not remaining.is_empty or has_errors(remaining)):
-        return IN_PART
-    return status
-
-
 def _report_nothing_to_apply(
     reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
 ) -> int:
@@ -138,14 +130,12 @@ def _report_nothing_to_apply(
     # messages that an earlier run left in the outbox.
     with suppress(GuardRefusal):  # print_plan shows the violations
         report = aio.run_until_signal(_apply_with_progress(reconciler, options, terminal, result))
-    status = (
-        REFUSED if result.violations else get_plan_exit_status(result, detailed=False) or report.exit_status
-    )
+    ended = report_idle_exit(report, PlanSummary.of(result), limit=options.unread_limit)
     if options.format is PlanFormat.JSON:
-        terminal.say(as_json.render_run_json(make_plan_view(result), report, None, status=status))
+        terminal.say(as_json.render_run_json(make_plan_view(result), report, None, ended.plain()))
     else:
-        print_plan(replace(make_plan_view(result), findings=report.findings), options.format, terminal)
-    return status
+        print_plan(replace(make_plan_view(result), findings=report.findings), options.format, terminal, ended)
+    return ended.status
 
 
 async def _recover_and_plan(
@@ -187,7 +177,7 @@ async def _apply_with_progress(
 
 async def _apply_and_plan_again(
     reconciler: Reconciler, options: RunOptions, terminal: Terminal, result: PlanResult
-) -> tuple[RunReport, Plan]:
+) -> tuple[RunReport, PlanResult]:
     """Apply, then plan the same desired state again."""
     async with reconciler.connected() as connected:
         report = await _apply_with_progress(connected, options, terminal, result)
@@ -202,16 +192,18 @@ def _print_run(
     form: PlanFormat,
     terminal: Terminal,
     *,
-    status: int,
+    ended: ExitReport,
 ) -> None:
     """Print the report of a run; `remaining` is the plan made after it, None if nothing was done."""
     match form:
         case PlanFormat.TEXT:
             terminal.say("\n" + text.render_report_text(report, remaining, layout=terminal.layout))
         case PlanFormat.JSON:
-            terminal.say(as_json.render_run_json(view, report, remaining, status=status))
+            terminal.say(as_json.render_run_json(view, report, remaining, ended.plain()))
         case PlanFormat.MARKDOWN:
             # One comment on a forge: the plan gets three quarters of its length, the report the rest.
             plan = markdown.render_plan_markdown(view, limit=markdown.LIMIT * 3 // 4)
             result = markdown.render_report_markdown(report, remaining, limit=markdown.LIMIT // 4)
             terminal.say(f"{plan}\n{result}")
+    for sentence in ended.describe_tolerance():
+        terminal.remark(f"{sentence}.\n")

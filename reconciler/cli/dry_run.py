@@ -11,19 +11,17 @@ from reconciler.cli.planned_source import PlannedSource
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text
+from reconciler.cli.render.exit_report import ExitReport, report_plan_exit
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_access import open_history
 from reconciler.cli.terminal import Terminal
-from reconciler.core.plan import Plan
 from reconciler.desired.fleet import Fleet
-from reconciler.diagnostic import Severity
 from reconciler.host import aio
 from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.plan_summary import PlanSummary
 from reconciler.sources.output_check import WrittenFile
-
-PENDING, REFUSED = 2, 3
 
 _STATES = 25_000
 """States that the model checker explores beside a dry run, over all clusters: about two seconds."""
@@ -45,13 +43,16 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
         changed = sum(1 for context in found.guard_contexts if context.plan.steps)
         most = max(_LEAST, _STATES // max(1, changed))
         view = replace(view, checked=reader.check(found, faults=view.faults, most=most, weighs=True))
-    print_plan(view, options.format, terminal)
+    ended = report_plan_exit(
+        PlanSummary.of(found), detailed=options.detailed_exitcode, limit=options.unread_limit
+    )
+    print_plan(view, options.format, terminal, ended)
     if options.out is not None:
         write_plan_file(options.out, found, options, notes, reader.products)
         terminal.remark(
             f"The plan is in {options.out}; `reconcile apply {options.out}` applies exactly this plan.\n"
         )
-    return get_plan_exit_status(found, detailed=options.detailed_exitcode)
+    return ended.status
 
 
 def read_and_plan(
@@ -81,22 +82,6 @@ def read_and_plan(
             return await plan_with_progress(replace(reader, store=store), fleet, options, terminal, file=file)
 
     return aio.run_until_signal(read())
-
-
-def get_plan_exit_status(result: PlanResult, *, detailed: bool) -> int:
-    """Exit status of a plan: 3 refused, 1 a node or file could not be read, 2 changes pending, else 0.
-
-    Args:
-        result: the plan with what guards say.
-        detailed: whether to return 2.
-    """
-    # A hold (window, approval) is no refusal of a plan that nobody applies. A vanished cluster is: neither
-    # time nor approval resolves it, the fleet file must say what happens to its nodes.
-    if result.is_refused or result.removed_clusters:
-        return REFUSED
-    if has_errors(result.plan):
-        return 1
-    return PENDING if detailed and not result.plan.is_empty else 0
 
 
 def make_reader(options: RunOptions) -> Reader:
@@ -142,17 +127,14 @@ def make_plan_view(result: PlanResult) -> PlanView:
     return PlanView(result.plan, result.violations, result.overridden, result.fleet.warnings)
 
 
-def has_errors(plan: Plan) -> bool:
-    """Whether part of the fleet could not be planned."""
-    return any(finding.severity is Severity.ERROR for finding in plan.findings())
-
-
-def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal) -> None:
-    """Print a plan in the given format."""
+def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal, ended: ExitReport) -> None:
+    """Print a plan in the given format, with what `--tolerate-unread` did."""
     match form:
         case PlanFormat.TEXT:
             terminal.say(text.render_plan_text(view, layout=terminal.layout))
         case PlanFormat.JSON:
-            terminal.say(as_json.render_plan_json(view))
+            terminal.say(as_json.render_plan_json(view, ended.plain()))
         case PlanFormat.MARKDOWN:
             terminal.say(markdown.render_plan_markdown(view))
+    for sentence in ended.describe_tolerance():
+        terminal.remark(f"{sentence}.\n")

@@ -21,6 +21,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.operations import OPEN_STATES, Operation, OperationState, load_operation
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
+from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.control_socket import RunningWatch
 from reconciler.planning.plan_operation import OperationPlan, OperationRequest, load_operation_plan
@@ -28,8 +29,6 @@ from reconciler.ports.store import Store
 from reconciler.sources.locate import is_same_source
 from reconciler.store.factory import open_store
 from reconciler.text.one_line import join_some
-
-DONE, NOT_DONE, IN_PART = 0, 1, 5
 
 _STOPPING: Final = (
     "Stopping: calls in progress are completed. The operation stays recorded: a running watch continues it, "
@@ -228,14 +227,14 @@ def run_operation(
         return GuardRefusal.exit_status
     if not _is_agreed(plan, terminal, yes=yes):
         terminal.remark("Nothing was done.\n")
-        return NOT_DONE
+        return ExitStatus.ERROR
     begun = aio.run_until_signal(place.begin(plan))
     for operation in begun:
         terminal.remark(f"{operation.cluster}: {operation.kind} {operation.id} is recorded\n")
     found = aio.run_until_signal(_follow(place, [one.id for one in begun], terminal))
     status = get_operation_exit_status(found)
-    if status == DONE and plan.violations:
-        status = IN_PART
+    if status == ExitStatus.DONE and plan.violations:
+        status = ExitStatus.IN_PART
     _print(plan, found, form, terminal, status)
     return status
 
@@ -244,8 +243,9 @@ def get_operation_exit_status(operations: Sequence[Operation]) -> int:
     """0 if every node reported success, 1 if none did, 5 otherwise."""
     states = [one.result(node).state for one in operations for node in one.nodes]
     if all(state is OperationState.DONE for state in states):
-        return DONE
-    return IN_PART if OperationState.DONE in states or not OPEN_STATES.isdisjoint(states) else NOT_DONE
+        return ExitStatus.DONE
+    is_in_part = OperationState.DONE in states or not OPEN_STATES.isdisjoint(states)
+    return ExitStatus.IN_PART if is_in_part else ExitStatus.ERROR
 
 
 def _is_agreed(plan: OperationPlan, terminal: Terminal, *, yes: bool) -> bool:

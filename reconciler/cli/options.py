@@ -13,6 +13,7 @@ import typer
 
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.errors import UsageError
+from reconciler.exit_status import MEANINGS, SIGNALS
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,18 +30,15 @@ _Run = TypeVar("_Run", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of click for every command."""
 
-STATUSES = {
-    0: "done, or nothing to do",
-    1: "an error; also a node that could not be read, or a plan that was not confirmed",
-    2: "changes are pending (only with --detailed-exitcode)",
-    3: "a guard refused the plan, or the revision lacks a required signature: nothing was done",
-    4: "the nodes or the source changed since the plan was made: nothing was done",
-    5: "applied in part: the report says what was not done and why",
-    6: "the node must not be stopped (only allow-stop)",
-    7: "it could not be found out whether the node may be stopped (only allow-stop)",
-    130: "128+N: stopped by signal N (130 Ctrl-C, 143 SIGTERM)",
-}
+STATUSES = {**{int(status): text for status, text in MEANINGS.items()}, **SIGNALS}
 """Exit statuses and what they mean."""
+
+PRECEDENCE = (
+    "If several apply, the first of these counts: 3, then 2, then 1. The key `exit` of `--format json` has "
+    "all of them: pending steps, unread nodes and how many of them `--tolerate-unread` allows, other errors, "
+    "refusals, and clusters on hold."
+)
+"""Which status counts first."""
 
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
@@ -108,6 +106,17 @@ BaseRef = Annotated[
         metavar="REF",
         help="Branch, tag or commit that the revision will be merged into. Default: RECONCILE_BASE, else the "
         "target that GitHub Actions or GitLab CI names, else the first parent.",
+    ),
+]
+TolerateUnread = Annotated[
+    str,
+    typer.Option(
+        "--tolerate-unread",
+        metavar="N|N%",
+        help="Nodes that may be unread without an error, of all nodes that the command reads; a percentage "
+        "is rounded down. Never all nodes of a cluster, and none of a cluster that is planned as a whole and "
+        "is not as desired. Guards are not affected.",
+        show_default=False,
     ),
 ]
 Only = Annotated[str, typer.Option(metavar="NAME", help="Work on one cluster or one node only.")]

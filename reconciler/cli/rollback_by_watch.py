@@ -9,6 +9,7 @@ from reconciler.cli.render.history import render_run_record, render_run_record_j
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.text import render_plan_text
 from reconciler.errors import UsageError
+from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.planning.plan_file import parse_plan_file
@@ -59,7 +60,7 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
     remedy = "add --yes to apply without asking"
     if not options.yes and not terminal.get_consent("Apply this?", verb="apply", remedy=remedy):
         terminal.remark("Nothing was done.\n")
-        return 1
+        return ExitStatus.ERROR
     # The second request names the plan that was shown: if the watch now plans anything else, it refuses.
     done, _ = access.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
     _show_refusals(done, terminal)

@@ -14,6 +14,7 @@ from reconciler.errors import UsageError
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget
+from reconciler.planning.unread_limit import NO_UNREAD, UnreadLimit
 from reconciler.ports.source import Source
 from reconciler.sources.locate import locate_source
 from reconciler.sources.signatures.trust import Trust
@@ -27,6 +28,7 @@ class RunOptions:
         state: the state folder; None to plan without one.
         trigger: what started the run, for the history.
         by: claimed name of the person who asks; `actor` has the real user beside it.
+        unread_limit: how many nodes may be unread without an error.
     """
 
     source: str = "."
@@ -47,6 +49,7 @@ class RunOptions:
     base: MergeTarget = NO_BASE
     by: str = ""
     why: str = ""
+    unread_limit: UnreadLimit = NO_UNREAD
 
     @classmethod
     def for_writing(

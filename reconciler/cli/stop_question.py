@@ -24,14 +24,17 @@ from reconciler.core.reservations import (
     load_stop_reply,
 )
 from reconciler.errors import StateError, UsageError
+from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.store.factory import open_store
 from reconciler.text.one_line import quote_text
 
-YES, NO, UNKNOWN = 0, 6, 7
-"""Exit statuses. Each but 0 forbids the stop, also those of errors."""
-
-_STATUSES: Final = {StopAnswer.YES: YES, StopAnswer.NO: NO, StopAnswer.UNKNOWN: UNKNOWN}
+_STATUSES: Final = {
+    StopAnswer.YES: ExitStatus.DONE,
+    StopAnswer.NO: ExitStatus.NOT_ALLOWED,
+    StopAnswer.UNKNOWN: ExitStatus.UNDECIDED,
+}
+"""Each but 0 forbids the stop, also the statuses of errors."""
 
 
 def read_time(text: str) -> timedelta:
@@ -65,7 +68,7 @@ def answer_question(
         reply = _ask_watch(replace(access, watch=watch), request, options)
     else:
         reply = _answer_here(access, request, options)
-    status = _STATUSES[reply.decision.answer] if reply.decision else YES
+    status = _STATUSES[reply.decision.answer] if reply.decision else ExitStatus.DONE
     terminal.say(
         render_reply_json(reply, status=status) if as_json else render_reply(reply, layout=terminal.layout)
     )

@@ -9,6 +9,7 @@ from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.plan import Plan, Step
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.exit_status import ExitStatus
 from reconciler.text.one_line import bound_sentence, list_first_names
 
 
@@ -103,18 +104,19 @@ class RunReport:
         return not self._has_error and all(outcome.state in SUCCESSES for outcome in self.outcomes)
 
     @property
-    def exit_status(self) -> int:
+    def exit_status(self) -> ExitStatus:
         """0 done; 4 nothing done because the nodes changed; 5 applied in part; 1 nothing done."""
         # An undone step is not "in part": its node has its former content back. But it was changed for a
         # while, so it rules out 4 as well.
         states = {outcome.state for outcome in self.outcomes}
         if states <= SUCCESSES:
-            return 5 if self._has_error else 0
+            return ExitStatus.IN_PART if self._has_error else ExitStatus.DONE
         waits = any(finding.code == WAVE_WAITS for finding in self.findings)
         # A superseded step may have had its effect for a while.
         if waits or states & (SUCCESSES | OPEN | {State.WAITING, State.SUPERSEDED}):
-            return 5
-        return 4 if State.CHANGED in states and State.UNDONE not in states else 1
+            return ExitStatus.IN_PART
+        is_changed = State.CHANGED in states and State.UNDONE not in states
+        return ExitStatus.CHANGED if is_changed else ExitStatus.ERROR
 
     @property
     def _has_error(self) -> bool:

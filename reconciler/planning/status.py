@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -20,6 +20,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
 from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
@@ -136,6 +137,7 @@ class FleetStatus:
     Args:
         last_run: the newest run of this management host.
         removed_clusters: violations about clusters that the fleet file no longer names.
+        summary: of the pass.
         operations: those that have not ended, oldest first.
         reservations: of nodes that somebody may stop now.
     """
@@ -146,6 +148,14 @@ class FleetStatus:
     removed_clusters: tuple[Diagnostic, ...] = ()
     operations: tuple[Operation, ...] = ()
     reservations: tuple[Reservation, ...] = ()
+    summary: PlanSummary = field(default_factory=PlanSummary)
+
+    @property
+    def is_any_different(self) -> bool:
+        """Whether a node that could be read is not as desired, or a cluster was removed."""
+        unread = {NodeCondition.UNREACHABLE, *_UNREAD.values()}
+        states = {node.state for cluster in self.clusters for node in cluster.nodes}
+        return bool(self.removed_clusters or states - unread - {NodeCondition.AS_DESIRED})
 
     @property
     def is_converged(self) -> bool:
@@ -179,6 +189,7 @@ def compute_status(
         reservations=tuple(
             one for context in plan_result.guard_contexts for _, one in sorted(context.reserved.nodes.items())
         ),
+        summary=PlanSummary.of(plan_result),
     )
 
 

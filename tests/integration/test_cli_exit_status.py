@@ -88,8 +88,35 @@ def test_a_node_that_refused_is_stalled_everywhere_until_resume(site):
     again = " ".join((site.run(*only, status=1) + site.error).split())
     assert "edge-01 is stalled: upload was sent once with a definite refusal" in again
     assert "[node-stalled]" in site.run("--dry-run", "--only", "edge", status=1)
-    assert "stalled" in site.run("status")
+    assert "stalled" in site.run("status", status=1)
     assert site.changes.count("edge-01") == sent
     with site.start("resume", "edge") as process:
         assert "Will be tried again: edge/edge-01" in process.communicate(timeout=60)[0]
     assert "Done: 1 change; verified" in site.run(*only)
+
+
+def test_status_and_dry_run_say_alike_that_a_node_is_unread_and_that_changes_are_pending(site):
+    site.serve()
+    only = ("--only", "edge")
+    site.run("--yes", *only)
+    site.nodes.kill(site.simulation, "edge-01")
+    for command in (("--dry-run",), ("status",)):
+        site.run(*command, *only, status=1)
+        site.run(*command, *only, "--detailed-exitcode", status=1)
+        site.run(*command, *only, "--tolerate-unread", "1")
+        site.run(*command, *only, "--tolerate-unread", "34%")
+        site.run(*command, *only, "--tolerate-unread", "33%", status=1)
+        assert (
+            "--tolerate-unread" in site.run(*command, *only, "--tolerate-unread", "-1", status=1) + site.error
+        )
+    site.repository.edit(
+        "edge/setting.json", lambda text: text.replace("192.168.3.0/24", "192.168.3.0/25", 1)
+    )
+    site.repository.commit("A change beside a node that is away")
+    for command in (("--dry-run",), ("status",)):
+        site.run(*command, *only, status=1)
+        found = site.run(*command, *only, "--detailed-exitcode", "--format", "json", status=2)
+        ended = json.loads(found)["exit"]
+        assert (ended["status"], ended["pending"], ended["unread_nodes"]) == (2, 2, ["edge/edge-01"])
+    site.run("--yes", *only, "--tolerate-unread", "1")
+    site.run("--yes", *only, status=1)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 
+from reconciler.cli.render.exit_report import ExitReport
 from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op, diff_values
@@ -11,6 +12,11 @@ from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, R
 from reconciler.core.policy import Override
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Position, Severity
+from reconciler.exit_status import ExitStatus
+from reconciler.planning.plan_summary import PlanSummary
+
+ENDED = ExitReport(ExitStatus.DONE, PlanSummary()).plain()
+"""The exit of a run that has nothing to say."""
 
 REVISION = Revision(
     source="https://git.example.com/fleet.git",

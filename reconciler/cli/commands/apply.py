@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     ReportFormat,
     SignerOptions,
     State,
+    TolerateUnread,
     Why,
     Within,
     add_command,
@@ -56,6 +57,7 @@ def run_apply(
     format: ReportFormat = PlanFormat.TEXT,
     state: State = None,
     keep: Keep = None,
+    tolerate_unread: TolerateUnread = "",
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
@@ -71,6 +73,7 @@ def run_apply(
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import read_plan_file
     from reconciler.cli.run_options import RunOptions
+    from reconciler.planning.unread_limit import UnreadLimit
 
     plan_file = read_plan_file(file)
     host = common.read_host(source)
@@ -89,6 +92,7 @@ def run_apply(
         format=format,
         yes=True,
         trigger="plan file",
+        unread_limit=UnreadLimit.read(tolerate_unread),
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     return plan_and_apply(options, terminal, plan_file)

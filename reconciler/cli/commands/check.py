@@ -22,10 +22,9 @@ from reconciler.cli.options import (
 )
 from reconciler.cli.state_folder import find_readable_state
 from reconciler.errors import UsageError
+from reconciler.exit_status import ExitStatus
 
 app = make_app()
-
-_BROKEN = 3
 
 
 @add_command(app)
@@ -77,11 +76,13 @@ def run_check(
     plan without the steps whose nodes changed since; its revision is read from this host's own source. Ends
     with 3 if a guard refuses the plan, or if an invariant breaks: the shortest counterexample is shown.
     """
-    from reconciler.cli.dry_run import get_plan_exit_status, make_reader, read_and_plan
+    from reconciler.cli.dry_run import make_reader, read_and_plan
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import is_plan_file, read_plan_file
     from reconciler.cli.render.check import render_check_json, render_check_text
+    from reconciler.cli.render.exit_report import report_plan_exit
     from reconciler.cli.run_options import RunOptions
+    from reconciler.planning.plan_summary import PlanSummary
 
     terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
     host = common.read_host(source)
@@ -120,5 +121,5 @@ def run_check(
     found = reader.check(result, faults=faults, most=most)
     terminal.say((render_check_json if format is OutputFormat.JSON else render_check_text)(found, faults))
     if any(one.explored is not None and one.explored.broken for one in found):
-        return _BROKEN
-    return get_plan_exit_status(result, detailed=False)
+        return ExitStatus.REFUSED
+    return report_plan_exit(PlanSummary.of(result)).status

@@ -16,6 +16,7 @@ from reconciler.cli.options import CommonOptions, expand_groups, make_app, set_s
 from reconciler.cli.render.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
+from reconciler.exit_status import ExitStatus
 
 if TYPE_CHECKING:
     from reconciler.adopt.importer import ImportResult
@@ -66,7 +67,7 @@ def run_import(
     question = f"Write {format_count(len(found.after), 'file')}?"
     if not yes and not terminal.get_consent(question, verb="write", remedy=remedy):
         terminal.remark("Nothing was written.\n")
-        return 1
+        return ExitStatus.ERROR
     from reconciler.cli.file_writer import write_files
 
     write_files(folder, found.before, found.after)

@@ -10,6 +10,7 @@ import typer
 from reconciler.cli.command_table import COMMANDS
 from reconciler.cli.options import (
     ENVIRONMENT,
+    PRECEDENCE,
     STATUSES,
     BaseRef,
     By,
@@ -23,6 +24,7 @@ from reconciler.cli.options import (
     Source,
     SourceOptions,
     State,
+    TolerateUnread,
     Why,
     Yes,
     add_command,
@@ -42,6 +44,8 @@ Commands (`reconcile COMMAND --help` shows more; for a folder of the same name w
 \b
 Exit status:
 {format_columns({str(number): text for number, text in STATUSES.items()})}
+
+{PRECEDENCE}
 
 \b
 Environment:
@@ -72,6 +76,7 @@ def run_reconcile(
             show_default=False,
         ),
     ] = None,
+    tolerate_unread: TolerateUnread = "",
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="With --dry-run: write the plan file, for `reconcile apply`."),
@@ -109,6 +114,7 @@ def run_reconcile(
     from reconciler.cli.dry_run import run_dry_run
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_folder import find_readable_state, require_state
+    from reconciler.planning.unread_limit import UnreadLimit
 
     host, is_reading = common.read_host(source), dry_run or no_state
     options = RunOptions(
@@ -132,6 +138,7 @@ def run_reconcile(
         keep=read_kept_runs(host, keep),
         base=read_merge_target(host, base),
         trust=signer_options.read_trust(host),
+        unread_limit=UnreadLimit.read(tolerate_unread),
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     if dry_run:

@@ -18,6 +18,7 @@ from reconciler.cli.options import (
     ReportFormat,
     SignerOptions,
     State,
+    TolerateUnread,
     Why,
     Within,
     Yes,
@@ -78,6 +79,7 @@ def run_rollback(
     ] = False,
     state: State = None,
     keep: Keep = None,
+    tolerate_unread: TolerateUnread = "",
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
@@ -92,6 +94,7 @@ def run_rollback(
     from reconciler.cli.apply_run import plan_and_apply
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
+    from reconciler.planning.unread_limit import UnreadLimit
 
     if previous:
         if revision and source != ".":
@@ -112,6 +115,7 @@ def run_rollback(
         yes=yes,
         format=format,
         trigger="rollback",
+        unread_limit=UnreadLimit.read(tolerate_unread),
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
     with open_writable_state(folder) as access:

@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     Source,
     SourceOptions,
     State,
+    TolerateUnread,
     add_command,
     make_app,
 )
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from reconciler.planning.status import FleetStatus
 
 app = make_app()
-
-PENDING = 2
 
 
 @add_command(app)
@@ -40,23 +39,28 @@ def run_status(
     no_state: NoState = False,
     detailed_exitcode: Annotated[
         bool,
-        typer.Option("--detailed-exitcode", help="Exit with 2 if a node differs from its desired state."),
+        typer.Option(
+            "--detailed-exitcode", help="Exit with 2 if a node that was read differs from its desired state."
+        ),
     ] = False,
+    tolerate_unread: TolerateUnread = "",
     signer_options: SignerOptions,
     common: CommonOptions,
 ) -> int:
     """Compare each node with SOURCE, by the node's own answer.
 
     Also shows the revision that each node was last seen to run and since when, what blocks changes, and
-    the last run.
+    the last run. Ends with 1 if a node cannot be read or is stalled; what guards say changes nothing of that.
     """
     from reconciler.cli.dry_run import make_reader
     from reconciler.cli.progress import show_progress
+    from reconciler.cli.render.exit_report import report_status_exit
     from reconciler.cli.render.status import render_status, render_status_json
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_history
     from reconciler.cli.state_folder import find_readable_state
     from reconciler.host import aio
+    from reconciler.planning.unread_limit import UnreadLimit
 
     is_text = format is OutputFormat.TEXT
     terminal = common.open_terminal(for_people=is_text)
@@ -70,6 +74,7 @@ def run_status(
         host=host,
         state=find_readable_state(host, state, without=no_state),
         trust=signer_options.read_trust(host),
+        unread_limit=UnreadLimit.read(tolerate_unread),
     )
 
     async def read() -> FleetStatus:
@@ -81,5 +86,10 @@ def run_status(
             return await reader.status(only=only, listener=listener)
 
     found = aio.run_until_signal(read())
-    terminal.say(render_status(found, layout=terminal.layout) if is_text else render_status_json(found))
-    return PENDING if detailed_exitcode and not found.is_converged else 0
+    ended = report_status_exit(found, detailed=detailed_exitcode, limit=options.unread_limit)
+    terminal.say(
+        render_status(found, layout=terminal.layout) if is_text else render_status_json(found, ended.plain())
+    )
+    for sentence in ended.describe_tolerance():
+        terminal.remark(f"{sentence}.\n")
+    return ended.status

@@ -16,6 +16,7 @@ from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choos
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import format_second
+from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
 from reconciler.text.one_line import SHORT_ID, clean_line
 
@@ -25,7 +26,13 @@ _CHANGES = 20
 _OPEN = "open"
 _BODY = 1000
 _TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.SUPERSEDED, State.UNDONE)} | {_OPEN}
-_ENDINGS = {0: "done", 1: "failed", 3: "refused", 4: "node changed", 5: "applied in part"}
+_ENDINGS: dict[int, str] = {
+    ExitStatus.DONE: "done",
+    ExitStatus.ERROR: "failed",
+    ExitStatus.REFUSED: "refused",
+    ExitStatus.CHANGED: "node changed",
+    ExitStatus.IN_PART: "applied in part",
+}
 
 
 def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -> str:
@@ -126,9 +133,9 @@ def describe_run_result(run: RunSummary) -> str:
         return f"{word}: {textwrap.shorten(clean_line(run.note), 80, placeholder=' …')}" if run.note else word
     if run.counts.keys() <= SUCCESSES:
         if not run.note:  # a later run has found out that the steps of unknown result succeeded
-            word = _ENDINGS[0]
+            word = _ENDINGS[ExitStatus.DONE]
         return f"{word}: {format_count(sum(run.counts.values()), 'change')}"
-    if run.exit_status == 1 and not _TRIED & run.counts.keys():
+    if run.exit_status == ExitStatus.ERROR and not _TRIED & run.counts.keys():
         return _format_counts(run.counts)  # stopped or on hold before anything was sent: nothing failed
     return f"{word}: {_format_counts(run.counts)}"
 
@@ -139,7 +146,7 @@ def _format_counts(counts: Mapping[str, int]) -> str:
 
 
 def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
-    tone = Tone.ADD if run.exit_status == 0 else Tone.DANGER
+    tone = Tone.ADD if run.exit_status == ExitStatus.DONE else Tone.DANGER
     yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(describe_run_result(run), tone)}"
     title = f" “{clean_line(run.title)}”" if run.title else ""
     yield f"  revision      {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, NotRequired
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
+from reconciler.cli.render.exit_report import ExitShape
 from reconciler.cli.render.phrases import PlanView
 from reconciler.core.diagnostic_json import (
     EXTENSIBLE,
@@ -57,7 +58,9 @@ class ReportShape(TypedDict):
         str, Field(description="Id of the run in `reconcile history`; empty if there was nothing to do.")
     ]
     succeeded: Annotated[bool, Field(description="Whether every step has its effect.")]
-    exit_status: Annotated[Whole, Field(description="Exit status of the command.", examples=[0, 5])]
+    exit_status: Annotated[
+        Whole, Field(description="Exit status of the command, as in `exit`.", examples=[0, 5])
+    ]
     outcomes: Annotated[list[OutcomeShape], Field(description="One for each step.")]
     findings: Annotated[list[FindingShape], Field(description="Findings about the run.")]
 
@@ -76,6 +79,7 @@ class PlanOutput(TypedDict):
     ]
     overridden: Annotated[list[OverriddenShape], Field(description="Violations that an override allows.")]
     warnings: Annotated[list[ProblemShape], Field(description="Warnings about the files.")]
+    exit: Annotated[ExitShape, Field(description="The exit status of the command, and what it is about.")]
     report: NotRequired[
         Annotated[ReportShape | None, Field(description="The result of the run; missing in a dry run.")]
     ]
@@ -96,27 +100,26 @@ def make_plan_schema() -> Schema:
     return make_schema(PlanOutput, PLAN)
 
 
-def render_plan_json(view: PlanView) -> str:
-    """`plan`, the `ids` of its clusters, `violations`, `overridden`, and the `warnings` about files."""
-    return format_json(to_plain_output(view))
+def render_plan_json(view: PlanView, ended: ExitShape) -> str:
+    """`plan`, the `ids` of its clusters, `violations`, `overridden`, `warnings` about files, and `exit`."""
+    return format_json(to_plain_output(view, ended))
 
 
-def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, *, status: int) -> str:
+def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, ended: ExitShape) -> str:
     """The result of `render_plan_json`, with `report` and `remaining`.
 
     Args:
         view: the plan and its violations, warnings and findings.
         report: the result of the run.
         remaining: the plan after the run; None if the nodes were not read again.
-        status: exit status of the command; the second reading may make it worse than that of the report.
+        ended: how the command ends; the second reading may make it worse than the report.
     """
     rest = None if remaining is None else remaining.plain()
-    return format_json(
-        {**to_plain_output(view), "report": to_plain_report(report, status=status), "remaining": rest}
-    )
+    shown = to_plain_report(report, status=ended["status"])
+    return format_json({**to_plain_output(view, ended), "report": shown, "remaining": rest})
 
 
-def to_plain_output(view: PlanView) -> PlanOutput:
+def to_plain_output(view: PlanView, ended: ExitShape) -> PlanOutput:
     """A plan with its violations and warnings, as plain JSON."""
     return {
         "ids": view.plan.ids,
@@ -127,6 +130,7 @@ def to_plain_output(view: PlanView) -> PlanOutput:
             for item, override in view.overridden
         ],
         "warnings": [to_plain_problem(problem) for problem in view.warnings],
+        "exit": ended,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconciler.cli.render import phrases
+from reconciler.cli.render.exit_report import ExitShape
 from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
@@ -73,13 +74,14 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def render_status_json(status: FleetStatus) -> str:
+def render_status_json(status: FleetStatus, ended: ExitShape) -> str:
     """The status as JSON, node by node."""
     last = status.last_run
     return format_json(
         {
             "revision": status.revision.plain(),
             "converged": status.is_converged,
+            "exit": ended,
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
             "operations": [summarise_operation(one) for one in status.operations],
             "reservations": [one.plain() for one in status.reservations],

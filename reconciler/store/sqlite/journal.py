@@ -15,6 +15,7 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import ReservedMeanwhile, RunFenced, StateError
+from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.sqlite import facts, history, outbox
 from reconciler.store.sqlite.database import Transaction
@@ -24,9 +25,6 @@ from reconciler.store.sqlite.reservations import read_reservation_ids
 
 IDLE_SHARE = 5
 """One in so many of the kept runs may be idle: refused or waiting again and again, without a step sent."""
-
-REFUSED = 3
-"""Exit status of a run that a guard refused (`GuardRefusal.exit_status`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +77,12 @@ def write_refusal(
         "SELECT id, number, digest, note, exit_status FROM run WHERE fleet = ? ORDER BY number DESC LIMIT 1",
         (tx.fleet,),
     ).fetchone()
-    if last and (last["digest"], last["note"], last["exit_status"]) == (encoded.digest, note, REFUSED):
+    refusal = (encoded.digest, note, ExitStatus.REFUSED)
+    if last and (last["digest"], last["note"], last["exit_status"]) == refusal:
         tx.execute("UPDATE run SET finished = ? WHERE number = ?", (tx.timestamp, last["number"]))
         return str(last["id"])
     _, run = _insert(tx, opening, name, encoded)
-    finish_run(tx, run, REFUSED, note)
+    finish_run(tx, run, ExitStatus.REFUSED, note)
     _prune(tx, keep)
     return run
 

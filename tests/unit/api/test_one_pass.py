@@ -101,7 +101,7 @@ async def test_a_pass_opens_the_ways_to_the_nodes_once(store):
     assert cluster_input.opened == 1
     assert heard.events[0] == "begun"
     assert sorted(heard.events[1:]) == ["ended a", "ended b", "ended c"]
-    assert (await cluster_input.reconciler.observe_again(done.plan_result)).is_empty
+    assert (await cluster_input.reconciler.observe_again(done.plan_result)).plan.is_empty
     assert [line.trigger for line in await store.runs()] == ["program"]
 
 

@@ -19,6 +19,8 @@ from reconciler.cli.state_folder import StateFolder
 from reconciler.cli.terminal import Terminal
 from reconciler.diagnostic import Severity
 from reconciler.errors import UsageError
+from reconciler.exit_status import MEANINGS
+from reconciler.planning.unread_limit import UnreadLimit
 from reconciler.store.sqlite import FILE
 
 
@@ -91,10 +93,63 @@ def test_a_dry_run_without_changes_succeeds(stage):
     assert "No changes: 1 node is as desired." in stage.output
 
 
-def test_a_dry_run_with_a_silent_node_fails_and_still_plans_the_others(stage):
+@pytest.mark.parametrize(("detailed", "status"), [(False, 1), (True, 2)])
+def test_a_dry_run_with_a_silent_node_still_plans_the_others_and_says_both(stage, detailed, status):
     stage.world.silent.add("a")
-    assert stage.run(planning=True, detailed_exitcode=True) == 1
+    assert stage.run(planning=True, detailed_exitcode=detailed) == status
     assert "1 change on 1 cluster; 1 error." in stage.output
+    assert stage.run(planning=True, detailed_exitcode=detailed, format=PlanFormat.JSON) == status
+    assert json.loads(stage.output)["exit"] == {
+        "status": status,
+        "meaning": MEANINGS[status],
+        "pending": 1,
+        "unread": 1,
+        "unread_nodes": ["hall/a"],
+        "tolerated": 0,
+        "errors": 0,
+        "refused": 0,
+        "held": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit", "silent", "status"),
+    [
+        *(("0", "a", 1), ("1", "a", 0), ("1", "ac", 1), ("2", "ac", 0), ("2", "abc", 1), ("9", "abc", 1)),
+        *(("33%", "a", 0), ("33%", "ac", 1), ("34%", "ac", 1), ("67%", "ac", 0), ("100%", "abc", 1)),
+    ],
+)
+def test_tolerated_nodes_are_no_error_in_a_dry_run_and_in_a_run(stage, limit, silent, status):
+    stage.wanted = {"a": "old", "b": "new", "c": "old", "d": "new"}
+    stage.world.values["d"] = "new"
+    if "b" in silent:
+        stage.wanted.pop("d")
+    stage.world.silent.update(silent)
+    allowed = {"unread_limit": UnreadLimit.read(limit)}
+    assert stage.run(planning=True, **allowed) == status
+    assert stage.run(yes=True, **allowed) == status
+    if limit != "0":
+        said = stage.aside.getvalue()
+        assert ("is no error" in said) == (status == 0)
+        assert ("could not be read; --tolerate-unread" in said or "not tolerated" in said) == (status == 1)
+
+
+def test_a_run_beside_tolerated_nodes_is_done_and_pending_changes_still_have_their_status(stage):
+    stage.world.silent.add("a")
+    allowed = {"unread_limit": UnreadLimit.read("1")}
+    assert stage.run(planning=True, detailed_exitcode=True, **allowed) == 2
+    assert stage.run(yes=True, **allowed, format=PlanFormat.JSON) == 0
+    ended = json.loads(stage.output)["exit"]
+    assert (ended["status"], ended["unread"], ended["tolerated"], ended["pending"]) == (0, 1, 1, 0)
+
+
+def test_refused_plans_stay_refused_whatever_is_tolerated(stage):
+    stage.wanted["c"] = "forbidden"
+    stage.world.silent.add("a")
+    allowed = {"unread_limit": UnreadLimit.read("100%")}
+    assert stage.run(planning=True, detailed_exitcode=True, **allowed) == 3
+    assert stage.run(yes=True, format=PlanFormat.JSON, **allowed) == 3
+    assert json.loads(stage.output)["exit"]["refused"] == 1
 
 
 def test_a_refused_plan_is_status_3_in_both_modes_and_only_the_run_is_kept(stage):
@@ -199,7 +254,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 def test_json_of_a_dry_run_is_one_document(stage):
     assert stage.run(planning=True, format=PlanFormat.JSON) == 0
     document = json.loads(stage.output)
-    assert set(document) == {"plan", "ids", "violations", "overridden", "warnings"}
+    assert set(document) == {"plan", "ids", "violations", "overridden", "warnings", "exit"}
     assert [step["node"] for step in document["plan"]["clusters"][0]["steps"]] == ["a", "c"]
 
 

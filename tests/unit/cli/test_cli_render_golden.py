@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from support.cli_samples import EMPTY, FULL, HOSTILE, LIVE, NOTHING, PLAN, REFUSED, partial, report
+from support.cli_samples import EMPTY, ENDED, FULL, HOSTILE, LIVE, NOTHING, PLAN, REFUSED, partial, report
 
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text
@@ -24,7 +24,7 @@ def test_a_plan_as_markdown(name, golden):
 
 @pytest.mark.parametrize("name", ["refused", "nothing"])
 def test_a_plan_as_json(name, golden):
-    golden(f"render/plan-{name}.json", as_json.render_plan_json(VIEWS[name]))
+    golden(f"render/plan-{name}.json", as_json.render_plan_json(VIEWS[name], ENDED))
 
 
 def test_a_narrow_coloured_plan(golden):
@@ -42,11 +42,11 @@ def test_a_partial_run(golden):
 
 def test_a_run_as_json(golden):
     view = replace(REFUSED, violations=())
-    golden("render/run.json", as_json.render_run_json(view, report(plan=view.plan), EMPTY, status=0))
+    golden("render/run.json", as_json.render_run_json(view, report(plan=view.plan), EMPTY, ENDED))
 
 
 def test_json_gives_the_plan_with_the_id_of_each_cluster():
-    output = json.loads(as_json.render_plan_json(FULL))
+    output = json.loads(as_json.render_plan_json(FULL, ENDED))
     assert output["ids"] == PLAN.ids
     assert output["plan"] == json.loads(PLAN.encode())
     assert [item["code"] for item in output["overridden"]] == ["blast-radius"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cli_samples import EDGE, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
+from support.cli_samples import EDGE, ENDED, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
 
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
@@ -26,7 +26,12 @@ from reconciler.modelcheck.explore import Exploration
 from reconciler.planning.model_check import CheckResult
 from reconciler.text.one_line import clean_line
 
-RENDERED = [text.render_plan_text, markdown.render_plan_markdown, as_json.render_plan_json]
+
+def render_json(view):
+    return as_json.render_plan_json(view, ENDED)
+
+
+RENDERED = [text.render_plan_text, markdown.render_plan_markdown, render_json]
 PRINTABLE = re.compile(r"[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*")
 
 

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from support.cli_samples import ENDED
 from support.driver import NOON, NOWHERE, REVISION, FakeDriver, FakeNode, World, cluster, fleet
 
 from reconciler.cli.render.status import render_status, render_status_json
@@ -84,7 +85,7 @@ async def test_a_converged_fleet_of_a_thousand_nodes_takes_one_line():
     shown = render_status(found)
     assert "n0000 … n0999 (1,000 nodes)" in shown
     assert len(shown.splitlines()) == 6
-    assert len(json.loads(render_status_json(found))["clusters"][0]["nodes"]) == 1000
+    assert len(json.loads(render_status_json(found, ENDED))["clusters"][0]["nodes"]) == 1000
 
 
 async def test_holds_are_shown_also_if_there_is_nothing_to_change():
@@ -105,7 +106,7 @@ async def test_holds_are_shown_also_if_there_is_nothing_to_change():
     ]
     shown = render_status(found)
     assert "on hold: edge: no change window is open" in shown
-    assert json.loads(render_status_json(found))["clusters"][0]["held"][2]["code"] == "suspended"
+    assert json.loads(render_status_json(found, ENDED))["clusters"][0]["held"][2]["code"] == "suspended"
 
 
 async def test_an_override_removes_the_holds_that_it_covers():
@@ -151,7 +152,7 @@ async def test_the_last_run_is_part_of_the_status():
     )
     found = await look(cluster("edge", {"a": "new"}), last=last)
     assert "Last run 20261121-034455-k7fm, 2026-11-20 08:30 UTC: done: 3 changes" in render_status(found)
-    assert json.loads(render_status_json(found))["last_run"]["exit_status"] == 0
+    assert json.loads(render_status_json(found, ENDED))["last_run"]["exit_status"] == 0
 
 
 async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_silent(monkeypatch):
@@ -173,7 +174,7 @@ async def test_nodes_that_poll_are_shown_with_when_they_were_heard_and_who_is_si
         "2 of 3 nodes that poll heard; last at 2026-11-21 12:00:00 UTC; silent: b (since "
         "2026-11-20 08:30:00 UTC); never: c; b: it calls itself c"
     ) in " ".join(render_status(found).split())
-    nodes = json.loads(render_status_json(found))["clusters"][0]["nodes"]
+    nodes = json.loads(render_status_json(found, ENDED))["clusters"][0]["nodes"]
     assert [(node["polls"], node["version"], node["clash"]) for node in nodes] == [
         (True, "7", ""),
         (True, "", "it calls itself c"),
