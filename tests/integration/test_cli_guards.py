@@ -213,5 +213,5 @@ def test_without_the_guard_a_lock_out_is_permanent(fleet, capsys, monkeypatch):
     monkeypatch.undo()
     fleet.write()
     capsys.readouterr()
-    assert fleet.run("status", "--detailed-exitcode") == 2
+    assert fleet.run("status", "--detailed-exitcode") == 1
     assert "2 unauthorized" in capsys.readouterr().out

@@ -94,8 +94,9 @@ class Site:
         found, out, error = ended
         assert found == status, out + error
         assert "Traceback" not in out + error
-        if "json" in arguments and '"exit_status"' in out and arguments[0] != "history":
-            assert json.loads(out)["report"]["exit_status"] == status
+        if "json" in arguments and '"exit"' in out:
+            shown = json.loads(out)
+            assert shown["exit"]["status"] == shown.get("report", {}).get("exit_status", status) == status
         self.error = error
         return out
 

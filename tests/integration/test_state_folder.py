@@ -539,7 +539,7 @@ def test_a_command_that_would_use_another_state_than_the_running_watch_is_refuse
         assert "uses the state" in machine.run("status", machine.fleet, status=1)
         assert "uses the state" in machine.run("rollback", "HEAD", machine.fleet, status=1)
         assert not machine.own.exists()
-        told = machine.run("status", machine.fleet, "--state", own)
+        told = machine.run("status", machine.fleet, "--state", own, status=1)
         assert f"State: {own} (--state)\nWatch: process {os.getpid()}" in told
         assert "Watch: process" in machine.run("suspend", "--reason", "r", "--state", own)
     assert [one.cluster for one in suspensions(own)] == [""]
