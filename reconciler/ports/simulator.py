@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FILES_KEPT: Final = "files-kept"
 """An invariant of all products with files: no call loses lines that are not ours, or leaves half a file."""
 
+BY_HAND: Final = b"# changed by hand\n"
+"""What a person adds to a file."""
+
 Reply: TypeAlias = tuple[int, Mapping[str, str], bytes]
 """Status, headers and body of an answer; status 0 closes the connection without one."""
 
@@ -264,6 +267,14 @@ class SimulatedCluster(ABC):
     def check_file(self, node: str, entry: str, content: bytes) -> str:
         """What the product's own check says against a new content of a file; empty if it is good."""
         return ""
+
+    def edit_file(self, node: str, entry: str, content: bytes) -> bytes:
+        """A file as a person leaves it who changes something that is not ours; a valid file stays valid.
+
+        By default with a comment more, which begins with `#`.
+        """
+        gap = b"" if not content or content.endswith(b"\n") else b"\n"
+        return content + gap + BY_HAND
 
     @abstractmethod
     def describe_request(self, request: NodeRequest) -> str:

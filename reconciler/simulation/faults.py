@@ -60,7 +60,7 @@ MEANING: Final = {
     FaultKind.FULL: "has no room for a file that is written",
     FaultKind.TORN: "loses the connection after ARGUMENT bytes of a file that is written (0)",
     FaultKind.DOWN: "runs a command of the host, and is down after it",
-    FaultKind.EDITED: "somebody adds a line to each of its files at once",
+    FaultKind.EDITED: "somebody adds a comment, or a key that is not ours, to each of its files",
 }
 """Every fault in one line, for the help."""
 

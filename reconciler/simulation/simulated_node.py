@@ -27,9 +27,6 @@ from reconciler.simulation.machine_call import RUN
 from reconciler.simulation.machine_calls import MACHINE_WAYS, make_machine_refusal, perform_machine_call
 from reconciler.simulation.node_server import CLOSED, Listener
 
-BY_HAND: Final = b"# changed by hand\n"
-"""What a fault of the kind `edited` adds to a file."""
-
 PAGE: Final = b"<!doctype html><title>Welcome</title><p>This is not the node you are looking for."
 """What a fault of the kind `garbage` answers."""
 
@@ -193,7 +190,7 @@ def has_machine_files(place: SimulatedNode) -> bool:
 
 
 def edit_files(place: SimulatedNode) -> None:
-    """Add a line to each file of a node, as a person does.
+    """Change each file of a node as a person does, where it is not ours.
 
     Raises:
         UsageError: the node has no files.
@@ -201,10 +198,8 @@ def edit_files(place: SimulatedNode) -> None:
     machine = place.served.get_machine(place.node)
     if machine is None or not machine.files:
         raise UsageError(f"{place.node}: it has no files", remedy="leave the fault out")
-    for file in machine.files.values():
-        content = file.content or b""
-        gap = b"" if not content or content.endswith(b"\n") else b"\n"
-        file.content = content + gap + BY_HAND
+    for entry, file in machine.files.items():
+        file.content = place.served.edit_file(place.node, entry, file.content or b"")
 
 
 async def open_node(place: SimulatedNode) -> None:

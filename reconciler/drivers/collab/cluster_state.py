@@ -208,6 +208,11 @@ def is_paused(state: CollabState, number: int) -> bool:
     return own.is_stuck or own.pausing > 0 or not has_redis or not reaches_database(state, number)
 
 
+def drop_passwords(redis: RedisConfiguration) -> RedisConfiguration:
+    """What takes effect with a restart only; the lines that CONFIG REWRITE adds do not count."""
+    return redis._replace(passwords=frozenset(), needs_password=False, required="", options=())
+
+
 def is_serving(state: CollabState, number: int) -> bool:
     """Whether a server runs, has started, and is not paused."""
     own = state.servers[number]

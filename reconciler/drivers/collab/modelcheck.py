@@ -40,6 +40,7 @@ from reconciler.drivers.collab.cluster_state import (
     ServerConfiguration,
     ServerState,
     accepts_password,
+    drop_passwords,
     hash_password,
     is_balanced,
     is_serving,
@@ -60,7 +61,7 @@ from reconciler.drivers.collab.simulator.loaded_files import (
     rewrite_redis_file,
 )
 from reconciler.drivers.collab.simulator.nginx_file import read_nginx_file
-from reconciler.drivers.collab.status_view import StatusView
+from reconciler.drivers.collab.status_view import StatusView, name_start
 from reconciler.drivers.collab.views import BalancerView, CollabView, RedisView
 from reconciler.file_delivery.model import FileModel, ModelFile
 from reconciler.file_delivery.steps import SwitchArguments, is_file_step, read_file_arguments
@@ -385,7 +386,7 @@ class CollabModel:
         if self.redis and self.redis in self.entries:
             running, loaded_redis = state.redis.running, self.load_redis(world.files)
             is_former = running is not None and (
-                loaded_redis is None or _drop_passwords(running) != _drop_passwords(loaded_redis)
+                loaded_redis is None or drop_passwords(running) != drop_passwords(loaded_redis)
             )
             facts.setdefault(self.redis, {})[OUTDATED] = f"run {state.redis.starts}" if is_former else ""
         if self.balancer:
@@ -628,12 +629,7 @@ class CollabModel:
 
 def _name_start(server: ServerState) -> str:
     """The start that a server shows, as `StatusView.start`."""
-    return f"pid {1 + server.starts} since -"
-
-
-def _drop_passwords(redis: RedisConfiguration) -> RedisConfiguration:
-    """What takes effect with a restart only; the lines that CONFIG REWRITE adds do not count."""
-    return redis._replace(passwords=frozenset(), needs_password=False, required="", options=())
+    return name_start(1 + server.starts, "-")
 
 
 def _with(world: ModelWorld, state: CollabState) -> ModelWorld:

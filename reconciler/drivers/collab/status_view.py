@@ -97,6 +97,11 @@ class _Answer(_Part):
     logging: bool | None = None
 
 
+def name_start(pid: int | None, up_since: str) -> str:
+    """Which start of a server this is, by what it shows."""
+    return f"pid {pid} since {up_since}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusView:
     """One `/status` of a Collaboration Server.
@@ -156,7 +161,7 @@ class StatusView:
     @property
     def start(self) -> str:
         """Which start of the server this is: another text after each restart that it shows at all."""
-        return f"pid {self.pid} since {self.up_since}"
+        return name_start(self.pid, self.up_since)
 
     @property
     def up_since_time(self) -> datetime | None:

@@ -16,6 +16,7 @@ from reconciler.drivers.collab.choices import (
     StartShown,
 )
 from reconciler.drivers.collab.cluster_state import hash_password
+from reconciler.drivers.collab.simulator.files import edit_config
 from reconciler.drivers.collab.simulator.loaded_files import read_redis_file
 from reconciler.drivers.collab.status_view import parse_status
 from reconciler.errors import NodeRefused
@@ -312,3 +313,12 @@ def test_requests_are_bounded():
     for _ in range(200):
         logged_in.receive(b"*1\r\n$400000000\r\n" + b"x" * 10_000)
     assert logged_in.is_over
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"port": 1}', b'{\n  "a": {"b": 1}\n}\n\n'])
+def test_a_person_may_add_a_key_to_a_config_json_any_number_of_times(content):
+    once = edit_config(content)
+    twice = edit_config(once)
+    assert json.loads(twice).items() > json.loads(once).items() > json.loads(content).items()
+    assert edit_config(b"{,}") == b"{,}"
+    assert edit_config(b"[1]") == b"[1]"

@@ -122,6 +122,19 @@ def make_installed_config(port: int, source: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=4) + "\n").encode()
 
 
+def edit_config(content: bytes) -> bytes:
+    """A config.json to which a person has added a key; one that is no JSON object stays as it is."""
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return content
+    if not isinstance(value, dict):
+        return content
+    head, _, tail = content.rpartition(b"}")
+    comma = b"," if value else b""
+    return head.rstrip() + comma + f'\n  "byHand{len(value)}" : "keep"\n}}'.encode() + tail
+
+
 def make_installed_redis_conf(port: int) -> bytes:
     """A Redis for its own machine alone, which demands no password."""
     lines = [

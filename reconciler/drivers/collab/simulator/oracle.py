@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from hashlib import sha256
 from typing import Final, NamedTuple
 
 from reconciler.core.file_state import compute_file_digest
@@ -13,6 +12,7 @@ from reconciler.drivers.collab.arguments import read_collab_arguments
 from reconciler.drivers.collab.cluster_state import (
     CollabState,
     accepts_password,
+    drop_passwords,
     hash_password,
     is_balanced,
     is_running,
@@ -24,7 +24,11 @@ from reconciler.drivers.collab.machine import finish_waiting, stop_server
 from reconciler.drivers.collab.schema import CollabCluster
 from reconciler.drivers.collab.simulator.commands import CommandEffect, list_commands
 from reconciler.drivers.collab.simulator.files import is_as_wanted, make_wanted
+from reconciler.drivers.collab.simulator.loaded_files import BY_DEFAULT
+from reconciler.drivers.collab.simulator.redis_session import name_redis_start
 from reconciler.drivers.collab.simulator.world import CollabWorld
+from reconciler.drivers.collab.status_view import name_start
+from reconciler.file_delivery.content import FileContent
 from reconciler.file_delivery.steps import is_file_step, read_file_arguments
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import NodeRequest, RequestWay
@@ -130,15 +134,14 @@ class CollabOracle:
         redis, own = cluster.redis.running, read_collab_arguments(step)
         match own:
             case arguments.RestartArguments():
-                digest = sha256(seen.content(step.node) or b"").hexdigest()
-                loaded = server.running if server is not None else None
-                is_effective = loaded is not None and loaded.digest == digest
+                is_new = server is not None and self._name_start(number, server.starts) != own.started
+                is_effective = (is_new or own.heals) and is_serving(cluster, number)
             case arguments.StartArguments():
                 is_effective = server is not None and server.running is not None
             case arguments.StopArguments():
                 is_effective = server is None or server.running is None
             case arguments.RestartRedisArguments():
-                is_effective = redis is not None
+                is_effective = redis is not None and name_redis_start(cluster.redis.starts) != own.run_id
             case arguments.AddPasswordArguments():
                 digest = hash_password(own.password)
                 is_effective = redis is not None and accepts_password(redis, digest, needless=False)
@@ -150,6 +153,10 @@ class CollabOracle:
             case _:
                 raise AssertionError(step.action)
         return is_effective
+
+    def _name_start(self, number: int, starts: int) -> str:
+        """The start that a server shows, as `StatusView.start`."""
+        return name_start(*self._world.describe_start(number, starts))
 
     def _is_file_effective(self, step: Step, seen: OracleState) -> bool:
         own = read_file_arguments(step)
@@ -164,20 +171,39 @@ class CollabOracle:
 
     def _find_differences(self) -> Iterator[str]:
         world, state = self._world, finish_waiting(self._world.state)
+        wanted = make_wanted(self._input)
         for number, server in enumerate(world.servers):
             if self._entry.server(server) is None:
                 continue
             if not is_serving(state, number):
                 yield f"{server} does not serve"
-            elif world.read_server(server) != state.servers[number].running:
+            elif not self._has_loaded(server, wanted.get(server)):
                 yield f"{server} has not loaded its config.json"
-        if world.names.redis and state.redis.running is None:
-            yield f"{world.names.redis} does not run"
+        if world.names.redis:
+            yield from self._find_redis_difference(state)
         if world.names.balancer:
             yield from self._find_balancer_difference(state)
-        for node, wanted in make_wanted(self._input).items():
-            if not is_as_wanted(self._input, node, wanted, world.content(node)):
+        for node, content in wanted.items():
+            if not is_as_wanted(self._input, node, content, world.content(node)):
                 yield f"{node} has another file than the fleet file wants"
+
+    def _has_loaded(self, server: str, wanted: FileContent | None) -> bool:
+        # What a person has added since the start of the process is no reason to restart it.
+        loaded = self._world.loaded_content(server)
+        return wanted is None or is_as_wanted(self._input, server, wanted, loaded)
+
+    def _find_redis_difference(self, state: CollabState) -> Iterator[str]:
+        name, running, loaded = self._world.names.redis, state.redis.running, self._world.read_redis()
+        if running is None:
+            yield f"{name} does not run"
+        elif loaded is None:
+            yield f"{name} would not start with its file"
+        elif drop_passwords(running) != drop_passwords(loaded) or (
+            {*loaded.options} - {*running.options, BY_DEFAULT}
+        ):
+            yield f"{name} has not loaded its redis.conf"
+        elif (running.needs_password, running.passwords) != (loaded.needs_password, loaded.passwords):
+            yield f"{name} accepts other passwords than after a restart"
 
     def _find_balancer_difference(self, state: CollabState) -> Iterator[str]:
         name, loaded = self._world.names.balancer, state.balancer.running

@@ -88,6 +88,15 @@ class ProtocolError(Exception):
     """The request is no RESP: it is answered with this error, and the connection is closed."""
 
 
+def name_redis_start(starts: int) -> str:
+    """The `run_id` of the process that was started last.
+
+    Args:
+        starts: how often Redis was started.
+    """
+    return sha256(f"run {starts}".encode()).hexdigest()[:40]
+
+
 class RedisSession:
     """A connection. Bytes come in, bytes of answers go out.
 
@@ -266,12 +275,11 @@ class RedisSession:
         return []
 
     def _info(self, _: Sequence[str]) -> Any:
-        run = sha256(f"run {self._starts}".encode()).hexdigest()[:40]
         lines = [
             "# Server",
             f"redis_version:{VERSION}",
             "redis_mode:standalone",
-            f"run_id:{run}",
+            f"run_id:{name_redis_start(self._starts)}",
             "",
             "# Persistence",
             "loading:0",

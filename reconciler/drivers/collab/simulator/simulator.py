@@ -13,7 +13,12 @@ from reconciler.drivers.collab.choices import DEFAULTS, Choices
 from reconciler.drivers.collab.machine import finish_waiting
 from reconciler.drivers.collab.schema import CollabCluster, CollabServer, LoadBalancer
 from reconciler.drivers.collab.simulator.commands import CommandEffect, list_commands
-from reconciler.drivers.collab.simulator.files import list_databases, list_entries, make_contents
+from reconciler.drivers.collab.simulator.files import (
+    edit_config,
+    list_databases,
+    list_entries,
+    make_contents,
+)
 from reconciler.drivers.collab.simulator.oracle import INVARIANTS, CollabOracle
 from reconciler.drivers.collab.simulator.redis_session import RedisSession
 from reconciler.drivers.collab.simulator.world import CollabWorld, SiteNames
@@ -99,6 +104,12 @@ class CollabSimulatedCluster(SimulatedCluster):
         if not self._world.running(node):
             raise refuse_command(node, "the process does not start")
         return f"started {node}"
+
+    def edit_file(self, node: str, entry: str, content: bytes) -> bytes:
+        # A comment would make a config.json invalid, which no run may repair: then nothing converges.
+        if node in self._world.servers:
+            return edit_config(content)
+        return super().edit_file(node, entry, content)
 
     def describe_request(self, request: NodeRequest) -> str:
         if request.way is RequestWay.STREAM:

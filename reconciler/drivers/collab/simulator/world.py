@@ -100,6 +100,7 @@ class CollabWorld(SimulatedWorld):
         """Sentences about invalid files that nginx was told to load."""
         self._fixed = fixed
         self._clear: dict[str, str] = {}
+        self._contents: dict[str, bytes | None] = {}
         self._next = 0
         addresses = tuple(names.servers.values())
         self.state = CollabState((ServerState(),) * len(addresses), addresses, databases=databases)
@@ -177,7 +178,16 @@ class CollabWorld(SimulatedWorld):
 
     def read_server(self, node: str) -> ServerConfiguration | None:
         """What a server would load now; None if it would not start."""
-        return _read(read_server_file, self.content(node))
+        content = self.content(node)
+        found = _read(read_server_file, content)
+        if found is not None:
+            self._contents[found.digest] = content
+        return found
+
+    def loaded_content(self, node: str) -> bytes | None:
+        """The config.json with which a server runs; None while it does not."""
+        running = self.state.servers[self.servers.index(node)].running
+        return self._contents.get(running.digest) if running is not None else None
 
     def read_redis(self) -> RedisConfiguration | None:
         """What Redis would load now; None if it would not start."""
@@ -320,12 +330,9 @@ class CollabWorld(SimulatedWorld):
 
     def make_status(self, number: int, own: ServerConfiguration) -> dict[str, Any]:
         """The answer of a server at `/status`."""
-        server, shown = self.state.servers[number], self.choices.start_shown
+        server = self.state.servers[number]
         word, reason = machine.describe_state(self.state, number, self.choices)
-        start = server.starts if shown is not StartShown.PID else 1
-        up_since = _FIRST_START + timedelta(seconds=61 * start)
-        pid = _FIRST_PID + 10 * number
-        pid += server.starts if shown is not StartShown.UP_SINCE else 1
+        pid, up_since = self.describe_start(number, server.starts)
         clients = server.connections
         return {
             "version": self.versions.get(self.servers[number], VERSION),
@@ -340,10 +347,22 @@ class CollabWorld(SimulatedWorld):
                 "connections": {"total": clients, "current": clients, "max": clients},
                 "messages": {"processed": 5},
                 "restCalls": {"received": 3},
-                "up_since": f"{up_since.year}-{up_since.month}-{up_since.day} {up_since:%H:%M:%S}",
+                "up_since": up_since,
                 "pid": pid,
             },
         }
+
+    def describe_start(self, number: int, starts: int) -> tuple[int, str]:
+        """What a server shows of a start: `pid` and `up_since`.
+
+        Args:
+            number: of the server.
+            starts: how often it had been started by then.
+        """
+        shown = self.choices.start_shown
+        pid = _FIRST_PID + 10 * number + (starts if shown is not StartShown.UP_SINCE else 1)
+        since = _FIRST_START + timedelta(seconds=61 * (starts if shown is not StartShown.PID else 1))
+        return pid, f"{since.year}-{since.month}-{since.day} {since:%H:%M:%S}"
 
     def _shake_hands(self, number: int, query: Mapping[str, list[str]], request: NodeRequest) -> Reply:
         headers = {"Content-Type": "application/json"}
