@@ -35,6 +35,9 @@ _MOST_COMPARED: Final = 4_000
 """Lines up to which a difference is found line by line; more are one change from the first to the last."""
 
 
+_REFERENCE: Final = re.compile(r"\$\{[^{}]*\}")
+
+
 class Ownership(StrEnum):
     """What of a file belongs to the desired state."""
 
@@ -95,12 +98,25 @@ class FileContent(ABC):
     @property
     def missing(self) -> Mapping[str, str]:
         """Name of a secret that is not known here -> why; such a content is never written."""
-        return {str(one): one.missing for one in self.secrets if one.missing}
+        return {_name_secret(one): one.missing for one in self.secrets if one.missing}
+
+    def list_missing(self, entry: str) -> Iterator[tuple[str, str]]:
+        """For each secret that is not known here, where it belongs, and why it is not known.
+
+        Args:
+            entry: name of the file.
+        """
+        return ((f"{name} of the file {entry}", why) for name, why in self.missing.items())
 
     @property
     def redactor(self) -> LineRedactor:
         """Masks the known secrets, and what looks like one, in lines."""
         return LineRedactor(str(one.value) for one in self.secrets if not one.missing)
+
+
+def _name_secret(secret: Secret) -> str:
+    """Its references alone: what surrounds them in an address would be masked together with them."""
+    return " and ".join(dict.fromkeys(_REFERENCE.findall(secret.reference))) or str(secret)
 
 
 @dataclass(frozen=True, slots=True)

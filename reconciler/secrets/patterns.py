@@ -31,6 +31,7 @@ _KEYS: Final = tuple(
 _WORDS: Final = (
     *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "credential", "connectionstring"),
     *("accesskey", "apikey", "privatekey", "signingkey", "hmackey", "encryptionkey", "licensekey"),
+    *("requirepass", "masterauth", "primaryauth"),  # of a redis.conf
 )
 """Words that make a key secret at its end, and possibly secret anywhere in it."""
 
@@ -45,7 +46,7 @@ _OWN_WORDS: Final = frozenset({"pass", "pw", "pin", "token", "tokens", "auth", "
 
 _SPLIT: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
-_STEMS: Final = ("pass", "pwd", "secret", "key", "token", "credential", "authorization", "connection")
+_STEMS: Final = ("pass", "pwd", "secret", "key", "token", "credential", "auth", "connection")
 """A file without any of these has no key that sounds secret: a quick test before the slow one."""
 
 _PAIR_NAMES: Final = frozenset({"name", "key", "header", "field", "id", "variable", "parameter", "option"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
@@ -112,6 +112,15 @@ def make_span(balancer: LoadBalancer, servers: tuple[str, ...], *, turn: int = 0
     """
     marker = fingerprint([balancer.upstream, list(servers), *([turn] if turn else [])])[:16]
     return NginxSpan(upstream=balancer.upstream, servers=servers, marker=marker)
+
+
+def list_missing_secrets(desired: CollabDesired) -> Iterator[tuple[str, str]]:
+    """Where a secret belongs that is not known here, and why it is not."""
+    for server in desired.entry.nodes:
+        if (place := desired.get_config_place(server)) is not None:
+            yield from JsonKeys(desired.configs.get(server.name, {})).list_missing(place.entry)
+    if (place := desired.get_redis_place()) is not None and desired.redis_keys is not None:
+        yield from RedisConf(desired.redis_keys).list_missing(place.entry)
 
 
 def find_fixed_services(

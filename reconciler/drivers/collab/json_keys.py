@@ -20,7 +20,7 @@ from reconciler.documents.editor import apply_text_edits
 from reconciler.errors import InputError, UsageError
 from reconciler.file_delivery.content import FileContent, UnfitFile
 from reconciler.secrets.patterns import should_mask_key
-from reconciler.secrets.redaction import LineRedactor
+from reconciler.secrets.redaction import LineRedactor, hide_by_key
 
 LIMITS: Final = JsonLimits(size=1024 * 1024, values=20_000)
 """Bounds on a file; the documented one has some ten values."""
@@ -161,6 +161,8 @@ def _select(
                 shown[key] = MASK
             elif not _has_missing(value):  # one that is not known here is not compared
                 shown[key] = Secret(inner)
+        elif is_shown and _is_hidden(key, value):
+            shown[key] = Secret(inner)
         else:
             shown[key] = _hide(key, inner, redactor)
     return shown
@@ -185,8 +187,13 @@ def _hide_wanted(values: Mapping[str, Any], found: Mapping[str, Any]) -> dict[st
             hidden[key] = _hide_wanted(value, inner if isinstance(inner, Mapping) else {})
         elif key in found and _has_missing(value):
             continue
-        elif should_mask_key(key) or any(find_secrets(value)):
+        elif _is_hidden(key, value):
             hidden[key] = value if isinstance(value, Secret) else Secret(reveal(value))
         else:
             hidden[key] = value
     return hidden
+
+
+def _is_hidden(key: str, value: Any) -> bool:
+    """Whether a desired value is masked: also a password that stands in plain text in an address."""
+    return should_mask_key(key) or any(find_secrets(hide_by_key(key, value)))

@@ -41,6 +41,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
+from reconciler.core.missing_secrets import report_missing_secrets
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.secret import reveal
@@ -48,7 +49,12 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.collab import steps
 from reconciler.drivers.collab.balancer_plan import BalancerPlan, find_balancer_plan
 from reconciler.drivers.collab.cluster_view import ClusterView
-from reconciler.drivers.collab.delivery import find_fixed_services, find_login_password, plan_config
+from reconciler.drivers.collab.delivery import (
+    find_fixed_services,
+    find_login_password,
+    list_missing_secrets,
+    plan_config,
+)
 from reconciler.drivers.collab.facts import INTERRUPTED, OUTDATED, RESTARTED_FOR, STARTED
 from reconciler.drivers.collab.preconditions import RestartCase, find_restart_obstacle
 from reconciler.drivers.collab.redis_plan import (
@@ -162,6 +168,7 @@ class _Chain:
             self._add(stop)
         self._drop_password(password, balancer)
         self.findings += self._compare_versions()
+        self.findings += report_missing_secrets(desired.entry.name, list_missing_secrets(desired))
 
     @property
     def targets(self) -> frozenset[str]:

@@ -52,11 +52,6 @@ _LISTS: Final = frozenset(
 )
 """Directives with several arguments; of all others, a space is a part of the one argument."""
 
-_PASSWORDS: Final = frozenset(
-    {REQUIREPASS, "masterauth", "primaryauth", "tls-key-file-pass", "tls-client-key-file-pass"}
-)
-"""Directives whose values are never shown, besides those with a telling name."""
-
 _ADDING: Final = frozenset({"include", "loadmodule", "user", "rename-command"})
 """Directives that each line adds to: they are no keys with one value."""
 
@@ -128,7 +123,7 @@ class RedisConf(FileContent):
         wanted: dict[str, Any] = {}
         for key, value in known.items():
             if value is not None:
-                hides = isinstance(value, Secret) or _hides(key)
+                hides = isinstance(value, Secret) or should_mask_key(key)
                 text = " ".join(split_value(key, value) or ())
                 wanted[key] = value if isinstance(value, Secret) else Secret(text) if hides else text
         shown = self._select(lines, known, self.redactor)
@@ -210,7 +205,7 @@ class RedisConf(FileContent):
             words = _join_saves(lines) if key == SAVE else found[-1]
             text = " ".join(words)
             wanted = split_value(key, value)
-            if isinstance(value, Secret) or _hides(key):
+            if isinstance(value, Secret) or should_mask_key(key):
                 shown[key] = Secret(text)
             elif wanted is not None and is_same_value(key, words, wanted):
                 shown[key] = " ".join(wanted)
@@ -354,10 +349,6 @@ def _quote(text: str) -> str:
         return text
     escaped = text.translate(_QUOTED)
     return f'"{_CONTROL.sub(lambda found: f"{chr(92)}x{ord(found[0]):02x}", escaped)}"'
-
-
-def _hides(key: str) -> bool:
-    return key in _PASSWORDS or should_mask_key(key)
 
 
 def _find_password(lines: Sequence[_Line]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.core.file_state import FilePlace
+from reconciler.core.missing_secrets import report_missing_secrets
 from reconciler.core.observation import FileReading, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.diagnostic import Diagnostic, Severity
@@ -115,6 +116,15 @@ def plan(desired: GoDesired, observed: Observed[NodeView | None]) -> ClusterPlan
     for node in draft.names:
         draft.files[node] = draft.plan_file(node)
         draft.findings += draft.files[node].findings
+    draft.findings += report_missing_secrets(
+        desired.entry.name,
+        (
+            place
+            for node in draft.names
+            if node in desired.files
+            for place in desired.files[node].content.list_missing(desired.entry.config.file)
+        ),
+    )
     _report_unread(draft)
     _report_mesh(draft)
     changed = _find_authentication_changes(draft)

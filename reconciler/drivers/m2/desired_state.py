@@ -91,7 +91,7 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
         targets.append(NodeTarget(node.name, bases, content, digest, trusted=node.first_delivery))
     notes = (
         *(replace(problem, target=entry.name) for problem in problems),
-        *unresolved_secrets.report_missing_secrets(entry.name, iter(payloads.values())),
+        *unresolved_secrets.report_missing_payloads(entry.name, iter(payloads.values())),
     )
     return M2Desired(
         entry=entry,

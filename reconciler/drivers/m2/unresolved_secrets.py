@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reconciler.core.missing_secrets import report_missing_secrets
 from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, find_secrets, reveal
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.content import make_content
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.text.json_pointer import make_pointer
-from reconciler.text.one_line import join_some
 
 UNKNOWN = ""
 """The digest of a file that cannot be decrypted here: it counts as equal to any other."""
 
 UNKNOWN_URL = "tokens of nodes are known only on the host whose watch they poll or report to"
 """Why the URLs of a node that polls or reports are unknown."""
-
-_MAX_NAMED = 8
 
 
 def find_missing_secrets(document: Any, files: Mapping[str, str]) -> dict[str, str]:
@@ -40,19 +38,17 @@ def find_missing_secrets(document: Any, files: Mapping[str, str]) -> dict[str, s
     return {**found, **files}
 
 
-def report_missing_secrets(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
+def report_missing_payloads(cluster: str, payloads: Iterator[Payload]) -> Iterator[Diagnostic]:
     """What is not compared; one finding for each reason."""
-    places: dict[str, dict[str, None]] = {}
-    for payload in payloads:
-        for name, why in payload.missing.items():
-            if why == UNKNOWN_URL:
-                continue  # known as soon as there is a state, see `findings.report_unknown_tokens`
-            places.setdefault(why, {})[name.rpartition(" at ")[2]] = None
-    for why, found in sorted(places.items()):
-        shown = join_some(list(found), _MAX_NAMED)
-        message = f"{shown}: not compared, because the secret is not available here: {why}"
-        remedy = "provide it where changes are applied; without it nothing is sent to these nodes"
-        yield Diagnostic(Severity.WARNING, "secret-unavailable", message, remedy, target=cluster)
+    return report_missing_secrets(
+        cluster,
+        (
+            (name.rpartition(" at ")[2], why)
+            for payload in payloads
+            for name, why in payload.missing.items()
+            if why != UNKNOWN_URL  # known as soon as there is a state, see `findings.report_unknown_tokens`
+        ),
+    )
 
 
 def report_undeliverable_references(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
+from reconciler.core.missing_secrets import report_missing_secrets
 from reconciler.core.observation import Absent, Observed
 from reconciler.core.plan import ClusterPlan
 from reconciler.diagnostic import Diagnostic, Severity
@@ -22,7 +23,7 @@ from reconciler.drivers.sora.cluster_view import (
     make_machine_state,
     view_cluster,
 )
-from reconciler.drivers.sora.conf_delivery import plan_confs
+from reconciler.drivers.sora.conf_delivery import make_content, plan_confs
 from reconciler.drivers.sora.init_decision import InitDecision
 from reconciler.drivers.sora.init_evidence import find_init_confirmation, find_init_doubt
 from reconciler.drivers.sora.interruptions import is_interrupted, resume_nodes
@@ -53,7 +54,12 @@ def plan(desired: SoraDesired, observed: Observed[NodeView]) -> ClusterPlan:
     # Their mode is set back in the chain, also of a node that a killed run has drained.
     handled = {step.node for step in membership_plan.steps if step.action in {"drain", "restart", "upgrade"}}
     steps = (*(step for step in mode_steps if step.node not in handled), *membership_plan.steps)
-    all_findings = (*findings, *mode_findings)
+    missing = (
+        place
+        for target in desired.confs.values()
+        for place in make_content(target).list_missing(entry.conf.file if entry.conf is not None else "")
+    )
+    all_findings = (*findings, *mode_findings, *report_missing_secrets(entry.name, missing))
     return ClusterPlan(
         cluster=entry.name,
         kind=entry.kind,

@@ -29,7 +29,7 @@ def find(value):
 @pytest.mark.parametrize(
     "key",
     ["secretAccessKey", "accessKeyId", "apiKey", "privateKey", "password", "db_password", "Client-Secret",
-     "authToken", "tokens", "credentials", "passphrase", "Signing_Key"],
+     "authToken", "tokens", "credentials", "passphrase", "Signing_Key", "requirepass", "masterauth"],
 )  # fmt: skip
 def test_keys_that_sound_secret(key):
     assert find({"info": {key: "hunter2"}}) == [(f"/info/{key}", f"the value of `{key}` is in plain text")]
