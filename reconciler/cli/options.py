@@ -153,6 +153,10 @@ ReportFormat = Annotated[
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="Output format.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Apply without asking.")]
+Full = Annotated[
+    bool,
+    typer.Option("--full", help="Show every node, change and value in text, however many there are."),
+]
 NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
 
 
@@ -192,11 +196,11 @@ class CommonOptions(HostOptions):
 
     no_color: NoColor = False
 
-    def open_terminal(self, *, for_people: bool = True) -> Terminal:
+    def open_terminal(self, *, for_people: bool = True, full: bool = False) -> Terminal:
         """The terminal of this process; see `Terminal.here`."""
         from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
 
-        return Terminal.here(no_color=self.no_color, for_people=for_people)
+        return Terminal.here(no_color=self.no_color, for_people=for_people, full=full)
 
     def open_state(self, given: Path | None) -> AbstractContextManager[StateAccess]:
         """The state of the command; see `state_access.open_writable_state`."""

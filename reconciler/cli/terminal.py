@@ -41,12 +41,13 @@ class Terminal:
     can_prompt: bool = False
 
     @classmethod
-    def here(cls, *, no_color: bool = False, for_people: bool = True) -> Self:
+    def here(cls, *, no_color: bool = False, for_people: bool = True, full: bool = False) -> Self:
         """The terminal of this process.
 
         Args:
             no_color: use no colours and no animation.
             for_people: whether `out` gets text for people, not a document for a program.
+            full: whether text shows every node, change and value.
         """
         aside = sys.stdout if for_people else sys.stderr
         may_colour = for_people and not no_color and not os.environ.get("NO_COLOR")
@@ -57,6 +58,7 @@ class Terminal:
             layout=TerminalLayout(
                 width=min(max(columns, _NARROW), _WIDE),
                 colour=may_colour and _is_smart_terminal(sys.stdout),
+                full=full,
             ),
             live=_is_smart_terminal(aside) and not no_color,
             can_prompt=sys.stdin is not None and sys.stdin.isatty(),

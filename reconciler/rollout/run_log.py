@@ -9,6 +9,7 @@ from typing import Self
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import encode_canonical
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.guard import GuardContext
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
@@ -151,7 +152,9 @@ class RefusalMemory:
         # A watch meets the same refusal at every interval, which would fill the history.
         if not self.is_new(plan_result):
             return
-        reasons = "\n".join(violation.message for violation in plan_result.violations)
+        # The history is the only record of a refusal: it names every node.
+        groups = group_findings(plan_result.violations, full=True)
+        reasons = "\n".join(group.text for group in groups)
         await store.record_refused_run(RunStart(trigger, plan_result.plan, actor), reasons)
         waiting = {violation.target for violation in plan_result.violations if violation.code in APPROVED}
         short = plan_result.plan.revision.short or plan_result.plan.revision.id

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reconciler.core.defect import REPORT_LINE, name_error
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
@@ -247,10 +248,9 @@ class ClusterLoop:
             PassResult.WAITING,
             PassResult.DRIFT,
         }
-        for violation in pass_summary.violations:
-            log.warning(
-                "plan refused", code=violation.code, message=violation.message, remedy=violation.remedy
-            )
+        for group in group_findings(pass_summary.violations):
+            problem = group.finding
+            log.warning("plan refused", code=problem.code, message=group.text, remedy=problem.remedy)
         fields = {
             "result": pass_summary.result.value,
             "trigger": trigger,

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan
@@ -121,22 +122,21 @@ def summarise_plan_pass(
     """Summary of a pass that only planned."""
     refused, unheard, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
     serious = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
-    errors = [finding.located for finding in serious]
     waits = _describe_waits(plan)
     if refused:
         result = PassResult.REFUSED
     elif steps:
         result = PassResult.DRIFT
     # Only if nothing else is wrong: STALLED waits for the interval, INCOMPLETE is retried sooner.
-    elif waits and not errors:
+    elif waits and not serious:
         result = PassResult.WAITING
     elif serious and all(finding.code == STALLED for finding in serious):
         result = PassResult.STALLED
     else:
-        result = PassResult.INCOMPLETE if unheard or errors else PassResult.CONVERGED
+        result = PassResult.INCOMPLETE if unheard or serious else PassResult.CONVERGED
     return PassSummary(
         result,
-        message="; ".join(violation.message for violation in refused) or "; ".join(errors) or waits,
+        message="; ".join(_list_texts(refused)) or "; ".join(_list_texts(serious)) or waits,
         steps=steps,
         pending=steps,
         unread_nodes=unheard,
@@ -144,6 +144,10 @@ def summarise_plan_pass(
         findings=plan.findings,
         hold_end=min((each.ends for each in refused if each.ends is not None), default=None),
     )
+
+
+def _list_texts(findings: Iterable[Diagnostic]) -> list[str]:
+    return [group.text for group in group_findings(findings)]
 
 
 def _describe_waits(plan: ClusterPlan) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
@@ -152,6 +153,8 @@ class RollbackRunner:
 def _format_violations(plan_result: PlanResult) -> list[str]:
     """The first violations of a plan, one line each."""
     return [
-        make_one_line(f"{one.message} [{one.code}]" + (f"; {one.remedy}" if one.remedy else ""), _LONGEST)
-        for one in plan_result.violations[:_MOST_VIOLATIONS]
+        make_one_line(
+            "; ".join(filter(None, (f"{one.text} [{one.finding.code}]", one.finding.remedy))), _LONGEST
+        )
+        for one in group_findings(plan_result.violations)[:_MOST_VIOLATIONS]
     ]

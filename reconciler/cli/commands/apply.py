@@ -12,6 +12,7 @@ from reconciler.cli.options import (
     STATUSES,
     By,
     CommonOptions,
+    Full,
     Keep,
     PlanFormat,
     ReportFormat,
@@ -55,6 +56,7 @@ def run_apply(
     ] = "",
     path: Within = "",
     format: ReportFormat = PlanFormat.TEXT,
+    full: Full = False,
     state: State = None,
     keep: Keep = None,
     tolerate_unread: TolerateUnread = "",
@@ -94,5 +96,5 @@ def run_apply(
         trigger="plan file",
         unread_limit=UnreadLimit.read(tolerate_unread),
     )
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     return plan_and_apply(options, terminal, plan_file)

@@ -12,6 +12,7 @@ import typer
 from reconciler.cli.options import (
     CommonOptions,
     Format,
+    Full,
     OutputFormat,
     State,
     add_command,
@@ -125,6 +126,7 @@ def show_run(
     ],
     *,
     format: Format = OutputFormat.TEXT,
+    full: Full = False,
     state: State = None,
     common: CommonOptions,
 ) -> int:
@@ -139,7 +141,7 @@ def show_run(
 
     as_json = format is OutputFormat.JSON
     with _open_state(common, state) as access:
-        store, terminal = access.read(), common.open_terminal()
+        store, terminal = access.read(), common.open_terminal(full=full)
         if (operation := aio.run_until_signal(_find_operation(store, run))) is not None:
             terminal.say(
                 format_json(operations.to_plain_operation(operation))

@@ -13,6 +13,7 @@ import typer
 from reconciler.cli.options import (
     By,
     CommonOptions,
+    Full,
     PlanFormat,
     ReportFormat,
     SignerOptions,
@@ -54,6 +55,7 @@ def run_purge(
         bool, typer.Option("--yes", "-y", help="Do not ask; a purge of high risk is asked for all the same.")
     ] = False,
     format: ReportFormat = PlanFormat.TEXT,
+    full: Full = False,
     state: State = None,
     signer_options: SignerOptions,
     by: By = "",
@@ -78,7 +80,7 @@ def run_purge(
     folder = find_state(host, state)
     options = RunOptions.for_writing(host, folder, signer_options, by=by, why=reason)
     options = replace(options, source=source, path=path)
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     request = OperationRequest("purge", tuple(targets), cluster=cluster, direct=direct)
     with open_writable_state(folder) as access, choose_place(options, access) as place:
         terminal.remark(str(access))

@@ -15,6 +15,7 @@ from reconciler.cli.options import (
     BaseRef,
     By,
     CommonOptions,
+    Full,
     Keep,
     NoState,
     Only,
@@ -61,6 +62,7 @@ def run_reconcile(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan; change no node.")] = False,
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
+    full: Full = False,
     only: Only = "",
     state: State = None,
     no_state: NoState = False,
@@ -111,6 +113,12 @@ def run_reconcile(
             "--check works only with --dry-run --format markdown", remedy="use `reconcile check` instead"
         )
 
+    if full and dry_run and format is PlanFormat.MARKDOWN:
+        raise UsageError(
+            "--full does not work with --format markdown: forges limit the length of a comment",
+            remedy="use --format text or --format json",
+        )
+
     from reconciler.cli.dry_run import run_dry_run
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_folder import find_readable_state, require_state
@@ -140,7 +148,7 @@ def run_reconcile(
         trust=signer_options.read_trust(host),
         unread_limit=UnreadLimit.read(tolerate_unread),
     )
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     if dry_run:
         return run_dry_run(options, terminal)
     from reconciler.cli.apply_run import plan_and_apply

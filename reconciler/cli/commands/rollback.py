@@ -12,6 +12,7 @@ import typer
 from reconciler.cli.options import (
     By,
     CommonOptions,
+    Full,
     Keep,
     Only,
     PlanFormat,
@@ -68,6 +69,7 @@ def run_rollback(
     path: Within = "",
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
+    full: Full = False,
     only: Only = "",
     while_suspended: Annotated[  # noqa: ARG001  (scripts of earlier versions give it)
         bool,
@@ -117,7 +119,7 @@ def run_rollback(
         trigger="rollback",
         unread_limit=UnreadLimit.read(tolerate_unread),
     )
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
         if not access.is_open:

@@ -10,6 +10,7 @@ import typer
 from reconciler.cli.options import (
     CommonOptions,
     Format,
+    Full,
     NoState,
     Only,
     OutputFormat,
@@ -35,6 +36,7 @@ def run_status(
     source_options: SourceOptions,
     only: Only = "",
     format: Format = OutputFormat.TEXT,
+    full: Full = False,
     state: State = None,
     no_state: NoState = False,
     detailed_exitcode: Annotated[
@@ -63,7 +65,7 @@ def run_status(
     from reconciler.planning.unread_limit import UnreadLimit
 
     is_text = format is OutputFormat.TEXT
-    terminal = common.open_terminal(for_people=is_text)
+    terminal = common.open_terminal(for_people=is_text, full=full)
     host = common.read_host(source)
     options = RunOptions(
         source=source,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.render.values import format_count, format_value, shorten_text
+from reconciler.cli.render.values import LONGEST_VALUE, format_count, format_value, shorten_text
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
@@ -31,22 +31,32 @@ class DiffLine:
     text: str
 
 
-def format_change(change: Change) -> tuple[DiffLine, ...]:
-    """A change as lines; the first has the path of its place."""
+def format_change(change: Change, *, full: bool = False) -> tuple[DiffLine, ...]:
+    """A change as lines; the first has the path of its place.
+
+    Args:
+        change: of a document or of a file's lines.
+        full: shorten nothing.
+    """
     if (lines := _LINES.fullmatch(change.pointer)) is not None:
-        return _format_lines(clean_line(lines["file"]), int(lines["number"]), change)
-    return _format_value_change(clean_line(format_pointer(change.pointer)) or "the whole document", change)
+        return _format_lines(clean_line(lines["file"]), int(lines["number"]), change, full=full)
+    place = clean_line(format_pointer(change.pointer)) or "the whole document"
+    return _format_value_change(place, change, full=full)
 
 
-def _format_value_change(place: str, change: Change) -> tuple[DiffLine, ...]:
+def _format_value_change(place: str, change: Change, *, full: bool) -> tuple[DiffLine, ...]:
     """A change of a value in a document."""
+
+    def show(value: Any) -> str:
+        return format_value(value, limit=None if full else LONGEST_VALUE)
+
     if change.op is Op.ADD:
-        return (DiffLine(ADD, f"{place}: {format_value(change.new)}"),)
+        return (DiffLine(ADD, f"{place}: {show(change.new)}"),)
     if change.op is Op.REMOVE:
-        return (DiffLine(REMOVE, f"{place}: was {format_value(change.old)}"),)
+        return (DiffLine(REMOVE, f"{place}: was {show(change.old)}"),)
     if _is_list(change.old) and _is_list(change.new):
-        return _format_list_change(place, change.old, change.new)
-    old, new = format_value(change.old), format_value(change.new)
+        return _format_list_change(place, change.old, change.new, full=full)
+    old, new = show(change.old), show(change.new)
     if mask(change.old) == mask(change.new):
         return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if len(old) + len(new) <= _ONE_LINE:
@@ -54,48 +64,53 @@ def _format_value_change(place: str, change: Change) -> tuple[DiffLine, ...]:
     return DiffLine(REPLACE, place), DiffLine(REMOVE, f"  was      {old}"), DiffLine(ADD, f"  becomes  {new}")
 
 
-def _format_lines(file: str, number: int, change: Change) -> tuple[DiffLine, ...]:
+def _format_lines(file: str, number: int, change: Change, *, full: bool) -> tuple[DiffLine, ...]:
     """Lines of a file, as a unified difference shows them."""
     old, new = change.old or (), change.new or ()
     if mask(old) == mask(new):
         return (DiffLine(REPLACE, f"{file}, line {number:,}: a secret in it changes (not shown)"),)
     mark = REPLACE if old and new else ADD if new else REMOVE
     head = DiffLine(mark, f"{file}, line {number:,}")
-    return head, *_list_lines(REMOVE, old), *_list_lines(ADD, new)
+    return head, *_list_lines(REMOVE, old, full=full), *_list_lines(ADD, new, full=full)
 
 
-def _list_lines(mark: str, lines: Sequence[Any]) -> Iterable[DiffLine]:
-    for line in lines[:_ITEMS]:
-        yield DiffLine(mark, f"  {shorten_text(escape_unseen(str(line).expandtabs(4)), _LONGEST_LINE)}")
-    if len(lines) > _ITEMS:
-        yield DiffLine(mark, f"  … and {format_count(len(lines) - _ITEMS, 'more line')}")
+def _list_lines(mark: str, lines: Sequence[Any], *, full: bool) -> Iterable[DiffLine]:
+    most = len(lines) if full else _ITEMS
+    for line in lines[:most]:
+        text = escape_unseen(str(line).expandtabs(4))
+        yield DiffLine(mark, f"  {text if full else shorten_text(text, _LONGEST_LINE)}")
+    if len(lines) > most:
+        yield DiffLine(mark, f"  … and {format_count(len(lines) - most, 'more line')}")
 
 
-def format_changes(changes: Sequence[Change], limit: int) -> tuple[DiffLine, ...]:
-    """The lines of at most `limit` changes, and a line with the number of the others."""
-    result = [line for change in changes[:limit] for line in format_change(change)]
-    if len(changes) > limit:
+def format_changes(changes: Sequence[Change], limit: int | None) -> tuple[DiffLine, ...]:
+    """The lines of at most `limit` changes, and one with the number of the others; None shortens nothing."""
+    result = [line for change in changes[:limit] for line in format_change(change, full=limit is None)]
+    if limit is not None and len(changes) > limit:
         result.append(DiffLine(" ", f"… and {format_count(len(changes) - limit, 'more change')}"))
     return tuple(result)
 
 
-def _format_list_change(place: str, old: Sequence[Any], new: Sequence[Any]) -> tuple[DiffLine, ...]:
+def _format_list_change(
+    place: str, old: Sequence[Any], new: Sequence[Any], *, full: bool
+) -> tuple[DiffLine, ...]:
     """Items have no identity: a list shows which were removed and added, or a new order."""
     gone, come = _subtract(old, new), _subtract(new, old)
+    limit = None if full else LONGEST_VALUE
     if mask(old) == mask(new):
         return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
     if not gone and not come:
         head = DiffLine(REPLACE, f"{place}: the same {format_count(len(new), 'item')} in another order")
         return (
             head,
-            DiffLine(REMOVE, f"  was      {format_value(old)}"),
-            DiffLine(ADD, f"  becomes  {format_value(new)}"),
+            DiffLine(REMOVE, f"  was      {format_value(old, limit=limit)}"),
+            DiffLine(ADD, f"  becomes  {format_value(new, limit=limit)}"),
         )
     stay = len(old) - len(gone)
     # Different secrets have the same mask, so an item that looks unchanged may have changed: no count then.
     kept = f", {stay:,} of them unchanged" if stay and mask([old, new]) == [old, new] else ""
     head = DiffLine(REPLACE, f"{place}: was {format_count(len(old), 'item')}, becomes {len(new):,}{kept}")
-    return head, *_list_items(REMOVE, gone), *_list_items(ADD, come)
+    return head, *_list_items(REMOVE, gone, full=full), *_list_items(ADD, come, full=full)
 
 
 def _subtract(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
@@ -110,10 +125,12 @@ def _subtract(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _list_items(mark: str, items: Sequence[Any]) -> Iterable[DiffLine]:
-    yield from (DiffLine(mark, f"  {format_value(item)}") for item in items[:_ITEMS])
-    if len(items) > _ITEMS:
-        yield DiffLine(mark, f"  … and {format_count(len(items) - _ITEMS, 'more item')}")
+def _list_items(mark: str, items: Sequence[Any], *, full: bool) -> Iterable[DiffLine]:
+    most = len(items) if full else _ITEMS
+    limit = None if full else LONGEST_VALUE
+    yield from (DiffLine(mark, f"  {format_value(item, limit=limit)}") for item in items[:most])
+    if len(items) > most:
+        yield DiffLine(mark, f"  … and {format_count(len(items) - most, 'more item')}")
 
 
 def _is_list(value: object) -> bool:

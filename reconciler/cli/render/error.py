@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.cli.render.values import format_count
+from reconciler.core.finding_groups import group_findings
 from reconciler.diagnostic import Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
 from reconciler.text.one_line import clean_line
@@ -29,8 +30,8 @@ def render_error(error: ReconcilerError) -> str:
     elif isinstance(error, GuardRefusal) and error.violations:
         lines = [
             line
-            for violation in error.violations
-            for line in _format("refused", f"{violation.message} [{violation.code}]", violation.remedy)
+            for group in group_findings(error.violations)
+            for line in _format("refused", f"{group.text} [{group.finding.code}]", group.finding.remedy)
         ]
     else:
         lines = list(_format("error", error.message, error.remedy))

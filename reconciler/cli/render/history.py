@@ -11,13 +11,13 @@ from typing import Any
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.json import format_json
-from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
 from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import format_second
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
+from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 _CHANGES = 20
@@ -203,14 +203,15 @@ def _render_entries(
     action = f"{clean_line(first.step.action):<{widths[1]}}"
     seconds = max(entry.seconds for entry in group)
     duration = f"  {'at most ' if len(group) > 1 else ''}{seconds:.1f} s" if seconds else ""
-    yield f"  {state}  {action}  {format_node_names([entry.step.node for entry in group])}{duration}"
+    names = format_node_names([entry.step.node for entry in group], full=layout.full)
+    yield f"  {state}  {action}  {names}{duration}"
 
     def describe(text: str) -> str:
         return generalise_sentence(text, node) if len(group) > 1 else clean_line(text)
 
     indent = widths[0] + 4
     yield from layout.wrapped(describe(first.step.reason), indent)
-    for line in format_changes(first.step.changes, _CHANGES):
+    for line in format_changes(first.step.changes, None if layout.full else _CHANGES):
         yield from layout.wrapped(
             f"{line.mark} {line.text}", indent, MARKS.get(line.mark, Tone.QUIET), hang=4
         )
@@ -229,7 +230,9 @@ def _messages(messages: Sequence[MessageRecord], layout: TerminalLayout) -> Iter
     for message in messages:
         tone = Tone.PLAIN if message.delivered or not message.wanted else Tone.CHANGE
         yield from layout.wrapped(f"{clean_line(message.step)}: {_describe_delivery(message)}", 2, tone)
-        yield from layout.wrapped(format_value(_parse_body(message), limit=_BODY), 4, Tone.QUIET)
+        yield from layout.wrapped(
+            format_value(_parse_body(message), limit=None if layout.full else _BODY), 4, Tone.QUIET
+        )
 
 
 def _describe_delivery(message: MessageRecord) -> str:

@@ -8,26 +8,23 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
-from reconciler.cli.render.finding_groups import (
-    describe_missed_steps,
-    describe_pending_restarts,
-    group_findings,
-)
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
+from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.step_groups import (
     SENTENCES,
     GroupFamily,
     StepGroup,
-    group_by_key,
     group_families,
     group_steps,
 )
 from reconciler.cli.render.values import format_count, shorten_text
 from reconciler.core.diff import Change
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.outcome import RunReport
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 MARKER = "<!-- reconcile: plan -->"
@@ -113,12 +110,14 @@ def _violations(view: PlanView) -> Iterator[DocumentPiece]:
     if view.violations:
         heading = "Refused; nothing is applied:" if view.refused else "On hold:"
         yield DocumentPiece(f"**{heading}**\n\n")
-    for one in view.violations:
-        code, remedy = format_code(one.code), _format_remedy(one, "\n  ")
-        yield _item(f"{escape_markdown(one.message)} ({code}){remedy}")
-    for one, override in view.overridden:
+    for group in group_findings(view.violations):
+        code, remedy = format_code(group.finding.code), _format_remedy(group.finding, "\n  ")
+        hold = "on hold: " if group.finding.hold and view.refused else ""
+        yield _item(f"{hold}{escape_markdown(group.text)} ({code}){remedy}")
+    for override, group in phrases.group_overridden(view.overridden):
         until = f"until {override.until}: {escape_markdown(override.reason)}"
-        yield _item(f"**overridden** {escape_markdown(one.message)} ({format_code(one.code)})\n  {until}")
+        code = format_code(group.finding.code)
+        yield _item(f"**overridden** {escape_markdown(group.text)} ({code})\n  {until}")
     if view.violations or view.overridden:
         yield DocumentPiece("\n")
 

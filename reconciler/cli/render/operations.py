@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.markdown import LIMIT, escape_markdown, format_code
-from reconciler.cli.render.step_groups import format_node_names
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.operations import Operation, OperationState
 from reconciler.core.reservations import ALLOW_STOP, ANSWERED_KINDS, RELEASE
 from reconciler.core.timestamps import format_second, format_timestamp
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
+from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 SHOWN_TARGETS: Final = 20
@@ -49,8 +50,8 @@ def render_operation_plan(plan: OperationPlan, *, layout: TerminalLayout = PLAIN
     title = f"{plan.kind.capitalize()} of {format_count(len(plan.targets), 'target')}"
     blocks = [[layout.paint(title, Tone.STRONG), *_targets(plan, layout)]]
     blocks += [list(_planned(planned, layout)) for planned in plan.clusters]
-    for violation in plan.violations:
-        blocks.append(list(layout.problem("on hold", violation.message, violation, Tone.CHANGE)))
+    for group in group_findings(plan.violations, full=layout.full):
+        blocks.append(list(layout.problem("on hold", group.text, group.finding, Tone.CHANGE)))
     blocks.append(list(layout.wrapped(summarise_operation_plan(plan), 0, Tone.STRONG)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
@@ -80,14 +81,17 @@ def render_operation(operation: Operation, *, layout: TerminalLayout = PLAIN) ->
         lines += layout.wrapped(f"reason        {clean_line(operation.actor.why)}", 2)
     way = "" if operation.kind in ANSWERED_KINDS else f", {_describe_way(operation)}"
     lines.append(f"  asked for     {format_second(operation.at)} UTC{way}")
-    lines += (f"  target        {clean_line(target)}" for target in operation.targets[:SHOWN_TARGETS])
-    if (more := len(operation.targets) - SHOWN_TARGETS) > 0:
-        lines.append(f"  and {more:,} more targets; --format json shows all")
+    most = len(operation.targets) if layout.full else SHOWN_TARGETS
+    lines += (f"  target        {clean_line(target)}" for target in operation.targets[:most])
+    if (more := len(operation.targets) - most) > 0:
+        lines.append(f"  and {more:,} more targets; --full shows all")
     if totals := describe_totals(operation.add_totals()):
         lines.append(f"  in all        {totals}")
     for state, reason, nodes in _group_results(operation):
         word = _ANSWERS[state] if operation.kind == ALLOW_STOP else state.value
-        text = f"{word}: {format_node_names(nodes)}" + (f": {clean_line(reason)}" if reason else "")
+        text = f"{word}: {format_node_names(nodes, full=layout.full)}" + (
+            f": {clean_line(reason)}" if reason else ""
+        )
         lines += layout.wrapped(text, 2, _TONES.get(state, Tone.PLAIN), hang=2)
     return "\n".join(lines) + "\n"
 
@@ -156,7 +160,7 @@ def render_operation_plan_markdown(plan: OperationPlan, operations: Sequence[Ope
     found = {operation.cluster: operation for operation in operations}
     for planned in plan.clusters:
         own = planned.operation
-        result = "; ".join(violation.message for violation in planned.violations)
+        result = "; ".join(group.text for group in group_findings(planned.violations))
         if own.cluster in found:
             result = describe_states(found[own.cluster])
             if totals := describe_totals(found[own.cluster].add_totals()):
@@ -200,14 +204,15 @@ def describe_totals(totals: Mapping[str, float]) -> str:
 
 def _targets(plan: OperationPlan, layout: TerminalLayout) -> Iterator[str]:
     # What is of high risk first: of ten thousand targets, that one must be seen.
-    for target in sorted(plan.targets, key=lambda one: not one.extent)[:SHOWN_TARGETS]:
+    most = len(plan.targets) if layout.full else SHOWN_TARGETS
+    for target in sorted(plan.targets, key=lambda one: not one.extent)[:most]:
         if target.extent:
             text = f"{clean_line(target.text)}  high risk: {clean_line(target.extent)}"
             yield f"  {layout.paint(text, Tone.DANGER)}"
         else:
             yield f"  {clean_line(target.text)}"
-    if (more := len(plan.targets) - SHOWN_TARGETS) > 0:
-        yield f"  and {more:,} more"
+    if (more := len(plan.targets) - most) > 0:
+        yield f"  and {more:,} more; --full shows all"
 
 
 def _planned(planned: PlannedOperation, layout: TerminalLayout) -> Iterator[str]:

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.cli.render.values import format_count
+from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.model_check import CheckResult
+from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import clean_line
 
 EFFECTS = {
@@ -74,12 +76,25 @@ class PlanView:
         return any(not violation.hold for violation in self.violations)
 
 
-def select_warnings(warnings: Sequence[Diagnostic]) -> tuple[Sequence[Diagnostic], str]:
+def select_warnings(
+    warnings: Sequence[Diagnostic], *, full: bool = False
+) -> tuple[Sequence[Diagnostic], str]:
     """The warnings to show with a plan, and one sentence for the others; empty if there are none."""
-    if len(warnings) <= _FEW:
+    if full or len(warnings) <= _FEW:
         return warnings, ""
     shown = warnings[: _FEW - 1]
     return shown, f"{len(warnings) - len(shown):,} more warnings: `reconcile validate` shows them all"
+
+
+def group_overridden(
+    overridden: Sequence[tuple[Diagnostic, Override]], *, full: bool = False
+) -> list[tuple[Override, FindingGroup]]:
+    """Equal violations that the same override sets aside, together."""
+    return [
+        (pairs[0][1], group)
+        for pairs in group_by_key(overridden, lambda pair: pair[1])
+        for group in group_findings((violation for violation, _ in pairs), full=full)
+    ]
 
 
 def is_final(step: Step) -> bool:
@@ -157,7 +172,7 @@ def describe_pending(plan: Plan) -> str:
 def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
     """The summary of a plan in one line."""
     problems = _count_problems(plan.findings())
-    reasons = sum(not violation.hold for violation in violations)
+    reasons = len(group_findings(violation for violation in violations if not violation.hold))
     if reasons:
         count = format_count(reasons, "reason")
         return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."

@@ -8,20 +8,20 @@ from typing import Any
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.exit_report import ExitShape
-from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.operations import describe_states, summarise_operation
 from reconciler.cli.render.reservations import list_reservation_lines
-from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_by_key
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.file_state import FileMatch, FileUse
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
+from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line, join_some
 
 _CLASHES = 3
@@ -52,8 +52,8 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
         blocks.append(
             [
                 line
-                for one in status.removed_clusters
-                for line in layout.problem("on hold", one.message, one, Tone.CHANGE, 2)
+                for group in group_findings(status.removed_clusters)
+                for line in layout.problem("on hold", group.text, group.finding, Tone.CHANGE, 2)
             ]
         )
     if status.operations:
@@ -103,9 +103,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
     for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
-        for one in violations:
-            yield from layout.problem(head, one.message, one, Tone.CHANGE, 2)
-    for note in group_findings(cluster.findings):
+        for group in group_findings(violations, full=layout.full):
+            yield from layout.problem(head, group.text, group.finding, Tone.CHANGE, 2)
+    for note in group_findings(cluster.findings, full=layout.full):
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
@@ -113,13 +113,13 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
 
 def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: TerminalLayout) -> Iterator[str]:
     """The lines of nodes; those that cannot be read for one reason, such as a bastion, share a sentence."""
-    has_each = len(nodes) <= _EACH
+    has_each = layout.full or len(nodes) <= _EACH
     groups = [
         (
             group,
             [node.node for node in group] if has_each else [format_node_names([one.node for one in group])],
         )
-        for group in _group_nodes(nodes)
+        for group in _group_nodes(nodes, has_each=has_each)
     ]
     width = max((len(name) for _, names in groups for name in names), default=0)
     for group, names in groups:
@@ -133,7 +133,7 @@ def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: Termi
         if len(group) == 1:
             yield from layout.wrapped(clean_line(first.reason), 6)
             continue
-        who = f"{format_node_names([node.node for node in group])}: " if has_each else ""
+        who = f"{format_node_names([node.node for node in group], full=layout.full)}: " if has_each else ""
         yield from layout.wrapped(who + generalise_sentence(first.reason, first.node), 6)
 
 
@@ -191,8 +191,8 @@ def _describe_contacts(cluster: ClusterStatus) -> str:
     return "; ".join(parts)
 
 
-def _group_nodes(nodes: tuple[NodeStatus, ...]) -> list[tuple[NodeStatus, ...]]:
-    if len(nodes) <= _EACH:
+def _group_nodes(nodes: tuple[NodeStatus, ...], *, has_each: bool) -> list[tuple[NodeStatus, ...]]:
+    if has_each:
         return group_by_key(
             nodes,
             lambda node: (

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import TypeVar
+from itertools import groupby
 
-from reconciler.cli.render.values import format_count
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.core.secret import mask
+from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
 from reconciler.text.one_line import clean_line
-
-_T = TypeVar("_T")
-_EACH = "each node"
-_RUN = 4
-_PIECES = 6
-_WORD = re.compile(r"[\w.@-]+")
-_LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
 
 SENTENCES: tuple[Callable[[Step], str], ...] = (
     lambda step: step.reason,
@@ -127,36 +118,6 @@ def group_steps(plan: Plan) -> dict[str, tuple[StepGroup, ...]]:
     return result
 
 
-def format_node_names(nodes: Sequence[str]) -> str:
-    """Node names in a short form, with ranges for consecutive numbers."""
-    pieces = list(_find_ranges([clean_line(node) for node in nodes]))
-    if len(nodes) == 1:
-        return pieces[0]
-    rest = " …" if len(pieces) > _PIECES else ""
-    return f"{', '.join(pieces[:_PIECES])}{rest} ({format_count(len(nodes), 'node')})"
-
-
-def generalise_sentence(text: str, node: str) -> str:
-    """A sentence about one node as a sentence about each: its name is replaced by "each node"."""
-    if not node or node not in text:
-        return clean_line(text)
-
-    # Whole words only, and a full stop at the end is no part of a name: `edge-1` must not match in `edge-10`.
-    def replace(word: re.Match[str]) -> str:
-        name = word.group().rstrip(".")
-        return f"{_EACH}{word.group()[len(name) :]}" if name == node else word.group()
-
-    return clean_line(_WORD.sub(replace, text))
-
-
-def group_by_key(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:
-    """Items with the same key together; the groups are in the order of their first items."""
-    found: dict[Hashable, list[_T]] = {}
-    for item in items:
-        found.setdefault(key(item), []).append(item)
-    return [tuple(group) for group in found.values()]
-
-
 def _gather_steps(cluster: ClusterPlan) -> list[tuple[Step, ...]]:
     """Equal steps together; of those that depend on another node only neighbours."""
     # A step that waits for another node, or that another node waits for, must not move in the list.
@@ -235,22 +196,3 @@ def _format_number_ranges(steps: Iterable[Step], places: Mapping[str, int]) -> I
         if index + 1 == len(numbers) or numbers[index + 1] != number + 1:
             yield f"{number}" if start == index else f"{numbers[start]}-{number}"
             start = index + 1
-
-
-def _find_ranges(nodes: Sequence[str]) -> Iterator[str]:
-    start = 0
-    breaks = [index + 1 for index, (one, two) in enumerate(pairwise(nodes)) if not _is_next_name(one, two)]
-    for end in [*breaks, len(nodes)]:
-        if end - start >= _RUN:
-            yield f"{nodes[start]} … {nodes[end - 1]}"
-        else:
-            yield from nodes[start:end]
-        start = end
-
-
-def _is_next_name(one: str, two: str) -> bool:
-    match = _LAST_NUMBER.match(one)
-    if match is None:
-        return False
-    head, number, tail = match.groups()
-    return two == f"{head}{int(number) + 1:0{len(number)}d}{tail}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +10,22 @@ from enum import StrEnum
 
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
-from reconciler.cli.render.finding_groups import (
-    describe_missed_steps,
-    describe_pending_restarts,
-    group_findings,
-)
+from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
 from reconciler.cli.render.step_groups import StepGroup, group_steps
+from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Plan, Step
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line
 
 _CHANGES = 20
+
+_CUT = re.compile(r"… \(|… and [\d,]+ more|, with [\d,]+ different messages, such as: ")
+"""What `format_changes`, `format_node_names` and `group_findings` write where they leave something out."""
+
+SHORTENED = "Shortened: --full shows every node, change and value."
+"""For a text in which something is left out."""
 
 
 class Tone(StrEnum):
@@ -40,10 +45,17 @@ _SEVERITIES = {Severity.ERROR: Tone.DANGER, Severity.WARNING: Tone.CHANGE, Sever
 
 @dataclass(frozen=True, slots=True)
 class TerminalLayout:
-    """The width of a terminal in columns, and whether it shows colours."""
+    """How text is shown on a terminal.
+
+    Args:
+        width: in columns.
+        colour: whether it shows colours.
+        full: whether every node, change and value is shown, however many there are.
+    """
 
     width: int = 100
     colour: bool = False
+    full: bool = False
 
     def paint(self, text: str, tone: Tone) -> str:
         """The text in a tone; unchanged without colours."""
@@ -70,6 +82,11 @@ class TerminalLayout:
         if problem.remedy:
             yield from self.wrapped(f"→ {clean_line(problem.remedy)}", indent + 2)
 
+    def violation(self, group: FindingGroup, indent: int = 0) -> Iterator[str]:
+        """Equal violations of guards: what is refused or on hold, and what to do about it."""
+        head, tone = ("on hold", Tone.CHANGE) if group.finding.hold else ("refused", Tone.DANGER)
+        yield from self.problem(head, group.text, group.finding, tone, indent)
+
 
 PLAIN = TerminalLayout()
 
@@ -84,17 +101,15 @@ def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) 
     blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
     blocks += [
         [
-            *layout.wrapped(
-                f"overridden: {clean_line(violation.message)} [{clean_line(violation.code)}]", 0, Tone.CHANGE
-            ),
+            *layout.wrapped(f"overridden: {group.text} [{group.finding.code}]", 0, Tone.CHANGE),
             *layout.wrapped(f"until {override.until}: {clean_line(override.reason)}", 2),
         ]
-        for violation, override in view.overridden
+        for override, group in phrases.group_overridden(view.overridden, full=layout.full)
     ]
-    for one in view.violations:
-        head, tone = ("on hold", Tone.CHANGE) if one.hold else ("refused", Tone.DANGER)
-        blocks.append(list(layout.problem(head, one.message, one, tone)))
+    blocks += [list(layout.violation(group)) for group in group_findings(view.violations, full=layout.full)]
     blocks.append(list(_findings(view.findings, layout, 0)))
+    if not layout.full and any(_CUT.search(line) for block in blocks for line in block):
+        blocks.append([layout.paint(SHORTENED, Tone.QUIET)])
     tone = Tone.DANGER if view.refused else Tone.STRONG
     blocks.append(list(layout.wrapped(phrases.summarise_plan(plan, view.violations), 0, tone)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -111,9 +126,9 @@ def render_report_text(
         layout: width and colour.
     """
     lines: list[str] = []
-    for state, text in describe_missed_steps(report):
+    for state, text in describe_missed_steps(report, full=layout.full):
         lines += layout.wrapped(f"{phrases.STATES[state]}: {text}", 0, choose_outcome_tone(state))
-    for text in describe_pending_restarts(report):
+    for text in describe_pending_restarts(report, full=layout.full):
         lines += layout.wrapped(f"waits for a restart: {text}", 0, Tone.CHANGE)
     lines += _findings((*report.findings, *phrases.select_findings(remaining)), layout, 0)
     tone = Tone.ADD if report.is_success else Tone.DANGER
@@ -160,7 +175,10 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
     indent = widths[0] + 4
     verb = layout.paint(f"{clean_line(step.action):<{widths[1]}}", choose_step_tone(step))
     manual = "  (manual step)" if step.is_manual else ""
-    yield f"  {group.numbers:>{widths[0]}}  {verb}  {group.nodes}{manual}"
+    names = format_node_names([one.node for one in group.steps], full=layout.full) + manual
+    first, *more = layout.wrapped(names, sum(widths) + 6) if layout.full else [names]
+    yield f"  {group.numbers:>{widths[0]}}  {verb}  {first.lstrip()}"
+    yield from more
     yield from layout.wrapped(group.words(step.reason), indent)
     tone = Tone.DANGER if phrases.is_destructive(step) else Tone.PLAIN
     effect = phrases.describe_effect(step, f"{step.risk} risk", group.words(step.risk_reason))
@@ -174,19 +192,19 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
         yield from layout.wrapped(undo, indent, Tone.DANGER)
     elif undo:
         yield from layout.wrapped(f"undo: {undo}", indent, Tone.QUIET)
-    for line in format_changes(step.changes, _CHANGES):
+    for line in format_changes(step.changes, None if layout.full else _CHANGES):
         tone = MARKS.get(line.mark, Tone.QUIET)
         yield from layout.wrapped(f"{line.mark} {line.text}", indent, tone, hang=4)
 
 
 def _findings(findings: Iterable[Diagnostic], layout: TerminalLayout, indent: int) -> Iterator[str]:
-    for note in group_findings(findings):
+    for note in group_findings(findings, full=layout.full):
         severity = note.finding.severity
         yield from layout.problem(severity, note.text, note.finding, _SEVERITIES[severity], indent)
 
 
 def _warnings(warnings: Sequence[Diagnostic], layout: TerminalLayout) -> Iterator[str]:
-    shown, rest = phrases.select_warnings(warnings)
+    shown, rest = phrases.select_warnings(warnings, full=layout.full)
     for one in shown:
         tone = _SEVERITIES[one.severity]
         yield from layout.problem(one.severity, f"{one.where}: {one.message}", one, tone)

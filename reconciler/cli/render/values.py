@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.secret import mask
 from reconciler.text.one_line import clean_line
+
+LONGEST_VALUE: Final = 300
+"""Characters of a value that are shown, unless all of it is asked for."""
 
 
 def shorten_text(text: str, limit: int) -> str:
@@ -16,9 +19,10 @@ def shorten_text(text: str, limit: int) -> str:
     return f"{text[:limit].rstrip()} … ({len(text):,} characters)"
 
 
-def format_value(value: Any, *, limit: int = 300) -> str:
-    """A plain value as one short line of JSON with sorted keys and masked secrets."""
-    return shorten_text(clean_line(json.dumps(mask(value), ensure_ascii=False, sort_keys=True)), limit)
+def format_value(value: Any, *, limit: int | None = LONGEST_VALUE) -> str:
+    """A plain value as one line of JSON with sorted keys and masked secrets; `limit` None cuts nothing."""
+    text = clean_line(json.dumps(mask(value), ensure_ascii=False, sort_keys=True))
+    return text if limit is None else shorten_text(text, limit)
 
 
 def format_count(number: int, noun: str, many: str = "") -> str:

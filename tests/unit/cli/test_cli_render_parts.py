@@ -11,19 +11,20 @@ from support.cli_samples import EDGE, ENDED, EVIL, FULL, HOSTILE, PLAN, REVISION
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, phrases, text
 from reconciler.cli.render.changes import format_change, format_changes
-from reconciler.cli.render.finding_groups import group_findings
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
 from reconciler.cli.render.markdown import escape_markdown, format_code, format_code_block
 from reconciler.cli.render.phrases import PlanView
-from reconciler.cli.render.step_groups import format_node_names, generalise_sentence, group_steps
+from reconciler.cli.render.step_groups import group_steps
 from reconciler.cli.render.values import format_count, format_value, shorten_text
 from reconciler.core.diff import Change, Op, diff_values
+from reconciler.core.finding_groups import group_findings
 from reconciler.core.outcome import State
 from reconciler.core.plan import ClusterPlan, Plan, Risk
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.modelcheck.explore import Exploration
 from reconciler.planning.model_check import CheckResult
+from reconciler.text.node_names import format_node_names, generalise_sentence
 from reconciler.text.one_line import clean_line
 
 
@@ -417,3 +418,18 @@ def test_a_comment_shows_how_each_step_is_undone_or_that_it_is_final():
         assert (f"**{undo}**" if group.step.inverse.final else f"undo: {undo}") in output
     assert output.count("undo: ") == 4
     assert output.count("**point of no return") == 1
+
+
+def test_what_is_left_out_of_a_plan_is_said_and_shown_in_full():
+    changes = tuple(Change(f"/hosting/{number}/name", Op.ADD, new="x" * 400) for number in range(30))
+    steps = tuple(replace(upload(number), changes=changes) for number in range(1, 40, 2))
+    view = PlanView(Plan(REVISION, "1", (ClusterPlan("edge", "m2", 20, 0, steps),)))
+    short = text.render_plan_text(view)
+    full = text.render_plan_text(view, layout=text.TerminalLayout(full=True))
+    assert text.SHORTENED in short
+    assert "… and 10 more changes" in short
+    assert "edge-39" not in short
+    assert text.SHORTENED not in full
+    assert "…" not in full
+    assert "edge-39" in full
+    assert full.count("x" * 400) == len(changes)

@@ -65,7 +65,7 @@ def test_a_refusal_has_a_reason_and_waits_for_the_interval():
         [Diagnostic(Severity.ERROR, "quorum", "would lose the majority", "wait", target="live")],
     )
     assert flags(pass_summary) == (PassResult.REFUSED, "settled", "not good")
-    assert (pass_summary.message, pass_summary.pending) == ("would lose the majority", 1)
+    assert (pass_summary.message, pass_summary.pending) == ("live: would lose the majority", 1)
 
 
 @pytest.mark.parametrize("answer", [Unreachable("timeout"), Unauthorized("401"), Stale(1, "minority")])
@@ -81,7 +81,7 @@ def test_an_error_in_the_plan_is_not_converged():
     assert summarise_plan_pass(replace(plan(), findings=(minor,)), ALL).result is PassResult.CONVERGED
     pass_summary = summarise_plan_pass(replace(plan(), findings=(minor, split)), ALL)
     assert flags(pass_summary) == (PassResult.INCOMPLETE, "retried", "not good")
-    assert pass_summary.message == "the views disagree"
+    assert pass_summary.message == "live: the views disagree"
 
 
 @pytest.mark.parametrize(
