@@ -12,9 +12,14 @@ from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.policy import Policy
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
-from reconciler.documents.model_errors import ModelError, Path, find_model_errors, translate_model_errors
+from reconciler.documents.model_errors import (
+    ModelError,
+    Path,
+    describe_value,
+    find_model_errors,
+    translate_model_errors,
+)
 from reconciler.ports.driver import Driver
-from reconciler.text.one_line import quote_text
 from reconciler.text.suggestions import find_nearest
 
 UNNAMED = "unnamed"
@@ -125,10 +130,12 @@ class ClusterParser:
             remedy = f"set it to the product of its nodes: one of {known}"
             self._add_problem(pointer, "missing-key", "`kind` is missing", remedy)
             return
-        kind = str(raw["kind"])
-        meant = find_nearest(kind, self.drivers)
+        kind = raw["kind"]
+        meant = find_nearest(kind, self.drivers) if isinstance(kind, str) else ""
         remedy = f"did you mean `{meant}`? The kinds are {known}" if meant else f"the kinds are {known}"
-        message = f"{quote_text(kind)} is not a known cluster kind"
+        shown = describe_value(kind)
+        is_name = shown.startswith("`")
+        message = f"{shown} is not a known cluster kind" if is_name else f"`kind` must be text, got {shown}"
         self._add_problem(f"{pointer}/kind", "unknown-kind", message, remedy)
 
     def _add_problem(self, pointer: str, code: str, message: str, remedy: str = "") -> None:

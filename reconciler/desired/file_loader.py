@@ -14,7 +14,7 @@ from reconciler.desired.overlay_renderer import OverlayRenderer
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, make_diagnostic, parse_document
 from reconciler.documents.model_errors import Path
-from reconciler.errors import InputError
+from reconciler.errors import InputError, SourceError
 from reconciler.ports.source import SourceFiles
 from reconciler.secrets.references import ENCRYPTED, ReferenceMarker
 from reconciler.secrets.resolver import SecretResolver
@@ -162,9 +162,21 @@ class FileLoader:
         if inside:
             remedy = f"name the file in it, such as `{inside[0]}`" if not is_pattern(path) else ""
             return "no-such-file", f"{quote_text(path)} is a folder", remedy
+        if not is_pattern(path) and (closed := self._find_closed(path)):
+            return "no-such-file", closed.message, closed.remedy
         shown = quote_text(path)
         message = f"no file matches {shown}" if is_pattern(path) else f"the file {shown} does not exist"
         return "no-such-file", message, self._suggest_path(path)
+
+    def _find_closed(self, path: str) -> SourceError | None:
+        """Why the source does not list a file that may be there, such as one in a submodule; None if not."""
+        try:
+            self.files.read(_normalize(path))
+        except SourceError as error:
+            return error
+        except FileNotFoundError:
+            pass
+        return None
 
     def _suggest_path(self, path: str) -> str:
         if len(self.problems) >= _MOST_GUESSES:

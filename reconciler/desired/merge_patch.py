@@ -63,13 +63,22 @@ class RenderedDocument(TracedValue):
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """The origin of the value (or its key) at a JSON pointer, or of its nearest parent."""
+        origin, found = self._trace(pointer)
+        return origin.document.position(origin.pointer, key=key and found)
+
+    def read_word(self, pointer: str) -> str:
+        """The number, or the text without quotes, at a JSON pointer as its file has it; empty if unclear."""
+        origin, found = self._trace(pointer)
+        return origin.document.read_word(origin.pointer) if found else ""
+
+    def _trace(self, pointer: str) -> tuple[ValueOrigin, bool]:
+        """The origin of the value at a JSON pointer, or of its nearest parent, and whether it is itself."""
         value, origin = self.value, self.origin
         for part in split_pointer(pointer):
             if not has_member(value, part):
-                key = False
-                break
+                return origin, False
             value, origin = get_member(value, part), origin.child(part)
-        return origin.document.position(origin.pointer, key=key)
+        return origin, True
 
 
 def apply_merge_patch(target: TracedValue, patch: TracedValue) -> TracedValue:

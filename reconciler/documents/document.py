@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -17,6 +18,8 @@ from reconciler.text.json_pointer import split_pointer
 
 YAML_SUFFIXES = frozenset({".yaml", ".yml"})
 KEY_VALUE_SUFFIX = ".conf"
+
+_WORD = re.compile(r"[^\s,\[\]{}\"'&*!|>%@`#]{1,100}")
 
 _FEW = 30
 """Up to this many positions are found one by one, which then takes less time than all at once."""
@@ -35,6 +38,9 @@ class Document(Protocol):
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
+
+    def read_word(self, pointer: str) -> str:
+        """The number, or the text without quotes, at a JSON pointer as the file has it; empty if unclear."""
 
 
 def make_diagnostic(
@@ -74,14 +80,23 @@ class ParsedDocument:
 
     def position(self, pointer: str, *, key: bool = False) -> Position:
         """The position of the value (or its key) at a JSON pointer, or of its nearest parent."""
+        offsets, found = self._locate(pointer)
+        return self._lines.at(offsets.key if key and found else offsets.start)
+
+    def read_word(self, pointer: str) -> str:
+        """The number, or the text without quotes, at a JSON pointer as the file has it; empty if unclear."""
+        offsets, found = self._locate(pointer)
+        word = _WORD.match(self.text, offsets.start) if found else None
+        return word[0] if word else ""
+
+    def _locate(self, pointer: str) -> tuple[ValueOffsets, bool]:
+        """The offsets of the value at a JSON pointer, or of its nearest parent, and whether it is itself."""
         path = split_pointer(pointer)
         self.asked += 1
         if self.offsets is None and self.asked <= _FEW:
-            offsets, found = json_parser.locate_value(self.text, path)
-        else:
-            self.offsets = self.offsets or json_parser.locate_values(self.name, self.text)
-            offsets, found = self.offsets.nearest(path)
-        return self._lines.at(offsets.key if key and found else offsets.start)
+            return json_parser.locate_value(self.text, path)
+        self.offsets = self.offsets or json_parser.locate_values(self.name, self.text)
+        return self.offsets.nearest(path)
 
     @cached_property
     def _lines(self) -> LineIndex:

@@ -146,7 +146,11 @@ def _make_problem(
     # A message goes to logs and to comments of pull requests, where a secret must not appear.
     hidden = any(isinstance(part, str) and is_secret(part) for part in model_error.path)
     position = document.position(at, key=model_error.is_unknown) if document else NOWHERE
-    return Diagnostic(Severity.ERROR, *_describe(model_error, hidden=hidden), position=position, pointer=at)
+    given = model_error.error["input"]
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    word = document.read_word(at) if document and is_number and not hidden else ""
+    code, message, remedy = _describe(model_error, hidden=hidden, word=word)
+    return Diagnostic(Severity.ERROR, code, message, remedy, position=position, pointer=at)
 
 
 def _select_existing(value: Any, loc: Iterable[str | int]) -> Iterator[str | int]:
@@ -180,8 +184,8 @@ def _list_models(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _list_models(inner)
 
 
-def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
-    """Code, message and remedy."""
+def _describe(model_error: ModelError, *, hidden: bool, word: str) -> tuple[str, str, str]:
+    """Code, message and remedy; `word`: the value as the file has it, empty if that is not clear."""
     if model_error.missing:
         return "missing-key", f"`{model_error.missing}` is missing", _describe_field(model_error)
     subject = _name_subject(model_error.path)
@@ -202,7 +206,8 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
         meant = find_nearest(str(given), _LITERAL.findall(str(context.get("expected", ""))))
         remedy = f"did you mean `{meant}`?" if meant else ""
     elif code == "wrong-type" and not hidden:
-        remedy = _suggest_spelling(details["type"], given)
+        remedy = _suggest_spelling(details["type"], given, word)
+        shown = quote_text(word) if word else shown
         shown = f"the text {shown}" if given and isinstance(given, str) else shown
     elif code == "bad-value":
         remedy = str(context.get("remedy", ""))
@@ -210,13 +215,12 @@ def _describe(model_error: ModelError, *, hidden: bool) -> tuple[str, str, str]:
     return code, f"{subject} {what}", remedy or _describe_field(model_error)
 
 
-def _suggest_spelling(kind: str, given: Any) -> str:
-    """The right spelling of a value with missing or needless quotes."""
-    if kind == "string_type" and isinstance(given, float):
-        # A suggestion from the number would be wrong: of 2024.10 only 2024.1 is left.
-        return "write it in quotes, as it is meant: a number loses zeros at its end"
-    if kind == "string_type" and isinstance(given, int):
-        return f"write `{json.dumps(json.dumps(given))}`"
+def _suggest_spelling(kind: str, given: Any, word: str) -> str:
+    """The right spelling of a value with missing or needless quotes; `word`: as the file has it."""
+    if kind == "string_type" and isinstance(given, int | float):
+        # A suggestion from the number alone would be wrong: of 001 and 2024.10 only 1 and 2024.1 are left.
+        word = json.dumps(given) if isinstance(given, bool) else word
+        return f"write `{json.dumps(word)}`" if word else "write it in quotes, as it is meant"
     plain = given.strip().lower() if isinstance(given, str) else ""
     if kind.startswith("bool") and (given in (0, 1) or plain in _FLAGS):
         return f"write `{json.dumps(_FLAGS[plain] if plain else bool(given))}`"

@@ -118,7 +118,7 @@ class _Walk:
     def _file(self, path: str, entry: os.DirEntry[str]) -> None:
         status = entry.stat(follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
-            self.closed[path] = "it is not a regular file"
+            self.closed[path] = "this is not a regular file"
             return
         settled = max(status.st_mtime_ns, status.st_ctime_ns) < self.now - SETTLED
         self.files[path] = FoundFile(entry.path, make_mark(status), status.st_size, settled)

@@ -174,7 +174,11 @@ class Layout:
             done.append(part)
             here = "/".join(done)
             if here in self.closed:
-                raise SourceError(f"{self.where}: {quote_path(path)} cannot be read: {self.closed[here]}")
+                inside = f"it is in {quote_path(here)}, and " if here != path else ""
+                raise SourceError(
+                    f"{self.where}: {quote_path(path)} cannot be read: {inside}{self.closed[here]}",
+                    remedy="name a file that the source itself contains",
+                )
             if here in self.links:
                 hops += 1
                 target = self.links[here]

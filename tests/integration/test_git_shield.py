@@ -23,7 +23,7 @@ from reconciler.host.subprocesses import run_blocking
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git import command
 from reconciler.sources.git.command import Git, GitCommandFailed, GitSettings
-from reconciler.sources.git.errors import DamagedMirror
+from reconciler.sources.git.errors import SHA256_REMEDY, DamagedMirror
 from reconciler.sources.git.objects import ObjectReader
 from reconciler.sources.locate import locate_source
 
@@ -285,6 +285,6 @@ async def test_a_repository_with_sha_256_is_refused_in_a_sentence(longer, tmp_pa
     with http_server(tmp_path / "served") as server:
         if how == "http":
             text = f"{server.url}/longer.git"
-        with pytest.raises(SourceError, match=r"object names \(SHA-256\) that are not supported") as caught:
+        with pytest.raises(SourceError, match="objects are named by SHA-256") as caught:
             await locate_source(text, cache=tmp_path / "cache", **options).snapshot()
-    assert caught.value.remedy == "use a repository with SHA-1 object names"
+    assert caught.value.remedy == SHA256_REMEDY

@@ -13,6 +13,8 @@ from support.git_repositories import Repository, git
 from support.waiting import wait_until
 from support.watch_process import is_alive
 
+from reconciler.desired.fleet import read_fleet
+from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.locks import hold_folder_lock
 from reconciler.host.subprocesses import run_blocking
@@ -242,11 +244,19 @@ async def test_submodule_and_lfs_pointer_are_named(work, at, tmp_path):
 
     files = (await at(work.folder, ref="main").snapshot()).files
 
-    with pytest.raises(SourceError, match="it is a submodule"):
+    with pytest.raises(SourceError, match="this is a submodule"):
         files.read("sub/a")
     with pytest.raises(SourceError, match="Git LFS pointer"):
         files.read("big.pem")
-    with pytest.raises(SourceError, match="it is a submodule"):
+    work.commit(
+        {
+            "fleet.yaml": "clusters: [{name: c, kind: m2, setting: sub/a, "
+            "nodes: [{name: a, address: 192.0.2.1}]}]\n"
+        }
+    )
+    problems = read_fleet(await at(work.folder, ref="main").snapshot(), DRIVERS).problems
+    assert any("it is in 'sub', and this is a submodule" in each.message for each in problems), problems
+    with pytest.raises(SourceError, match="this is a submodule"):
         await at(work.folder, ref="main", path="sub").snapshot()
 
 

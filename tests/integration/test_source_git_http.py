@@ -265,3 +265,35 @@ async def test_url_that_does_not_tell_its_kind_is_asked(served, work, tmp_path):
 
     assert taken.revision.id == work.head
     assert served.asked[0] == "GET /r"
+
+
+LOGIN = "<title>Sign in</title>"
+
+
+@pytest.mark.parametrize("page", [LOGIN, f"<!DOCTYPE html>\n<html>\n{LOGIN}\n</html>\n", "", "a\tb\n"])
+async def test_a_web_page_is_not_called_an_empty_repository(page, tmp_path):
+    class Portal(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with serving(Portal) as url:
+        source = locate_source(f"{url}/r.git", cache=tmp_path / "cache")
+        with pytest.raises(SourceError, match="no git repository, such as a login page") as caught:
+            await source.snapshot()
+    assert "RECONCILE_GIT_TOKEN" in caught.value.remedy
+
+
+async def test_an_empty_repository_is_called_empty(tmp_path):
+    (tmp_path / "served").mkdir()
+    git(tmp_path, "init", "--quiet", "--bare", str(tmp_path / "served" / "r.git"))
+    with http_server(tmp_path / "served") as server:
+        source = locate_source(f"{server.url}/r.git", cache=tmp_path / "cache")
+        with pytest.raises(SourceError, match="is an empty repository"):
+            await source.snapshot()

@@ -312,6 +312,9 @@ class Paper:
     name: str = "fleet.yaml"
     value: Any = None
 
+    def read_word(self, pointer: str) -> str:
+        return ""
+
     def position(self, pointer: str, *, key: bool = False) -> Position:
         return Position(self.name, 1 + pointer.count("/"), 1)
 

@@ -112,6 +112,8 @@ class Memory:
 
     def read(self, path):
         self.reads.append(path)
+        if path not in self.files:
+            raise FileNotFoundError(path)
         return self.files[path]
 
 

@@ -37,8 +37,11 @@ class ErrorRule:
     again: bool = False
 
 
-SHA256 = "it uses object names (SHA-256) that are not supported"
-SHA256_REMEDY = "use a repository with SHA-1 object names"
+SHA256 = "its objects are named by SHA-256, and only repositories with SHA-1 names can be read"
+SHA256_REMEDY = "push the files to a repository made with `git init --object-format=sha1`, or give a tarball"
+
+NO_GIT = "it answers with something that is no git repository, such as a login page"
+NO_GIT_REMEDY = "check the address, which often ends with `.git`; a private repository needs a token in RECONCILE_GIT_TOKEN"
 
 # The first match counts: git repeats itself, and "Could not read from remote" ends most failures of ssh.
 RULES = (
@@ -104,6 +107,7 @@ RULES = (
         "the repository does not exist, or this account may not read it",
         "check the address; a private repository needs a token in RECONCILE_GIT_TOKEN or an ssh key",
     ),
+    ErrorRule(r"is this a git repository\?", NO_GIT, NO_GIT_REMEDY),
     ErrorRule(
         r"mismatched algorithms|unknown repository extension|unsupported object format", SHA256, SHA256_REMEDY
     ),

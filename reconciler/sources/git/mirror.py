@@ -121,8 +121,15 @@ class Mirror:
 
     def _list(self) -> Refs:
         """The refs of the remote."""
-        listing = self._run("ls-remote", "--symref", "--", self.address.url)
-        return refs.parse_ls_remote(listing.decode("utf-8", "replace"))
+        arguments = ("ls-remote", "--symref", "--", self.address.url)
+        found = refs.parse_ls_remote(self._run(*arguments).decode("utf-8", "replace"))
+        # Git takes a web page for an empty repository of a plain file server. Only git's own protocol has
+        # packets, also where there is nothing to list.
+        if not found.ids and self.address.url.startswith(("http://", "https://")):
+            traced = self.git.changed(environment={**self.git.settings.environment, "GIT_TRACE_PACKET": "1"})
+            if " packet: " not in traced.run_for_errors(*arguments):
+                raise SourceError(f"{self.address.shown}: {errors.NO_GIT}", remedy=errors.NO_GIT_REMEDY)
+        return found
 
     def _prepare(self) -> None:
         if (self.folder / "HEAD").is_file() and (self.folder / "objects").is_dir():

@@ -194,7 +194,7 @@ def _layout(objects: ObjectReader, tree: list[TreeEntry], location: TreeLocation
                 break  # the loop below refuses them
         elif entry.mode == SUBMODULE:
             counts.file(path)
-            closed[path] = "it is a submodule; submodules are not fetched"
+            closed[path] = "this is a submodule; submodules are not fetched"
         else:
             counts.file(path)
             files[path] = entry.id

@@ -148,7 +148,7 @@ WORDS = {
     ),
     "kind that is no text": (
         {"fleet.yaml": "clusters: [{name: a, kind: [7]}]"},
-        "`[7]` is not a known cluster kind",
+        "`kind` must be text, got a list",
         "the kinds are `bell`, `lamp`",
     ),
     "no clusters": (

@@ -95,6 +95,7 @@ COMPLAINTS = {
         "error: RPC failed; curl 56\nfatal: early EOF\nfatal: fetch-pack: invalid index-pack output"
     ): "connection was lost",
     "fatal: detected dubious ownership in repository at '/srv/r'": "belongs to another user",
+    "fatal: https://h/r.git/info/refs not valid: is this a git repository?": "such as a login page",
     "fatal: mismatched algorithms: client sha1; server sha256": "SHA-256",
     "fatal: write error: No space left on device": "no disk space left",
     "fatal: transport 'ext' not allowed": "not allowed",

@@ -62,8 +62,8 @@ def test_link_to_its_own_folder_ends():
 
 def test_closed_places_say_why():
     found = layout("a", closed={"sub": "it is a submodule"})
-    for path in ("sub", "sub/x"):
-        with pytest.raises(SourceError, match="cannot be read: it is a submodule"):
+    for path, inside in (("sub", ""), ("sub/x", "it is in 'sub', and ")):
+        with pytest.raises(SourceError, match=f"cannot be read: {inside}it is a submodule"):
             found.find(path)
 
 
