@@ -73,14 +73,22 @@ def refuse_over_budget(context: GuardContext) -> Iterator[Diagnostic]:
     if allowed is None:
         return
     limit = resolve_amount(allowed.nodes, context.plan.nodes)
-    recent = {node for node, hours in context.cluster_memory.recent_changes if hours <= allowed.hours}
+    changes = context.cluster_memory.recent_changes
+    recent = {node for node, hours in changes if hours <= allowed.hours}
+    ahead = {node for node, hours in changes if hours < 0}
+    dated = (
+        f" ({len(ahead)} of them dated later than now: the clock of this host was ahead, or is behind)"
+        if ahead
+        else ""
+    )
     planned = set(_list_changed_nodes(context.plan.steps))
     if planned and len(recent | planned) > limit:
         yield context.violation(
             "budget",
             f"this plan would change {len(planned - recent)} more nodes; {len(recent)} "
-            f"were changed in the last {allowed.hours:g} hours, and the budget is {limit}",
-            f"{context.partial_apply_hint}, wait until earlier changes are {allowed.hours:g} hours old, or "
+            f"{'was' if len(recent) == 1 else 'were'} changed in the last "
+            f"{_format_hours(allowed.hours)}{dated}, and the budget is {limit}",
+            f"{context.partial_apply_hint}, wait until earlier changes are {allowed.hours:g} h old, or "
             "raise policy.budget in the fleet file",
         )
 
@@ -92,3 +100,7 @@ GUARDS: tuple[Guard, ...] = (refuse_blast_radius, refuse_shrink, refuse_over_bud
 def _list_changed_nodes(steps: Iterable[Step]) -> list[str]:
     # A manual step only waits: the operator changes the node, not this run.
     return sorted({step.node for step in steps if not step.is_manual})
+
+
+def _format_hours(hours: float) -> str:
+    return "hour" if hours == 1 else f"{hours:g} hours"

@@ -42,9 +42,14 @@ def plan_of(**values) -> Plan:
 
 
 @pytest.fixture
-def store(url):
+def clock():
+    return Ticking()
+
+
+@pytest.fixture
+def store(url, clock):
     numbers = iter(range(10_000))
-    with open_store(url, clock=Ticking(), name=lambda: f"run-{next(numbers):04}") as store:
+    with open_store(url, clock=clock, name=lambda: f"run-{next(numbers):04}") as store:
         yield store
 
 
@@ -235,6 +240,28 @@ async def test_the_past_counts_nodes_and_what_was_sent_to_them(store):
     assert node == "a"
     assert 0 < hours < 0.01
     assert memory.facts == {}
+
+
+async def test_a_change_made_while_the_clock_was_ahead_is_as_old_as_the_next_run_shows(store, clock):
+    plan = plan_of(a="1")
+    (step,) = plan.steps()
+
+    async def change():
+        run = await store.begin_run(RunStart("command", plan))
+        await store.record_intent(run, step)
+        await store.record_outcomes(run, [StepEnd(Outcome(step, State.DONE))])
+        await store.finish_run(run, 0)
+
+    async def read_ages():
+        return [hours for _, hours in (await store.read_memory()).cluster_memory["edge"].recent_changes]
+
+    clock.now = NOON + timedelta(days=2)
+    await change()
+    clock.now = NOON
+    assert (await read_ages())[0] == pytest.approx(-48, abs=0.1)
+    await change()
+    clock.now = NOON + timedelta(hours=3)
+    assert await read_ages() == [pytest.approx(3, abs=0.1)] * 2
 
 
 async def test_a_pass_over_all_of_a_cluster_answers_its_request_and_one_over_a_part_does_not(store):

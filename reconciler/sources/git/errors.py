@@ -41,7 +41,7 @@ SHA256 = "its objects are named by SHA-256, and only repositories with SHA-1 nam
 SHA256_REMEDY = "push the files to a repository made with `git init --object-format=sha1`, or give a tarball"
 
 NO_GIT = "it answers with something that is no git repository, such as a login page"
-NO_GIT_REMEDY = "check the address, which often ends with `.git`; a private repository needs a token in RECONCILE_GIT_TOKEN"
+NO_GIT_REMEDY = "check the address; a private repository needs a token in RECONCILE_GIT_TOKEN"
 
 # The first match counts: git repeats itself, and "Could not read from remote" ends most failures of ssh.
 RULES = (

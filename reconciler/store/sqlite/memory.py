@@ -7,7 +7,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from reconciler.core.memory import (
     AppliedRevision,
@@ -175,15 +175,25 @@ def _list_changes(tx: Transaction) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     rows = tx.execute(
         # The intent counts, not the outcome: a call whose answer was lost may have changed the node.
-        "SELECT cluster, node, intended FROM step JOIN run ON run.number = step.run"
+        "SELECT cluster, node, intended, run.number FROM step JOIN run ON run.number = step.run"
         " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
         (format_timestamp(tx.now - WINDOW), tx.fleet),
     )
     for row in rows:
+        moment = parse_timestamp(row["intended"])
+        if moment > tx.now:
+            moment = _find_latest_moment(tx, row["number"], moment)
         # As an age: guards are pure and have no clock.
-        hours = (tx.now - parse_timestamp(row["intended"])).total_seconds() / 3600
+        hours = (tx.now - moment).total_seconds() / 3600
         found[row["cluster"]].append((row["node"], hours))
     return found
+
+
+def _find_latest_moment(tx: Transaction, run: int, dated: datetime) -> datetime:
+    """The latest moment at which a run can have made a change that is dated after now."""
+    # The clock was ahead. Every later run began after this one, whatever its clock showed.
+    (started,) = tx.execute("SELECT min(started) FROM run WHERE number > ?", (run,)).fetchone()
+    return min(dated, parse_timestamp(started)) if started else dated
 
 
 def _read_claims(tx: Transaction) -> dict[str, PlaceClaim]:

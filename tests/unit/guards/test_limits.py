@@ -23,8 +23,13 @@ def risky(node, **more):
     return step(node, risk=Risk.HIGH, **more)
 
 
-def codes(*steps, policy=None, cluster_memory=None, nodes=None, racks=None):
+def codes(*steps, **case):
     """The verdicts' codes for some steps in a cluster of five nodes."""
+    return [one.code for one in violations(*steps, **case)]
+
+
+def violations(*steps, policy=None, cluster_memory=None, nodes=None, racks=None):
+    """The verdicts on some steps in a cluster of five nodes."""
     places = RACKS if racks is None else racks
     entry = cluster("c", {name: FakeNode(name=name, value="v", domain=rack) for name, rack in places.items()})
     count = len(places) if nodes is None else nodes
@@ -32,7 +37,7 @@ def codes(*steps, policy=None, cluster_memory=None, nodes=None, racks=None):
     case = GuardContext(
         plan, entry, None, Observed({}), policy or Policy(), cluster_memory or ClusterMemory()
     )
-    return [one.code for one in run_guards(case, GUARDS)]
+    return run_guards(case, GUARDS)
 
 
 EVERY = [step(name) for name in RACKS]
@@ -113,6 +118,13 @@ def test_a_budget_counts_each_node_once_over_its_window():
         )
         == []
     )
+
+
+def test_a_change_dated_later_than_now_counts_and_is_named():
+    budget = Policy(budget=Budget(nodes="1", hours=1))
+    ahead = ClusterMemory(recent_changes=(("a1", -47.5),))
+    (found,) = violations(step("a2"), policy=budget, cluster_memory=ahead)
+    assert "1 was changed in the last hour (1 of them dated later than now: the clock" in found.message
 
 
 ALL = Policy(max_risky="100%")
