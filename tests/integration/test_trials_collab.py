@@ -35,14 +35,6 @@ def trials(tmp_path):
     return CollabTrials(tmp_path)
 
 
-def with_passwords(trials, before, after):
-    """The trials with a password of Redis that changes; values of references are made up."""
-    for folder, name in (("collab-before", before), ("collab", after)):
-        trials.change(f"{folder}/config.json", "redis://", f"redis://:${{env:{name}}}@")
-        trials.change(f"{folder}/redis.json", "{", f'{{"requirepass": "${{env:{name}}}", ')
-    return trials
-
-
 def test_the_example_holds(trials):
     verdict = trials.play("collab")
     assert verdict.breaches == (), tell(verdict)
@@ -119,7 +111,7 @@ PASSWORD_FAULTS = {
 
 @pytest.mark.parametrize("faults", PASSWORD_FAULTS.values(), ids=PASSWORD_FAULTS)
 def test_a_changed_password_survives(trials, faults):
-    with_passwords(trials, "OLD_PASSWORD", "NEW_PASSWORD")
+    trials.set_passwords("OLD_PASSWORD", "NEW_PASSWORD")
     verdict = trials.play(f"faults: {faults}\nreruns: 3\n")
     assert verdict.breaches == (), tell(verdict)
     assert any("change of Redis" in line for line in verdict.story)
@@ -169,7 +161,7 @@ WRONG = {
 @pytest.mark.parametrize(("act", "invariant"), WRONG.values(), ids=WRONG)
 def test_what_a_wrong_driver_does_is_found(trials, act, invariant):
     if invariant == REDIS_PASSWORD:
-        with_passwords(trials, "OLD_PASSWORD", "NEW_PASSWORD")
+        trials.set_passwords("OLD_PASSWORD", "NEW_PASSWORD")
     verdict = trials.play("faults: []\n", drivers={**DRIVERS, "collab": WrongDriver(act)})
     assert invariant in list_breaches(verdict), tell(verdict)
 

@@ -7,9 +7,9 @@ which encrypts them, has them in full.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.plan import Step
@@ -51,17 +51,14 @@ class CollabArguments(TypedArguments):
     def plain(self) -> dict[str, Any]:
         """The fields by name, passwords masked."""
         found = TypedArguments.plain(self)
-        masked = {"password": MASK, "logins": [MASK] * len(self.logins)}
+        # One mask for any number of them: a host that knows one more plans the same.
+        masked = {"password": MASK, "logins": [MASK]}
         return found | {key: value for key, value in masked.items() if key in found}
 
     def exact_values(self) -> dict[str, Any]:
         """See `core.arguments.Arguments`."""
         exact = {"password": self.password, "logins": list(self.logins)}
         return {key: value for key, value in exact.items() if value}
-
-    def with_passwords(self, password: str, logins: tuple[str, ...]) -> Self:
-        """The same with the passwords that the plain form masks."""
-        return replace(self, password=password, logins=logins)
 
     @property
     def feedback(self) -> StepFeedback:

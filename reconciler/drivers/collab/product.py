@@ -38,7 +38,7 @@ from reconciler.drivers.collab import (
     stop_decision,
     undo_steps,
 )
-from reconciler.drivers.collab.arguments import ACTIONS, read_collab_arguments
+from reconciler.drivers.collab.arguments import ACTIONS
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import find_login_password
 from reconciler.drivers.collab.facts import INTERRUPTED, LEAVING, STARTED
@@ -201,15 +201,6 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
             return SHAPES.redact_text(text)
 
         return digest_observations(observed, redact_text=redact)
-
-    def complete_step(self, step: Step, desired: CollabDesired) -> Step:
-        """A step from a plan file, with the password that the file masks."""
-        if is_file_step(step):
-            return step
-        own, password = read_collab_arguments(step), find_login_password(desired)
-        if not own.password or password is None or password.missing:
-            return step
-        return replace(step, arguments=own.with_passwords(str(password.value), ()))
 
     def list_uncounted_nodes(self, desired: CollabDesired, observed: Observed[CollabView]) -> frozenset[str]:
         """Former servers that do not run."""
