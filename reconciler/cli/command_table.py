@@ -24,6 +24,8 @@ _SUMMARIES = {
     "approve": "approve a waiting plan, for one run",
     "suspend": "stop all changes, in one cluster or in all",
     "resume": "allow changes again",
+    "hold": "send nothing to one node for a while",
+    "release": "end the hold of a node before its time",
     "state": "list the fleets that this host remembers; back up, restore, check",
     "check": "explore every possible execution of a plan, with faults",
     "rollback": "apply an earlier revision",

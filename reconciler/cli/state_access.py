@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.state_folder import OPTION, StateFolder, find_watches
 from reconciler.core.actor import Actor
+from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import StateError
 from reconciler.host import control_socket
+from reconciler.host.actor import get_current_actor
 from reconciler.host.control_socket import RunningWatch, find_running_watches, send_request
 from reconciler.ports.store import Store, StoreReader
 from reconciler.store.factory import has_store, open_reader, open_store
@@ -80,6 +83,12 @@ class StateAccess:
             answer, size = self._send(request, into=file, body=body)
             return answer, file.read_bytes() if size else b""
 
+    def wake_watch(self) -> None:
+        """Let the watch run a pass now, if one uses the folder: it would find out by itself, but later."""
+        if self.watch is not None:
+            with suppress(OSError, StateError):
+                send_request(self.watch.path, {"do": "look", "by": get_current_actor().encode()})
+
     @property
     def running_watch(self) -> RunningWatch:
         """The watch that uses the folder."""
@@ -115,6 +124,15 @@ class OrdersToWatch:
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Approve a plan for one run."""
         self._ask("approve", digest=digest, reason=reason, by=by.encode())
+
+    async def hold(self, fleet: int, cluster: str, node: str, until: datetime, by: Actor) -> None:
+        """Send nothing to a node until a moment."""
+        end = format_timestamp(until)
+        self._ask("hold", fleet=str(fleet), cluster=cluster, node=node, until=end, by=by.encode())
+
+    async def end_holds(self, ids: Sequence[str], by: Actor) -> Sequence[str]:
+        """End holds before their time; gives their nodes."""
+        return self._ask("release", ids=" ".join(ids), by=by.encode())
 
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
         """Let stalled nodes be tried again; gives their names."""

@@ -124,6 +124,30 @@ class Suspend(StrictModel):
     reason: str = Field(min_length=3, description="Why, for those whose changes have to wait.")
 
 
+class Hold(StrictModel):
+    """Nothing is sent to a node for a while."""
+
+    until: DayOrMoment = Field(
+        description="Last day, or the moment at which it ends.", examples=["2026-12-24", "2026-12-24T18:00"]
+    )
+    timezone: Zone = Field(default="UTC", description="Time zone of `until`.")
+    reason: str = Field(min_length=3, description="Why, for those whose changes have to wait.")
+
+    @property
+    def end(self) -> datetime:
+        """The first moment after it, in UTC."""
+        return parse_end(self.until, self.timezone)
+
+
+def parse_end(text: str, zone: str = "UTC") -> datetime:
+    """The first moment after a day, or a moment itself, in UTC.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return _to_moment(text, zone, days=1)
+
+
 def find_closing_time(windows: Sequence[Window], now: datetime) -> datetime | None:
     """When the last of the windows that are open at `now` closes, in UTC; None if all are closed.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.change_windows import Freeze, Hold, Suspend, Window
 from reconciler.core.endpoint import DEFAULT_PORTS, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
 from reconciler.core.host_entries import EntryKind, NamesEntry
@@ -70,6 +70,10 @@ class NodeEntry(StrictModel):
         default=None,
         description="Entry of `ssh` of the host configuration: calls to the node go through that machine.",
         examples=["bastion"],
+    )
+    hold: Hold | None = Field(
+        default=None,
+        description="Nothing is sent to the node until then, and it counts as away; as by `reconcile hold`.",
     )
 
     one_time_confirmations: ClassVar[tuple[str, ...]] = ()

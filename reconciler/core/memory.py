@@ -174,6 +174,12 @@ class FleetMemory:
         """Node -> key -> value: all that a driver may know of a cluster."""
         return dict(sorted(self.facts.get(cluster, {}).items()))
 
+    def list_holds(self) -> tuple[Reservation, ...]:
+        """The holds of all clusters that were ordered by command."""
+        return tuple(
+            one for known in self.cluster_memory.values() for one in known.reservations if one.is_hold
+        )
+
     def get_cluster_memory(self, cluster: str) -> ClusterMemory:
         """What guards need to know of one cluster, with what applies to every cluster."""
         own, all_ = self.cluster_memory.get(cluster, ClusterMemory()), self.all_clusters

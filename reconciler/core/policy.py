@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from reconciler.core.change_windows import Freeze, Suspend, Window
+from reconciler.core.change_windows import Freeze, Hold, Suspend, Window
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fields import Amount, Day, Number, StrictModel
 from reconciler.core.rollout_rules import Rollout
@@ -90,6 +91,7 @@ class ChangeRules:
         freezes: when nothing is changed, also inside a window.
         suspend: nothing is changed at all.
         require_signed: how a revision has to be signed, `gpg` or `ssh`; empty if it does not have to be.
+        holds: node -> until when nothing is sent to it.
     """
 
     rollout: Rollout | None = None
@@ -97,6 +99,7 @@ class ChangeRules:
     freezes: tuple[Freeze, ...] = ()
     suspend: Suspend | None = None
     require_signed: str = ""
+    holds: Mapping[str, Hold] = field(default_factory=dict)
 
     def of(self, entry: ClusterEntry) -> ChangeRules:
         """The rules of one cluster, given those of the fleet.
@@ -114,6 +117,7 @@ class ChangeRules:
             freezes=(*self.freezes, *entry.freeze),
             suspend=self.suspend or entry.suspend,
             require_signed=self.require_signed,
+            holds={node.name: node.hold for node in entry.members() if node.hold is not None},
         )
 
 

@@ -1,15 +1,18 @@
-"""Reservations: nodes that may be stopped for a while, because a question about them was answered with yes.
+"""Reservations and holds: nodes that count as away, because a person works on them or may stop them.
 
-A reservation counts from its record until its time is over, whatever the node shows: the one who asked may
-stop it at any moment of that time. After that it counts until a reading shows the node back. So the node is
-away for everybody else also if it is stopped at the last moment, or takes long to come back.
+A reservation is a question about a node that was answered with yes. It counts from its record until its time
+is over, whatever the node shows: the one who asked may stop it at any moment of that time. After that it
+counts until a reading shows the node back. So the node is away for everybody else also if it is stopped at
+the last moment, or takes long to come back.
+
+A hold is an order that nothing at all is sent to a node. It ends with its time, or when it is released.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -20,7 +23,7 @@ from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.observation import Absent, Observed, Present, Stale, Unreachable
 from reconciler.core.plan import UNDO, Effect, Risk, Step
-from reconciler.core.policy import Policy
+from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.timestamps import format_minute, format_timestamp, parse_timestamp
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import bound_sentence
@@ -37,6 +40,9 @@ ANSWERED_KINDS: Final = frozenset({ALLOW_STOP, RELEASE})
 RESERVED: Final = "node-reserved"
 """Code of everything that a reservation holds back."""
 
+HELD: Final = "node-held"
+"""Code of everything that a hold keeps back."""
+
 DEFAULT_TIME: Final = timedelta(minutes=15)
 SHORTEST_TIME: Final = timedelta(minutes=1)
 LONGEST_TIME: Final = timedelta(hours=24)
@@ -44,13 +50,18 @@ LONGEST_TIME: Final = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """A node that somebody may stop.
+    """A node that counts as away: somebody may stop it, or works on it.
 
     Args:
-        id: of the operation that asked.
+        id: of the operation that asked, or of the hold.
         actor: who asked, and why.
         at: when it was recorded.
         until: the end of its time.
+        is_hold: whether nothing at all is sent to the node, and the end of the time ends it.
+        in_file: whether the fleet file holds the node.
+        places: of a hold, where the node was reached when it was ordered: another name for the same node
+            does not end it.
+        ordered_as: `cluster/node` of the order, if the node has another name by now.
     """
 
     id: str
@@ -59,13 +70,45 @@ class Reservation:
     actor: Actor
     at: datetime
     until: datetime
+    is_hold: bool = False
+    in_file: bool = False
+    places: frozenset[str] = frozenset()
+    ordered_as: str = ""
 
     @property
     def description(self) -> str:
-        """Who reserved the node, until when and why; for people."""
-        who = self.actor.description or "somebody"
+        """Who reserved or holds the node, until when and why; for people."""
+        who = "the fleet file" if self.in_file else self.actor.description or "somebody"
         why = f": {self.actor.why}" if self.actor.why else ""
-        return f"reserved until {format_minute(self.until)} UTC by {who}{why}"
+        word = "held" if self.is_hold else "reserved"
+        name = f", as {self.ordered_as}" if self.ordered_as else ""
+        return f"{word} until {format_minute(self.until)} UTC by {who}{name}{why}"
+
+    @property
+    def code(self) -> str:
+        """The code of what it keeps back."""
+        return HELD if self.is_hold else RESERVED
+
+    @property
+    def remedy(self) -> str:
+        """How to end it."""
+        if self.in_file:
+            return "remove `hold` of the node from the fleet file to end it sooner"
+        return (
+            f"`reconcile release {self.ordered_as or self.node}` ends it"
+            if self.is_hold
+            else (f"`reconcile allow-stop {self.node} --release` ends it")
+        )
+
+    def blocks(self, step: Step) -> bool:
+        """Whether it keeps back a step on its own node.
+
+        A hold keeps back everything. Whoever reserved a node works on it: a step that waits for a person, an
+        undo of a failed wave, and a step for a node that is meant to be stopped do not get in the way.
+        """
+        if self.is_hold:
+            return True
+        return not (step.is_manual or step.id.endswith(UNDO) or step.arguments.suits_stopped_node)
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -79,23 +122,44 @@ class Reservation:
             "until": format_timestamp(self.until),
         }
 
+    def plain_hold(self) -> dict[str, Any]:
+        """A hold as plain JSON."""
+        return {
+            "cluster": self.cluster,
+            "node": self.node,
+            "by": "" if self.in_file else self.actor.description,
+            "reason": self.actor.why,
+            "at": None if self.in_file else format_timestamp(self.at),
+            "until": format_timestamp(self.until),
+            "in_file": self.in_file,
+            "ordered_as": self.ordered_as,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ReservedNodes:
-    """The reservations of one cluster that count at one moment, by node; and those that are over.
+    """The reservations and holds of one cluster that count at one moment, by node; and those that are over.
 
     Args:
-        nodes: node -> its reservation; of several the one that ends last.
-        over: ids of reservations whose time is over and whose node is back.
+        nodes: node -> what makes it count as away; a hold before a reservation, of several the one that ends
+            last.
+        over: ids of reservations whose time is over and whose node is back, and of holds whose time is over.
+        holds: all holds that count, sorted by node and end.
     """
 
     nodes: Mapping[str, Reservation] = field(default_factory=dict)
     over: tuple[str, ...] = ()
+    holds: tuple[Reservation, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
-        """The reserved nodes."""
+        """The nodes that count as away."""
         return frozenset(self.nodes)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The nodes that nothing is sent to."""
+        return frozenset(one.node for one in self.holds)
 
 
 def find_reserved_nodes(
@@ -105,7 +169,7 @@ def find_reserved_nodes(
     *,
     members: AbstractSet[str],
 ) -> ReservedNodes:
-    """Which reservations count, by a reading that was made at `now` or later.
+    """Which reservations and holds count, by a reading that was made at `now` or later.
 
     Args:
         reservations: of one cluster, not released.
@@ -115,13 +179,55 @@ def find_reserved_nodes(
     """
     nodes: dict[str, Reservation] = {}
     over: list[str] = []
-    for one in sorted(reservations, key=lambda one: (one.until, one.id)):
+    holds: list[Reservation] = []
+    for one in sorted(reservations, key=lambda one: (one.is_hold, one.until, one.id)):
         # By its time alone a reservation never ends: at the last moment of it the node may have been stopped.
-        if now >= one.until and (one.node not in members or is_back(observed, one.node, now - one.until)):
+        # A hold ends so: a node that is still away is treated as any other one that does not answer.
+        if now >= one.until and (
+            one.is_hold or one.node not in members or is_back(observed, one.node, now - one.until)
+        ):
             over.append(one.id)
-        else:
-            nodes[one.node] = one
-    return ReservedNodes(nodes, tuple(over))
+            continue
+        nodes[one.node] = one
+        if one.is_hold:
+            holds.append(one)
+    return ReservedNodes(nodes, tuple(over), tuple(sorted(holds, key=lambda one: (one.node, one.until))))
+
+
+def find_moved_holds(
+    holds: Iterable[Reservation], cluster: str, places: Mapping[str, Iterable[str]]
+) -> list[Reservation]:
+    """The holds that apply to nodes of a cluster by another name than they were ordered with.
+
+    Args:
+        holds: of the whole fleet.
+        cluster: its name.
+        places: node of the cluster -> where it is reached.
+    """
+    found: list[Reservation] = []
+    for one in holds:
+        for node, own in places.items():
+            if (one.cluster, one.node) != (cluster, node) and not one.places.isdisjoint(own):
+                former = f"{one.cluster}/{one.node}"
+                found.append(replace(one, cluster=cluster, node=node, ordered_as=former))
+    return found
+
+
+def list_file_holds(cluster: str, rules: ChangeRules) -> tuple[Reservation, ...]:
+    """The holds of a cluster's nodes in the fleet file, whether or not they are over."""
+    return tuple(
+        Reservation(
+            id=f"file/{cluster}/{node}",
+            cluster=cluster,
+            node=node,
+            actor=Actor(why=hold.reason),
+            at=hold.end,
+            until=hold.end,
+            is_hold=True,
+            in_file=True,
+        )
+        for node, hold in rules.holds.items()
+    )
 
 
 def is_back(observed: Observed[Any], node: str, since: timedelta) -> bool:
@@ -133,15 +239,6 @@ def is_back(observed: Observed[Any], node: str, since: timedelta) -> bool:
         return answer.age <= since.total_seconds()
     # Something answers that refuses this host, or is not shown to be the node: that proves nothing.
     return False
-
-
-def is_held_by_reservation(step: Step) -> bool:
-    """Whether a reservation of its own node holds a step back.
-
-    Whoever reserved a node works on it. A step that waits for a person, an undo of a failed wave, and a step
-    for a node that is meant to be stopped do not get in the way.
-    """
-    return not (step.is_manual or step.id.endswith(UNDO) or step.arguments.suits_stopped_node)
 
 
 def interrupts_node(step: Step) -> bool:

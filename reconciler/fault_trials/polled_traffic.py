@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.offers import Offer, PollAnswer, decide_poll
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import Clock
@@ -141,7 +142,9 @@ class PolledTraffic:
                 return (404, {}, b"")
             parts = await store.parts(offer)
             return _make_reply(product.answer_download(request, offer, parts or ()))
-        is_held = bool(changes.suspended & {(token.fleet, token.cluster), (token.fleet, "")})
+        is_held = bool(changes.suspended & {(token.fleet, token.cluster), (token.fleet, "")}) or any(
+            (fleet, token.cluster, token.node) in changes.held for fleet in (token.fleet, HOST)
+        )
         return _make_reply(await self._answer_poll(request, token, product, feeds, store, is_held=is_held))
 
     async def _answer_poll(

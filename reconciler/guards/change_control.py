@@ -16,6 +16,7 @@ from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
 from reconciler.core.policy import ChangeRules, Mark, Override, Policy
+from reconciler.core.reservations import HELD
 from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import SHORT_ID
@@ -155,14 +156,16 @@ def refuse_unproven_steps(context: GuardContext) -> Iterator[Diagnostic]:
         )
 
 
-def find_hiding_holds(rules: ChangeRules, now: datetime) -> frozenset[str]:
-    """Codes of the holds by a fleet file that hide open offers, unless they were set aside for them.
+def find_hiding_holds(rules: ChangeRules, node: str, now: datetime) -> frozenset[str]:
+    """Codes of the holds by a fleet file that hide a node's open offers, unless they were set aside for them.
 
     A change window needs none: an offer closes with the window in which it was made.
     """
     holds = {SUSPENSION_HOLD} if rules.suspend is not None else set()
     if find_active_freeze(rules.freezes, now) is not None:
         holds.add(FREEZE_HOLD)
+    if node in rules.holds and now < rules.holds[node].end:
+        holds.add(HELD)
     return frozenset(holds)
 
 

@@ -1,26 +1,32 @@
-"""The guard of reservations: nothing is begun on a node that somebody may stop at any moment."""
+"""The guard of reservations and holds: nothing is begun on a node that a person works on or may stop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from reconciler.core.guard import Guard, GuardContext, guard
-from reconciler.core.reservations import RESERVED, is_held_by_reservation
+from reconciler.core.reservations import HELD, RESERVED
 from reconciler.diagnostic import Diagnostic, Severity
 
 
-@guard(RESERVED)
+@guard(RESERVED, HELD)
 def refuse_steps_on_reserved_nodes(context: GuardContext) -> Iterator[Diagnostic]:
-    """No step is begun on a reserved node before it is released, or back after its time."""
+    """No step is begun on a node that is reserved, or back after its time, nor anything on a held node."""
     # The plan is made without such steps. This finds those of a plan file, and of a planner that errs.
-    nodes = {step.node for step in context.plan.steps if is_held_by_reservation(step)}
-    for node, reservation in sorted(context.reserved.nodes.items()):
-        if node in nodes:
+    reserved = context.reserved.nodes
+    touched = {
+        name
+        for step in context.plan.steps
+        for name in step.nodes
+        if name in reserved and reserved[name].blocks(step) and (name == step.node or reserved[name].is_hold)
+    }
+    for node, reservation in sorted(reserved.items()):
+        if node in touched:
             yield Diagnostic(
                 Severity.ERROR,
-                RESERVED,
+                reservation.code,
                 f"{node} is {reservation.description}, so nothing is begun on it",
-                f"wait, or run `reconcile allow-stop {node} --release`",
+                f"wait, or: {reservation.remedy}",
                 target=f"{context.plan.cluster}/{node}",
                 hold=True,
             )

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from reconciler.core.actor import Actor
 from reconciler.core.canonical import fingerprint
 from reconciler.core.diagnostic_json import to_plain_violation
+from reconciler.core.endpoint import Endpoint
 from reconciler.core.guard import GuardContext, apply_overrides
 from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import Observed
 from reconciler.core.operations import Operation, divide_into_waves, load_operation
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.prior_revisions import PriorRevisions
+from reconciler.core.reservations import find_moved_holds, find_reserved_nodes, list_file_holds
 from reconciler.desired.fleet import Fleet, add_desired_state
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards.change_control import APPROVAL_NEEDED, find_temporary_holds
+from reconciler.guards.place_conflicts import NodePlace
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.operations import OperationNode, OperationTarget, ProductOperation
 from reconciler.text.one_line import SHORT_ID, join_some
@@ -54,6 +57,7 @@ class OperationCluster:
     Args:
         nodes: name -> how it is reached, in the order of the fleet file.
         holds: why nothing is sent to it now; a low risk does not wait for a change window.
+        held_nodes: nodes that nothing is sent to by order of a person, each with the reason.
     """
 
     name: str
@@ -64,6 +68,7 @@ class OperationCluster:
     max_unknown: str
     holds: tuple[Diagnostic, ...] = ()
     holds_of_high_risk: tuple[Diagnostic, ...] = ()
+    held_nodes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +206,7 @@ def list_operation_clusters(
             max_unknown=rules.rollout.max_unknown if rules.rollout else "0",
             holds=_find_holds(calm, fleet, memory.at),
             holds_of_high_risk=_find_holds(context, fleet, memory.at),
+            held_nodes=_find_held_nodes(context, memory, one.endpoints),
         )
     return dict(sorted(found.items()))
 
@@ -226,7 +232,9 @@ def plan_operation(
         direct = request.direct or not any(node.polls for node in cluster.nodes.values())
         _refuse_uncallable(cluster, direct=direct)
         rollout = fleet.change_rules(cluster.name).rollout
-        waves = divide_into_waves(tuple(cluster.nodes), rollout, is_high_risk=is_high_risk)
+        # Held nodes last: nothing is sent to them, so that none of them may be the one that proves a wave.
+        ordered = tuple(sorted(cluster.nodes, key=lambda node: node in cluster.held_nodes))
+        waves = divide_into_waves(ordered, rollout, is_high_risk=is_high_risk)
         operation = Operation(
             id="",
             kind=request.kind,
@@ -291,9 +299,29 @@ def _guard_operation(
             hold=True,
         )
         violations += apply_overrides([needed], fleet.overrides, memory.at.date()).in_force
-    remarks = cluster.product.remark(cluster.desired, operation.targets)
+    held = [f"{node} {why}: nothing is sent to it" for node, why in sorted(cluster.held_nodes.items())]
+    remarks = (*cluster.product.remark(cluster.desired, operation.targets), *held)
     return PlannedOperation(operation, remarks, tuple(violations), is_approved)
 
 
 def _find_holds(context: GuardContext, fleet: Fleet, now: datetime) -> tuple[Diagnostic, ...]:
     return apply_overrides(find_temporary_holds(context), fleet.overrides, now.date()).in_force
+
+
+def _find_held_nodes(
+    context: GuardContext, memory: FleetMemory, endpoints: Mapping[str, Endpoint]
+) -> dict[str, str]:
+    """Held node -> why nothing is sent to it."""
+    entry = context.entry
+    members = frozenset(node.name for node in entry.members())
+    places = {
+        node: NodePlace(entry.name, node, endpoint, (), entry.ways.get(node, "")).keys
+        for node, endpoint in endpoints.items()
+    }
+    known = (
+        *(one for one in context.cluster_memory.reservations if one.is_hold),
+        *find_moved_holds(memory.list_holds(), entry.name, places),
+        *list_file_holds(entry.name, context.change_rules),
+    )
+    found = find_reserved_nodes(known, context.observed, memory.at, members=members)
+    return {one.node: f"is {one.description}" for one in found.holds if one.node in members}

@@ -17,13 +17,19 @@ from reconciler.core.host_entries import EntryKind, HostEntries
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Plan, Step, compute_plan_id
-from reconciler.core.policy import Override
+from reconciler.core.policy import ChangeRules, Override
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.reservations import RESERVED, ReservedNodes, find_reserved_nodes
+from reconciler.core.reservations import (
+    ReservedNodes,
+    find_moved_holds,
+    find_reserved_nodes,
+    list_file_holds,
+)
 from reconciler.core.rollout_rules import Rollout, RolloutProgress, continue_rollout
 from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
 from reconciler.core.waves import assign_waves
 from reconciler.desired.fleet import Fleet, add_desired_state
+from reconciler.desired.holds import find_ended_holds
 from reconciler.desired.overrides import find_expired_overrides
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
@@ -44,7 +50,7 @@ from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
-from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
+from reconciler.planning.reserved_steps import StepHold, describe_reserved, find_reservation_hold
 from reconciler.planning.routed_transports import route_transports
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.unknown_entries import find_unknown_entries
@@ -67,6 +73,9 @@ Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
 
 _SUGGESTIONS = 3
+
+_RESERVATION_ENDS = "until it is released, or back after that time"
+_HOLD_ENDS = "until then, and nothing is sent to it"
 
 _DIGEST = 16
 """Digits of a node's fingerprint in the progress of a rollout."""
@@ -269,7 +278,10 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
         remarks += report_stale_branch(memory.base, named)
     remarks += report_missing_comparison(memory.base, fleet.document.name)
     remarks += [remark for guard_context in found.guard_contexts for remark in guard_context.remarks]
-    ended = find_expired_overrides(fleet.document, fleet.overrides, today)
+    ended = [
+        *find_expired_overrides(fleet.document, fleet.overrides, today),
+        *find_ended_holds(fleet, memory.at),
+    ]
     return replace(
         found,
         fleet=replace(fleet, warnings=(*remarks, *fleet.warnings, *ended)),
@@ -334,7 +346,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     entry, driver = target.cluster_input.entry, target.driver
     observed = await _observe(target, context)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
-    reserved = _find_reserved(memory, entry, observed)
+    reserved = _find_reserved(memory, entry, observed, places.places.get(entry.name, {}), change_rules)
     observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
     stamped = await _compare_stamps(target, context, observed, stamps)
@@ -349,7 +361,8 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         progress=progress,
         find_hold=partial(
             find_reservation_hold,
-            reserved=describe_reserved(reserved.nodes),
+            reserved=reserved.nodes,
+            reasons=describe_reserved(reserved.nodes),
             driver=driver,
             entry=entry,
             desired=stamped.desired,
@@ -407,25 +420,37 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     )
 
 
-def _find_reserved(memory: FleetMemory, entry: ClusterEntry, observed: Observed[Any]) -> ReservedNodes:
-    """The reservations that count by a reading of the cluster."""
+def _find_reserved(
+    memory: FleetMemory,
+    entry: ClusterEntry,
+    observed: Observed[Any],
+    places: Mapping[str, tuple[str, ...]],
+    rules: ChangeRules,
+) -> ReservedNodes:
+    """The reservations and holds that count by a reading of the cluster."""
     known = memory.get_cluster_memory(entry.name).reservations
-    return find_reserved_nodes(
-        known, observed, memory.at, members=frozenset(node.name for node in entry.members())
-    )
+    # A node that got another name is the same machine: whoever works on it must not be disturbed.
+    moved = find_moved_holds(memory.list_holds(), entry.name, places)
+    written = list_file_holds(entry.name, rules)
+    members = frozenset(node.name for node in entry.members())
+    renamed = {one.id for one in moved}
+    known = tuple(one for one in known if one.node in members or one.id not in renamed)
+    return find_reserved_nodes((*known, *moved, *written), observed, memory.at, members=members)
 
 
 def _report_reservations(reserved: ReservedNodes) -> tuple[Diagnostic, ...]:
-    """Who may stop which nodes; no part of the plan, so that its id does not depend on who asked."""
+    """Who may stop or works on which nodes; no part of the plan: its id does not depend on who asked."""
+    shown = [*(one for _, one in sorted(reserved.nodes.items()) if not one.is_hold), *reserved.holds]
     return tuple(
         Diagnostic(
             Severity.NOTE,
-            RESERVED,
-            f"{node} is {one.description}; it counts as away until it is released, or back after that time",
-            f"`reconcile allow-stop {node} --release` ends it",
-            target=f"{one.cluster}/{node}",
+            one.code,
+            f"{one.node} is {one.description}; it counts as away "
+            f"{_HOLD_ENDS if one.is_hold else _RESERVATION_ENDS}",
+            one.remedy,
+            target=f"{one.cluster}/{one.node}",
         )
-        for node, one in sorted(reserved.nodes.items())
+        for one in shown
     )
 
 
@@ -474,7 +499,7 @@ def _choose_steps(
     *,
     rollout: Rollout | None,
     progress: RolloutProgress | None,
-    find_hold: Callable[[Step], str],
+    find_hold: Callable[[Step], StepHold | None],
 ) -> tuple[WithheldSteps, WaveState | None]:
     """What of a plan may be sent now, and the state of the open wave if its nodes poll."""
     members = frozenset(node.name for node in target.cluster_input.entry.members())

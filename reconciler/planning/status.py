@@ -14,7 +14,7 @@ from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.operations import Operation
 from reconciler.core.plan import Revision, Step
-from reconciler.core.reservations import Reservation
+from reconciler.core.reservations import HELD, Reservation
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
@@ -34,6 +34,8 @@ class NodeCondition(StrEnum):
 
     AS_DESIRED = "as desired"
     DIFFERS = "differs"
+    HELD = "held"
+    """It differs, and a person ordered that nothing is sent to it."""
     STALLED = "stalled"
     """It never shows what it was sent, and nothing more is sent."""
     WAITS = "waits for a retry"
@@ -80,6 +82,7 @@ class NodeStatus:
         label: the version that its last poll showed; empty if it showed none.
         clash: what it says of itself that does not agree with its token; empty for nothing.
         files: its files, where the product has some.
+        hold: the order that nothing is sent to it, of several the one that ends last; None if there is none.
     """
 
     node: str
@@ -95,6 +98,7 @@ class NodeStatus:
     label: str = ""
     clash: str = ""
     files: tuple[FileStatus, ...] = ()
+    hold: Reservation | None = None
 
     @property
     def has_content(self) -> bool:
@@ -140,6 +144,7 @@ class FleetStatus:
         summary: of the pass.
         operations: those that have not ended, oldest first.
         reservations: of nodes that somebody may stop now.
+        holds: orders that nothing is sent to a node, by command or in the fleet file.
     """
 
     revision: Revision
@@ -149,6 +154,7 @@ class FleetStatus:
     operations: tuple[Operation, ...] = ()
     reservations: tuple[Reservation, ...] = ()
     summary: PlanSummary = field(default_factory=PlanSummary)
+    holds: tuple[Reservation, ...] = ()
 
     @property
     def is_any_different(self) -> bool:
@@ -187,9 +193,13 @@ def compute_status(
         last,
         tuple(violation for violation in plan_result.violations if violation.code == GONE),
         reservations=tuple(
-            one for context in plan_result.guard_contexts for _, one in sorted(context.reserved.nodes.items())
+            one
+            for context in plan_result.guard_contexts
+            for _, one in sorted(context.reserved.nodes.items())
+            if not one.is_hold
         ),
         summary=PlanSummary.of(plan_result),
+        holds=tuple(one for context in plan_result.guard_contexts for one in context.reserved.holds),
     )
 
 
@@ -230,6 +240,7 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
     findings: dict[str, list[Diagnostic]] = defaultdict(list)
     for finding in context.plan.findings:
         findings[finding.target.removeprefix(f"{context.plan.cluster}/")].append(finding)
+    holds = {one.node: one for one in context.reserved.holds}
     for node in names:
         answer, differs = context.observed.nodes.get(node), context.withheld_nodes.get(node, "")
         state, reason = _judge_node(answer, steps[node], findings[node], differs)
@@ -242,6 +253,7 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
             since,
             context.stamps.get(node, ""),
             files=context.files.get(node, ()),
+            hold=holds.get(node),
         )
 
 
@@ -282,6 +294,7 @@ def _judge_node(
         return NodeCondition.OPERATOR if needs_operator else NodeCondition.DIFFERS, steps[0].reason
     # These explain why nothing is sent to a node that differs, so they come before doubts about it.
     own = {
+        HELD: NodeCondition.HELD,
         STALLED: NodeCondition.STALLED,
         LATER: NodeCondition.WAITS,
         IN_FLIGHT: NodeCondition.WAITS,

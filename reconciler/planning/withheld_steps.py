@@ -16,10 +16,11 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory, PendingCall
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
-from reconciler.core.reservations import RESERVED
+from reconciler.core.reservations import HELD, RESERVED
 from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_second
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.reserved_steps import StepHold
 from reconciler.ports.driver import Driver
 from reconciler.text.json_pointer import format_pointer
 from reconciler.text.one_line import make_one_line
@@ -46,9 +47,9 @@ _PLACES: Final = 3
 _LONGEST: Final = 60
 
 
-def find_no_hold(step: Step) -> str:  # noqa: ARG001  (the form of `find_hold`)
-    """Nothing is reserved."""
-    return ""
+def find_no_hold(step: Step) -> StepHold | None:  # noqa: ARG001  (the form of `find_hold`)
+    """Nothing is reserved or held."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def withhold_steps(
     members: AbstractSet[str] = frozenset(),
     open_wave: AbstractSet[str] = frozenset(),
     is_continued: bool = False,
-    find_hold: Callable[[Step], str] = find_no_hold,
+    find_hold: Callable[[Step], StepHold | None] = find_no_hold,
 ) -> WithheldSteps:
     """The part of a plan that may be sent now.
 
@@ -124,7 +125,7 @@ def withhold_steps(
         open_wave: nodes of the wave that has not passed its gates yet. Those that were not sent anything are
             not held by offers to others of them: a run that was killed has begun the wave.
         is_continued: whether this is a rollout that has begun: then no node that stays gets other content.
-        find_hold: why a reservation holds a step back; empty if none does.
+        find_hold: why a reservation or a hold keeps a step back; None if none does.
     """
     polling = frozenset(driver.list_polling_nodes(desired))
     withholding = _Withholding(
@@ -196,10 +197,11 @@ class _Withholding:
     as_desired: set[str] = field(default_factory=set)
     retried: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     whole: bool = False
     waits: bool = False
     is_continued: bool = False
-    find_hold: Callable[[Step], str] = find_no_hold
+    find_hold: Callable[[Step], StepHold | None] = find_no_hold
 
     def check_steps(self) -> None:
         """Check every step, and fill in the results."""
@@ -266,11 +268,20 @@ class _Withholding:
                 self.whole |= self.in_waves or not self.driver.capabilities.single_node
 
     def _block_reserved(self) -> None:
-        """Block the steps that reservations hold back; no wave starts without one of its nodes."""
+        """Block the steps that reservations and holds keep back."""
         for step in self.plan.steps:
-            if step.id not in self.blocked and (why := self.find_hold(step)):
-                self.blocked.add(step.id)
-                self.findings.setdefault(step.node, _report_reserved(step, why))
+            if (hold := self.find_hold(step)) is None:
+                continue
+            if step.id in self.blocked and not hold.is_hold:
+                continue
+            self.blocked.add(step.id)
+            # A reservation lasts minutes, and no wave starts without one of its nodes. A hold may last for
+            # days: its node is left out like one that does not answer.
+            if hold.is_hold:
+                self.held.add(step.node)
+                self.findings.setdefault(step.node, _report_held(step, hold))
+            else:
+                self.findings.setdefault(step.node, _report_reserved(step, hold.why))
                 self.whole |= self.in_waves
 
     def _is_outdated(self, call: PendingCall, facts: Mapping[str, Mapping[str, str]]) -> bool:
@@ -356,7 +367,20 @@ def _report_reserved(step: Step, why: str) -> Diagnostic:
         Severity.ERROR,
         RESERVED,
         f"{step.node} is not changed now ({step.action}): {why}",
-        "run again later; `reconcile allow-stop NODE --release` ends a reservation at once",
+        "run again later; `reconcile allow-stop NODE --release` ends a reservation at once, and `reconcile "
+        "release NODE` a hold",
+        target=f"{step.cluster}/{step.node}",
+    )
+
+
+def _report_held(step: Step, hold: StepHold) -> Diagnostic:
+    assert hold.reservation is not None
+    differs = f"; {step.reason}" if step.reason else ""
+    return Diagnostic(
+        Severity.WARNING,
+        HELD,
+        f"{step.node}: nothing is sent ({step.action}): {hold.why}{differs}",
+        hold.reservation.remedy,
         target=f"{step.cluster}/{step.node}",
     )
 

@@ -121,12 +121,14 @@ class NodeChanges:
         offers: the offers of each node one of whose offers was recorded, withdrawn or taken.
         suspended: fleet and cluster that are suspended by command; an empty cluster is the whole fleet.
             Always complete.
+        held: held node -> until when; of fleet 0 a node of that name in every fleet. Always complete.
     """
 
     position: int
     tokens: tuple[KnownToken, ...] | None = None
     offers: Mapping[NodePlace, FeedOffers] = field(default_factory=dict)
     suspended: frozenset[tuple[int, str]] = frozenset()
+    held: Mapping[NodePlace, datetime] = field(default_factory=dict)
 
 
 POLL: Final = "poll"

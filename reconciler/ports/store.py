@@ -20,6 +20,7 @@ from reconciler.core.fleet_matching import FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Revision, Step
+from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.text.one_line import bound_sentence
@@ -159,10 +160,12 @@ class OrderRecord:
     """An order of an operator or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `approve`, `approval used`, `rename` for a renamed cluster, or `rotate`
-            for a new token of a node.
+        kind: `suspend`, `resume`, `approve`, `approval used`, `hold`, `release`, `rename` for a renamed
+            cluster, or `rotate` for a new token of a node.
         cluster: its name; empty for all clusters, and for an approval.
         digest: of the approved plan; empty for other orders.
+        node: that was held or released; empty for other orders.
+        until: the end of a hold.
     """
 
     kind: str
@@ -170,6 +173,8 @@ class OrderRecord:
     digest: str
     at: datetime
     actor: Actor
+    node: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +229,7 @@ class OpenOrders:
     rejections: tuple[Rejection, ...] = ()
     requests: tuple[ApprovalRequest, ...] = ()
     approvals: tuple[Approval, ...] = ()
+    holds: tuple[Reservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +342,7 @@ class StoreReader(NodeReader, Protocol):
         """Facts and orders of the fleet, read at one moment."""
 
     async def orders(self) -> OpenOrders:
-        """Suspensions, rejections, approval requests and approvals in force."""
+        """Suspensions, rejections, approval requests, approvals and holds of nodes in force."""
 
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         """The newest runs, newest first."""
@@ -496,6 +502,22 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
 
     async def resume(self, cluster: str, by: Actor) -> None:
         """End the suspension of a cluster, or of all clusters."""
+
+    async def hold(self, fleet: int, cluster: str, node: str, until: datetime, by: Actor) -> None:
+        """Record that nothing is sent to a node until a moment.
+
+        Args:
+            fleet: a number of `fleets`, or `core.fleet_matching.HOST` for a node of that name in any fleet.
+            cluster: its name.
+            node: its name.
+            until: the end.
+            by: who orders it, and why.
+        """
+        # In the same table as reservations: a step's intent is refused in the transaction that would write
+        # it, if a hold was ordered since the step was judged.
+
+    async def end_holds(self, ids: Sequence[str], by: Actor) -> Sequence[str]:
+        """End holds before their time; gives the nodes of those that were in force, as `cluster/node`."""
 
     async def reject(
         self,

@@ -119,7 +119,7 @@ async def run_apply_pass(
         await withdraw_superseded(plan_result, journal)
         await end_superseded(plan_result, journal)
     # Whatever the plan is: the nodes were seen back.
-    over = [id_ for guard_context in plan_result.guard_contexts for id_ in guard_context.reserved.over]
+    over = sorted({id_ for context in plan_result.guard_contexts for id_ in context.reserved.over})
     if over:
         await journal.end_reservations(over)
     returned = await _finish_returns(plan_result, drivers, own_transports, listener, run_context)
@@ -182,9 +182,11 @@ async def _finish_returns(
             asyncio.Event(),
             run_context.clock,
             for_run=transports.for_run,
+            reservations=KnownReservations(journal, guard_context),
         )
         with suppress(ClusterBusy):
             async with journal.lock(plan.cluster):
+                await context.reservations.read()
                 overrides = plan_result.fleet.overrides
                 findings += await finish_return(guard_context, context, log, overrides)
     return tuple(findings)

@@ -1,4 +1,7 @@
-"""The reservations of a cluster as a run knows them; the store has the last word, with each intent."""
+"""The reservations and holds of a cluster as a run knows them.
+
+The store has the last word about those that were ordered by command, with each intent.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
 from reconciler.core.reservations import Reservation
-from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
+from reconciler.planning.reserved_steps import StepHold, describe_reserved, find_reservation_hold
 from reconciler.ports.driver import Driver
 from reconciler.ports.store import Store
 
@@ -25,33 +28,47 @@ class KnownReservations:
 
     store: Store | None = None
     guard_context: GuardContext | None = None
-    _known: Mapping[str, Reservation] = field(default_factory=dict)
+    _known: frozenset[str] = frozenset()
+    _nodes: Mapping[str, Reservation] = field(default_factory=dict)
     _reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ids(self) -> frozenset[str] | None:
         """The ids that a step was judged with; None where they do not concern it."""
-        return None if self.store is None else frozenset(self._known)
+        return None if self.store is None else self._known
 
     @property
     def nodes(self) -> frozenset[str]:
-        """The reserved nodes."""
+        """The nodes that count as away."""
         return frozenset(self._reasons)
 
     async def read(self) -> None:
         """Read them from the store. What is over was recorded as such when the plan was applied."""
-        if self.store is not None and self.guard_context is not None:
-            found = await self.store.reservations(self.guard_context.plan.cluster)
-            self._known = {one.id: one for one in found}
-            self._reasons = describe_reserved({one.node: one for one in found})
-
-    def find_hold(self, step: Step, driver: Driver[Any, Any]) -> str:
-        """Why a step must not be sent now; empty if it may."""
+        if self.store is None or self.guard_context is None:
+            return
         case = self.guard_context
-        if case is None or not self._known:
-            return ""
+        found = await self.store.reservations(case.plan.cluster)
+        now = (await self.store.read_memory()).at if any(one.is_hold for one in found) else None
+        self._known = frozenset(one.id for one in found)
+        # Those of the fleet file, and those that were ordered by another name of the node, are as planned.
+        planned = [one for one in case.reserved.holds if one.in_file or one.ordered_as]
+        counting = [one for one in (*found, *planned) if not (one.is_hold and now and now >= one.until)]
+        counting.sort(key=lambda one: (one.is_hold, one.until, one.id))
+        self._nodes = {one.node: one for one in counting}
+        self._reasons = describe_reserved(self._nodes)
+
+    def is_held(self, step: Step) -> bool:
+        """Whether a person ordered that nothing is sent to a node that the step is about."""
+        return any(name in self._nodes and self._nodes[name].is_hold for name in step.nodes)
+
+    def find_hold(self, step: Step, driver: Driver[Any, Any]) -> StepHold | None:
+        """Why a step must not be sent now; None if it may."""
+        case = self.guard_context
+        if case is None or not self._nodes:
+            return None
         return find_reservation_hold(
             step,
+            self._nodes,
             self._reasons,
             driver,
             entry=case.entry,

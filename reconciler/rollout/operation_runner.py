@@ -323,6 +323,11 @@ def find_due_results(
     if failure:
         yield from (_skip(node, failure) for node in _list_open(operation))
         return
+    kept = [node for node in _list_open(operation) if node in cluster.held_nodes]
+    if kept:
+        # Not later, when the hold is over: whoever asked for it is told now, and may ask again.
+        yield from (_skip(node, f"it {cluster.held_nodes[node]}") for node in kept)
+        return
     patience, held = find_patience(cluster, direct=operation.direct), find_holds(operation, cluster)
     for node in operation.next_wave:
         result = operation.result(node)

@@ -147,7 +147,8 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     verdict = await run_unless_stopped(context.stop, _judge_before(step, context))
     if verdict is None:
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
-    if (verdict.status is not StepStatus.READY and not context.is_forced) or step.is_manual:
+    is_forced = context.is_forced and not context.reservations.is_held(step)
+    if (verdict.status is not StepStatus.READY and not is_forced) or step.is_manual:
         return StepEnd(replace(_unperformed(step, verdict), feedback=verdict.feedback))
     if context.stop.is_set():
         return StepEnd(Outcome(step, State.SKIPPED, STOPPED))
@@ -205,8 +206,8 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
 async def _judge_before(step: Step, context: ExecutionContext) -> StepVerdict:
     """The status of a step right before it is sent; unknown while a reservation holds it back."""
     reservations, driver = context.reservations, context.driver
-    if why := reservations.find_hold(step, driver):
-        return StepVerdict(StepStatus.UNKNOWN, f"{step.node}: {why}")
+    if hold := reservations.find_hold(step, driver):
+        return StepVerdict(StepStatus.UNKNOWN, f"{step.node}: {hold.why}")
     return await wait_until_clear(step, driver, context.transports, reservations.nodes)
 
 

@@ -89,9 +89,10 @@ class WaveRunner:
             earlier = await self._list_earlier_steps() if number == self._progress.number else []
             why = why or await self._find_reserved(number, steps)
             if not why:
-                await self._open_wave(number, steps)
-                await self._perform(steps, behind)
-                why = await self._close_wave(number, steps, earlier)
+                own = await self._leave_out_held(steps)
+                await self._open_wave(number, own)
+                await self._perform(own, behind)
+                why = await self._close_wave(number, own, earlier)
             if why:
                 is_performed = all(step.id in self.log.outcomes for step in steps)
                 left = [step for _, later in waves[index + is_performed :] for step in later]
@@ -202,9 +203,31 @@ class WaveRunner:
         context = self.gate_keeper.context
         await context.reservations.read()
         for step in steps:
-            if why := context.reservations.find_hold(step, context.driver):
-                return self._report_waiting(number, f"{step.node}: {why}")
+            hold = context.reservations.find_hold(step, context.driver)
+            if hold is not None and not hold.is_hold:
+                return self._report_waiting(number, f"{step.node}: {hold.why}")
         return ""
+
+    async def _leave_out_held(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+        """The steps of a wave without those that a hold keeps back, which end as not performed."""
+        # A hold that was ordered during the run may last for days: the wave does without the node, as the
+        # plan of the next run would.
+        context = self.gate_keeper.context
+        holds = {step.id: context.reservations.find_hold(step, context.driver) for step in steps}
+        held = {id_: hold.why for id_, hold in holds.items() if hold is not None and hold.is_hold}
+        left: list[Step] = []
+        skipped: list[tuple[Step, str]] = []
+        for step in steps:
+            if step.id in held:
+                skipped.append((step, f"nothing was sent: {step.node}: {held[step.id]}"))
+            elif before := next((name for name in step.after if name in held), ""):
+                held[step.id] = held[before]
+                skipped.append((step, f"nothing was sent: {before} was not done"))
+            else:
+                left.append(step)
+        if skipped:
+            await self.log.record_skipped(skipped)
+        return tuple(left)
 
     async def _close_wave(self, number: int, steps: Sequence[Step], earlier: Sequence[Step]) -> str:
         """Evaluate a wave that was performed; why no further wave may follow, empty if it passed."""

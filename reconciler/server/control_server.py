@@ -21,6 +21,7 @@ from reconciler.core.actor import Actor, load_actor
 from reconciler.core.defect import REPORT_LINE
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.reservations import LONGEST_TIME, SHORTEST_TIME, StopRequest
+from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import get_current_actor, get_user_name
 from reconciler.host.control_socket import (
@@ -260,6 +261,10 @@ class ControlServer:
         work: dict[str, Callable[[Store], Awaitable[Any]]] = {
             "suspend": lambda store: store.suspend(text("cluster"), text("reason"), by),
             "resume": lambda store: store.resume(text("cluster"), by),
+            "hold": lambda store: store.hold(
+                int(text("fleet")), text("cluster"), text("node"), parse_timestamp(text("until")), by
+            ),
+            "release": lambda store: store.end_holds(text("ids").split(), by),
             "forget_attempts": lambda store: store.forget_attempts(text("cluster")),
             "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }
@@ -361,6 +366,11 @@ def _refuse_incomplete_order(order: str, request: Mapping[str, str]) -> None:
         raise OrderDenied("the cluster name is too long", remedy="name a cluster of the fleet")
     if order == "suspend" and not _get_text(request, "reason").strip():
         raise OrderDenied("a suspension needs a reason", remedy="give a reason")
+    if order == "hold":
+        if not _identify_reason(request):
+            raise OrderDenied("a hold needs a reason", remedy="give a reason")
+        if not 0 < len(_get_text(request, "node")) <= LONGEST_NAME or not _get_text(request, "cluster"):
+            raise OrderDenied("a hold needs a node and its cluster", remedy="name a node of the fleet")
     if order == "approve" and not _DIGEST.fullmatch(_get_text(request, "digest")):
         raise OrderDenied("an approval needs the complete id of a plan", remedy="give all 64 characters")
 
@@ -375,6 +385,10 @@ def _identify_actor(request: Mapping[str, str], peer: Peer) -> Actor:
     return replace(
         load_actor(_get_text(request, "by")), user=get_user_name(peer.user), host=get_current_actor().host
     )
+
+
+def _identify_reason(request: Mapping[str, str]) -> str:
+    return load_actor(_get_text(request, "by")).why.strip()
 
 
 def _make_dry_run_error() -> OrderDenied:

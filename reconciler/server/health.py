@@ -133,6 +133,7 @@ def _detail(pass_summary: PassSummary | None) -> dict[str, Any]:
         "problem": pass_summary.message or None,
         "run": pass_summary.run or None,
         "unread_nodes": list(pass_summary.unread_nodes),
+        "held_nodes": list(pass_summary.held_nodes),
         "waiting_for_restart": list(pass_summary.waiting_for_restart),
         "violations": [
             {"code": item.code, "target": item.target, "message": item.message, "remedy": item.remedy}

@@ -84,6 +84,7 @@ class PassSummary:
         hold_end: the next moment at which a hold on changes ends by itself; None if there is none.
         recheck: seconds after which nodes that poll may have taken what they are offered; 0 if none is waited
             for.
+        held_nodes: nodes that nothing is sent to by order of a person, sorted.
     """
 
     result: PassResult
@@ -97,6 +98,7 @@ class PassSummary:
     findings: tuple[Diagnostic, ...] = ()
     hold_end: datetime | None = None
     recheck: float = 0.0
+    held_nodes: tuple[str, ...] = ()
 
     @property
     def is_settled(self) -> bool:

@@ -79,6 +79,7 @@ class ApplyPass:
         return replace(
             pass_summary,
             findings=(*pass_summary.findings, *report.findings),
+            held_nodes=tuple(sorted(context.reserved.held)),
             recheck=polling.every if polling and is_waiting else 0.0,
         )
 
@@ -95,4 +96,5 @@ def _summarise_reading(plan_result: PlanResult) -> PassSummary:
         )
         for violation, override in plan_result.overridden
     ]
-    return replace(pass_summary, findings=(*pass_summary.findings, *overridden))
+    held = tuple(sorted(context.reserved.held))
+    return replace(pass_summary, findings=(*pass_summary.findings, *overridden), held_nodes=held)

@@ -316,9 +316,9 @@ def make_node_rules(fleet: Fleet) -> NodeRules:
     """What the node server has to know of a fleet."""
     return NodeRules(
         {
-            cluster: ChangeRules(freezes=own.freezes, suspend=own.suspend)
+            cluster: ChangeRules(freezes=own.freezes, suspend=own.suspend, holds=own.holds)
             for cluster, own in fleet.change_rules_by_cluster.items()
-            if own.freezes or own.suspend is not None
+            if own.freezes or own.suspend is not None or own.holds
         },
         {
             one.entry.name: one.entry.reporting.fresh_seconds

@@ -41,6 +41,10 @@ def freeze(begin, end):
     return Freeze(**{"from": begin.strftime(form), "until": end.strftime(form), "reason": "a big match"})
 
 
+async def done(value):
+    return value
+
+
 async def apply(site, *clusters, **more):
     with suppress(GuardRefusal):
         return await site.apply(*clusters, **more)
@@ -134,3 +138,28 @@ async def test_a_freeze_hides_what_only_a_suspension_was_set_aside_for(site):
     await apply(site)
     site.rules = {"change_rules": ChangeRules(freezes=(freeze(NOON, NOON + timedelta(hours=2)),))}
     assert await site.later(5, "a") == [None]
+
+
+async def test_an_open_offer_is_hidden_from_a_held_node_and_comes_again_after_it(site):
+    await apply(site)
+    await site.store.hold(0, "barn", "a", site.time + timedelta(hours=2), Actor("kim", why="the card"))
+    await site.later(1, "a", "b")
+    assert await site.poll("a") is None
+    assert site.values == {"a": "old", "b": "new"}
+    for _ in range(3):
+        await site.later(1_800, "a", "b")
+        await apply(site)
+    assert site.values == {"a": "old", "b": "new"}
+    await site.later(1_800, "a", "b")
+    await apply(site)
+    await site.later(1, "a", "b")
+    assert site.values == {"a": "new", "b": "new"}
+
+
+async def test_the_store_refuses_an_offer_to_a_node_that_was_held_a_moment_ago(site):
+    await apply(site)
+    changes = await site.store.read_changes(0)
+    await site.store.hold(0, "barn", "a", site.time + timedelta(hours=2), Actor("kim", why="the card"))
+    assert (0, "barn", "a") in (await site.store.read_changes(changes.position)).held
+    site.store.read_changes = lambda since: done(changes)
+    assert await site.poll("a") is None

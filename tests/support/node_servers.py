@@ -41,7 +41,7 @@ REPORT = NodeRoute("report", RouteKind.REPORT, ("POST",))
 
 def freeze(clusters):
     """The holds of clusters that are frozen as long as they are in a set."""
-    return lambda cluster, now: frozenset({"frozen"} if cluster in clusters else ())
+    return lambda cluster, node, now: frozenset({"frozen"} if cluster in clusters else ())
 
 
 def http_date(moment):
@@ -173,7 +173,13 @@ class NodeSite:
     """A running node server over a store in memory."""
 
     def __init__(
-        self, store=None, *, products=None, find_holds=lambda cluster, now: frozenset(), fresh=60.0, **options
+        self,
+        store=None,
+        *,
+        products=None,
+        find_holds=lambda cluster, node, now: frozenset(),
+        fresh=60.0,
+        **options,
     ):
         self.store = store or MemoryNodes()
         self.lines, self.crashes = io.StringIO(), deque()

@@ -203,9 +203,9 @@ class PolledSite:
         is_suspended = bool(changes.suspended & {(0, self.cluster), (0, "")})
         despite = current.despite if current else frozenset()
         rules = self.rules.get("change_rules")
-        holds = find_hiding_holds(rules, self.time) if rules else frozenset()
+        holds = find_hiding_holds(rules, name, self.time) if rules else frozenset()
         holds |= frozenset({"suspended"} if is_suspended else ())
-        is_held = self.is_held or not holds <= despite
+        is_held = self.is_held or not holds <= despite or place in changes.held
         decision = decide_poll(current, last, node.asked, self.time, is_held=is_held)
         taken = decision.offer if decision.answer is PollAnswer.OFFER else None
         call = self._record_call(

@@ -14,7 +14,7 @@ from reconciler.cli.render.json import format_json
 from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
-from reconciler.core.timestamps import format_second
+from reconciler.core.timestamps import format_minute, format_second
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
 from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
@@ -100,6 +100,9 @@ def render_orders(orders: Sequence[OrderRecord], *, layout: TerminalLayout = PLA
     lines = [layout.paint("Orders", Tone.STRONG)] if orders else []
     for order in orders:
         target = f"plan {order.digest[:SHORT_ID]}" if order.digest else clean_line(order.cluster)
+        if order.node:
+            until = f" until {format_minute(order.until)} UTC" if order.until else ""
+            target = f"{target}/{clean_line(order.node)}{until}"
         who = f" by {clean_line(order.actor.description)}" if order.actor.description else ""
         why = f": {clean_line(order.actor.why)}" if order.actor.why else ""
         lines += layout.wrapped(
@@ -115,6 +118,8 @@ def render_orders_json(orders: Sequence[OrderRecord]) -> str:
             {
                 "kind": order.kind,
                 "cluster": order.cluster,
+                "node": order.node,
+                "until": order.until,
                 "plan": order.digest,
                 "at": order.at,
                 "actor": order.actor,

@@ -36,6 +36,14 @@ def list_reservation_lines(
         yield from layout.wrapped(f"{one.cluster}/{one.node}: {clean_line(one.description)}", 2, Tone.CHANGE)
 
 
+def list_hold_lines(holds: Sequence[Reservation], layout: TerminalLayout = PLAIN) -> Iterator[str]:
+    """A line for each hold, with what ends it."""
+    for one in holds:
+        name = clean_line(f"{one.cluster}/{one.node}")
+        yield from layout.wrapped(f"{name}: {clean_line(one.description)}", 2, Tone.CHANGE)
+        yield from layout.wrapped(f"→ {clean_line(one.remedy)}", 4)
+
+
 def _list_lines(reply: StopReply, layout: TerminalLayout) -> Iterator[str]:
     name = layout.paint(clean_line(f"{reply.cluster}/{reply.node}"), Tone.STRONG)
     decision = reply.decision

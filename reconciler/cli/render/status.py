@@ -11,7 +11,7 @@ from reconciler.cli.render.exit_report import ExitShape
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.operations import describe_states, summarise_operation
-from reconciler.cli.render.reservations import list_reservation_lines
+from reconciler.cli.render.reservations import list_hold_lines, list_reservation_lines
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
@@ -66,6 +66,9 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
     if status.reservations:
         head = layout.paint("Nodes that may be stopped, and count as away", Tone.STRONG)
         blocks.append([head, *list_reservation_lines(status.reservations, layout)])
+    if status.holds:
+        head = layout.paint("Held nodes, which nothing is sent to, and which count as away", Tone.STRONG)
+        blocks.append([head, *list_hold_lines(status.holds, layout)])
     if status.last_run is not None:
         last = status.last_run
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
@@ -85,6 +88,7 @@ def render_status_json(status: FleetStatus, ended: ExitShape) -> str:
             "clusters": [_to_plain_cluster(cluster) for cluster in status.clusters],
             "operations": [summarise_operation(one) for one in status.operations],
             "reservations": [one.plain() for one in status.reservations],
+            "holds": [one.plain_hold() for one in status.holds],
             "vanished": [_to_plain_violation(one) for one in status.removed_clusters],
             "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }
@@ -269,6 +273,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,
+                "hold": node.hold.plain_hold() if node.hold else None,
                 "files": [
                     {"file": one.entry, "state": one.match.value, "use": one.use.value, "reason": one.words}
                     for one in node.files

@@ -142,7 +142,7 @@ def is_silent(observed: Observed[CollabView], name: str) -> bool:
 def describe_server(observed: Observed[CollabView], name: str) -> str:
     """Why a server does not count as healthy, in words that follow its name."""
     if name in observed.reserved:
-        return "is reserved and may be stopped"
+        return "counts as away, because it is reserved or held"
     status = read_status(observed, name)
     if status is None:
         answer = observed.nodes.get(name)

@@ -181,7 +181,7 @@ class _Chain:
         file_plan, status = self._files[name], view.get_status(name)
         self.findings += file_plan.findings
         if name in view.observed.reserved:
-            self._wait(name, "server-waits", "is reserved, so it is left alone until that is over")
+            self._wait(name, "server-waits", "is reserved or held, so it is left alone until that is over")
         elif status is None and not view.is_silent(name):
             # It may run and serve: nothing is known of it, so nothing is done to it.
             remedy = "correct its `status` or the network, or stop the server"

@@ -244,7 +244,7 @@ def _find_restart_obstacle(desired: CollabDesired, view: ClusterView) -> str:
     if unknown:
         return f"{unknown[0]} {view.describe(unknown[0])}, so it would not be seen whether it comes back"
     reserved = [name for name in names if name in view.observed.reserved]
-    return f"{reserved[0]} is reserved" if reserved else ""
+    return f"{reserved[0]} is reserved or held" if reserved else ""
 
 
 def _find_obstacles(

@@ -90,7 +90,7 @@ def _judge_absence(own: NodeArguments, cluster_view: ClusterView) -> StepVerdict
         return _unknown(f"whether {unknown[0]} runs is not known: {words}")
     reserved = sorted(cluster_view.observed.reserved & own.members.keys() - {own.target})
     if reserved:
-        return _changed(f"{reserved[0]} is reserved, and may be stopped")
+        return _changed(f"{reserved[0]} counts as away: it is reserved or held")
     gone = [
         name
         for name in own.relies_on

@@ -257,7 +257,7 @@ def _find_doubt(draft: PlanDraft) -> str:
         if running and not draft.observed.starts.get(node):
             return f"when {node} was started last cannot be read by a command of the host"
     reserved = sorted(draft.observed.reserved & draft.desired.members.keys())
-    return f"{', '.join(reserved)} is reserved, and may be stopped" if reserved else ""
+    return f"{', '.join(reserved)} counts as away: it is reserved or held" if reserved else ""
 
 
 def _list_file_peers(draft: PlanDraft) -> dict[str, frozenset[str]]:

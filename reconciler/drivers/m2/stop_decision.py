@@ -109,7 +109,8 @@ def refuse_interruption_beside_reserved_nodes(context: GuardContext) -> Iterator
             RESERVED,
             f"{step.id} may interrupt {step.node}, which must stay available now: "
             f"{'; '.join(decision.reasons)}",
-            "wait until the reserved nodes are back, or release them with `reconcile allow-stop`",
+            "wait until those nodes are back, or release them: `reconcile allow-stop NODE --release` a "
+            "reserved one, `reconcile release NODE` a held one",
             target=f"{context.plan.cluster}/{step.node}",
             hold=True,
         )

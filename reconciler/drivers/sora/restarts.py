@@ -218,7 +218,7 @@ def _find_obstacle(membership_plan: MembershipPlan, cluster_view: ClusterView, n
     name = node.name
     if name in cluster_view.observed.reserved:
         # Planned all the same, it would count as back afterwards, and the plan would go on to the next node.
-        return "it is reserved: somebody may stop it"
+        return "it is reserved or held: somebody may stop it"
     membership = membership_plan.node_numbers.membership(membership_plan.state)
     if name not in membership.names or not cluster_view.is_connected(name):
         is_member = name in membership.names

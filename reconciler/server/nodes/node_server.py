@@ -82,7 +82,8 @@ class NodeServerParts:
     Args:
         open_store: opens the store; called in the thread of the server.
         products: kind -> its central server; None for a product that has none.
-        find_holds: codes of the holds on changes of a cluster by the fleet file, at a time.
+        find_holds: codes of the holds on changes of a node by the fleet file: of its cluster and its name, at
+            a time.
         fresh_seconds: cluster -> how old the last call of a node may be for what it sent to count.
         report: called when a loop crashes, before it restarts.
         beat: called regularly, while the server lives.
@@ -91,7 +92,7 @@ class NodeServerParts:
 
     open_store: Callable[[], Store]
     products: Callable[[str], CentralServer | None]
-    find_holds: Callable[[str, datetime], frozenset[str]]
+    find_holds: Callable[[str, str, datetime], frozenset[str]]
     fresh_seconds: Callable[[str], float]
     log: Log
     report: Report

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.core.change_windows import SUSPENSION_HOLD
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.ports.central_server import CentralServer, NodeRoute, PollHeaders
 from reconciler.ports.node_store import FeedOffers, KnownToken, NodeChanges, NodeContact, NodePlace
@@ -110,13 +111,14 @@ class NodeTable:
 
     Args:
         products: kind -> its central server; None for a product that has none.
-        find_holds: codes of the holds on changes of a cluster by the fleet file, at a time.
+        find_holds: codes of the holds on changes of a node by the fleet file: of its cluster and its name, at
+            a time.
     """
 
     def __init__(
         self,
         products: Callable[[str], CentralServer | None],
-        find_holds: Callable[[str, datetime], frozenset[str]] = lambda _cluster, _now: frozenset(),
+        find_holds: Callable[[str, str, datetime], frozenset[str]] = lambda *_: frozenset(),
     ) -> None:
         self._products, self._find_holds = products, find_holds
         self._tokens: dict[str, ServedToken] = {}
@@ -124,6 +126,7 @@ class NodeTable:
         self._places: dict[NodePlace, ServedNode] = {}
         self._senders: dict[tuple[int, str, str], ServedNode] = {}
         self._suspended: frozenset[tuple[int, str]] = frozenset()
+        self._held: Mapping[NodePlace, datetime] = {}
         self.position = self.refreshes = 0
         self.is_loaded = False
 
@@ -135,9 +138,13 @@ class NodeTable:
         return self._tokens.get(hashlib.sha256(token).hexdigest())
 
     def is_held(self, node: ServedNode, offer: Offer, now: datetime) -> bool:
-        """Whether a hold on changes of its cluster, such as a suspension, hides an offer."""
-        fleet, cluster, _ = node.place
-        holds, suspended = self._find_holds(cluster, now), self._suspended
+        """Whether a hold on changes of the node or its cluster, such as a suspension, hides an offer."""
+        fleet, cluster, name = node.place
+        if self._held and any(
+            now < self._held[place] for place in (node.place, (HOST, cluster, name)) if place in self._held
+        ):
+            return True
+        holds, suspended = self._find_holds(cluster, name, now), self._suspended
         if suspended and ((fleet, cluster) in suspended or (fleet, "") in suspended):
             holds |= {SUSPENSION_HOLD}
         return not holds <= offer.despite
@@ -160,7 +167,7 @@ class NodeTable:
             await self._replace_tokens(changes.tokens)
         for place, offers in changes.offers.items():
             self._place(place).take_over(offers)
-        self._suspended = changes.suspended
+        self._suspended, self._held = changes.suspended, changes.held
         self.position = changes.position
         self.refreshes += 1
         self.is_loaded = True

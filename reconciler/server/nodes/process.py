@@ -64,10 +64,10 @@ class NodeRules:
     fresh: Mapping[str, float] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
-    def find_holds(self, cluster: str, now: datetime) -> frozenset[str]:
-        """Codes of the holds on changes of a cluster."""
+    def find_holds(self, cluster: str, node: str, now: datetime) -> frozenset[str]:
+        """Codes of the holds on changes of a node."""
         rules = self.changes.get(cluster)
-        return find_hiding_holds(rules, now) if rules is not None else frozenset()
+        return find_hiding_holds(rules, node, now) if rules is not None else frozenset()
 
     def count_fresh_seconds(self, cluster: str) -> float:
         """How old the last call of a node may be for what it sent to count."""

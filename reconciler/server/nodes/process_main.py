@@ -131,8 +131,8 @@ class NodeProcess:
         kinds = tuple(sorted(server.list_products()))
         return NodeProcessStatus(copied, server.state, server.problem, kinds, is_alive)
 
-    def _find_holds(self, cluster: str, now: datetime) -> frozenset[str]:
-        return self._rules.find_holds(cluster, now)  # the newest ones
+    def _find_holds(self, cluster: str, node: str, now: datetime) -> frozenset[str]:
+        return self._rules.find_holds(cluster, node, now)  # the newest ones
 
     def _count_fresh_seconds(self, cluster: str) -> float:
         return self._rules.count_fresh_seconds(cluster)

@@ -8,7 +8,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from reconciler.core.fleet_matching import HOST
@@ -169,14 +169,17 @@ def end_exemptions(tx: Transaction, cluster: str) -> None:
 
 
 def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) -> bool:
-    """Write that a node takes an offer; False if it was withdrawn or suspended before the node took it."""
-    # The node server reads suspensions a few times a second: what `reconcile suspend` has said holds at once.
+    """Write that a node takes an offer; False if it was withdrawn, suspended or held before that."""
+    # The node server reads orders a few times a second: `reconcile suspend` and `hold` count at once.
     if not tx.execute(
         "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
         " AND (instr(' ' || despite || ' ', ' suspended ') OR NOT EXISTS"
         " (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
-        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))",
-        (at, offer, number, HOST, SUSPENDED),
+        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))"
+        " AND NOT EXISTS (SELECT 1 FROM reservation JOIN polled_node USING (cluster, node)"
+        " WHERE polled_node.number = ?3 AND reservation.fleet IN (?4, polled_node.fleet)"
+        " AND is_hold AND ended IS NULL AND until > ?6)",
+        (at, offer, number, HOST, SUSPENDED, tx.timestamp),
     ).rowcount:
         known = tx.execute(
             "SELECT 1 FROM node_offer WHERE id = ? AND node = ? AND taken IS NOT NULL", (offer, number)
@@ -191,9 +194,9 @@ def read_changes(tx: Transaction, since: int) -> NodeChanges:
     """What has changed since a position."""
     positions = dict(tx.execute("SELECT what, position FROM node_position").fetchall())
     position = positions["any"]
-    suspended = _read_suspensions(tx)
+    suspended, held = _read_suspensions(tx), _read_held_nodes(tx)
     if since == position:
-        return NodeChanges(position=position, suspended=suspended)
+        return NodeChanges(position=position, suspended=suspended, held=held)
     if since > position:  # of a state that was replaced by a backup
         since = 0
     where = "changed > ?" if since else "changed >= ?"
@@ -215,6 +218,7 @@ def read_changes(tx: Transaction, since: int) -> NodeChanges:
         tokens=read_known_tokens(tx) if positions["tokens"] > since or not since else None,
         offers=dict(offers),
         suspended=suspended,
+        held=held,
     )
 
 
@@ -344,3 +348,13 @@ def _read_suspensions(tx: Transaction) -> frozenset[tuple[int, str]]:
         return frozenset()
     fleets = [HOST, *(row["number"] for row in tx.execute("SELECT number FROM fleet").fetchall())]
     return frozenset((fleet, row["cluster"]) for fleet in fleets for row in rows)
+
+
+def _read_held_nodes(tx: Transaction) -> dict[NodePlace, datetime]:
+    """The end of the hold of each held node; one of the host holds for every fleet."""
+    rows = tx.execute(
+        "SELECT fleet, cluster, node, max(until) AS until FROM reservation"
+        " WHERE ended IS NULL AND is_hold AND until > ? GROUP BY fleet, cluster, node",
+        (tx.timestamp,),
+    )
+    return {(row["fleet"], row["cluster"], row["node"]): parse_timestamp(row["until"]) for row in rows}

@@ -21,7 +21,7 @@ from reconciler.errors import UsageError
 from reconciler.ports.node_store import KnownToken, NodeTokens
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.orders import write_order_record
+from reconciler.store.sqlite.order_records import write_order_record
 
 FORESEEN = 3
 """Rotations since a backup that are recognised when it is restored."""

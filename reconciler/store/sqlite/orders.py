@@ -12,13 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from reconciler.core.actor import Actor, load_actor
+from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.plan import Revision
 from reconciler.core.rollout_rules import PendingReturn, format_returns, load_returns, replace_return
 from reconciler.core.timestamps import parse_timestamp
-from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderRecord, Rejection
+from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, Rejection
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.facts import (
     APPROVED,
@@ -29,9 +29,8 @@ from reconciler.store.sqlite.facts import (
     SUSPENDED,
     write_cluster_facts,
 )
-
-KEPT_ACTS = 10_000
-"""Orders that the history keeps, the newest ones."""
+from reconciler.store.sqlite.order_records import write_order_record
+from reconciler.store.sqlite.reservations import read_holds
 
 
 def write_suspension(tx: Transaction, cluster: str, reason: str, by: Actor) -> None:
@@ -153,27 +152,8 @@ def read_orders(tx: Transaction) -> OpenOrders:
             for cluster, _, value, at in found[ASKED]
         ),
         approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
+        holds=read_holds(tx),
     )
-
-
-def read_order_records(tx: Transaction, limit: int) -> tuple[OrderRecord, ...]:
-    """The newest orders, newest first."""
-    rows = tx.execute("SELECT * FROM act ORDER BY number DESC LIMIT ?", (limit,))
-    return tuple(
-        OrderRecord(
-            row["kind"], row["cluster"], row["digest"], parse_timestamp(row["at"]), load_actor(row["actor"])
-        )
-        for row in rows
-    )
-
-
-def write_order_record(tx: Transaction, kind: str, by: Actor, *, cluster: str = "", digest: str = "") -> None:
-    """Write an order or a rename, and delete the oldest beyond `KEPT_ACTS`."""
-    tx.execute(
-        "INSERT INTO act (kind, cluster, digest, at, actor) VALUES (?, ?, ?, ?, ?)",
-        (kind, cluster, digest, tx.timestamp, by.encode()),
-    )
-    tx.execute("DELETE FROM act WHERE number <= (SELECT max(number) FROM act) - ?", (KEPT_ACTS,))
 
 
 def _json(**value: str) -> str:

@@ -12,7 +12,7 @@ from reconciler.store.sqlite import facts
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.memory import find_kind_in_runs
 from reconciler.store.sqlite.node_tokens import rename_nodes
-from reconciler.store.sqlite.orders import write_order_record
+from reconciler.store.sqlite.order_records import write_order_record
 from reconciler.store.sqlite.reservations import rename_reservations
 
 

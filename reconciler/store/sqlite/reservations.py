@@ -1,18 +1,23 @@
-"""Reservations of nodes that may be stopped: functions over a transaction."""
+"""Reservations of nodes that may be stopped, and holds of nodes: functions over a transaction."""
 
 from __future__ import annotations
 
+import json
+import secrets
 import sqlite3
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
-from reconciler.core.actor import load_actor
+from reconciler.core.actor import Actor, load_actor
+from reconciler.core.fleet_matching import HOST
 from reconciler.core.operations import Operation
 from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.operations import end_operation, write_operation
+from reconciler.store.sqlite.order_records import write_order_record
 
 KEPT_RESERVATIONS: Final = 1_000
 """Ended reservations of a fleet that are kept, the newest ones."""
@@ -49,7 +54,8 @@ def write_release(tx: Transaction, key: HostKey, operation: Operation, nodes: Se
     ended = 0
     for node in nodes:
         ended += tx.execute(
-            "UPDATE reservation SET ended = ? WHERE fleet = ? AND cluster = ? AND node = ? AND ended IS NULL",
+            "UPDATE reservation SET ended = ? WHERE fleet = ? AND cluster = ? AND node = ? AND ended IS NULL"
+            " AND NOT is_hold",
             (tx.timestamp, tx.fleet, operation.cluster, node),
         ).rowcount
     if ended:
@@ -61,17 +67,72 @@ def write_release(tx: Transaction, key: HostKey, operation: Operation, nodes: Se
 def end_reservations(tx: Transaction, ids: Iterable[str]) -> None:
     """Write that reservations are over."""
     tx.connection.executemany(
-        "UPDATE reservation SET ended = ? WHERE id = ? AND fleet = ? AND ended IS NULL",
-        [(tx.timestamp, one, tx.fleet) for one in ids],
+        "UPDATE reservation SET ended = ? WHERE id = ? AND fleet IN (?, ?) AND ended IS NULL",
+        [(tx.timestamp, one, tx.fleet, HOST) for one in ids],
     )
     _drop_old(tx)
+
+
+def write_hold(tx: Transaction, fleet: int, name: tuple[str, str], until: datetime, by: Actor) -> None:
+    """Write a hold of a node, with its place in the history.
+
+    Args:
+        tx: the transaction.
+        fleet: whose node it is; the host if no fleet is known to have it.
+        name: of its cluster, and its own.
+        until: the end.
+        by: who orders it.
+    """
+    tx, (cluster, node) = tx.for_fleet(fleet), name
+    rows = tx.execute(
+        "SELECT place FROM claim WHERE (fleet, cluster, node) = (?, ?, ?) ORDER BY place",
+        (tx.fleet, cluster, node),
+    )
+    tx.execute(
+        "INSERT INTO reservation (id, fleet, cluster, node, actor, at, until, is_hold, places)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        (
+            f"hold-{secrets.token_hex(6)}",
+            tx.fleet,
+            cluster,
+            node,
+            by.encode(),
+            tx.timestamp,
+            format_timestamp(until),
+            json.dumps([row["place"] for row in rows]),
+        ),
+    )
+    write_order_record(tx, "hold", by, cluster=cluster, node=node, until=until)
+
+
+def delete_holds(tx: Transaction, ids: Sequence[str], by: Actor) -> tuple[Reservation, ...]:
+    """End holds before their time; gives those that were in force."""
+    found = [one for one in read_holds(tx.for_fleet(HOST)) if one.id in ids]
+    tx.connection.executemany(
+        "UPDATE reservation SET ended = ? WHERE id = ? AND is_hold AND ended IS NULL",
+        [(tx.timestamp, one.id) for one in found],
+    )
+    for cluster, node in sorted({(one.cluster, one.node) for one in found}):
+        write_order_record(tx, "release", by, cluster=cluster, node=node)
+    _drop_old(tx)
+    return tuple(found)
+
+
+def read_holds(tx: Transaction) -> tuple[Reservation, ...]:
+    """The holds of a fleet that are in force, by node and end; for the host those of all fleets."""
+    rows = tx.execute(
+        "SELECT * FROM reservation WHERE ended IS NULL AND is_hold AND until > ?1"
+        " AND (?2 = 0 OR fleet IN (0, ?2)) ORDER BY cluster, node, until, number",
+        (tx.timestamp, tx.fleet),
+    )
+    return tuple(_make_reservation(row) for row in rows)
 
 
 def read_reservations(tx: Transaction, cluster: str = "") -> tuple[Reservation, ...]:
     """The reservations of a cluster, or of all, that are not known to be over, oldest first."""
     rows = tx.execute(
-        "SELECT * FROM reservation WHERE ended IS NULL AND fleet = ?1 AND ?2 IN ('', cluster)"
-        " ORDER BY number",
+        "SELECT * FROM reservation WHERE ended IS NULL AND (fleet = ?1 OR (is_hold AND fleet = 0))"
+        " AND ?2 IN ('', cluster) ORDER BY number",
         (tx.fleet, cluster),
     )
     return tuple(_make_reservation(row) for row in rows)
@@ -80,7 +141,9 @@ def read_reservations(tx: Transaction, cluster: str = "") -> tuple[Reservation, 
 def read_reservation_ids(tx: Transaction, cluster: str) -> frozenset[str]:
     """The ids of the reservations of a cluster that are not known to be over."""
     rows = tx.execute(
-        "SELECT id FROM reservation WHERE ended IS NULL AND fleet = ? AND cluster = ?", (tx.fleet, cluster)
+        "SELECT id FROM reservation WHERE ended IS NULL AND (fleet = ? OR (is_hold AND fleet = 0))"
+        " AND cluster = ?",
+        (tx.fleet, cluster),
     )
     return frozenset(row["id"] for row in rows)
 
@@ -101,7 +164,10 @@ def read_seen_cluster(tx: Transaction, cluster: str) -> SeenCluster:
 
 def rename_reservations(tx: Transaction, former: str, name: str) -> None:
     """Move the reservations of a cluster to its new name."""
-    tx.execute("UPDATE reservation SET cluster = ? WHERE fleet = ? AND cluster = ?", (name, tx.fleet, former))
+    tx.execute(
+        "UPDATE reservation SET cluster = ? WHERE (fleet = ? OR (is_hold AND fleet = 0)) AND cluster = ?",
+        (name, tx.fleet, former),
+    )
 
 
 def _write_ended_operation(tx: Transaction, key: HostKey, operation: Operation) -> None:
@@ -126,4 +192,6 @@ def _make_reservation(row: sqlite3.Row) -> Reservation:
         actor=load_actor(row["actor"]),
         at=parse_timestamp(row["at"]),
         until=parse_timestamp(row["until"]),
+        is_hold=bool(row["is_hold"]),
+        places=frozenset(json.loads(row["places"])),
     )

@@ -334,5 +334,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX reservation_open ON reservation(fleet, cluster) WHERE ended IS NULL",
     ),
+    (
+        # Nothing is sent to a held node; the places at which it was reached when that was ordered, as JSON.
+        "ALTER TABLE reservation ADD COLUMN is_hold INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE reservation ADD COLUMN places TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE act ADD COLUMN node TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE act ADD COLUMN until TEXT",  # the end of a hold
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

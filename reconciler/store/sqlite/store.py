@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
@@ -43,6 +44,7 @@ from reconciler.store.sqlite import (
     node_offers,
     node_tokens,
     operations,
+    order_records,
     orders,
     outbox,
     reservations,
@@ -212,7 +214,7 @@ class SqliteStore:
         return await self._read(history.read_run_summaries, limit)
 
     async def list_past_orders(self, limit: int = 20) -> tuple[OrderRecord, ...]:
-        return await self._read(orders.read_order_records, limit)
+        return await self._read(order_records.read_order_records, limit)
 
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         return await self._read(history.read_run, text, self._key if is_whole else None)
@@ -254,6 +256,13 @@ class SqliteStore:
 
     async def resume(self, cluster: str, by: Actor) -> None:
         await self._write(orders.delete_suspension, cluster, by)
+
+    async def hold(self, fleet: int, cluster: str, node: str, until: datetime, by: Actor) -> None:
+        await self._write(reservations.write_hold, fleet, (cluster, node), until, by)
+
+    async def end_holds(self, ids: Sequence[str], by: Actor) -> tuple[str, ...]:
+        ended = await self._write(reservations.delete_holds, ids, by)
+        return tuple(dict.fromkeys(f"{one.cluster}/{one.node}" for one in ended))
 
     async def reject(
         self,

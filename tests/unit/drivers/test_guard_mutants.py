@@ -113,13 +113,15 @@ def swapped(case: GuardContext) -> GuardContext:
     return replace(case, desired=replace(case.desired, entry=entry), entry=entry)
 
 
-def beside_reserved(*names, effect=Effect.HOT):
-    """A change of the node n1 while others are reserved."""
+def beside_reserved(*names, effect=Effect.HOT, is_hold=False):
+    """A change of the node n1 while others are reserved or held."""
     case = edge(policy=replaced(FREE, max_risky="1"))
     steps = tuple(replace(step, effect=effect) for step in case.plan.steps if step.node == "n1")
     until = NOON + timedelta(hours=1)
     reserved = {
-        name: Reservation(id=name, cluster="edge", node=name, actor=Actor("kim"), at=NOON, until=until)
+        name: Reservation(
+            id=name, cluster="edge", node=name, actor=Actor("kim"), at=NOON, until=until, is_hold=is_hold
+        )
         for name in names
     }
     return replace(case, plan=replace(case.plan, steps=steps), reserved=ReservedNodes(reserved))
@@ -151,6 +153,13 @@ SCENARIOS = [
         "refuse_steps_on_reserved_nodes",
         lambda: beside_reserved("n1"),
         lambda: beside_reserved("n2"),
+    ),
+    Scenario(
+        "node-held",
+        reservations,
+        "refuse_steps_on_reserved_nodes",
+        lambda: beside_reserved("n1", is_hold=True),
+        lambda: beside_reserved("n2", is_hold=True),
     ),
     Scenario(
         "node-reserved",
