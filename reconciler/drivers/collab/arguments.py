@@ -159,6 +159,7 @@ class StopArguments(CommandArguments):
         balancer: URL of the load balancer; empty where the cluster has none.
         marker: by which its file without the server is known.
         peers: servers of which one must serve.
+        intent_facts: the server -> its start that is ended, by which a later run knows that it may start it.
     """
 
     server: str
@@ -167,6 +168,12 @@ class StopArguments(CommandArguments):
     balancer: str = ""
     marker: str = ""
     peers: tuple[str, ...] = ()
+    intent_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=OMITTED)
+
+    @property
+    def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
+        """See `core.arguments.Arguments`."""
+        return self.intent_facts
 
     @property
     def suits_stopped_node(self) -> bool:

@@ -55,7 +55,7 @@ class BalancerPlan:
                 server,
                 peers=names,
                 marker=self.marker,
-                clients=status.connections if (status := self.view.get_status(server.name)) else None,
+                status=self.view.get_status(server.name),
             )
             for server in self.leaving
         )

@@ -19,5 +19,8 @@ LEAVING: Final = "leaving"
 STATUS: Final = "status"
 """Of a server, beside `OUTDATED`: where that start was read."""
 
+STOPPED: Final = "stopped"
+"""Of a server that left the fleet file: the start that it showed when a run of this host stopped it."""
+
 INTERRUPTED: Final = "interrupted"
 """Of a server: the start that it showed when a run of this host restarted Redis, until it serves again."""

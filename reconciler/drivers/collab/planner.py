@@ -55,7 +55,7 @@ from reconciler.drivers.collab.delivery import (
     list_missing_secrets,
     plan_config,
 )
-from reconciler.drivers.collab.facts import INTERRUPTED, OUTDATED, RESTARTED_FOR, STARTED
+from reconciler.drivers.collab.facts import INTERRUPTED, OUTDATED, RESTARTED_FOR, STARTED, STOPPED
 from reconciler.drivers.collab.preconditions import RestartCase, find_restart_obstacle
 from reconciler.drivers.collab.redis_plan import (
     PasswordChange,
@@ -220,7 +220,7 @@ class _Chain:
         stopped it on purpose.
         """
         started = self.desired.recall(name, STARTED)
-        if started == self.desired.recall(name, INTERRUPTED):
+        if started in (self.desired.recall(name, INTERRUPTED), self.desired.recall(name, STOPPED)):
             return True
         if started != self.desired.recall(name, OUTDATED):
             return False
@@ -306,7 +306,9 @@ class _Chain:
         away = [one.name for one in entry.nodes if one.name != name and one.name not in self.well]
         if away:
             words = f"{away[0]} {self.view.describe(away[0])}"
-            return f"{words}, and the same file may be why"
+            return (
+                words if away[0] in self.view.observed.reserved else f"{words}, and the same file may be why"
+            )
         if self.upstream is None:
             return "the file of the load balancer cannot be read, so it is not known who serves"
         fixes = find_fixed_services(self.desired, self.view.observed, server)

@@ -26,7 +26,7 @@ from reconciler.drivers.collab.arguments import (
     StartArguments,
     StopArguments,
 )
-from reconciler.drivers.collab.facts import INTERRUPTED
+from reconciler.drivers.collab.facts import INTERRUPTED, STARTED, STOPPED
 from reconciler.drivers.collab.schema import (
     CollabDesired,
     CollabServer,
@@ -98,8 +98,10 @@ def make_restart(
         if peers
         else ends
         if serves
+        else "the load balancer does not use it"
+        if is_unused
         else "it does not serve now",
-        needs=f"{', '.join(sorted(peers))} or one of them serves, and no service is away"
+        needs=f"{' or '.join(sorted(peers))} serves, and no service is away"
         if peers
         else "what it needs to serve is there",
         inverse=Inverse("restart it again with its former file", RESTART),
@@ -134,7 +136,12 @@ def make_start(desired: CollabDesired, server: CollabServer) -> Step:
 
 
 def make_stop(
-    desired: CollabDesired, server: FormerServer, *, peers: Iterable[str], marker: str, clients: int | None
+    desired: CollabDesired,
+    server: FormerServer,
+    *,
+    peers: Iterable[str],
+    marker: str,
+    status: StatusView | None,
 ) -> Step:
     """A server that the load balancer does not use any more is stopped; by an operator without a command."""
     command, balancer = desired.entry.stop, desired.entry.balancer
@@ -152,7 +159,10 @@ def make_stop(
         balancer=balancer.url if balancer is not None and marker else "",
         marker=marker,
         peers=tuple(sorted(peers)),
+        # If the fleet file names it again, it is known that nobody else has stopped it.
+        intent_facts={server.name: {STARTED: status.start, STOPPED: status.start}} if status else {},
     )
+    clients = status.connections if status is not None else None
     left = f"{clients} clients are connected to it" if clients else "no client is known to be connected to it"
     return _make_step(
         desired,

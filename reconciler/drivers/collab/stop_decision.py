@@ -95,4 +95,8 @@ def _decide_server(  # noqa: PLR0911
     if not view.is_redis_there:
         words = "Redis does not answer: it would come back paused"
         return StopDecision(StopAnswer.NO, (words, *reserved), facts)
-    return StopDecision(StopAnswer.YES, (f"{', '.join(serving)} serves", *reserved), facts)
+    return StopDecision(
+        StopAnswer.YES,
+        (f"{', '.join(serving)} {'serve' if len(serving) > 1 else 'serves'}", *reserved),
+        facts,
+    )

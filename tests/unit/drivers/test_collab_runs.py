@@ -275,6 +275,26 @@ def test_a_killed_removal_is_completed_by_the_next_run():
     assert number > 3
 
 
+def test_a_server_that_a_run_has_stopped_is_started_when_the_fleet_file_names_it_again():
+    site = settled()
+    removed = make_input(make_entry(("c1", "c2")), CONFIG)
+    site.cluster_input, site.prior, whole = removed, make_former(("c3", "192.0.2.3")), site.cluster_input
+    site.converge()
+    site.cluster_input, site.prior = whole, make_former()
+    assert actions(site.plan()) == [
+        "c3/start-server",
+        "lb/stage-file",
+        "lb/switch-file",
+        "lb/reload-balancer",
+    ]
+    site.converge()
+    assert len(list_serving(site.world.state)) == 3
+    # Somebody else stops it: silence proves nothing any more.
+    site.world.kill("c3")
+    plan = site.plan()
+    assert (actions(plan), codes(plan)) == ([], ["server-waits"])
+
+
 def test_a_server_of_another_cluster_at_a_former_address_is_never_stopped():
     site = settled()
     site.cluster_input = make_input(make_entry(("c1", "c2")), CONFIG)
