@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -28,11 +28,15 @@ from reconciler.errors import InputError
 from reconciler.guards import registry
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import FLEET_FILES, Snapshot
 from reconciler.secrets.references import find_misplaced_references
 from reconciler.secrets.resolver import SecretResolver
+from reconciler.text.one_line import quote_path
 
 Drivers = Mapping[str, Driver[Any, Any]]
+
+
+_INSIDE_FLEET: Final = "inside-fleet"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +143,11 @@ def load_fleet(snapshot: Snapshot, drivers: Drivers, resolver: SecretResolver | 
     """
     reading = read_fleet(snapshot, drivers, resolver)
     if reading.fleet is None:
-        raise InputError([each for each in reading.problems if each.severity is Severity.ERROR])
+        # A setting that was read alone, but is a part of a fleet, has its errors for that reason.
+        shown = [
+            one for one in reading.problems if one.severity is Severity.ERROR or one.code == _INSIDE_FLEET
+        ]
+        raise InputError(shown)
     return reading.fleet
 
 
@@ -177,14 +185,20 @@ def read_fleet(
     try:
         name, kind = find_fleet_file(names, drivers)
         document = parse_document(name, snapshot.files.read(name))
-        raw = drivers[kind].build_lone_entry(document) if kind else None
     except FileNotFoundError:
         return FleetReadResult(None, (make_missing_file_problem(name),))
     except InputError as error:
         return FleetReadResult(None, error.problems)
+    try:
+        raw = drivers[kind].build_lone_entry(document) if kind else None
+    except InputError as error:
+        warnings = (_warn_of_fleet_above(name, snapshot.above),) if snapshot.above else ()
+        return FleetReadResult(None, (*error.problems, *warnings))
     loader = FileLoader(document, snapshot.files, names, resolver)
     reader = _FleetReader(snapshot.revision, loader, drivers)
-    return reader.read_fleet_file() if raw is None else reader.read_lone_file({"kind": kind, **raw})
+    if raw is None:
+        return reader.read_fleet_file()
+    return reader.read_lone_file({"kind": kind, **raw}, snapshot.above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +209,20 @@ class _FleetReader:
     loader: FileLoader
     drivers: Drivers
 
-    def read_lone_file(self, raw: Mapping[str, Any]) -> FleetReadResult:
-        """One cluster made from a single settings file; the entry itself has no position in a file."""
-        reading = self._read([("", raw)], FleetFile(clusters=[raw]), Policy, [])
+    def read_lone_file(self, raw: Mapping[str, Any], above: str) -> FleetReadResult:
+        """One cluster made from a single settings file; the entry itself has no position in a file.
+
+        Args:
+            raw: the entry.
+            above: a fleet file in a folder above; empty for none.
+        """
+        reading, own = self._read([("", raw)], FleetFile(clusters=[raw]), Policy, []), self.loader.fleet.name
+        if above:
+            warning = _warn_of_fleet_above(own, above)
+            fleet = reading.fleet and replace(reading.fleet, warnings=(warning, *reading.fleet.warnings))
+            reading = replace(reading, fleet=fleet, problems=(warning, *reading.problems))
         if reading.fleet is not None:
             return reading
-        own = self.loader.fleet.name
         wrong = [each for each in reading.problems if each.severity is Severity.ERROR]
         problems = [replace(each, pointer="") if each.position.file == own else each for each in wrong]
         return replace(reading, problems=sort_problems(problems, own))
@@ -326,3 +348,14 @@ def sort_problems(found: Sequence[Diagnostic], first: str) -> tuple[Diagnostic, 
         return each.position.file != first, each.position, each.pointer, each.code
 
     return tuple(sorted(found, key=rank))
+
+
+def _warn_of_fleet_above(own: str, above: str) -> Diagnostic:
+    folder = above.rpartition("/")[0]
+    return Diagnostic(
+        Severity.WARNING,
+        _INSIDE_FLEET,
+        f"{quote_path(above)} describes a fleet, and this file below it is read as a fleet of its own",
+        f"name the folder {folder} as the source; to keep it apart, write a {FLEET_FILES[0]} beside it",
+        position=Position(own),
+    )

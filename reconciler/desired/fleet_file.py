@@ -16,8 +16,7 @@ from reconciler.core.rollout_rules import Rollout
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
-
-NAMES = ("fleet.yaml", "fleet.yml", "fleet.json")
+from reconciler.ports.source import FLEET_FILES
 
 
 class FleetFile(StrictModel):
@@ -123,7 +122,7 @@ def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]
     """
     # At the top only: a fleet file in a folder below belongs to another fleet of the repository.
     here = {name for name in names if "/" not in name}
-    found = [(name, "") for name in NAMES if name in here]
+    found = [(name, "") for name in FLEET_FILES if name in here]
     if not found:
         lone = {kind: drivers[kind].lone_file for kind in sorted(drivers)}
         found = [(name, kind) for kind, name in lone.items() if name and name in here]
@@ -135,15 +134,15 @@ def find_fleet_file(names: Sequence[str], drivers: Mapping[str, Driver[Any, Any]
 
 
 def _nothing(names: Sequence[str], lone: list[str]) -> Diagnostic:
-    wanted = ", ".join((*NAMES[1:], *lone))
-    message = f"no {NAMES[0]} found, and none of {wanted}"
-    deeper = sorted(name for name in names if name.rpartition("/")[2] in (*NAMES, *lone))
+    wanted = ", ".join((*FLEET_FILES[1:], *lone))
+    message = f"no {FLEET_FILES[0]} found, and none of {wanted}"
+    deeper = sorted(name for name in names if name.rpartition("/")[2] in (*FLEET_FILES, *lone))
     if deeper:
         folder = deeper[0].rpartition("/")[0]
         remedy = f"to use `{deeper[0]}`, give `--path {folder}`"
     else:
-        remedy = f"write a {NAMES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
-    return Diagnostic(Severity.ERROR, "no-fleet-file", message, remedy, position=Position(NAMES[0]))
+        remedy = f"write a {FLEET_FILES[0]} with `clusters:`, each with `name`, `kind` and `nodes`"
+    return Diagnostic(Severity.ERROR, "no-fleet-file", message, remedy, position=Position(FLEET_FILES[0]))
 
 
 def _ambiguous(found: list[tuple[str, str]]) -> Diagnostic:
@@ -151,7 +150,7 @@ def _ambiguous(found: list[tuple[str, str]]) -> Diagnostic:
     if found[0][1]:
         kinds = " and ".join(kind for _, kind in found)
         message = f"{names[0]} without a fleet file can be of several kinds: {kinds}"
-        remedy = f"write a {NAMES[0]} with the right `kind`"
+        remedy = f"write a {FLEET_FILES[0]} with the right `kind`"
     else:
         message, remedy = f"there is more than one fleet file: {', '.join(names)}", "keep one of them"
     return Diagnostic(Severity.ERROR, "several-fleet-files", message, remedy, position=Position(names[0]))

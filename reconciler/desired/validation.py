@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.desired.fleet import Drivers, FleetReadResult, read_fleet, sort_problems
-from reconciler.desired.fleet_file import NAMES
 from reconciler.desired.merge_patch import get_member, has_member
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import FLEET_FILES, Snapshot
 from reconciler.secrets.resolver import SecretResolver
 from reconciler.text.json_pointer import split_pointer
 
@@ -72,7 +71,7 @@ def validate_files(
         found += (each for each in by_product if (each.position.file, each.pointer) not in reported)
     if not reading.cluster_inputs:
         found += _check_lone_files(reading, snapshot, drivers)
-    first = reading.problems[0].position.file if reading.problems else NAMES[0]
+    first = reading.problems[0].position.file if reading.problems else FLEET_FILES[0]
     if reading.cluster_inputs:
         first = reading.cluster_inputs[0].fleet.name
     nodes = sum(len(cluster_input.entry.members()) for cluster_input in reading.cluster_inputs)
@@ -118,7 +117,9 @@ def _check_lone_files(
     reading: FleetReadResult, snapshot: Snapshot, drivers: Mapping[str, Driver[Any, Any]]
 ) -> list[Diagnostic]:
     """Settings files that cannot be parsed, if no readable fleet file names any."""
-    if not any(problem.position.file in NAMES and problem.position.line for problem in reading.problems):
+    if not any(
+        problem.position.file in FLEET_FILES and problem.position.line for problem in reading.problems
+    ):
         return []
     lone = {driver.lone_file for driver in drivers.values()} - {""}
     found: list[Diagnostic] = []

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.core.fleet_matching import FleetIdentity, KnownFleet, normalise_source
 from reconciler.core.prior_revisions import PriorFile
-from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Source
+from reconciler.ports.source import FLEET_FILES, Source
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -37,11 +36,11 @@ async def identify_fleet(
     """
     # Not by name and URL alone, because both may change: the first commits of the history stay the same, and
     # lead to the memory of the fleet.
-    found = await source.read_origin(fleet.revision.id, NAMES, ())
+    found = await source.read_origin(fleet.revision.id, FLEET_FILES, ())
     folders = {one.path for one in known if one.path is not None} - {found.path}
     if found.roots and folders:  # only then: asking every product loads its driver, which takes time
         lone = (name for name in sorted({driver.lone_file for driver in drivers.values()}) if name)
-        found = await source.read_origin(fleet.revision.id, (*NAMES, *lone), sorted(folders))
+        found = await source.read_origin(fleet.revision.id, (*FLEET_FILES, *lone), sorted(folders))
     return FleetIdentity(
         source=normalise_source(fleet.revision.source),
         name=fleet.name,
@@ -50,14 +49,14 @@ async def identify_fleet(
         path=found.path,
         ref=found.ref,
         others={folder: _read_name(file) for folder, file in found.others.items()},
-        is_lone=fleet.document.name not in NAMES,
+        is_lone=fleet.document.name not in FLEET_FILES,
         lone=frozenset(folder for folder, file in found.others.items() if _is_lone(file)),
     )
 
 
 def _is_lone(file: PriorFile) -> bool:
     """Whether it is a settings file used instead of a fleet file."""
-    return file.name.rpartition("/")[2] not in NAMES
+    return file.name.rpartition("/")[2] not in FLEET_FILES
 
 
 def _read_name(file: PriorFile) -> str:

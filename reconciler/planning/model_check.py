@@ -12,6 +12,7 @@ from reconciler.core.plan import ClusterPlan
 from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup, Weigh
 from reconciler.core.waves import assign_waves
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import PROOF_MISSING
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
@@ -28,12 +29,14 @@ class CheckResult:
         explored: the exploration; None if there was none.
         reason: why there was none, without a final stop; empty if there was one.
         words: which nodes represent which; empty if the whole cluster was explored.
+        findings: of a plan without steps: the errors that left it empty.
     """
 
     cluster: str
     explored: Exploration | None = None
     reason: str = ""
     words: str = ""
+    findings: tuple[Diagnostic, ...] = ()
 
 
 USUAL: Final = 5
@@ -78,7 +81,8 @@ def _check_cluster(
     steps = tuple(step for step in context.plan.steps if step.id not in plan_result.stale)
     context = replace(context, plan=replace(context.plan, steps=steps))
     if not context.plan.steps:
-        return CheckResult(cluster, reason="nothing is planned")
+        errors = tuple(one for one in context.plan.findings if one.severity is Severity.ERROR)
+        return CheckResult(cluster, reason=_explain_empty_plan(context.plan), findings=errors)
     stages = driver.list_model_setups(context.desired, context.observed, context.plan)
     if isinstance(stages, str):
         return CheckResult(cluster, reason=stages)
@@ -100,6 +104,12 @@ def _check_cluster(
         if found[-1].broken or not found[-1].complete:
             break
     return CheckResult(cluster, _merge(found), words=stages[0].words)
+
+
+def _explain_empty_plan(plan: ClusterPlan) -> str:
+    if plan.nodes and plan.unchanged == plan.nodes:
+        return f"nothing is planned, all {plan.nodes:,} nodes are as desired"
+    return f"nothing is planned, and {plan.unchanged:,} of {plan.nodes:,} nodes are as desired"
 
 
 def _explore_offers(

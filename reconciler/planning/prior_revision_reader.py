@@ -11,12 +11,11 @@ from reconciler.core.cluster_renames import translate_prior_names
 from reconciler.core.memory import FleetMemory
 from reconciler.core.prior_revisions import MergeBase, PriorCluster, PriorFile, PriorFiles, PriorRevisions
 from reconciler.core.revision import shorten_commit, strip_uncommitted
-from reconciler.desired.fleet_file import NAMES
 from reconciler.documents.document import parse_document
 from reconciler.errors import InputError, SourceError, SourceUnreachable, UsageError
 from reconciler.planning.content_history import ContentHistory
 from reconciler.ports.driver import Driver
-from reconciler.ports.source import Source
+from reconciler.ports.source import FLEET_FILES, Source
 from reconciler.secrets.references import list_reference_places
 from reconciler.secrets.resolver import SecretResolver
 
@@ -86,7 +85,7 @@ async def read_prior_revisions(
         if (cluster_memory := memory.cluster_memory.get(name)) is not None
         and cluster_memory.applied is not None
     }
-    asked = NAMES if names or base.ref else ()
+    asked = FLEET_FILES if names or base.ref else ()
     found, trouble = await _read_earlier_files(
         source, fleet.revision.id, base, sorted(set(applied.values())), asked
     )

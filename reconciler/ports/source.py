@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorFile, PriorFiles
+
+FLEET_FILES: Final[tuple[str, ...]] = ("fleet.yaml", "fleet.yml", "fleet.json")
+"""Names of a fleet file, at the top of the folder that is read."""
 
 
 class SourceFiles(Protocol):
@@ -28,10 +31,15 @@ class SourceFiles(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The desired state's files at one revision."""
+    """The desired state's files at one revision.
+
+    Args:
+        above: the nearest fleet file in a folder above that of the files, as `../fleet.yaml`; empty for none.
+    """
 
     revision: Revision
     files: SourceFiles
+    above: str = ""
 
 
 @dataclass(frozen=True, slots=True)

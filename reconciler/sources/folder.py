@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +13,7 @@ from reconciler.core.prior_revisions import PriorFiles
 from reconciler.core.revision import COMMIT
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.subprocesses import run_blocking
-from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.ports.source import FLEET_FILES, Snapshot, Source, SourceOrigin
 from reconciler.sources.content_limits import LIMITS, ByteBudget, SourceLimits
 from reconciler.sources.folder_scan import DigestCache, FolderFiles, hash_folder, scan_folder
 from reconciler.sources.git.discovery import WorkTree, find_work_tree
@@ -39,6 +39,25 @@ TRIES = 3
 NAMED = 3
 """Changed files that a message names."""
 UNCOMMITTED = "+ uncommitted changes"
+
+
+def find_fleet_above(folder: Path, top: Path | None) -> str:
+    """The nearest fleet file in a folder above, as `../NAME`; empty for none.
+
+    Args:
+        folder: resolved.
+        top: of the work tree, above which nothing belongs to the same repository; None without one.
+    """
+    steps = ""
+    for above in folder.parents:
+        if top is not None and not above.is_relative_to(top):
+            break
+        steps += "../"
+        for name in FLEET_FILES:
+            with suppress(OSError):  # a folder that this user cannot read
+                if (above / name).is_file():
+                    return f"{steps}{name}"
+    return ""
 
 
 class FolderSource(Source):
@@ -86,7 +105,8 @@ class FolderSource(Source):
                 return self._last
             signer = self._signer(self._trust, work, head, changed) if self._trust else None
             files = FolderFiles(layout, self.limits, ByteBudget(str(self.folder), self.limits))
-            return add_signer(Snapshot(revision, files), signer)
+            above = find_fleet_above(self.folder, work.top if work else None)
+            return add_signer(Snapshot(revision, files, above), signer)
         raise SourceUnreachable(f"{self.folder} keeps changing while it is read", remedy="try again")
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -126,6 +126,16 @@ class Layout:
         """
         end = self._follow(path)
         return replace(self, base=end) if end in self._folders else None
+
+    def find_above(self, names: Sequence[str]) -> str:
+        """The nearest file with one of these names in a folder above `base`, as `../NAME`; empty for none."""
+        folder, steps = self.base, ""
+        while folder:
+            folder, steps = folder.rpartition("/")[0], f"{steps}../"
+            for name in names:
+                if (f"{folder}/{name}" if folder else name) in self.files:
+                    return f"{steps}{name}"
+        return ""
 
     def find(self, path: str) -> str:
         """The path, from the root, of the file at a path below `base`.

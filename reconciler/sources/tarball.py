@@ -20,7 +20,7 @@ from reconciler.core.plan import Revision
 from reconciler.errors import SourceError, SourceUnreachable
 from reconciler.host.files import FileAbsent, FileRefused, read_regular
 from reconciler.host.subprocesses import run_blocking
-from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.source import FLEET_FILES, Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.content_limits import LIMITS, SourceLimits
 from reconciler.sources.download import TOKEN, WHOLE, download_archive
@@ -105,7 +105,8 @@ class TarballOptions:
                 remedy="put the archive of that revision there; only a repository keeps earlier revisions",
             )
         source = f"{where}//{self.path}" if self.path else where
-        return Snapshot(Revision(source, id_, id_[:SHORT_ID], take_first_line(title)), files)
+        revision = Revision(source, id_, id_[:SHORT_ID], take_first_line(title))
+        return Snapshot(revision, files, files.layout.find_above(FLEET_FILES))
 
 
 class TarballFileSource(Source):

@@ -1,6 +1,7 @@
 """`reconcile check` by the entry point, over simulated nodes and real HTTP."""
 
 import json
+import re
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_an_empty_plan_is_not_explored(folder, capsys):
     assert run(folder, "--yes") == 0
     capsys.readouterr()
     assert run(folder, "check") == 0
-    assert capsys.readouterr().out == "live: not explored: nothing is planned\n"
+    assert capsys.readouterr().out == "live: not explored: nothing is planned, all 3 nodes are as desired\n"
 
 
 def test_the_comment_of_a_pull_request_says_what_was_explored(folder, capsys):
@@ -74,3 +75,16 @@ def test_the_comment_of_a_pull_request_says_what_was_explored(folder, capsys):
 def test_check_without_markdown_is_refused(folder, capsys):
     assert run(folder, "--dry-run", "--check") == 1
     assert "--check works only with --dry-run --format markdown" in capsys.readouterr().err
+
+
+def test_a_plan_that_is_empty_or_refused_says_why_nothing_was_explored(folder, capsys):
+    text, ports = (folder / "fleet.yaml").read_text(), iter(range(1, 4))  # nobody listens there
+    (folder / "fleet.yaml").write_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda _: str(next(ports)), text))
+    assert run(folder, "check") == 1
+    shown = capsys.readouterr().out
+    assert "live: not explored: nothing is planned, and 0 of 3 nodes are as desired\n" in shown
+    assert "error: " in shown
+    assert "[node-unreachable]" in shown
+    run(folder, "check", "--format", "json")
+    (live,) = json.loads(capsys.readouterr().out)["clusters"]
+    assert {one["code"] for one in live["findings"]} >= {"node-unreachable"}

@@ -119,7 +119,10 @@ def run_check(
     reader = make_reader(options)
     result = read_and_plan(reader, options, terminal, file=file)
     found = reader.check(result, faults=faults, most=most)
-    terminal.say((render_check_json if format is OutputFormat.JSON else render_check_text)(found, faults))
+    if format is OutputFormat.JSON:
+        terminal.say(render_check_json(found, faults, result.violations))
+    else:
+        terminal.say(render_check_text(found, faults, result.violations, layout=terminal.layout))
     if any(one.explored is not None and one.explored.broken for one in found):
         return ExitStatus.REFUSED
     return report_plan_exit(PlanSummary.of(result)).status

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.core.plan import Revision
 from reconciler.errors import SourceError
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import FLEET_FILES, Snapshot
 from reconciler.sources.content_limits import ByteBudget, ScanCounts, SourceLimits, check_file_size
 from reconciler.sources.folder_scan import is_passed_over
 from reconciler.sources.layout import Layout, LayoutFiles
@@ -64,7 +64,8 @@ def make_snapshot(objects: ObjectReader, commit: str, location: TreeLocation) ->
         SourceError: the commit has no such folder, or too many files.
     """
     found = objects.commit(commit)
-    layout = _read_layout(objects, objects.tree(found.tree), location, commit[:SHORT_ID])
+    tree = objects.tree(found.tree)
+    layout = _read_layout(objects, tree, location, commit[:SHORT_ID])
     revision = Revision(
         source=f"{location.where}//{location.path}" if location.path else location.where,
         id=commit,
@@ -72,7 +73,8 @@ def make_snapshot(objects: ObjectReader, commit: str, location: TreeLocation) ->
         title=take_first_line(found.message.decode("utf-8", "replace")),
     )
     budget = ByteBudget(location.where, location.limits)
-    return Snapshot(revision, CommitFiles(layout, objects, location, budget))
+    above = _find_fleet_above(objects, tree, location.path)
+    return Snapshot(revision, CommitFiles(layout, objects, location, budget), above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,19 @@ def _read_layout(objects: ObjectReader, tree: list[TreeEntry], location: TreeLoc
             f"{location.where}: there is no folder {quote_path(location.path)} at {commit}",
             remedy=f"commit it, or check the path; folders at the top: {', '.join(top) or 'none'}",
         )
+    return found
+
+
+def _find_fleet_above(objects: ObjectReader, tree: list[TreeEntry], path: str) -> str:
+    """The nearest fleet file in a folder above `path`, as `../NAME`; empty for none."""
+    found, parts = "", path.split("/") if path else []
+    for depth, part in enumerate(parts):
+        here = {decode_name(entry.name): entry for entry in tree}
+        name = next((name for name in FLEET_FILES if name in here and here[name].mode != TREE), "")
+        found = f"{'../' * (len(parts) - depth)}{name}" if name else found
+        if part not in here or here[part].mode != TREE:  # a link, which `_read_layout` follows
+            break
+        tree = objects.tree(here[part].id)
     return found
 
 
