@@ -65,7 +65,9 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
     files = [("the host configuration", file), ("the host configuration", real)]
     if signers:
         files += [("the file of signers", path) for path in (signers.allowed, signers.revoked) if path]
-    # A file in the source would let a commit decide which commits are accepted and which commands run.
+    files += [(f"the file of the authority {name}", path) for name, path in config.authorities.items()]
+    # A file in the source would let a commit decide which commits are accepted, which commands run, and which
+    # nodes are believed.
     for what, path in files:
         for tree in find_source_folders(source):
             if any(step.is_relative_to(tree) for step in _list_deciding_paths(path)):

@@ -16,6 +16,9 @@ from reconciler.core.rollout_rules import Rollout
 
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")]
 Via = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"), NamesEntry(EntryKind.SSH)]
+Authority = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"), NamesEntry(EntryKind.AUTHORITIES)
+]
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
@@ -74,6 +77,11 @@ class NodeEntry(StrictModel):
     hold: Hold | None = Field(
         default=None,
         description="Nothing is sent to the node until then, and it counts as away; as by `reconcile hold`.",
+    )
+    authority: Authority | None = Field(
+        default=None,
+        description="Entry of `authorities` of the host configuration, which signs the node's certificate.",
+        examples=["office"],
     )
 
     one_time_confirmations: ClassVar[tuple[str, ...]] = ()
@@ -168,6 +176,12 @@ class ClusterEntry(StrictModel):
         "their names resolve there. A node's own `via` takes precedence.",
         examples=["bastion"],
     )
+    authority: Authority | None = Field(
+        default=None,
+        description="Entry of `authorities` of the host configuration: over https, only certificates that it "
+        "has signed are accepted of the nodes. A node's own `authority` takes precedence.",
+        examples=["office"],
+    )
     rollout: Rollout | None = Field(
         default=None,
         description="Waves and their gates; keys that are missing here come from the fleet's `rollout`.",
@@ -184,6 +198,12 @@ class ClusterEntry(StrictModel):
     def ways(self) -> dict[str, str]:
         """Node -> entry of `ssh` through which it is called; empty for none."""
         return {node.name: node.via or self.via or "" for node in self.members()}
+
+    @property
+    def authorities(self) -> dict[str, str]:
+        """Node -> entry of `authorities` that signs its certificate; only nodes with one."""
+        found = {node.name: node.authority or self.authority for node in self.members()}
+        return {name: authority for name, authority in found.items() if authority}
 
     @property
     def polling(self) -> Polling | None:

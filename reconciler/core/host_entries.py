@@ -13,6 +13,7 @@ from pydantic import BaseModel
 class EntryKind(StrEnum):
     """The part of the host configuration that has an entry."""
 
+    AUTHORITIES = "authorities"
     SSH = "ssh"
     FILES = "files"
     COMMANDS = "commands"
@@ -58,6 +59,7 @@ class HostEntries:
         reading: commands that only read.
     """
 
+    authorities: frozenset[str] = frozenset()
     ssh: frozenset[str] = frozenset()
     fixed: frozenset[str] = frozenset()
     files: frozenset[str] = frozenset()

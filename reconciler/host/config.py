@@ -160,6 +160,7 @@ KeyFile = Annotated[
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+AuthorityName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshHost = Annotated[str, Field(pattern=_SSH_HOST)]
 HostPattern = Annotated[str, Field(pattern=_HOST_PATTERN, max_length=253)]
 SshUser = Annotated[str, Field(pattern=r"^[a-z_A-Z][a-z_A-Z0-9.\-]{0,63}$")]
@@ -513,6 +514,13 @@ class HostConfig(StrictModel):
                 }
             }
         ],
+    )
+
+    authorities: Mapping[AuthorityName, AbsolutePath] = Field(
+        default_factory=dict,
+        description="Files in PEM with the certificates of your own authorities. A cluster or a node of the "
+        "fleet file names the one that signs its certificates (`authority`).",
+        examples=[{"office": "/etc/reconciler/office-ca.pem"}],
     )
 
     @model_validator(mode="after")

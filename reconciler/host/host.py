@@ -30,6 +30,7 @@ class Host:
             return None
         config = self.config
         return HostEntries(
+            authorities=frozenset(config.authorities),
             ssh=frozenset(config.ssh),
             fixed=frozenset(name for name, way in config.ssh.items() if "{" not in way.host),
             files=frozenset(config.files),

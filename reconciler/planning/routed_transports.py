@@ -1,10 +1,10 @@
-"""Transports that reach nodes behind a bastion through it, as the fleet file names it."""
+"""Transports that reach each node as the fleet file says: through a bastion, with a trusted authority."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,10 +27,12 @@ class Routes:
     Args:
         hosts: host -> node there -> its entry of `ssh`, empty for none; only hosts with such an entry.
         nodes: node -> its entry of `ssh`; only nodes with one.
+        authorities: node -> its entry of `authorities`; only nodes with one.
     """
 
     hosts: Mapping[str, Mapping[str, str]]
     nodes: Mapping[str, str]
+    authorities: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, host: str, node: str = "") -> str:
         """The way to a host, empty for none.
@@ -58,7 +60,7 @@ class Routes:
 def route_transports(
     transports: Transports, fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]
 ) -> Transports:
-    """The same transports, whose calls to nodes with `via` go through that entry of the host configuration.
+    """The same transports, whose calls use the `via` and the `authority` that the fleet file names.
 
     Args:
         transports: of this host, not yet wrapped.
@@ -66,7 +68,7 @@ def route_transports(
         drivers: kind -> product.
     """
     routes = find_routes(fleet, drivers)
-    if not routes.nodes:
+    if not routes.nodes and not routes.authorities:
         return transports
     return transports.wrap(
         http=lambda http: _RoutedHttp(http, routes),
@@ -78,11 +80,12 @@ def route_transports(
 
 
 def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes:
-    """The ways to all hosts that have a node behind a bastion."""
+    """The ways to all hosts that have a node behind a bastion, and the authorities of nodes."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     nodes = {node: way for one in fleet.cluster_inputs for node, way in one.entry.ways.items() if way}
+    authorities = {node: name for one in fleet.cluster_inputs for node, name in one.entry.authorities.items()}
     if not nodes:
-        return Routes({}, {})
+        return Routes({}, {}, authorities)
     known = {id(one.cluster_input): one.endpoints for one in fleet.desired}
     for cluster_input in fleet.cluster_inputs:
         entry = cluster_input.entry
@@ -95,7 +98,8 @@ def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes
         for node, way in entry.ways.items():
             if node in endpoints:
                 found[endpoints[node].host][node] = way
-    return Routes({host: ways for host, ways in found.items() if any(ways.values())}, nodes)
+    hosts = {host: ways for host, ways in found.items() if any(ways.values())}
+    return Routes(hosts, nodes, authorities)
 
 
 def _keep(transport: Any) -> Any:
@@ -118,8 +122,8 @@ class _RoutedHttp(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
     ) -> HttpAnswer:
-        way = self._routes.find(_read_host(url), node)
-        return await (self._http.through(way) if way else self._http).send(
+        way, authority = self._routes.find(_read_host(url), node), self._routes.authorities.get(node, "")
+        return await (self._http.through(way, authority=authority) if way or authority else self._http).send(
             method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
         )
 

@@ -143,11 +143,12 @@ class Http(Transport, ABC):
         """The address of this host on the route to a URL; empty if unknown. Sends nothing."""
         return ""
 
-    def through(self, way: str) -> Http:
+    def through(self, way: str, *, authority: str = "") -> Http:
         """The same HTTP, whose connections go through a machine; TLS still ends at the node.
 
         Args:
-            way: entry of `ssh` of the host configuration.
+            way: entry of `ssh` of the host configuration; empty for direct connections.
+            authority: entry of `authorities`, whose certificates alone are trusted; empty for the system's.
         """
         raise TypeError(f"these calls cannot go through `ssh.{way}`: their transport makes no connections")
 

@@ -25,13 +25,14 @@ those that nobody uses must leave room for the others."""
 
 
 class ConnectionKey(NamedTuple):
-    """For whom a connection was made; no other node, name, scheme or bastion gets it."""
+    """For whom a connection was made; no other node, name, scheme, bastion or authority gets it."""
 
     node: str
     scheme: str
     host: str
     port: int
     via: str = ""
+    authority: str = ""
 
 
 class ConnectionPool:
@@ -48,8 +49,7 @@ class ConnectionPool:
     def __init__(self, most: int, tls: ssl.SSLContext | None = None) -> None:
         self._most = most
         self._given_tls = tls
-        self._own_tls: ssl.SSLContext | None = None
-        self._tls_since = 0.0
+        self._own_tls: dict[str, tuple[ssl.SSLContext, float]] = {}
         self._idle: dict[ClientConnection, tuple[ConnectionKey, float]] = {}  # the longest idle first
         self._by_key: dict[ConnectionKey, list[ClientConnection]] = {}
         self._behind: Counter[str] = Counter()  # bastion -> idle connections through it
@@ -65,11 +65,21 @@ class ConnectionPool:
         """What verifies certificates."""
         if self._given_tls is not None:
             return self._given_tls
+        return self.trust("")
+
+    def trust(self, file: str) -> ssl.SSLContext:
+        """What verifies certificates that an authority in a file has signed; empty for the system's.
+
+        Raises:
+            OSError: the file cannot be read, or has no certificate in PEM (`ssl.SSLError`).
+        """
         now = time.monotonic()
-        if self._own_tls is None or now - self._tls_since > LIFETIME:
-            self._own_tls, self._tls_since = ssl.create_default_context(), now
-            self._own_tls.set_alpn_protocols(["http/1.1"])
-        return self._own_tls
+        context, since = self._own_tls.get(file, (None, 0.0))
+        if context is None or now - since > LIFETIME:  # a file may be renewed
+            context = ssl.create_default_context(cafile=file or None)
+            context.set_alpn_protocols(["http/1.1"])
+            self._own_tls[file] = context, now
+        return context
 
     def take(self, key: ConnectionKey, places: Container[str]) -> ClientConnection | None:
         """An idle connection for the next request; None if a new one must be made.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 from urllib.parse import urlsplit
 
 from reconciler.core.observation import Liveness
@@ -18,14 +19,11 @@ from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
 from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
 from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
-from reconciler.transports.http_errors import CallFailed, describe_connection_error, unsent
+from reconciler.transports.http_errors import CallFailed, describe_connection_error, describe_os_error, unsent
 from reconciler.transports.http_request import RequestUrl, UrlOrigin, encode_request, parse_url
 from reconciler.transports.machines.machine import Tunnels
 from reconciler.transports.name_cache import ResolvedAddress, list_ips
 from reconciler.transports.node_sockets import NodeSockets, open_socket
-
-if TYPE_CHECKING:
-    import ssl
 
 MIB: Final = 1024 * 1024
 SMALL: Final = 2 * MIB
@@ -85,6 +83,7 @@ class HttpTransport(Http):
         self._pool = pool or ConnectionPool(keep, tls)
         self._owns_pool = pool is None
         self._sockets = NodeSockets(host or Host(), tunnels)
+        self._authorities = host.config.authorities if host else {}
         self._busy: set[ClientConnection] = set()
         self._local_addresses: dict[str, str] = {}
         self._origins: dict[str, UrlOrigin] = {}
@@ -109,8 +108,8 @@ class HttpTransport(Http):
             found = self._local_addresses[url] = _find_local_address(urlsplit(url).hostname or "")
         return found
 
-    def through(self, way: str) -> Http:
-        return _HttpThrough(self, way)
+    def through(self, way: str, *, authority: str = "") -> Http:
+        return _HttpThrough(self, way, authority)
 
     async def aclose(self) -> None:
         """Close every connection, except those in a pool of its caller; calls in flight fail."""
@@ -129,6 +128,7 @@ class HttpTransport(Http):
         headers: Mapping[str, str] = MappingProxyType({}),
         content: bytes = b"",
         via: str = "",
+        authority: str = "",
     ) -> HttpAnswer:
         method = method.upper()
         given = {name.lower(): text for name, text in headers.items()}
@@ -137,7 +137,7 @@ class HttpTransport(Http):
         is_alone = "close" in given.get("connection", "").lower() or switches or method not in _READS
         async with self._slots:
             try:
-                call = _Call(node, parse_url(url, self._origins), timeout, connect, via)
+                call = _Call(node, parse_url(url, self._origins), timeout, connect, via, authority)
                 request = encode_request(method, call.url, headers, content, closes=is_alone)
                 answer = await self._run(call, request, bounds, is_alone=is_alone)
             except CallFailed as error:
@@ -168,7 +168,7 @@ class HttpTransport(Http):
         """Send a read on a kept connection if there is one, and keep the connection."""
         origin = call.url.origin
         places = await self._find_places(call)
-        key = ConnectionKey(call.node, origin.scheme, origin.host, origin.port, call.via)
+        key = ConnectionKey(call.node, origin.scheme, origin.host, origin.port, call.via, call.authority)
         kept = self._pool.take(key, places)
         if kept is not None:
             try:
@@ -224,7 +224,7 @@ class HttpTransport(Http):
             async with asyncio.timeout(call.connect or None):
                 opened = tunnel or await open_socket(places, origin.port)
                 call.stage = _Stage.ACCEPTED
-                return await self._start(origin, opened, is_tunnel=tunnel is not None)
+                return await self._start(call, opened, is_tunnel=tunnel is not None)
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 raise  # of this program's clock, not of the kernel
@@ -233,15 +233,34 @@ class HttpTransport(Http):
                 failed.sign = Liveness.ALIVE
             raise failed from error
 
-    async def _start(self, origin: UrlOrigin, opened: socket.socket, *, is_tunnel: bool) -> ClientConnection:
+    def _find_tls(self, authority: str) -> ssl.SSLContext:
+        """What verifies the certificate of a node.
+
+        Raises:
+            CallFailed: the host has no such authority, or its file cannot be used.
+        """
+        if not authority:
+            return self._pool.tls
+        file = self._authorities.get(authority)
+        if file is None:
+            raise unsent(f"this host has no authority `authorities.{authority}`")
+        try:
+            return self._pool.trust(str(file))
+        except (OSError, ssl.SSLError) as error:
+            is_other = isinstance(error, ssl.SSLError)
+            reason = "it has no certificate in PEM" if is_other else describe_os_error(error)
+            raise unsent(f"`authorities.{authority}`: {file} cannot be used: {reason}") from error
+
+    async def _start(self, call: _Call, opened: socket.socket, *, is_tunnel: bool) -> ClientConnection:
         """The connection on a connected socket, after the handshake if it has TLS."""
+        origin = call.url.origin
         place = origin.host if is_tunnel else str(opened.getpeername()[0]).partition("%")[0]
         is_tls = origin.scheme == "https"
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: ClientConnection(place),
                 sock=opened,
-                ssl=self._pool.tls if is_tls else None,
+                ssl=self._find_tls(call.authority) if is_tls else None,
                 server_hostname=origin.host.partition("%")[0].rstrip(".") if is_tls else None,
                 ssl_shutdown_timeout=_TLS_END if is_tls else None,
             )
@@ -252,11 +271,12 @@ class HttpTransport(Http):
 
 
 class _HttpThrough(Http):
-    """The HTTP of a transport, through the machine of a way."""
+    """The HTTP of a transport, through the machine of a way, or with another authority."""
 
-    def __init__(self, http: HttpTransport, way: str) -> None:
+    def __init__(self, http: HttpTransport, way: str, authority: str) -> None:
         self._http = http
         self._way = way
+        self._authority = authority
 
     async def send(
         self,
@@ -278,6 +298,7 @@ class _HttpThrough(Http):
             headers=headers,
             content=content,
             via=self._way,
+            authority=self._authority,
         )
 
 
@@ -299,6 +320,7 @@ class _Call:
     timeout: float
     connect: float
     via: str
+    authority: str
     stage: _Stage = _Stage.RESOLVING
 
     def describe_timeout(self) -> CallFailed:

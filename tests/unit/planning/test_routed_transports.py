@@ -29,11 +29,11 @@ clusters:
 
 
 class Wire(Http):
-    def __init__(self, sent, way=""):
-        self.sent, self.way = sent, way
+    def __init__(self, sent, way="", authority=""):
+        self.sent, self.way, self.authority = sent, way, authority
 
     async def send(self, method, url, **options):
-        self.sent.append((url, self.way))
+        self.sent.append((url, f"{self.way} {self.authority}".strip()))
         return HttpAnswer(200, {}, b"")
 
     async def resolve(self, host):
@@ -42,8 +42,8 @@ class Wire(Http):
     def local_address(self, url):
         return "192.0.2.50"
 
-    def through(self, way):
-        return Wire(self.sent, way)
+    def through(self, way, *, authority=""):
+        return Wire(self.sent, way, authority)
 
 
 async def test_each_node_is_called_by_its_own_way():
@@ -129,3 +129,27 @@ def test_places_behind_different_bastions_are_different_as_far_as_they_are_priva
     assert keys("10.0.0.5", "door") == keys("10.0.0.5", "door")
     assert keys("9.9.9.9", "door") == keys("9.9.9.9", "")
     assert keys("a.example.com", "door") == keys("a.example.com", "gate")
+
+
+TWO_AUTHORITIES = """
+clusters:
+- name: hall
+  kind: sora
+  authority: office
+  nodes:
+    - {name: "a@a.example.com", api: "https://192.0.2.1:3000/"}
+    - {name: "b@b.example.com", api: "https://192.0.2.2:3000/", authority: lab, via: door}
+- name: open
+  kind: sora
+  nodes: [{name: "c@c.example.com", api: "https://192.0.2.3:3000/"}]
+"""
+
+
+async def test_each_node_is_believed_with_its_own_authority():
+    fleet = load_fleet(snapshot_of({"fleet.yaml": TWO_AUTHORITIES}), DRIVERS, LocalResolver(Host()))
+    sent = []
+    http = route_transports(Transports(Wire(sent)), fleet, DRIVERS).http
+    for number, one in enumerate("abc", 1):
+        node = f"{one}@{one}.example.com"
+        await http.send("GET", f"https://192.0.2.{number}:3000/", node=node, timeout=1)
+    assert [used for _, used in sent] == ["office", "door lab", ""]

@@ -203,8 +203,9 @@ async def test_a_name_that_does_not_resolve_is_named(monkeypatch):
         assert await failure(wire, "http://edge-01.invalid/") == "name does not resolve"
 
 
-async def test_an_untrusted_certificate_is_refused_and_a_trusted_one_accepted(tmp_path):
-    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+async def make_server_side(folder):
+    """A certificate of 127.0.0.1 that signs itself, and what serves with it."""
+    certificate, key = folder / "c.pem", folder / "k.pem"
     made = await asyncio.create_subprocess_exec(
         *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
         *("-days", "2", "-subj", "/CN=edge", "-addext", "subjectAltName=IP:127.0.0.1"),
@@ -214,6 +215,11 @@ async def test_an_untrusted_certificate_is_refused_and_a_trusted_one_accepted(tm
     assert await made.wait() == 0
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(certificate, key)
+    return certificate, server_side
+
+
+async def test_an_untrusted_certificate_is_refused_and_a_trusted_one_accepted(tmp_path):
+    certificate, server_side = await make_server_side(tmp_path)
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with (
         serving(OK, tls=server_side) as (_, url),
@@ -409,3 +415,23 @@ async def test_a_connection_closed_without_an_answer_is_reported_as_closed():
         with pytest.raises(NodeUnreachable) as caught:
             await wire.send("GET", url, node="n", timeout=5)
     assert not caught.value.closed
+
+
+async def test_a_certificate_of_the_hosts_own_authority_is_accepted_of_the_nodes_that_name_it(tmp_path):
+    certificate, server_side = await make_server_side(tmp_path)
+    (tmp_path / "empty.pem").write_text("nothing\n")
+    files = {"office": certificate, "empty": tmp_path / "empty.pem", "gone": tmp_path / "gone.pem"}
+    host = Host(HostConfig.model_validate({"authorities": {name: str(file) for name, file in files.items()}}))
+    async with serving(OK, tls=server_side) as (_, url), HttpTransport(host) as http:
+        assert (
+            await http.through("", authority="office").send("GET", url, node="a", timeout=5)
+        ).status == 200
+        # A kept connection of a trusted call is not used for one that trusts others.
+        assert (await failure(http, url)).startswith("TLS certificate not trusted: ")
+        for name, why in (
+            ("empty", "empty.pem cannot be used: it has no certificate in PEM"),
+            ("gone", "gone.pem cannot be used: No such file"),
+            ("other", "this host has no authority `authorities.other`"),
+        ):
+            told = await failure(http.through("", authority=name), url)
+            assert why in told, told
