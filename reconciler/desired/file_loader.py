@@ -26,6 +26,9 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _MOST_SHOWN = 3
 # Each guess compares a path with all names: a thousand wrong paths would take minutes.
 _MOST_GUESSES = 20
+LARGEST_SCHEMA = 256 * 1024
+"""Highest number of bytes of a JSON Schema: it is checked by a schema itself, which takes long."""
+
 _NOT_WHOLE = "encrypt only the secret values in it, each as `${age:…}`: see `reconcile secrets encrypt`"
 
 
@@ -55,6 +58,7 @@ class FileLoader:
         self.problems: list[Diagnostic] = []
         self._documents: dict[str, Document | None] = {}
         self._contents: dict[str, bytes | None] = {}
+        self._schemas: dict[str, Document | None] = {}
         self._reported: set[tuple[str, str]] = set()
 
     def documents(self, cluster: ParsedCluster) -> dict[str, Document]:
@@ -80,6 +84,28 @@ class FileLoader:
     def list_problems(self) -> list[Diagnostic]:
         """All problems of the files and of the places that name them."""
         return [*self.problems, *self.marker.problems, *self.renderer.problems]
+
+    def open_schema(self, path: str) -> Document | tuple[str, str]:
+        """A JSON Schema of the tree as it is stored, or what is wrong with its path and what to do."""
+        if path.endswith(ENCRYPTED):
+            return f"{quote_text(path)} is encrypted, and a schema is not", "name a plain file"
+        if problem := _describe_outside(path) or self._explain_missing(path):
+            return problem[1:]
+        name = _normalize(path)
+        data = self._read(name)
+        if data is None:
+            return "the file was removed while it was being read", "try again"
+        if len(data) > LARGEST_SCHEMA:
+            size = f"{LARGEST_SCHEMA // 1024} KiB"
+            return f"{quote_text(path)} has more than {size}, the limit of a schema", "split it into several"
+        if name not in self._schemas:
+            try:
+                self._schemas[name] = parse_document(name, data)
+            except InputError as error:
+                self.problems += error.problems
+                self._schemas[name] = None
+        found = self._schemas[name]
+        return found if found is not None else (f"{quote_text(path)} cannot be read", "correct it first")
 
     def _open(self, path: str) -> Document | None:
         if path not in self._documents:

@@ -19,6 +19,8 @@ from reconciler.desired.fleet_file import FleetFile, find_fleet_file, make_fleet
 from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.desired.lints import LintedFiles, find_unused_ignores, run_lints, select_unsilenced
 from reconciler.desired.overrides import find_idle_overrides
+from reconciler.desired.schemas.judge import SchemaEntry, judge_documents
+from reconciler.desired.schemas.loader import LoadedSchema, SchemaLoader
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
 from reconciler.desired.window_lints import find_window_lints
 from reconciler.diagnostic import Diagnostic, Position, Severity
@@ -255,7 +257,14 @@ class _FleetReader:
         parsed = [parser.read(entry, pointer) for pointer, entry in entries]
         clusters = [cluster for cluster in parsed if cluster is not None]
         cluster_inputs = tuple(self._make_input(cluster) for cluster in clusters)
-        wrong = [*wrong, *parser.problems, *find_repeated_nodes(document, clusters), *loader.list_problems()]
+        judged, idle = self._judge_by_schemas(top, cluster_inputs)
+        wrong = [
+            *wrong,
+            *parser.problems,
+            *find_repeated_nodes(document, clusters),
+            *loader.list_problems(),
+            *judged,
+        ]
         # Lints of a cluster with parts left out would warn about what the file has.
         whole = [each for cluster, each in zip(clusters, cluster_inputs, strict=True) if cluster.whole]
         lint_warnings = [
@@ -266,6 +275,7 @@ class _FleetReader:
         warnings = [
             *_check_overrides(document, top.overrides, clusters, self.drivers),
             *select_unsilenced(lint_warnings, ignores),
+            *idle,
         ]
         # With errors, lints saw a part of the fleet: an entry may only seem to silence nothing.
         warnings += find_unused_ignores(lint_warnings, ignores, document, self.drivers) if not wrong else ()
@@ -288,6 +298,28 @@ class _FleetReader:
             secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
         )
         return FleetReadResult(fleet, problems, cluster_inputs)
+
+    def _judge_by_schemas(
+        self, top: FleetFile, cluster_inputs: Sequence[ClusterInput]
+    ) -> tuple[list[Diagnostic], list[Diagnostic]]:
+        """The errors and the warnings of the fleet's own schemas."""
+        if not top.schemas:
+            return [], []
+        fleet, schemas = self.loader.fleet, SchemaLoader(self.loader.open_schema)
+        problems: list[Diagnostic] = []
+        entries: list[tuple[SchemaEntry, LoadedSchema | None]] = []
+        for index, entry in enumerate(top.schemas):
+            opened, loaded = self.loader.open_schema(entry.schema_), None
+            if isinstance(opened, tuple):
+                problems.append(make_diagnostic(fleet, f"/schemas/{index}/schema", "no-such-file", *opened))
+            else:
+                loaded = schemas.load(opened)
+            entries.append((entry, loaded))
+        documents = {id(one): one for each in cluster_inputs for one in each.documents.values()}
+        found = list(judge_documents(documents.values(), entries, fleet))
+        problems += schemas.list_problems()
+        errors = [problem for problem in found if problem.severity is Severity.ERROR]
+        return [*problems, *errors], [problem for problem in found if problem.severity is not Severity.ERROR]
 
     def _make_input(self, cluster: ParsedCluster) -> ClusterInput:
         fleet, documents = self.loader.fleet, self.loader.documents(cluster)

@@ -13,6 +13,7 @@ from reconciler.core.entries import Address, FeedbackEntry, Name
 from reconciler.core.fields import StrictModel
 from reconciler.core.policy import ChangeRules, Lint, Override, Policy
 from reconciler.core.rollout_rules import Rollout
+from reconciler.desired.schemas.judge import SchemaEntry
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError
 from reconciler.ports.driver import Driver
@@ -58,6 +59,9 @@ class FleetFile(StrictModel):
         default=(), description="Guards that are set aside for a limited time."
     )
     lint: Lint = Field(default_factory=Lint, description="Settings of lints.")
+    schemas: tuple[SchemaEntry, ...] = Field(
+        default=(), max_length=100, description="JSON Schemas of your own, by which settings are judged."
+    )
     clusters: list[Any] = Field(description="The clusters, at least one.")
 
     def defaults(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ ONLY_THE_PROGRAM = [
         "setting",
         (*SERVER, "connection", 1, "name"),
         "myKafka",
-        "names of roles and of connections are unique",
+        "names of roles, of connections and of virtual hosts are unique",
     ),
     ("setting", (*API, "allowList", 0, "addr"), "10.0.0.9-1", "a range of addresses ends after its start"),
     ("setting", (*API, "allowList", 0, "addr"), "10.0.0.1/8", "a network begins with its first address"),

@@ -385,4 +385,4 @@ def test_a_misspelt_key_at_the_top_is_an_error_where_the_right_one_is_missing(ke
 
 
 def test_keys_that_resemble_none_at_the_top_are_no_error():
-    assert check({**setting(), "plugin": {}, "$schema": "x"}) == []
+    assert check({**setting(), "plugin": {}, "setting": {}, "$schema": "x"}) == []

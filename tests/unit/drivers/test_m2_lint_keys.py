@@ -79,6 +79,7 @@ def test_known_keys_are_known_at_every_depth():
         ((*SERVER, "features", "nodelist", "feedback", "info", "hosting", 0), "fields", "field"),
         ((*SERVER, "features", "heartbeat"), "feed", "feedback"),
         ((*SERVER, "events", "onSettingLoad", "backup"), "hostnames", "hostname"),
+        ((*CLUSTER, "discover", "members", 0), "function", "functions"),
         ((*CLUSTER, "discover", "members", 0, "balance"), "luaPath", ""),
         (("hosting", 0), "enabled", "enable"),
         (("env",), "networks", "network"),

@@ -58,6 +58,7 @@ _WRITTEN_OUT: Final = {
     "virtualHosts": "hosting",
     "vhosts": "hosting",
 }
+_NEAR_TOP_KEY: Final = 0.75  # `setting` is almost `hosting`, and another word
 _ONLY_FEEDBACK: Final = frozenset({"heartbeat"})
 _REPORTING_CALLS: Final = frozenset({"setting", "purge"})
 """Features whose feedback also reports calls of the node's API (M2 manual, `action.event`)."""
@@ -146,7 +147,7 @@ def find_top_key(key: str) -> str:
         return ""
     # `environment` is similar to no key by its letters: what people write out is listed.
     known = {key: key for key in TOP_KEYS} | _WRITTEN_OUT
-    return known.get(find_nearest(key, known), "")
+    return known.get(find_nearest(key, known, cutoff=_NEAR_TOP_KEY), "")
 
 
 def _check_version(document: Any) -> Iterator[Diagnostic]:
