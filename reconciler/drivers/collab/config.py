@@ -18,6 +18,11 @@ from reconciler.drivers.collab.schema import SERVER_PORT, CollabCluster, CollabS
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.text.json_pointer import make_pointer
 
+ENCODING_REMEDY: Final = (
+    "choose a password of letters, digits and - . _ ~ alone, which is the same in a URL and in a redis.conf, "
+    "or give the URL a secret of its own with the password in percent-encoding"
+)
+
 HORIZONTAL: Final = "horizontal"
 """`scaling` of servers that work together; only then `redisServerUrl` is read."""
 
@@ -265,13 +270,31 @@ def _check_redis(entry: CollabCluster, sound: Mapping[str, Document]) -> Iterato
         found = parse_redis_url(text)
         if found is None:
             if not (isinstance(value, Secret) and value.missing):
+                has_password = "@" in text
                 yield make_diagnostic(
                     document,
                     "/redisServerUrl",
                     "redis-url-differs",
-                    f"the redisServerUrl of {name} is not of the form redis://HOST:PORT",
-                    "write redis://HOST:PORT, with a password redis://:PASSWORD@HOST:PORT",
+                    f"the redisServerUrl of {name} is not of the form "
+                    + (
+                        "redis://:PASSWORD@HOST:PORT; its password may have a "
+                        "character that ends the password of a URL"
+                        if has_password
+                        else "redis://HOST:PORT"
+                    ),
+                    ENCODING_REMEDY
+                    if has_password
+                    else "write redis://HOST:PORT, with a password redis://:PASSWORD@HOST:PORT",
                 )
+            continue
+        if entry.redis is not None and text.startswith("rediss:"):
+            yield make_diagnostic(
+                document,
+                "/redisServerUrl",
+                "redis-url-differs",
+                f"the redisServerUrl of {name} uses TLS, which this program does not speak with Redis",
+                "write redis://, or remove `redis` from the cluster, which is then left alone",
+            )
             continue
         if entry.redis is not None and found.address != entry.redis.address.lower():
             yield make_diagnostic(

@@ -10,9 +10,10 @@ from reconciler.core.secret import Secret, reveal
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.collab.cluster_state import EVERY_ADDRESS, LOOPBACK
-from reconciler.drivers.collab.config import WINDOWS_PATH, get_shown_text
+from reconciler.drivers.collab.config import ENCODING_REMEDY, WINDOWS_PATH, get_shown_text
 from reconciler.drivers.collab.schema import CollabCluster, RedisNode, parse_redis_url
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.secrets.patterns import should_mask_key
 from reconciler.text.json_pointer import make_pointer
 
 PASSWORD: Final = "requirepass"  # noqa: S105  (the name of a key)
@@ -24,6 +25,10 @@ _REFUSED: Final = {
     "loadmodule": "a module runs code in Redis",
     "user": "users of Redis are not managed; the program changes the passwords of the default user only",
     "aclfile": "with it, CONFIG REWRITE does not keep passwords",
+    "rename-command": "the program and the servers need the commands under their own names",
+    **dict.fromkeys(
+        ("replicaof", "slaveof"), "a replica discards its data and accepts no writes, which the servers need"
+    ),
 }
 
 
@@ -95,11 +100,26 @@ def _check_form(document: Document) -> Iterator[Diagnostic]:
             )
         elif isinstance(text, bool) or not isinstance(text, str | int) or _is_unwritable(str(text)):
             words = f"the value of {key} must be a whole number or one line of text"
-            yield make_diagnostic(document, pointer, "bad-value", words, "write yes or no for a switch")
-        elif WINDOWS_PATH.match(str(text)):
+            remedy = _suggest_form(key, text)
+            yield make_diagnostic(document, pointer, "bad-value", words, remedy)
+        elif not isinstance(value, Secret) and WINDOWS_PATH.match(str(text)):
             words = "this is a path of Windows, and a Redis on Windows is not managed"
             remedy = "run Redis on Linux, or leave `source` out so that it is only observed"
             yield make_diagnostic(document, pointer, "windows-host", words, remedy)
+
+
+def _suggest_form(key: str, value: Any) -> str:
+    """How to write a value that is neither a number nor one line of text."""
+    if isinstance(value, bool):
+        return f'write "{"yes" if value else "no"}", in quotes: without them YAML reads a switch'
+    if isinstance(value, list) and not should_mask_key(key):
+        words = " ".join(str(one) for one in value if isinstance(one, str | int))
+        return f'write all of it in one text, such as {key}: "{words[:100]}"' if words else "write one text"
+    if value is None:
+        return "remove the key to leave it as it is on the node, or write its value"
+    if isinstance(value, str):
+        return "remove line ends, control characters, and spaces at its beginning and end"
+    return "write a whole number, or a text in quotes"
 
 
 def _is_unwritable(text: str) -> bool:
@@ -151,13 +171,20 @@ def _check_password(
         if own is None or url is None:
             continue
         # Where the secret is not known, both are compared by their references.
-        parsed = parse_redis_url(get_shown_text(url))
-        if parsed is not None and parsed.password != get_shown_text(value):
+        text, wanted = get_shown_text(url), get_shown_text(value)
+        parsed = parse_redis_url(text)
+        if parsed is not None and parsed.password != wanted:
+            is_escaped = "%" in wanted and f":{wanted}@" in text
+            words = f"the redisServerUrl of {server.name} does not have the requirepass of {document.name}"
+            if is_escaped:
+                words += ": the same text is in both, and a URL reads each % in it as the start of an escape"
             yield make_diagnostic(
                 own,
                 "/redisServerUrl",
                 "redis-password-differs",
-                f"the redisServerUrl of {server.name} does not have the requirepass of {document.name}",
-                "write redis://:PASSWORD@HOST:PORT with the same reference to a secret in both",
+                words,
+                ENCODING_REMEDY
+                if is_escaped
+                else "write redis://:PASSWORD@HOST:PORT with the same reference to a secret in both",
             )
             return

@@ -136,10 +136,59 @@ def test_a_password_by_reference_is_the_same_in_both_files():
         (CONFIG | {"scaling": "none"}, {"names": ("c1",)}, "redis-url-ignored"),
         (CONFIG, {"loadBalancer": None}, "no-balancer"),
         (CONFIG | {"keystoreFile": "/k", "privateKeyFile": "/p"}, {}, "tls-pairs"),
+        (CONFIG | {"loging": True}, {}, "config-key-similar"),
+        (CONFIG | {"dataSource": {"usernme": "u"}}, {}, "config-key-similar"),
     ],
 )
 def test_what_is_doubtful(config, entry, code):
     assert code in warnings(config, **entry)
+
+
+@pytest.mark.parametrize("key", ["pollInterval", "Loging2Elsewhere", "x", ""])
+def test_other_unknown_keys_pass_through(key):
+    assert warnings(CONFIG | {key: True}) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "words"),
+    [
+        ("redis://:p@ss/w@127.0.0.1:6379", "p@ss/w", "may have a character that ends"),
+        ("redis://:a%41b@127.0.0.1:6379", "a%41b", "reads each % in it as the start of an escape"),
+        ("rediss://:geheim-1@127.0.0.1:6379", "geheim-1", "uses TLS"),
+    ],
+)
+def test_a_password_that_does_not_fit_into_a_url_is_explained_and_not_shown(url, password, words):
+    config = CONFIG | {"redisServerUrl": Secret(url, "redis://:${env:P}@127.0.0.1:6379")}
+    redis = {"bind": "127.0.0.1", "requirepass": Secret(password, "${env:P}")}
+    with pytest.raises(InputError) as caught:
+        DRIVER.desire(make_input(make_entry(), config, redis))
+    text = " ".join(f"{one.message} {one.remedy}" for one in caught.value.problems)
+    assert words in text
+    assert password not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "remedy"),
+    [
+        ("protected-mode", True, 'write "yes", in quotes'),
+        ("bind", ["127.0.0.1", "::1"], 'bind: "127.0.0.1 ::1"'),
+        ("requirepass", ["geheim-1"], "write a whole number, or a text in quotes"),
+        ("requirepass", None, "remove the key to leave it as it is"),
+        ("logfile", "a\nuser default on nopass", "remove line ends"),
+    ],
+)
+def test_a_value_of_redis_conf_in_another_form(key, value, remedy):
+    with pytest.raises(InputError) as caught:
+        DRIVER.desire(make_input(make_entry(), CONFIG, {"bind": "127.0.0.1", key: value}))
+    assert remedy in caught.value.problems[0].remedy
+    assert "geheim" not in repr(caught.value.problems)
+
+
+@pytest.mark.parametrize("key", ["include", "loadmodule", "user", "aclfile", "rename-command", "replicaof"])
+def test_keys_of_redis_conf_that_are_not_accepted(key):
+    with pytest.raises(InputError) as caught:
+        DRIVER.desire(make_input(make_entry(), CONFIG, {"bind": "127.0.0.1", key: "x"}))
+    assert [one.code for one in caught.value.problems] == ["redis-key"]
 
 
 @pytest.mark.parametrize(
