@@ -30,7 +30,7 @@ from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.host.control_socket import RunningWatch, send_request
-from reconciler.planning.plan_file import PlanFile
+from reconciler.planning.plan_file import PlanFile, restrict_plan
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.store.factory import open_store
@@ -81,9 +81,12 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
         is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
         rest = None if is_untouched else remaining.plan
         _print_run(view, report, rest, options.format, terminal, ended=ended)
-        if result.new_plan is not None and not result.new_plan.is_empty:
-            shown = text.render_plan_text(PlanView(result.new_plan), layout=terminal.layout)
-            terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
+        if result.new_plan is not None:
+            # From the reading after the run: the nodes that it has just changed count as desired.
+            new_plan = restrict_plan(remaining.plan, result.new_plan)
+            if not new_plan.is_empty:
+                shown = text.render_plan_text(PlanView(new_plan), layout=terminal.layout)
+                terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
         return ended.status
 
 

@@ -122,6 +122,7 @@ def test_a_step_whose_node_has_changed_is_left_out_and_planned_anew(site):
     anew = told.partition("New plan for the nodes")[2]
     assert "n1" in anew
     assert "n0" not in anew
+    assert "2 nodes, 1 as desired, 1 change" in anew  # n0 was done a moment ago
     assert "upload" in anew
     assert sorted(site.changed[before:]) == ["l0@127.0.0.1", "n0"]
 
