@@ -253,6 +253,7 @@ def exit_statuses() -> None:
 
     away = ("live/a", "live/b")
     assert planned(PlanSummary(pending=1)) == [0, 2]
+    assert planned(PlanSummary(waiting=1)) == [0, 2]
     assert planned(PlanSummary()) == [0, 0]
     assert planned(PlanSummary(pending=1, errors=1)) == [1, 2]
     assert planned(PlanSummary(errors=1)) == planned(PlanSummary(errors=1), "2") == [1, 1]

@@ -31,10 +31,13 @@ class StepVerdict:
     Args:
         is_final: whether the node reported that it failed to do this very step: no effect will come, so
             nothing more is waited for, and the same content is not sent again.
+        accepts_answer: whether the nodes do not show this effect at all, so that the answer to the call is
+            the only evidence of it that there can be.
         feedback: what the node says of itself, for messages.
     """
 
     status: StepStatus
     reason: str = ""
     is_final: bool = False
+    accepts_answer: bool = False
     feedback: StepFeedback = field(default=NO_FEEDBACK, compare=False)

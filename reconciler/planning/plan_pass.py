@@ -48,6 +48,7 @@ from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
+from reconciler.planning.node_conditions import NodeCondition, judge_nodes
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.planning.reserved_steps import StepHold, describe_reserved, find_reservation_hold
@@ -374,7 +375,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     plan = assign_waves(planned, entry, change_rules.rollout, progress)
     if (about_wave := _report_wave(entry.name, progress, wave_state)) is not None:
         plan = replace(plan, findings=(*plan.findings, about_wave))
-    return GuardContext(
+    context_of_guards = GuardContext(
         plan=plan,
         entry=entry,
         desired=kept.desired,
@@ -414,10 +415,16 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
             *_report_reservations(reserved),
         ),
         reserved=reserved,
-        digest=compute_plan_id(plan, fleet.revision, __version__)
-        if change_control.may_need_approval(plan, policy)
-        else "",
     )
+    # Counted as a status counts them, so that both say the same; a product may know better that one is not.
+    names = [target.node] if target.node else [node.name for node in entry.members()]
+    as_desired = [state for state, _ in judge_nodes(context_of_guards, names).values()].count(
+        NodeCondition.AS_DESIRED
+    )
+    plan = replace(plan, unchanged=min(plan.unchanged, as_desired))
+    needs_id = change_control.may_need_approval(plan, policy)
+    digest = compute_plan_id(plan, fleet.revision, __version__) if needs_id else ""
+    return replace(context_of_guards, plan=plan, digest=digest)
 
 
 def _find_reserved(

@@ -9,6 +9,7 @@ from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Present
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as VANISHED
+from reconciler.planning.node_conditions import WAITING, NodeCondition, judge_nodes
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.unread_limit import UnreadLimit
 
@@ -20,6 +21,7 @@ class PlanSummary:
     Args:
         nodes: how many nodes it read, or tried to read.
         pending: how many steps are planned.
+        waiting: nodes that differ and that nothing is sent to now, because they wait for something.
         unread: nodes without a readable answer, as `cluster/node`, with an error about each.
         errors: how many other errors the plan has.
         refused: how many violations refuse the plan, or a part of it.
@@ -29,6 +31,7 @@ class PlanSummary:
 
     nodes: int = 0
     pending: int = 0
+    waiting: int = 0
     unread: tuple[str, ...] = ()
     errors: int = 0
     refused: int = 0
@@ -48,6 +51,7 @@ class PlanSummary:
         return cls(
             nodes=sum(len(context.observed.nodes) for context in contexts),
             pending=sum(len(cluster.steps) for cluster in result.plan.clusters),
+            waiting=sum(_count_waiting(context) for context in contexts),
             unread=tuple(unread),
             errors=sum(one.target not in known for one in errors),
             # A hold (window, approval) is no refusal of a plan that nobody applies. A vanished cluster is:
@@ -68,6 +72,14 @@ def _list_unread(context: GuardContext) -> Iterator[str]:
     for node, answer in context.observed.nodes.items():
         if not isinstance(answer, Present | Absent):
             yield f"{context.plan.cluster}/{node}"
+
+
+def _count_waiting(context: GuardContext) -> int:
+    conditions = judge_nodes(context, context.observed.nodes)
+    return sum(
+        state in WAITING or (state is NodeCondition.DIFFERS and node in context.withheld_nodes)
+        for node, (state, _) in conditions.items()
+    )
 
 
 def _find_needed(contexts: Iterable[GuardContext], unread: frozenset[str]) -> Iterator[tuple[str, str]]:

@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
 
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
-from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.operations import Operation
-from reconciler.core.plan import Revision, Step
-from reconciler.core.reservations import HELD, Reservation
+from reconciler.core.plan import Revision
+from reconciler.core.reservations import Reservation
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.removed_clusters import CODE as GONE
+from reconciler.planning.node_conditions import UNREAD, NodeCondition, judge_nodes
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
-from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
 from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
-
-RESTART = "waits-for-restart"
-"""Code of a product's finding that a node has a change which needs a restart to take effect."""
-
-
-class NodeCondition(StrEnum):
-    """The condition of a node."""
-
-    AS_DESIRED = "as desired"
-    DIFFERS = "differs"
-    HELD = "held"
-    """It differs, and a person ordered that nothing is sent to it."""
-    STALLED = "stalled"
-    """It never shows what it was sent, and nothing more is sent."""
-    WAITS = "waits for a retry"
-    """It does not show what it was sent, or a call is in flight; there is another attempt later."""
-    OFFERED = "offered"
-    """It may still take what it is offered."""
-    OVERDUE = "overdue"
-    """It did not show in time what it was offered."""
-    RESTART = "waits for a restart"
-    OPERATOR = "waits for an operator"
-    DOUBTFUL = "doubtful"
-    """It answered, nothing is planned for it, and there is a warning about it."""
-    STALE = "stale"
-    UNREACHABLE = "unreachable"
-    UNIDENTIFIED = "not identified"
-    UNAUTHORIZED = "unauthorized"
-
-
-_UNREAD = {
-    Unreachable: NodeCondition.UNREACHABLE,
-    Unidentified: NodeCondition.UNIDENTIFIED,
-    Unauthorized: NodeCondition.UNAUTHORIZED,
-    Stale: NodeCondition.STALE,
-}
 
 _WITH_CONTENT = frozenset({NodeCondition.AS_DESIRED, NodeCondition.RESTART})
 """Conditions of a node that has the content of this revision."""
@@ -158,10 +118,12 @@ class FleetStatus:
 
     @property
     def is_any_different(self) -> bool:
-        """Whether a node that could be read is not as desired, or a cluster was removed."""
-        unread = {NodeCondition.UNREACHABLE, *_UNREAD.values()}
+        """Whether a node that was read and is not stalled differs, or a cluster was removed."""
+        unread = {NodeCondition.UNREACHABLE, *UNREAD.values()}
         states = {node.state for cluster in self.clusters for node in cluster.nodes}
-        return bool(self.removed_clusters or states - unread - {NodeCondition.AS_DESIRED})
+        return bool(
+            self.removed_clusters or states - unread - {NodeCondition.AS_DESIRED, NodeCondition.STALLED}
+        )
 
     @property
     def is_converged(self) -> bool:
@@ -232,18 +194,10 @@ def _compute_cluster_status(
 
 
 def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
-    # Steps and findings are grouped once: searched for each node, a fleet of thousands would take minutes.
-    steps: dict[str, list[Step]] = defaultdict(list)
-    for step in context.plan.steps:
-        for node in step.nodes:
-            steps[node].append(step)
-    findings: dict[str, list[Diagnostic]] = defaultdict(list)
-    for finding in context.plan.findings:
-        findings[finding.target.removeprefix(f"{context.plan.cluster}/")].append(finding)
+    conditions = judge_nodes(context, names)
     holds = {one.node: one for one in context.reserved.holds}
     for node in names:
-        answer, differs = context.observed.nodes.get(node), context.withheld_nodes.get(node, "")
-        state, reason = _judge_node(answer, steps[node], findings[node], differs)
+        state, reason = conditions[node]
         revision, since = _find_revision(context, node, has_content=state in _WITH_CONTENT)
         yield NodeStatus(
             node,
@@ -279,33 +233,3 @@ def _find_revision(context: GuardContext, node: str, *, has_content: bool) -> tu
         )
         return current, seen.since if seen is not None and known else None
     return (seen.revision, seen.since) if seen else ("", None)
-
-
-def _judge_node(
-    answer: Observation[Any] | None, steps: list[Step], findings: list[Diagnostic], differs: str
-) -> tuple[NodeCondition, str]:
-    match answer:
-        case None:
-            return NodeCondition.UNREACHABLE, "it was not read"
-        case Unreachable() | Unidentified() | Unauthorized() | Stale():
-            return _UNREAD[type(answer)], answer.reason
-    if steps:
-        needs_operator = all(step.is_manual for step in steps)
-        return NodeCondition.OPERATOR if needs_operator else NodeCondition.DIFFERS, steps[0].reason
-    # These explain why nothing is sent to a node that differs, so they come before doubts about it.
-    own = {
-        HELD: NodeCondition.HELD,
-        STALLED: NodeCondition.STALLED,
-        LATER: NodeCondition.WAITS,
-        IN_FLIGHT: NodeCondition.WAITS,
-        OFFERED: NodeCondition.OFFERED,
-        OVERDUE: NodeCondition.OVERDUE,
-    }
-    for finding in findings:
-        if finding.code in own:
-            return own[finding.code], finding.located
-    if differs:
-        return NodeCondition.DIFFERS, f"{differs}; nothing is sent to it while another node is pending"
-    marks = [(NodeCondition.DOUBTFUL, one.message) for one in findings if one.severity is not Severity.NOTE]
-    marks += [(NodeCondition.RESTART, one.message) for one in findings if one.code == RESTART]
-    return marks[0] if marks else (NodeCondition.AS_DESIRED, "")

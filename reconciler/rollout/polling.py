@@ -70,13 +70,21 @@ async def wait_until_done(
     *,
     seconds: float,
     stop: asyncio.Event | None = None,
+    is_answered: bool = False,
 ) -> StepVerdict:
     """The status of a step as soon as its effect is visible, else after `seconds`; reads at least once.
 
-    Once `stop` is set, it waits no longer than `GRACE` seconds.
+    Once `stop` is set, it waits no longer than `GRACE` seconds. `is_answered` says that the node accepted the
+    call, which counts where the verdict accepts it.
     """
+
+    async def assess() -> StepVerdict:
+        verdict = await assess_step(step, driver, transports)
+        is_done = is_answered and verdict.accepts_answer and verdict.status is StepStatus.READY
+        return replace(verdict, status=StepStatus.DONE) if is_done else verdict
+
     return await poll_until(
-        partial(assess_step, step, driver, transports),
+        assess,
         lambda verdict: verdict.status is StepStatus.DONE,
         _pauses(asyncio.get_running_loop().time() + seconds, stop),
     )

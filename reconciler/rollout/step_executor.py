@@ -137,7 +137,8 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     answers are not conclusive or the run was stopped (skipped), an operator has to act (waiting).
     Performed: the effect is visible (done); it is not, and no call can take effect any more (failed); the
     nodes' answers are not conclusive, the call was not answered, or the run was stopped early (unknown); the
-    content is left for the node to take (offered). The answer to the call never counts as the effect.
+    content is left for the node to take (offered). The answer to the call never counts as the effect, except
+    where nodes do not show the effect at all.
 
     Raises:
         StateError: the intent could not be written, so nothing was sent.
@@ -169,7 +170,9 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     seconds = 0.0 if offered or _is_over(error) else step.settle
     called = now()
     # Whether the step is done is read from the nodes; the answer to the call only says how long to wait.
-    verdict = await wait_until_done(step, driver, transports, seconds=seconds, stop=context.stop)
+    verdict = await wait_until_done(
+        step, driver, transports, seconds=seconds, stop=context.stop, is_answered=answer is not None
+    )
     interrupted = context.stop.is_set() and now() - called < seconds
     lifetime = (
         step.in_flight if offered else _get_lifetime(step, error, called - began, interrupted=interrupted)

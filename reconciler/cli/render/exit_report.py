@@ -29,6 +29,9 @@ class ExitShape(TypedDict):
     status: Annotated[Whole, Field(description="Exit status of the command.", examples=[0, 2])]
     meaning: Annotated[str, Field(description="What this status means.")]
     pending: Annotated[Whole, Field(description="Steps that are planned, after a run those that remain.")]
+    waiting: Annotated[
+        Whole, Field(description="Nodes that differ, and that nothing is sent to now because they wait.")
+    ]
     unread: Annotated[Whole, Field(description="Nodes that could not be read.")]
     tolerated: Annotated[
         Whole, Field(description="How many of them `--tolerate-unread` allows, so that they are no error.")
@@ -57,6 +60,7 @@ class ExitReport:
             "status": int(self.status),
             "meaning": MEANINGS[self.status],
             "pending": self.summary.pending,
+            "waiting": self.summary.waiting,
             "unread": len(self.summary.unread),
             "tolerated": len(self.summary.find_tolerated(self.limit)),
             "unread_nodes": list(self.summary.unread),
@@ -96,7 +100,7 @@ def report_plan_exit(
     """
     if summary.refused:
         status = ExitStatus.REFUSED
-    elif detailed and summary.pending:
+    elif detailed and (summary.pending or summary.waiting):
         status = ExitStatus.PENDING
     else:
         status = ExitStatus.ERROR if _has_errors(summary, limit) else ExitStatus.DONE

@@ -20,7 +20,8 @@ from reconciler.core.finding_groups import group_findings
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
-from reconciler.planning.status import ClusterStatus, FleetStatus, NodeCondition, NodeStatus
+from reconciler.planning.node_conditions import NodeCondition
+from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
 from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line, join_some
 

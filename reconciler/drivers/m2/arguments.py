@@ -87,6 +87,7 @@ class UploadArguments(DeliveryArguments):
         part: `api.multipartName` of the setting that the node has loaded.
         reports: whether the node reports to this host.
         label: the stamp in the setting by which the node's reports show it; empty if it has none.
+        is_blind: whether it delivers files alone, to a node that does not show which files it has.
     """
 
     api = "/setting/upload"
@@ -95,6 +96,7 @@ class UploadArguments(DeliveryArguments):
     part: str
     reports: bool = field(default=False, metadata=OMITTED)
     label: str = field(default="", metadata=OMITTED)
+    is_blind: bool = field(default=False, metadata=OMITTED)
 
     @property
     def payload_digest(self) -> str:

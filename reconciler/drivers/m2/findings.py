@@ -204,6 +204,15 @@ def has_wanted_files(desired: M2Desired, target: NodeTarget) -> bool:
     return UNKNOWN in desired.resources.values() or target.recalled.get(FILES_FACT, "") == desired.files
 
 
+def has_other_files(desired: M2Desired, target: NodeTarget) -> bool:
+    """Whether other files were delivered to a node last than those that belong to its setting now.
+
+    Never of a cluster with a stamp: the files came with the setting that has the stamp of this revision.
+    """
+    known = target.recalled.get(FILES_FACT, "")
+    return bool(known) and not desired.entry.is_stamped and not has_wanted_files(desired, target)
+
+
 def _report_unknown_files(
     desired: M2Desired, target: NodeTarget, place: str, unread: str
 ) -> Iterator[Diagnostic]:
@@ -212,12 +221,8 @@ def _report_unknown_files(
         message = f"the package of {target.node} cannot be read: {unread}"
         remedy = f"check the answer of /setting/download on {target.node}, and the node's log"
         yield Diagnostic(Severity.WARNING, "package-unreadable", message, remedy, target=place)
-    if has_wanted_files(desired, target):
-        return
-    if target.recalled.get(FILES_FACT, ""):
-        message = f"the files of the setting changed, and {target.node} does not show which files it has"
-        yield Diagnostic(Severity.WARNING, "resources-unseen", message, DELIVER_AGAIN, target=place)
-        return
+    if target.recalled.get(FILES_FACT, "") or has_wanted_files(desired, target):
+        return  # it has them, or a step delivers them
     message = (
         f"{target.node} does not show its package, so it is unknown whether it has this revision's files"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.observation import (
     Absent,
@@ -22,6 +22,7 @@ from reconciler.drivers.m2.arguments import (
     DeliveryArguments,
     OfferArguments,
     RestartArguments,
+    UploadArguments,
     is_restart,
     read_delivery,
     read_restart,
@@ -29,6 +30,9 @@ from reconciler.drivers.m2.arguments import (
 from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 from reconciler.secrets.patterns import is_masked
+
+BLIND: Final = "the node does not show which files it has, so its answer to the upload counts"
+"""Of a step that delivers files alone."""
 
 
 def judge(step: Step, seen: Observed[LoadedSetting]) -> StepVerdict:
@@ -174,6 +178,8 @@ def _judge_arrived(own: DeliveryArguments, loaded: LoadedSetting) -> StepVerdict
         return StepVerdict(StepStatus.READY, "the node has the setting, but not all of its files")
     # Without its package, a changed setting is the evidence that the files came with it: they travel in one
     # upload. Where the setting did not change, there is no evidence.
+    if found is None and isinstance(own, UploadArguments) and own.is_blind:
+        return StepVerdict(StepStatus.READY, BLIND, accepts_answer=True)
     if found is None and own.before == own.after:
         return StepVerdict(StepStatus.UNKNOWN, "the node does not show which files it has")
     return StepVerdict(StepStatus.DONE, "the node shows the desired setting")

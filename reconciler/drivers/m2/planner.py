@@ -157,11 +157,13 @@ def is_as_desired(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting)
     if not loaded.shows(desired.expected(target.content)):
         return False
     has_wanted = has_files(loaded.held, desired.resources)
-    # The node does not show its files. With this revision's stamp they came with the setting; with an earlier
-    # stamp only the store knows what was delivered last.
-    if has_wanted is None and not loaded.shows(ExpectedSetting(target.content.fingerprint)):
+    if has_wanted is not None:
+        return has_wanted
+    # The node does not show its files. With this revision's stamp they came with the setting; otherwise only
+    # the store knows what was delivered last.
+    if not loaded.shows(ExpectedSetting(target.content.fingerprint)):
         return findings.has_wanted_files(desired, target)
-    return has_wanted is not False
+    return not findings.has_other_files(desired, target)
 
 
 def _make_step(
@@ -212,6 +214,8 @@ def _make_step(
             path = ("env", "management", "api", "multipartName")
             name = get_value(before.canonical, path) if before else None
             own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
+            if loaded is not None and not changes and has_files(loaded.held, desired.resources) is None:
+                own["is_blind"] = True
             if entry.reporting is not None:
                 own |= {"reports": True, "label": label}
         case "checkout":
@@ -238,7 +242,7 @@ def _make_step(
         node=target.node,
         action=action,
         arguments=arguments,
-        reason=_explain(desired, target, version, changes),
+        reason=_explain(desired, target, version, changes, is_blind="is_blind" in own),
         effect=impact.effect,
         risk=impact.risk,
         risk_reason=impact.reason,
@@ -265,12 +269,21 @@ def _choose_action(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting
     return "offer"
 
 
-def _explain(desired: M2Desired, target: NodeTarget, version: str | None, changes: tuple[Change, ...]) -> str:
+def _explain(
+    desired: M2Desired,
+    target: NodeTarget,
+    version: str | None,
+    changes: tuple[Change, ...],
+    *,
+    is_blind: bool = False,
+) -> str:
     """Why a delivery is planned; `version` is the node's, None where it has no setting."""
     if version is None:
         return "no setting is loaded yet"
     now, then = version or "(none)", target.content.version or "(none)"
     stamp_alone = desired.entry.is_stamped and all(change.pointer == VERSION for change in changes)
+    if is_blind:
+        return "the files of its setting changed since they were delivered; the node does not show them"
     if stamp_alone or not changes:
         return "the files of its setting differ, or the node does not show them"
     if desired.entry.deliver is Deliver.LOCAL:

@@ -14,7 +14,7 @@ from reconciler.api.reconciler import PassReport, Reconciler
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.outcome import State
 from reconciler.errors import ClusterBusy, GuardRefusal, UsageError
-from reconciler.planning.status import NodeCondition
+from reconciler.planning.node_conditions import NodeCondition
 from reconciler.ports.listener import PassListener
 from reconciler.store.factory import open_store
 

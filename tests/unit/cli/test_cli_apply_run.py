@@ -103,6 +103,7 @@ def test_a_dry_run_with_a_silent_node_still_plans_the_others_and_says_both(stage
         "status": status,
         "meaning": MEANINGS[status],
         "pending": 1,
+        "waiting": 0,
         "unread": 1,
         "unread_nodes": ["hall/a"],
         "tolerated": 0,

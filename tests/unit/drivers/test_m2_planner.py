@@ -273,19 +273,16 @@ def test_files_are_compared_where_a_node_shows_them(held, steps, found):
         assert each.changes == ()
 
 
-@pytest.mark.parametrize(
-    ("delivered", "found"),
-    [
-        (RESOURCES, []),
-        ({"certs/a.pem": b"older"}, [("resources-unseen", "edge/edge-01", Severity.WARNING)]),
-    ],
-)
-def test_stored_facts_count_for_files_that_a_node_does_not_show(delivered, found):
+@pytest.mark.parametrize(("delivered", "steps"), [(RESOURCES, 0), ({"certs/a.pem": b"older"}, 1), ({}, 0)])
+def test_stored_facts_count_for_files_that_a_node_does_not_show(delivered, steps):
     desired = DRIVER.desire(cluster_input(resources=delivered))
-    remembered = {"edge-01": {"files": desired.files}}
+    remembered = {"edge-01": {"files": desired.files}} if delivered else {}
     cluster = planned(BASE, Present(loaded(held=None)), resources=RESOURCES, recalled=remembered)
-    assert cluster.steps == ()
-    assert codes(cluster) == found
+    assert (len(cluster.steps), cluster.unchanged) == (steps, 1 - steps)
+    assert codes(cluster) == ([] if delivered else [("resources-unseen", "edge/edge-01", Severity.NOTE)])
+    for step in cluster.steps:
+        assert step.arguments.is_blind
+        assert "changed since they were delivered" in step.reason
 
 
 def test_narrowed_to_one_node_the_cluster_keeps_its_size():

@@ -14,8 +14,9 @@ from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.node_conditions import NodeCondition, judge_node
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.planning.status import NodeCondition, _judge_node, compute_status
+from reconciler.planning.status import compute_status
 from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
 
@@ -73,7 +74,7 @@ def finding(severity, code):
     ],
 )
 def test_no_failure_is_read_as_converged(answer, findings, condition):
-    assert _judge_node(answer, [], findings, "")[0] is condition
+    assert judge_node(answer, [], findings, "")[0] is condition
 
 
 async def test_a_converged_fleet_of_a_thousand_nodes_takes_one_line():

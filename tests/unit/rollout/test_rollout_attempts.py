@@ -7,8 +7,9 @@ from support.driver import NOWHERE, REVISION, FakeDriver, World, cluster, fleet
 from support.rollouts import states
 
 from reconciler.core.plan import Revision
+from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.plan_pass import run_plan_pass
-from reconciler.planning.status import NodeCondition, compute_status
+from reconciler.planning.status import compute_status
 from reconciler.ports.driver import Capabilities
 from reconciler.ports.store import OpenOrders
 from reconciler.rollout.apply_pass import RunContext, run_apply_pass
