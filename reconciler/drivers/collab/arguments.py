@@ -85,7 +85,42 @@ class CommandArguments(CollabArguments):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RestartArguments(CommandArguments):
+class FileUseArguments(CommandArguments):
+    """A step that makes a process load its file, which must be the one that was checked.
+
+    Args:
+        entry: name of the file in the host configuration; empty where it is not managed.
+        host: of the machine with the file.
+        digest: that the file must have; empty where it is not managed.
+    """
+
+    entry: str = field(default="", metadata=OMITTED)
+    host: str = field(default="", metadata=OMITTED)
+    digest: str = field(default="", metadata=OMITTED)
+
+    def plain(self) -> dict[str, Any]:
+        """The same with the digest masked: anybody who sees a plan could test guesses of a secret with it."""
+        found = CollabArguments.plain(self)
+        return found | {"digest": MASK} if "digest" in found else found
+
+    def exact_values(self) -> dict[str, Any]:
+        """See `core.arguments.Arguments`."""
+        exact = CollabArguments.exact_values(self)
+        return {**exact, "digest": self.digest} if self.digest else exact
+
+    @property
+    def undone_last(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+    @property
+    def undone_alone(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RestartArguments(FileUseArguments):
     """A running server is restarted.
 
     Args:
@@ -113,16 +148,6 @@ class RestartArguments(CommandArguments):
     clients: int = -1
     shown_values: str = ""
     again: bool = field(default=False, metadata=OMITTED)
-
-    @property
-    def undone_last(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
-
-    @property
-    def undone_alone(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
 
     @property
     def interrupts(self) -> bool:
@@ -187,49 +212,35 @@ class StopArguments(CommandArguments):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReloadArguments(CommandArguments):
+class ReloadArguments(FileUseArguments):
     """The load balancer reads its file again.
 
     Args:
         url: of the load balancer.
         marker: by which the new file is known once it is loaded.
-        entry: name of its file in the host configuration.
-        host: of the machine with the file.
-        digest: that the file must have.
         joining: servers that it has not used before; each must serve.
         remaining: servers of its new file; one of them must serve.
     """
 
     url: str
     marker: str
-    entry: str
-    host: str
-    digest: str
     joining: tuple[str, ...] = ()
     remaining: tuple[str, ...] = ()
 
-    @property
-    def undone_last(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
-
-    @property
-    def undone_alone(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RestartRedisArguments(CommandArguments):
+class RestartRedisArguments(FileUseArguments):
     """Redis is restarted, which pauses every server.
 
     Args:
         run_id: of its process that is ended; empty if it does not run.
+        alone: whether no server worked with it when this was planned, so that nobody had to announce it.
         serving: servers that served before, and have to serve again.
         intent_facts: server -> its start, for one that ends with Redis.
     """
 
     run_id: str
+    alone: bool = field(default=False, metadata=OMITTED)
     serving: tuple[str, ...] = ()
     intent_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -237,16 +248,6 @@ class RestartRedisArguments(CommandArguments):
     def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
         """See `core.arguments.Arguments`."""
         return self.intent_facts
-
-    @property
-    def undone_last(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
-
-    @property
-    def undone_alone(self) -> bool:
-        """See `core.arguments.Arguments`."""
-        return True
 
     @property
     def interrupts(self) -> bool:
@@ -285,9 +286,13 @@ class DropPasswordArguments(RedisPasswordArguments):
 
     Args:
         outdated: server -> its start that still used a former password; empty if it never did.
+        config: name of the config.json in the host configuration; empty where they are not managed.
+        hosts: server -> the machine with its config.json.
     """
 
     outdated: Mapping[str, str]
+    config: str = field(default="", metadata=OMITTED)
+    hosts: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
 
 
 ACTIONS: Final[Mapping[str, type[CollabArguments]]] = MappingProxyType(

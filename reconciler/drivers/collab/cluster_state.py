@@ -213,6 +213,11 @@ def drop_passwords(redis: RedisConfiguration) -> RedisConfiguration:
     return redis._replace(passwords=frozenset(), needs_password=False, required="", options=())
 
 
+def is_user(server: ServerState) -> bool:
+    """Whether the process of a server works with Redis."""
+    return server.running is not None and server.running.scaling == HORIZONTAL
+
+
 def is_serving(state: CollabState, number: int) -> bool:
     """Whether a server runs, has started, and is not paused."""
     own = state.servers[number]

@@ -17,9 +17,6 @@ from reconciler.file_delivery.content import UnfitFile
 SERVICES: Final = {DATABASE_SERVICE: "the database", REDIS_SERVICE: "Redis"}
 """Name of a service in a reason -> in sentences."""
 
-_ALONE: Final = frozenset({"none", "vertical"})
-"""`scaling` of a server that does not read `redisServerUrl`; any other word may be that of one that does."""
-
 
 @dataclass(frozen=True)
 class ClusterView:
@@ -49,7 +46,7 @@ class ClusterView:
     def may_use_redis(self, name: str) -> bool:
         """Whether the process of a server may work with Redis: not if it shows that it works alone."""
         status = self.get_status(name)
-        return status is None or status.scaling not in _ALONE
+        return status is None or not status.is_alone
 
     def describe(self, name: str) -> str:
         """Why a server does not count as healthy, in words that follow its name."""

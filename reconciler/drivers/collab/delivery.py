@@ -158,12 +158,17 @@ def find_current_passwords(desired: CollabDesired, observed: Observed[CollabView
         reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
         if not isinstance(reading, Present):
             continue
-        text = parse_config_file(reading.value.content).get("redisServerUrl")
-        parsed = parse_redis_url(text) if isinstance(text, str) else None
         # Only what was meant for this very Redis is ever shown to it.
-        if parsed is not None and redis is not None and parsed.address == redis.address.lower():
-            found |= {parsed.password: None} if parsed.password else {}
+        if redis is not None and (password := find_file_password(reading.value.content, redis.address)):
+            found |= {password: None}
     return tuple(found)
+
+
+def find_file_password(content: bytes | None, address: str) -> str | None:
+    """The password in a config.json for the Redis at an address; None if it leads to another one or none."""
+    text = parse_config_file(content).get("redisServerUrl")
+    parsed = parse_redis_url(text) if isinstance(text, str) else None
+    return parsed.password if parsed is not None and parsed.address == address.lower() else None
 
 
 def uses_redis(desired: CollabDesired, observed: Observed[CollabView]) -> bool:

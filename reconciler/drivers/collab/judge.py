@@ -17,6 +17,7 @@ from reconciler.drivers.collab.arguments import (
     AddPasswordArguments,
     CollabArguments,
     DropPasswordArguments,
+    FileUseArguments,
     RedisPasswordArguments,
     ReloadArguments,
     RestartArguments,
@@ -32,6 +33,7 @@ from reconciler.drivers.collab.cluster_view import (
     read_redis_view,
     read_status,
 )
+from reconciler.drivers.collab.delivery import find_file_password
 from reconciler.drivers.collab.facts import OUTDATED
 from reconciler.drivers.collab.preconditions import RestartCase, find_restart_obstacle, find_stop_obstacle
 from reconciler.drivers.collab.redis_conf import FileLogin, read_file_login
@@ -116,9 +118,21 @@ def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVer
         words = f"{away[0]} {describe_server(seen, away[0])}"
         return _changed(words) if read_status(seen, away[0]) is not None else _unknown(words)
     obstacle = find_restart_obstacle(_make_case(own, status, seen))
-    if not obstacle:
+    if obstacle:
+        return _judge_obstacle(obstacle, own, seen)
+    return _judge_file_in_place(own, server, seen)
+
+
+def _judge_file_in_place(own: FileUseArguments, node: str, seen: Observed[CollabView]) -> StepVerdict:
+    """Whether the file that a process is about to load is the one of the plan, which was checked."""
+    if not own.digest:
         return _READY
-    return _judge_obstacle(obstacle, own, seen)
+    reading: FileReading | None = seen.files.get(node, {}).get(own.entry)
+    if not isinstance(reading, Present):
+        return _unknown(f"the file {own.entry} of {node} cannot be read")
+    if reading.value.digest != own.digest:
+        return _changed(f"the file {own.entry} of {node} is not the one that was checked")
+    return _READY
 
 
 def _judge_new_start(own: RestartArguments, status: StatusView) -> StepVerdict:
@@ -207,12 +221,9 @@ def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) 
         if balancer.is_working:
             return _done("it has loaded its file, and /status and the handshake work through it")
         return _changed(f"it has loaded its file, but {balancer.problem or 'not both ways through it work'}")
-    reading: FileReading | None = seen.files.get(step.node, {}).get(own.entry)
-    if not isinstance(reading, Present):
-        return _unknown(f"the file {own.entry} cannot be read")
-    if reading.value.digest != own.digest:
-        # Never reload what was not checked: the content in place is another one than that of the plan.
-        return _changed(f"the file {own.entry} is not the one that was checked")
+    file_verdict = _judge_file_in_place(own, step.node, seen)
+    if file_verdict.status is not StepStatus.READY:
+        return file_verdict
     for name in own.joining:
         if name not in _list_serving(seen, own.joining):
             return _unknown(f"{name} {describe_server(seen, name)}, so it must not get clients")
@@ -227,7 +238,7 @@ def _judge_redis_restart(own: RestartRedisArguments, seen: Observed[CollabView])
         words = f"{own.redis} {describe_server(seen, own.redis)}"
         if not is_silent(seen, own.redis):
             return _unknown(words)
-        return _changed(words) if own.run_id else StepVerdict(StepStatus.READY, words)
+        return _changed(words) if own.run_id else _judge_file_in_place(own, own.redis, seen)
     if redis.is_loading or not redis.run_id:
         return _unknown("Redis does not serve yet, or does not show its start")
     paused = [name for name in own.serving if name not in _list_serving(seen, own.serving)]
@@ -240,7 +251,16 @@ def _judge_redis_restart(own: RestartRedisArguments, seen: Observed[CollabView])
         return _unknown(f"{unread[0]} {describe_server(seen, unread[0])}")
     if paused:
         return _changed(f"{paused[0]} {describe_server(seen, paused[0])}")
-    return _READY
+    users = [name for name in own.servers if own.alone and _may_use_redis(seen, name)]
+    if users:
+        # Planned without an announcement, as a restart that interrupts nobody.
+        return _changed(f"{users[0]} works with Redis since the plan was made")
+    return _judge_file_in_place(own, own.redis, seen)
+
+
+def _may_use_redis(seen: Observed[CollabView], name: str) -> bool:
+    status = read_status(seen, name)
+    return status is not None and not status.is_alone
 
 
 def _judge_add_password(own: AddPasswordArguments, seen: Observed[CollabView]) -> StepVerdict:
@@ -273,6 +293,20 @@ def _judge_drop_password(own: DropPasswordArguments, seen: Observed[CollabView])
             return _changed(f"{name} was not started since its password changed")
         if status.lacks_redis:
             return _changed(f"{name} cannot reach Redis with the new password")
+    return _judge_delivered_passwords(own, seen)
+
+
+def _judge_delivered_passwords(own: DropPasswordArguments, seen: Observed[CollabView]) -> StepVerdict:
+    """Whether the config.json of every server has the new password: it uses it again at its next start."""
+    for name in own.hosts:
+        reading = seen.files.get(name, {}).get(own.config)
+        if not isinstance(reading, Present):
+            return _unknown(
+                f"the file {own.config} of {name} cannot be read, so it may have a former password"
+            )
+        password = find_file_password(reading.value.content, own.address)
+        if password is not None and password != own.password:
+            return _changed(f"the file {own.config} of {name} does not have the new password any more")
     return _READY
 
 

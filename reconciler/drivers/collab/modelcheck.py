@@ -44,6 +44,7 @@ from reconciler.drivers.collab.cluster_state import (
     hash_password,
     is_balanced,
     is_serving,
+    is_user,
     list_locked_out,
     list_serving,
 )
@@ -498,7 +499,7 @@ class CollabModel:
             case ReloadArguments():
                 found = self._find_reload_objection(world)
             case RestartRedisArguments():
-                found = self._find_redis_objection(world)
+                found = self._find_redis_objection(world, own)
             case DropPasswordArguments():
                 name = self._find_locked_out(world.state, self._change_passwords(world, own).state)
                 found = f"locks out {name}" if name else ""
@@ -541,10 +542,13 @@ class CollabModel:
             return "leaves the load balancer without a server that serves"
         return ""
 
-    def _find_redis_objection(self, world: ModelWorld) -> str:
-        loaded = self.load_redis(world.files)
+    def _find_redis_objection(self, world: ModelWorld, own: RestartRedisArguments) -> str:
+        loaded, servers = self.load_redis(world.files), world.state.servers
         if loaded is None:
             return "restarts Redis with an invalid file"
+        users = [number for number in list_serving(world.state) if is_user(servers[number])]
+        if own.alone and users:
+            return f"pauses {self.servers[users[0]]} without an announcement"
         after = world.state._replace(redis=RedisState(loaded, 1))
         name = self._find_locked_out(world.state, after)
         return f"locks out {name}" if name else ""

@@ -20,6 +20,8 @@ from reconciler.core.observation import (
 from reconciler.core.plan import Step
 from reconciler.drivers.collab.arguments import (
     CollabArguments,
+    DropPasswordArguments,
+    FileUseArguments,
     RedisPasswordArguments,
     ReloadArguments,
     StopArguments,
@@ -118,9 +120,12 @@ async def _observe_file(step: Step, transports: Transports) -> Observed[CollabVi
 
 
 def _list_places(step: Step, own: CollabArguments) -> list[FilePlace]:
-    if isinstance(own, ReloadArguments | RedisPasswordArguments):
-        return [FilePlace(own.entry, step.node, own.host)]
-    return []
+    places: list[FilePlace] = []
+    if isinstance(own, FileUseArguments | RedisPasswordArguments) and own.entry:
+        places.append(FilePlace(own.entry, step.node, own.host))
+    if isinstance(own, DropPasswordArguments):
+        places += (FilePlace(own.config, name, host) for name, host in own.hosts.items())
+    return places
 
 
 async def _observe_servers(

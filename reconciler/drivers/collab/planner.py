@@ -408,6 +408,7 @@ class _Chain:
             is_unused=is_unused,
             password=str(password.value) if password is not None and not password.missing else "",
             shown=fingerprint_shown(self.desired, server.name),
+            digest=self._files[server.name].digest or "",
         )
         self._add(step)
         self.renewed.add(server.name)

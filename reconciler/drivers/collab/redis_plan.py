@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from reconciler.core.file_state import compute_file_digest
 from reconciler.core.observation import Present
 from reconciler.core.plan import Payload, Step
 from reconciler.core.secret import Secret
@@ -185,6 +186,7 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         logins=list_logins(desired, view),
         why=f"{redis.name} {why}",
         is_used=any(view.may_use_redis(name) for name in names if not view.is_silent(name)),
+        digest=file_plan.digest or _read_digest(desired, view),
     )
     return RedisFilePlan(file=file_plan, restart=(step, {}))
 
@@ -234,7 +236,7 @@ def _find_restart_obstacle(desired: CollabDesired, view: ClusterView) -> str:
     names = [server.name for server in desired.entry.nodes]
     shown = view.redis
     if shown is None:
-        serving = [name for name in names if view.is_healthy(name)]
+        serving = [name for name in names if view.is_healthy(name) and view.may_use_redis(name)]
         return (
             f"{serving[0]} works with it, so it may run where this host does not reach it" if serving else ""
         )
@@ -287,6 +289,12 @@ def _read_content(desired: CollabDesired, view: ClusterView) -> bytes | None:
     place = desired.get_redis_place()
     reading = view.observed.files.get(place.node, {}).get(place.entry) if place is not None else None
     return reading.value.content if isinstance(reading, Present) else None
+
+
+def _read_digest(desired: CollabDesired, view: ClusterView) -> str:
+    """Digest of the redis.conf as it is; empty if it is missing or cannot be read."""
+    content = _read_content(desired, view)
+    return compute_file_digest(content) if content is not None else ""
 
 
 def _read_login(desired: CollabDesired, view: ClusterView) -> FileLogin | None:

@@ -97,6 +97,10 @@ class _Answer(_Part):
     logging: bool | None = None
 
 
+_ALONE: Final = frozenset({"none", "vertical"})
+"""`scaling` of servers that work without Redis."""
+
+
 def name_start(pid: int | None, up_since: str) -> str:
     """Which start of a server this is, by what it shows."""
     return f"pid {pid} since {up_since}"
@@ -157,6 +161,11 @@ class StatusView:
 
     def _lacks(self, service: str) -> bool:
         return service.casefold() in (name.casefold() for name in self.missing_services)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it shows that it does not read `redisServerUrl`; any other word may be of one that does."""
+        return self.scaling in _ALONE
 
     @property
     def start(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.command_reference import NamedCommand, fill_node_command
+from reconciler.core.file_state import FilePlace
 from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import Secret
 from reconciler.drivers.collab.arguments import (
@@ -60,6 +61,7 @@ def make_restart(
     is_unused: bool = False,
     password: str = "",
     shown: str = "",
+    digest: str = "",
 ) -> Step:
     """A running server is restarted; by an operator where the fleet file names no command."""
     command, entry = desired.entry.restart, desired.entry
@@ -67,6 +69,7 @@ def make_restart(
     redis = entry.redis
     arguments = RestartArguments(
         **_share(desired, RESTART),
+        **_name_file(desired.get_config_place(server), digest),
         servers=_list_urls(desired, [*peers, *(one.name for one in entry.nodes), server.name]),
         redis=redis.name if redis is not None else "",
         address=redis.address if redis is not None else "",
@@ -193,14 +196,12 @@ def make_reload(
     command = balancer.reload
     arguments = ReloadArguments(
         **_share(desired, RELOAD),
+        **_name_file(desired.get_balancer_place(), digest),
         servers=_list_urls(desired, (*joining, *remaining)),
         command=command.command if command is not None else "",
         values=_fill(command, balancer.name, balancer.machine),
         url=balancer.url,
         marker=marker,
-        entry=balancer.file or "",
-        host=balancer.machine,
-        digest=digest,
         joining=tuple(sorted(joining)),
         remaining=tuple(sorted(remaining)),
     )
@@ -229,12 +230,16 @@ def make_redis_restart(
     logins: tuple[str, ...],
     why: str,
     is_used: bool,
+    digest: str,
 ) -> Step:
     """Redis is restarted; by an operator without a command."""
     command = redis.restart
     arguments = RestartRedisArguments(
         **_share(desired, RESTART_REDIS),
-        servers=_list_urls(desired, (one.name for one in desired.entry.nodes)),
+        **_name_file(desired.get_redis_place(), digest),
+        # Former servers matter only for whether anybody works with it.
+        servers=_list_urls(desired, (one.name for one in desired.entry.nodes))
+        | ({} if is_used else {one.name: desired.get_status_url(one) for one in desired.former}),
         redis=redis.name,
         address=redis.address,
         password=password,
@@ -242,6 +247,7 @@ def make_redis_restart(
         command=command.command if command is not None else "",
         values=_fill(command, redis.name, redis.host),
         run_id=run_id,
+        alone=not is_used,
         serving=tuple(sorted(starts)),
         intent_facts={name: {INTERRUPTED: started} for name, started in sorted(starts.items())},
     )
@@ -308,7 +314,7 @@ def make_drop_password(
     outdated: Mapping[str, str],
 ) -> tuple[Step, Payload]:
     """Redis accepts the new password alone."""
-    payload = _make_payload(redis, password, logins)
+    payload, config = _make_payload(redis, password, logins), desired.entry.config
     arguments = DropPasswordArguments(
         **_share(desired, DROP_PASSWORD),
         servers=_list_urls(desired, outdated),
@@ -320,6 +326,8 @@ def make_drop_password(
         host=redis.host,
         payload=payload[0],
         outdated=dict(sorted(outdated.items())),
+        config=config.file if config is not None else "",
+        hosts={one.name: one.host for one in desired.entry.nodes} if config is not None else {},
     )
     step = _make_step(
         desired,
@@ -347,6 +355,13 @@ def _make_payload(redis: RedisNode, password: Secret, logins: tuple[str, ...]) -
 def _share(desired: CollabDesired, action: str) -> dict[str, Any]:
     timeouts = desired.entry.timeouts
     return {"timeout": timeouts.read, "connect": timeouts.connect, "feedback_api": _APIS[action]}
+
+
+def _name_file(place: FilePlace | None, digest: str) -> dict[str, Any]:
+    """The file that a process loads, with the content that it must have; nothing where none is known."""
+    if place is None or not digest:
+        return {}
+    return {"entry": place.entry, "host": place.host, "digest": digest}
 
 
 def _list_urls(desired: CollabDesired, names: Iterable[str]) -> dict[str, str]:

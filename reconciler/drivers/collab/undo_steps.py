@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Payload, Step
 from reconciler.drivers.collab.arguments import (
+    FileUseArguments,
     ReloadArguments,
     RestartArguments,
     RestartRedisArguments,
@@ -45,18 +46,37 @@ def undo_part(
             status = read_status(shown, own.server)
             started = status.start if status is not None else own.started
             # The former file leads where it led before: the new password does not count for it.
-            again = replace(own, started=started, fixes=_SERVICES, password="", again=True)
+            again = replace(
+                _with_former_file(step, own, observed),
+                started=started,
+                fixes=_SERVICES,
+                password="",
+                again=True,
+            )
             return replace(step, arguments=again, reason=f"{own.server} gets its former config.json"), {}
         case RestartRedisArguments():
             redis = read_redis_view(shown, own.redis)
             # Whoever serves again then is seen by the next pass: of a Redis that is down nothing is left.
             former = replace(
-                own, run_id=redis.run_id if redis is not None else "", serving=(), intent_facts={}
+                _with_former_file(step, own, observed),
+                run_id=redis.run_id if redis is not None else "",
+                alone=False,
+                serving=(),
+                intent_facts={},
             )
             return replace(step, arguments=former, reason=f"{own.redis} gets its former redis.conf"), {}
         case ReloadArguments():
             return _undo_reload(step, own, observed)
     return None
+
+
+_Use = TypeVar("_Use", bound=FileUseArguments)
+
+
+def _with_former_file(step: Step, own: _Use, observed: Observed[CollabView]) -> _Use:
+    """The same arguments with the file as it was before; with any file where that is not known."""
+    reading = observed.files.get(step.node, {}).get(own.entry)
+    return replace(own, digest=reading.value.digest if isinstance(reading, Present) else "")
 
 
 def _undo_reload(step: Step, own: ReloadArguments, observed: Observed[CollabView]) -> Undo | None:

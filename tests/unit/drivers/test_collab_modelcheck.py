@@ -80,6 +80,7 @@ PLANTED = {
         [
             (planner._Chain, "_uses_new_file", lambda self, server: True),
             (planner._Chain, "_plan_serving", lambda self, server, password: None),
+            (judge, "_judge_delivered_passwords", lambda own, seen: judge._READY),
         ],
         "locks out",
     ),
