@@ -131,6 +131,14 @@ class ClusterShape(TypedDict):
     kind: Annotated[str, Field(description="Its product.", examples=["m2", "sora"])]
     nodes: Annotated[Whole, Field(description="How many nodes are desired.")]
     unchanged: Annotated[Whole, Field(description="How many of them are as desired already.")]
+    left_out: NotRequired[
+        Annotated[
+            Whole,
+            Field(
+                description="How many nodes were not looked at, because of --only or --skip; else missing."
+            ),
+        ]
+    ]
     concurrency: Annotated[Whole, Field(description="How many steps may run at the same time.")]
     steps: Annotated[list[StepShape], Field(description="The steps, in order.")]
     findings: Annotated[list[FindingShape], Field(description="Findings about the cluster and its nodes.")]
@@ -299,6 +307,7 @@ class ClusterPlan:
         concurrency: how many steps of this cluster may run at the same time.
         payloads: digest -> payload of the steps; not part of the plan's bytes.
         made_as: id of the plan in a plan file, if this is the rest of that plan; else empty.
+        left_out: how many of the nodes were not looked at, because the command was restricted to others.
     """
 
     cluster: str
@@ -310,6 +319,12 @@ class ClusterPlan:
     concurrency: int = 1
     payloads: Mapping[str, Payload] = field(default_factory=dict, compare=False)
     made_as: str = ""
+    left_out: int = 0
+
+    @property
+    def seen(self) -> int:
+        """How many of its nodes the plan is about."""
+        return self.nodes - self.left_out
 
     def plain(self) -> ClusterShape:
         """The cluster's plan as plain JSON; `made_as` only if it is the rest of a plan file's plan."""
@@ -322,6 +337,9 @@ class ClusterPlan:
             "steps": [step.plain() for step in self.steps],
             "findings": [to_plain_finding(finding) for finding in self.findings],
         }
+        # The digest covers these keys: without them, a plan keeps its digest and approval of older versions.
+        if self.left_out:
+            found["left_out"] = self.left_out
         return {**found, "made_as": self.made_as} if self.made_as else found
 
 

@@ -417,11 +417,12 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         reserved=reserved,
     )
     # Counted as a status counts them, so that both say the same; a product may know better that one is not.
-    names = [target.node] if target.node else [node.name for node in entry.members()]
+    members = [node.name for node in entry.members()]
+    names = [name for name in members if name in observed.nodes]
     as_desired = [state for state, _ in judge_nodes(context_of_guards, names).values()].count(
         NodeCondition.AS_DESIRED
     )
-    plan = replace(plan, unchanged=min(plan.unchanged, as_desired))
+    plan = replace(plan, unchanged=min(plan.unchanged, as_desired), left_out=len(members) - len(names))
     needs_id = change_control.may_need_approval(plan, policy)
     digest = compute_plan_id(plan, fleet.revision, __version__) if needs_id else ""
     return replace(context_of_guards, plan=plan, digest=digest)

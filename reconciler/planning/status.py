@@ -76,6 +76,7 @@ class ClusterStatus:
         violations: other violations that would refuse a run.
         waiting: the plan that waits for an approval, if there is one.
         former_names: its earlier names, the latest last.
+        left_out: how many of its nodes were not looked at, because the command was restricted to others.
     """
 
     cluster: str
@@ -86,6 +87,7 @@ class ClusterStatus:
     violations: tuple[Diagnostic, ...] = ()
     waiting: ApprovalRequest | None = None
     former_names: tuple[str, ...] = ()
+    left_out: int = 0
 
     @property
     def is_converged(self) -> bool:
@@ -190,6 +192,7 @@ def _compute_cluster_status(
         violations=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
+        left_out=context.plan.left_out,
     )
 
 

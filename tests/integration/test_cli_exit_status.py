@@ -120,3 +120,17 @@ def test_status_and_dry_run_say_alike_that_a_node_is_unread_and_that_changes_are
         assert (ended["status"], ended["pending"], ended["unread_nodes"]) == (2, 2, ["edge/edge-01"])
     site.run("--yes", *only, "--tolerate-unread", "1")
     site.run("--yes", *only, status=1)
+
+
+def test_a_command_restricted_to_one_node_says_nothing_of_the_others(site):
+    site.serve()
+    only = ("--only", "edge/edge-01")
+    left = "2 other nodes were not looked at"
+    assert f"Done: 1 change; verified: no changes remain; {left}." in site.run("--yes", *only)
+    assert f"1 node is as desired; {left}." in site.run("--dry-run", "--detailed-exitcode", *only)
+    told = site.run("status", "--detailed-exitcode", *only)
+    assert f"edge (m2): 1 of 1 node as desired; {left}\n" in told
+    assert f"Converged: 1 node is as desired; {left}." in told
+    assert json.loads(site.run("status", "--format", "json", *only))["clusters"][0]["left_out"] == 2
+    (edge,) = json.loads(site.run("--dry-run", "--format", "json", *only))["plan"]["clusters"]
+    assert (edge["nodes"], edge["unchanged"], edge["left_out"]) == (3, 1, 2)

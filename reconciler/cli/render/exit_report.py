@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
@@ -15,9 +15,11 @@ from reconciler.core.fields import Whole
 from reconciler.core.outcome import RunReport
 from reconciler.exit_status import MEANINGS, ExitStatus
 from reconciler.planning.plan_summary import PlanSummary
-from reconciler.planning.status import FleetStatus
 from reconciler.planning.unread_limit import NO_UNREAD, UnreadLimit
 from reconciler.text.one_line import clean_line, join_some
+
+if TYPE_CHECKING:  # a dry run does not need it
+    from reconciler.planning.status import FleetStatus
 
 _NAMED = 3
 

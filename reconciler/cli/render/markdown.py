@@ -163,7 +163,7 @@ def _row(cluster: ClusterPlan, plan_id: str) -> str:
     cells = [
         format_code(cluster.cluster),
         escape_markdown(cluster.kind),
-        f"{cluster.nodes:,}",
+        f"{cluster.seen:,} of {cluster.nodes:,}" if cluster.left_out else f"{cluster.nodes:,}",
         f"{cluster.unchanged:,}",
         f"{len(cluster.steps):,}",
         phrases.describe_risk(top) if top else "",

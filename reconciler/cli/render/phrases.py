@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import FindingGroup, group_findings
@@ -15,6 +16,9 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.model_check import CheckResult
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import clean_line
+
+if TYPE_CHECKING:  # a dry run does not need it
+    from reconciler.planning.status import ClusterStatus
 
 EFFECTS = {
     Effect.NONE: "no change on the node",
@@ -121,7 +125,11 @@ def describe_revision(revision: Revision) -> str:
 
 def describe_counts(cluster: ClusterPlan) -> str:
     """`43 nodes, 1 as desired, 40 changes, 2 errors`."""
-    parts = [format_count(cluster.nodes, "node"), f"{cluster.unchanged:,} as desired"]
+    number = format_count(cluster.nodes, "node")
+    parts = [
+        f"{cluster.seen:,} of {number} looked at" if cluster.left_out else number,
+        f"{cluster.unchanged:,} as desired",
+    ]
     if cluster.steps:
         parts.append(format_count(len(cluster.steps), "change"))
     errors = sum(finding.severity is Severity.ERROR for finding in cluster.findings)
@@ -214,15 +222,21 @@ def _describe_remaining(remaining: Plan | None) -> str:
     if not remaining.is_empty:
         return "; ".join(filter(None, (f"still to do: {describe_pending(remaining)}", problems)))
     if not problems:
-        return "verified: no changes remain"
-    is_complete = all(cluster.unchanged == cluster.nodes for cluster in remaining.clusters)
+        return "; ".join(filter(None, ("verified: no changes remain", describe_left_out(remaining.clusters))))
+    is_complete = all(cluster.unchanged == cluster.seen for cluster in remaining.clusters)
     left = "no changes remain" if is_complete else "no further changes are planned now"
     return f"{left}, {_describe_condition(remaining)}"
 
 
+def describe_left_out(clusters: Iterable[ClusterPlan | ClusterStatus]) -> str:
+    """`2 other nodes were not looked at`; empty if the command was not restricted to some nodes."""
+    number = sum(cluster.left_out for cluster in clusters)
+    return f"{format_count(number, 'other node was', 'other nodes were')} not looked at" if number else ""
+
+
 def _describe_condition(plan: Plan) -> str:
     """`1 of 6 nodes could not be read; 5 of 6 nodes are as desired; 1 warning`."""
-    nodes = sum(cluster.nodes for cluster in plan.clusters)
+    nodes = sum(cluster.seen for cluster in plan.clusters)
     unchanged = sum(cluster.unchanged for cluster in plan.clusters)
     unread = _find_unread(plan)
     number = len({finding.target for finding in unread})
@@ -232,6 +246,7 @@ def _describe_condition(plan: Plan) -> str:
     elif number < nodes:
         verb = "is" if 1 in {unchanged, nodes} else "are"
         parts.append(f"{unchanged:,} of {format_count(nodes, 'node')} {verb} as desired")
+    parts.append(describe_left_out(plan.clusters))
     # An unread node is an error, and is not counted twice.
     parts.append(_count_problems([finding for finding in plan.findings() if finding.code not in _UNREAD]))
     return "; ".join(filter(None, parts))

@@ -102,7 +102,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     kind = clean_line(cluster.kind)
     if cluster.former_names:
         kind += f", renamed from {', '.join(map(clean_line, cluster.former_names))}"
-    yield f"{head} ({kind}): {as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
+    counts = f"{as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
+    left_out = phrases.describe_left_out([cluster])
+    yield f"{head} ({kind}): {'; '.join(filter(None, (counts, left_out)))}"
     yield from _list_nodes(cluster.nodes, revision, layout)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
@@ -242,8 +244,10 @@ _SEVERAL = {
 
 def _summarise_status(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
+    left_out = phrases.describe_left_out(status.clusters)
     if status.is_converged:
-        return f"Converged: {format_count(len(nodes), 'node is', 'nodes are')} as desired."
+        count = f"{format_count(len(nodes), 'node is', 'nodes are')} as desired"
+        return f"Converged: {'; '.join(filter(None, (count, left_out)))}."
     counts = []
     for state in NodeCondition:
         number = sum(node.state is state for node in nodes)
@@ -251,7 +255,7 @@ def _summarise_status(status: FleetStatus) -> str:
             counts.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
     if status.removed_clusters:
         counts.append(f"{format_count(len(status.removed_clusters), 'cluster')} missing from the fleet file")
-    return f"Not converged: {', '.join(counts)}."
+    return f"Not converged: {'; '.join(filter(None, (', '.join(counts), left_out)))}."
 
 
 def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
@@ -260,6 +264,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
         "kind": cluster.kind,
         "former_names": list(cluster.former_names),
         "converged": cluster.is_converged,
+        "left_out": cluster.left_out,
         "nodes": [
             {
                 "node": node.node,
