@@ -10,18 +10,26 @@ from mutation import Mutant, edit
 from scenes import Scene
 from states_collab import explore, make_case
 
-from reconciler.drivers.collab import balancer_plan, guards, judge, preconditions, redis_plan
+from reconciler.drivers.collab import balancer_plan, delivery, guards, judge, preconditions, redis_plan
 from reconciler.drivers.collab.guards import GUARDS
 from reconciler.drivers.collab.planner import _Chain
 from reconciler.modelcheck.explore import Exploration
 
 
-def collab(count: int = 2, *, faults: int = 1, passes: int = 1, **case: Any) -> Scene:
-    """A cluster with a change of the fleet file, see `states_collab.make_case`."""
+def collab(
+    count: int = 2,
+    *,
+    faults: int = 1,
+    passes: int = 1,
+    has_file_faults: bool = False,
+    is_announced: bool = True,
+    **case: Any,
+) -> Scene:
+    """A cluster with a change of the fleet file, see `states_collab.make_case` and `CollabModel`."""
 
     def walked() -> Exploration:
         model, world = make_case(count, **case)
-        model.has_file_faults = False
+        model.has_file_faults, model.is_announced = has_file_faults, is_announced
         return explore(model, world, faults=faults, passes=passes, guards=GUARDS)[1]
 
     return walked
@@ -38,6 +46,15 @@ NEW_FILES = collab(is_delivered=True, faults=0, **PASSWORD)
 JOINING = collab(3, balanced=2, passes=2)
 JOINING_DOWN = collab(3, balanced=2, stopped=(2,), faults=0)
 LEAVING = collab(3, leaving=1, faults=0)
+JOINING_EDITED = collab(3, balanced=2, has_file_faults=True)
+JOINING_UNCHECKED = collab(3, balanced=2, faults=0, unchecked=("nginx",))
+REDIS_RESTART = collab(redis_changes={"protected-mode": "no"}, faults=0, is_announced=False)
+REDIS_SETUP = collab(
+    former={"scaling": "none"},
+    redis_changes={"protected-mode": "no"},
+    is_delivered=True,
+    is_announced=False,
+)
 FIRST_REDIS = collab(former={"scaling": "none"}, is_redis_down=True, faults=0)
 
 PLANNER = "planner and judgement"
@@ -72,6 +89,18 @@ USED_IS_LEFT = edit(judge._judge_stop, "if balancer.marker != own.marker:", "if 
 DROP_UNREAD = edit(judge._judge_drop_password, "if status.start == outdated:", "if False:")
 NO_SERVING = edit(_Chain.plan, "self._plan_serving(server, password)", "pass")
 DROP_EARLY = edit(_Chain._uses_new_file, "if name in self.renewed:", "if True:")
+FILES_UNREAD = edit(
+    judge._judge_delivered_passwords, "if password is not None and password != own.password:", "if False:"
+)
+UNCHAINED = edit(
+    _Chain._add, "(*step.after, last) if last and last not in step.after else step.after", "step.after"
+)
+ANOTHER_FILE = edit(judge._judge_file_in_place, "if reading.value.digest != own.digest:", "if False:")
+WITHOUT_SERVERS = edit(
+    delivery.plan_balancer_file,
+    "content=span,",
+    "content=NginxSpan(upstream=span.upstream, servers=(), marker=span.marker),",
+)
 ANY_DROP = edit(
     guards.refuse_password_order, "if server.name not in walk.renewed and not is_new:", "if False:"
 )
@@ -132,8 +161,53 @@ COLLAB = (
         "blind to servers with their former file",
         DROP_EARLY,
         NEW_PASSWORD_AT_ONCE,
-        (NO_SERVING,),
-        "the chain of restarts",
+        (NO_SERVING, FILES_UNREAD),
+        "the chain of restarts, and the judgement of files",
+    ),
+    Mutant(
+        "judgement of a password's drop",
+        "blind to files",
+        FILES_UNREAD,
+        NEW_PASSWORD_AT_ONCE,
+        (NO_SERVING, DROP_EARLY),
+        "the chain of restarts, and the plan",
+    ),
+    Mutant(
+        "guard servers-together",
+        "gone",
+        edit(guards.refuse_together, "if last and last not in reached:", "if False:"),
+        CHANGE,
+        (UNCHAINED, ANY_PEER, PEERS_UNREAD),
+        PLANNER,
+    ),
+    Mutant(
+        "guard redis-restart",
+        "gone",
+        edit(
+            guards.refuse_unannounced_redis_restart,
+            "isinstance(own, RestartRedisArguments) and (users := walk.list_redis_users())",
+            "(users := []) or False",
+        ),
+        REDIS_RESTART,
+    ),
+    Mutant(
+        "judgement of a restart of Redis",
+        "blind to servers that work with it since",
+        edit(
+            judge._judge_redis_restart,
+            "for name in _list_serving(seen, own.servers) if own.alone",
+            "for name in ()",
+        ),
+        REDIS_SETUP,
+    ),
+    Mutant("judgement of a reload", "blind to the file in place", ANOTHER_FILE, JOINING_EDITED),
+    Mutant(
+        "guard balancer-unchecked",
+        "gone",
+        edit(guards.refuse_unchecked_file, "own.entry in desired.unchecked", "False"),
+        JOINING_UNCHECKED,
+        (WITHOUT_SERVERS,),
+        "the text that is written",
     ),
     Mutant(
         "guard balancer-order",

@@ -86,6 +86,7 @@ def make_case(
     leaving: int = 0,
     is_redis_down: bool = False,
     is_delivered: bool = False,
+    unchecked: Collection[str] = (),
     choices: Choices = MODELLED,
 ) -> tuple[CollabModel, ModelWorld]:
     """A model, and the world in which everything runs with former files.
@@ -101,6 +102,7 @@ def make_case(
         leaving: how many of the servers the fleet file does not name any more.
         is_redis_down: whether Redis does not run.
         is_delivered: whether the servers have their new file, with which they were not restarted yet.
+        unchecked: entries of files that the host does not check.
         choices: what the nodes do where the documents are silent.
     """
     before, after = passwords
@@ -119,6 +121,7 @@ def make_case(
         {server.name: make_values(after, changes) for server in entry.nodes},
         make_redis_keys(after, redis_changes),
         former=gone,
+        unchecked=frozenset(unchecked),
     )
     model = CollabModel(desired, choices)
     state = CollabState((ServerState(),) * count, addresses)
@@ -150,7 +153,7 @@ def explore(
 ) -> tuple[ClusterPlan, Exploration]:
     """Every execution of the plan that is made in a world; a plan that a guard refuses has no steps."""
     entry = model.desired.entry
-    change_rules = ChangeRules(windows=EVERY_DAY)
+    change_rules = ChangeRules(windows=EVERY_DAY if model.is_announced else ())
 
     def weigh(plan: ClusterPlan, observed: Observed[CollabView]) -> bool:
         context = GuardContext(plan, entry, model.desired, observed, change_rules=change_rules)

@@ -6,9 +6,10 @@ file steps, the faults and the invariants. They are judged by the content itself
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeAlias
 
 from reconciler.core.file_state import NO_FILE, FileState, compute_file_digest
 from reconciler.core.observation import FileReading, Present
@@ -25,6 +26,17 @@ from reconciler.file_delivery.steps import (
 
 BY_HAND: Final = b"# by hand\n"
 """What a person adds to a file."""
+
+FileEdit: TypeAlias = Callable[[bytes], bytes]
+"""Changes a content as a person does; what it has changed once stays the same."""
+
+
+def add_comment(content: bytes) -> bytes:
+    """A content with a line more."""
+    return content if content.endswith(BY_HAND) else content + BY_HAND
+
+
+COMMENT: Final[Mapping[str, FileEdit]] = MappingProxyType({"is changed by hand": add_comment})
 
 PARTIAL: Final = b"\0"
 """A content that was written in part."""
@@ -102,10 +114,20 @@ class FileModel:
         if isinstance(own, DiscardArguments) and file.leftover and file.staged is not None:
             yield f"the connection breaks while {own.entry} is cleaned up", file._replace(leftover=False)
 
-    def list_faults(self, file: ModelFile, name: str) -> Iterator[tuple[str, ModelFile]]:
-        """What may happen to a file, one thing each: a sentence, and the file after it."""
-        if not (file.content or b"").endswith(BY_HAND):
-            yield f"{name} is changed by hand", file._replace(content=(file.content or b"") + BY_HAND)
+    def list_faults(
+        self, file: ModelFile, name: str, edits: Mapping[str, FileEdit] = COMMENT
+    ) -> Iterator[tuple[str, ModelFile]]:
+        """What may happen to a file, one thing each: a sentence, and the file after it.
+
+        Args:
+            file: before that.
+            name: of it, for the sentences.
+            edits: what a person may do to its content, in words -> its new content.
+        """
+        content = file.content or b""
+        for words, change in edits.items():
+            if (changed := change(content)) != content:
+                yield f"{name} {words}", file._replace(content=changed)
         if not file.is_full:
             yield f"the disk of {name} becomes full", file._replace(is_full=True)
         if not file.refuses:

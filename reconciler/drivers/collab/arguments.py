@@ -234,7 +234,7 @@ class RestartRedisArguments(FileUseArguments):
 
     Args:
         run_id: of its process that is ended; empty if it does not run.
-        alone: whether no server worked with it when this was planned, so that nobody had to announce it.
+        alone: whether no server that served worked with it when this was planned: nobody had to announce it.
         serving: servers that served before, and have to serve again.
         intent_facts: server -> its start, for one that ends with Redis.
     """

@@ -251,14 +251,14 @@ def _judge_redis_restart(own: RestartRedisArguments, seen: Observed[CollabView])
         return _unknown(f"{unread[0]} {describe_server(seen, unread[0])}")
     if paused:
         return _changed(f"{paused[0]} {describe_server(seen, paused[0])}")
-    users = [name for name in own.servers if own.alone and _may_use_redis(seen, name)]
+    users = [name for name in _list_serving(seen, own.servers) if own.alone and _uses_redis(seen, name)]
     if users:
         # Planned without an announcement, as a restart that interrupts nobody.
         return _changed(f"{users[0]} works with Redis since the plan was made")
     return _judge_file_in_place(own, own.redis, seen)
 
 
-def _may_use_redis(seen: Observed[CollabView], name: str) -> bool:
+def _uses_redis(seen: Observed[CollabView], name: str) -> bool:
     status = read_status(seen, name)
     return status is not None and not status.is_alone
 

@@ -64,14 +64,17 @@ from reconciler.drivers.collab.simulator.loaded_files import (
 from reconciler.drivers.collab.simulator.nginx_file import read_nginx_file
 from reconciler.drivers.collab.status_view import StatusView, name_start
 from reconciler.drivers.collab.views import BalancerView, CollabView, RedisView
-from reconciler.file_delivery.model import FileModel, ModelFile
-from reconciler.file_delivery.steps import SwitchArguments, is_file_step, read_file_arguments
+from reconciler.file_delivery.model import COMMENT, FileEdit, FileModel, ModelFile, add_comment
+from reconciler.file_delivery.steps import StageArguments, SwitchArguments, is_file_step, read_file_arguments
 
 MODELLED = Choices(start_readings=1, paused_readings=1)
 """The behaviour in the model by default: a started server is silent and then paused, for any time."""
 
 _STARTS = 8
 """Starts of a process that are told apart; pids come again, too."""
+
+_KEY_BY_HAND = b'"byHand": 1, '
+_BRACE = b"} # by hand\n"
 
 _NOT_RUNNING = Unreachable("connection refused")
 
@@ -110,11 +113,13 @@ class CollabModel:
         desired: the desired state.
         choices: what the nodes do where the documents are silent.
         has_file_faults: whether people change files and disks become full.
+        is_announced: whether the cluster has change windows or approvals, so that Redis may be restarted.
     """
 
     desired: CollabDesired
     choices: Choices = MODELLED
     has_file_faults: bool = True
+    is_announced: bool = True
     _files: FileModel = field(init=False, default_factory=FileModel)
     _observed: dict[ModelWorld, Observed[CollabView]] = field(init=False, default_factory=dict)
 
@@ -254,8 +259,17 @@ class CollabModel:
             yield f"{self.balancer} fails", _with(world, machine.stop_balancer(state))
         for node, entry in self.entries.items() if self.has_file_faults else ():
             place = self.nodes.index(node)
-            for story, file in self._files.list_faults(world.files[place], f"{entry} of {node}"):
+            edits = self._list_edits(node)
+            for story, file in self._files.list_faults(world.files[place], f"{entry} of {node}", edits):
                 yield story, _with_file(world, place, file)
+
+    def _list_edits(self, node: str) -> Mapping[str, FileEdit]:
+        """What a person may do to the file of a node."""
+        if node in self.servers:  # a comment makes a config.json invalid
+            return {"is changed by hand": _add_key, "is broken by hand": add_comment}
+        if node == self.balancer:
+            return {**COMMENT, "is broken by hand": _break_block}
+        return COMMENT
 
     def list_returns(self, world: ModelWorld) -> Iterator[tuple[str, ModelWorld]]:
         """A process comes up or is started again, the database is back, a disk has room again."""
@@ -414,7 +428,8 @@ class CollabModel:
             place = self.nodes.index(step.node)
             if self._is_started_meanwhile(world.state, step):
                 return world
-            return _with_file(world, place, self._files.perform(world.files[place], step))
+            changed = _with_file(world, place, self._files.perform(world.files[place], step))
+            return world if self._refuses(changed, step) else changed
         state, files, own = world.state, world.files, read_collab_arguments(step)
         match own:
             case RestartArguments() | StartArguments():
@@ -433,6 +448,18 @@ class CollabModel:
             case _:
                 raise AssertionError(step.action)
         return _with(world, state)
+
+    def _refuses(self, world: ModelWorld, step: Step) -> bool:
+        """Whether the check of the host entry refuses what is written aside in a world."""
+        entry, place = self.entries.get(step.node, ""), self.nodes.index(step.node)
+        staged = world.files[place].staged
+        if (
+            staged is None
+            or entry in self.desired.unchecked
+            or not isinstance(read_file_arguments(step), StageArguments)
+        ):
+            return False
+        return not self._is_valid(_with_file(world, place, ModelFile(staged)).files, step.node)
 
     def _is_started_meanwhile(self, state: CollabState, step: Step) -> bool:
         """Whether somebody started the server between the reading and this switch: outside of the model."""
@@ -547,7 +574,7 @@ class CollabModel:
         if loaded is None:
             return "restarts Redis with an invalid file"
         users = [number for number in list_serving(world.state) if is_user(servers[number])]
-        if own.alone and users:
+        if users and (own.alone or not self.is_announced):
             return f"pauses {self.servers[users[0]]} without an announcement"
         after = world.state._replace(redis=RedisState(loaded, 1))
         name = self._find_locked_out(world.state, after)
@@ -634,6 +661,16 @@ class CollabModel:
 def _name_start(server: ServerState) -> str:
     """The start that a server shows, as `StatusView.start`."""
     return name_start(1 + server.starts, "-")
+
+
+def _add_key(content: bytes) -> bytes:
+    """A config.json with a key that is not ours."""
+    return content if _KEY_BY_HAND in content else content.replace(b"{", b"{" + _KEY_BY_HAND, 1)
+
+
+def _break_block(content: bytes) -> bytes:
+    """An nginx file with a brace too many."""
+    return content if content.endswith(_BRACE) else content + _BRACE
 
 
 def _with(world: ModelWorld, state: CollabState) -> ModelWorld:

@@ -185,7 +185,7 @@ def plan_redis_file(desired: CollabDesired, view: ClusterView) -> RedisFilePlan:
         password="" if password.missing else str(password.value),
         logins=list_logins(desired, view),
         why=f"{redis.name} {why}",
-        is_used=any(view.may_use_redis(name) for name in names if not view.is_silent(name)),
+        is_alone=not any(view.is_healthy(name) and view.may_use_redis(name) for name in names),
         digest=file_plan.digest or _read_digest(desired, view),
     )
     return RedisFilePlan(file=file_plan, restart=(step, {}))

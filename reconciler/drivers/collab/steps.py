@@ -229,7 +229,7 @@ def make_redis_restart(
     password: str,
     logins: tuple[str, ...],
     why: str,
-    is_used: bool,
+    is_alone: bool,
     digest: str,
 ) -> Step:
     """Redis is restarted; by an operator without a command."""
@@ -239,7 +239,7 @@ def make_redis_restart(
         **_name_file(desired.get_redis_place(), digest),
         # Former servers matter only for whether anybody works with it.
         servers=_list_urls(desired, (one.name for one in desired.entry.nodes))
-        | ({} if is_used else {one.name: desired.get_status_url(one) for one in desired.former}),
+        | ({one.name: desired.get_status_url(one) for one in desired.former} if is_alone else {}),
         redis=redis.name,
         address=redis.address,
         password=password,
@@ -247,7 +247,7 @@ def make_redis_restart(
         command=command.command if command is not None else "",
         values=_fill(command, redis.name, redis.host),
         run_id=run_id,
-        alone=not is_used,
+        alone=is_alone,
         serving=tuple(sorted(starts)),
         intent_facts={name: {INTERRUPTED: started} for name, started in sorted(starts.items())},
     )
@@ -258,10 +258,10 @@ def make_redis_restart(
         arguments,
         reason=why,
         effect=Effect.RESTART,
-        risk=Risk.HIGH if is_used else Risk.MEDIUM,
-        risk_reason="all servers are paused until Redis is back"
-        if is_used
-        else "no server that serves works with it yet; other programs that do are not seen",
+        risk=Risk.MEDIUM if is_alone else Risk.HIGH,
+        risk_reason="no server that serves works with it yet; other programs that do are not seen"
+        if is_alone
+        else "all servers are paused until Redis is back",
         needs="Redis runs as it was read, and every server answers",
         inverse=Inverse("restart it again with its former file", RESTART_REDIS),
         is_manual=command is None,
