@@ -14,10 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 BIN = Path(sys.executable).parent
+FIRST = "127.9.0.1:20001"
+"""Addresses of their own: port numbers of 127.0.0.1 are used by much."""
+
 PATHS = ("/setting/setting.json", "/get/setting/running")
 
 
@@ -66,15 +71,11 @@ def addresses_of(folder: str) -> list[str]:
     return [urlsplit(node).netloc if "//" in node else node for node in nodes]
 
 
-def main() -> None:
-    """Write a fleet, serve it, measure both in turn, print the medians."""
-    if sys.argv[1:] == ["--bare"]:
-        addresses = sys.stdin.read().split()
-        print(timed(lambda: asyncio.run(bare(addresses))))
-        return
-    count, runs = [*map(int, sys.argv[1:]), *(1000, 5)[len(sys.argv) - 1 :]][:2]
+@contextmanager
+def serving(count: int) -> Iterator[str]:
+    """A folder with a fleet of this many nodes, which are served and as desired."""
     with tempfile.TemporaryDirectory() as folder:
-        write = ["simulate", "--kind", "m2", "--nodes", str(count), "--write", folder]
+        write = ["simulate", "--kind", "m2", "--nodes", str(count), "--first", FIRST, "--write", folder]
         subprocess.run([BIN / "reconcile", *write], check=True, stdout=subprocess.DEVNULL)
         serve = [BIN / "reconcile", "simulate", "--converged", folder]
         with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
@@ -82,9 +83,20 @@ def main() -> None:
                 assert server.stdout is not None
                 while "ready" not in (line := server.stdout.readline()):
                     assert line, "the simulator ended"
-                rows = [compared(folder, addresses_of(folder)) for _ in range(runs + 1)][1:]
+                yield folder
             finally:
                 server.terminate()
+
+
+def main() -> None:
+    """Write a fleet, serve it, measure both in turn, print the medians."""
+    if sys.argv[1:] == ["--bare"]:
+        addresses = sys.stdin.read().split()
+        print(timed(lambda: asyncio.run(bare(addresses))))
+        return
+    count, runs = [*map(int, sys.argv[1:]), *(1000, 5)[len(sys.argv) - 1 :]][:2]
+    with serving(count) as folder:
+        rows = [compared(folder, addresses_of(folder)) for _ in range(runs + 1)][1:]
     whole, plain, requests = (statistics.median(column) for column in zip(*rows, strict=True))
     ratio = statistics.median(row[0] / row[1] for row in rows)
     print(f"{count} nodes, {len(PATHS)} GETs each, median of {runs} runs:")
