@@ -25,8 +25,8 @@ MEANINGS: Final = {
     "confirmed",
     ExitStatus.PENDING: "changes are pending, whether or not all nodes could be read (only with "
     "--detailed-exitcode)",
-    ExitStatus.REFUSED: "a guard refused the plan, or the revision lacks a required signature: nothing was "
-    "done",
+    ExitStatus.REFUSED: "a guard refused the plan, or the plans of some clusters: nothing was done there; or "
+    "the revision lacks a required signature",
     ExitStatus.CHANGED: "the nodes or the source changed since the plan was made: nothing was done",
     ExitStatus.IN_PART: "applied in part: the report says what was not done and why",
     ExitStatus.NOT_ALLOWED: "the node must not be stopped (only allow-stop)",

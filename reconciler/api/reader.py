@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from reconciler.core.cluster_renames import apply_renames, find_renames
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.selection import Selection
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import UsageError
@@ -109,7 +110,7 @@ class Reader:
         fleet: Fleet | None = None,
         *,
         cluster: str = "",
-        only: str = "",
+        only: str | Selection = "",
         file: PlanFile | None = None,
         listener: PassListener = SILENT,
     ) -> PlanResult:
@@ -118,8 +119,8 @@ class Reader:
         Args:
             fleet: one that was read before; None to read the source now.
             cluster: plan only this cluster; addresses of the others are still compared. Empty for all.
-            only: restrict to a cluster, a node or `cluster/node`; empty for all. Then removed clusters are
-                not reported.
+            only: restrict to a cluster, a node or `cluster/node`, or to a selection; empty for all. With what
+                alone is to be planned, removed clusters are not reported.
             file: a plan of this revision that was made earlier; it replaces the plan as far as it is valid.
             listener: called at each stage.
 
@@ -200,13 +201,13 @@ class Reader:
         return identity, self.store.select_fleet(resolve_fleet(identity, known).number)
 
     async def status(
-        self, fleet: Fleet | None = None, *, only: str = "", listener: PassListener = SILENT
+        self, fleet: Fleet | None = None, *, only: str | Selection = "", listener: PassListener = SILENT
     ) -> FleetStatus:
         """The state of each node by its own answer, its revision, and what holds changes back.
 
         Args:
             fleet: one that was read before; None to read the source now.
-            only: restrict to a cluster, a node or `cluster/node`; empty for all.
+            only: restrict to a cluster, a node or `cluster/node`, or to a selection; empty for all.
             listener: called at each stage.
 
         Raises:

@@ -14,6 +14,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.outcome import Outcome, RunReport
 from reconciler.core.policy import Override
+from reconciler.core.selection import Selection
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal
@@ -112,7 +113,8 @@ class Reconciler:
         fleet: Fleet | None = None,
         *,
         cluster: str = "",
-        only: str = "",
+        only: str | Selection = "",
+        all_or_nothing: bool = False,
         trigger: str = "program",
         listener: PassListener = SILENT,
         stop: asyncio.Event | None = None,
@@ -122,7 +124,8 @@ class Reconciler:
         Args:
             fleet: one that was read before; None to read the source now.
             cluster: reconcile only this cluster; empty for all.
-            only: restrict to a cluster, a node or `cluster/node`; empty for all.
+            only: restrict to a cluster, a node or `cluster/node`, or to a selection; empty for all.
+            all_or_nothing: whether the refusal of one cluster refuses the whole plan.
             trigger: what started the pass, for the history.
             listener: called at each stage.
             stop: once set, no further step starts; steps in progress are completed and recorded.
@@ -141,6 +144,7 @@ class Reconciler:
             # A stop during the last reading still counts: no step may begin after it.
             if plan_result is None or stop.is_set():
                 return PassReport()
+            plan_result = replace(plan_result, all_or_nothing=all_or_nothing)
             try:
                 report = await own.apply(plan_result, trigger=trigger, listener=listener, stop=stop)
             except GuardRefusal:
@@ -253,7 +257,7 @@ class Reconciler:
             )
 
     async def observe_again(
-        self, plan_result: PlanResult, *, only: str = "", listener: PassListener = SILENT
+        self, plan_result: PlanResult, *, only: str | Selection = "", listener: PassListener = SILENT
     ) -> PlanResult:
         """Another pass after a run, towards the same desired state; of a plan file, only for the nodes in it.
 

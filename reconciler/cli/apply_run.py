@@ -75,6 +75,7 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
             report,
             PlanSummary.of(remaining),
             is_removed=file is None and bool(result.removed_clusters),
+            is_refused=bool(result.refused_clusters),
             limit=options.unread_limit,
         )
         # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.

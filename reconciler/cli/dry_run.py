@@ -109,7 +109,8 @@ async def plan_with_progress(
         ReconcilerError: the files are wrong, or `--only` names nothing in them.
     """
     with show_progress(terminal) as listener:
-        return await reader.plan(fleet, only=options.only, file=file, listener=listener)
+        found = await reader.plan(fleet, only=options.only, file=file, listener=listener)
+    return replace(found, all_or_nothing=options.all_or_nothing)
 
 
 async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader) -> Fleet:
@@ -124,7 +125,13 @@ async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader
 
 def make_plan_view(result: PlanResult) -> PlanView:
     """The part of a result that renderers show."""
-    return PlanView(result.plan, result.violations, result.overridden, result.fleet.warnings)
+    return PlanView(
+        result.plan,
+        result.violations,
+        result.overridden,
+        result.fleet.warnings,
+        all_or_nothing=result.all_or_nothing,
+    )
 
 
 def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal, ended: ExitReport) -> None:

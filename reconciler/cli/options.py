@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from inspect import Parameter, Signature, signature
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from reconciler.cli.state_access import StateAccess
     from reconciler.cli.terminal import Terminal
+    from reconciler.core.selection import Selection
     from reconciler.host.host import Host
     from reconciler.planning.prior_revision_reader import MergeTarget
     from reconciler.ports.source import Source as ReadableSource
@@ -119,7 +120,30 @@ TolerateUnread = Annotated[
         show_default=False,
     ),
 ]
-Only = Annotated[str, typer.Option(metavar="NAME", help="Work on one cluster or one node only.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="NAME",
+        help="Work on this cluster or node only: a name, CLUSTER/NODE, kind:KIND or LABEL=VALUE, with `*` "
+        "for parts of names. May be given more than once.",
+    ),
+]
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip",
+        metavar="NAME",
+        help="Leave this cluster or node out; as --only. May be given more than once.",
+    ),
+]
+AllOrNothing = Annotated[
+    bool,
+    typer.Option(
+        "--all-or-nothing",
+        help="Apply nothing if a guard refuses the plan of one cluster. Default: the others are applied.",
+    ),
+]
 State = Annotated[
     Path | None,
     typer.Option(
@@ -406,3 +430,18 @@ def format_columns(rows: dict[str, str]) -> str:
     """Rows of a help text: names and meanings in two aligned columns."""
     width = max(map(len, rows))
     return "\n".join(f"  {name:<{width}}  {text}" for name, text in rows.items())
+
+
+def read_selection(only: Sequence[str] | None, skip: Sequence[str] | None) -> Selection:
+    """What a command is restricted to.
+
+    Raises:
+        UsageError: an entry is empty.
+    """
+    from reconciler.core.selection import Selection  # noqa: PLC0415  (every command imports this module)
+
+    if not all((*(only or ()), *(skip or ()))):
+        raise UsageError(
+            "--only and --skip need a name", remedy="name a cluster or a node, or leave them out"
+        )
+    return Selection(tuple(only or ()), tuple(skip or ()))

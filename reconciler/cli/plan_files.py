@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core.selection import format_selection
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import write_atomically
 from reconciler.planning.plan_file import (
@@ -44,7 +45,11 @@ def write_plan_file(
     # Plan files end up in CI artifacts and tickets, so no secret part of a URL goes into one.
     bare = strip_secrets(source)
     origin = PlanOrigin(
-        source=bare, ref=options.ref, path=options.path, only=options.only, whole=bare == source
+        source=bare,
+        ref=options.ref,
+        path=options.path,
+        only=format_selection(options.only),
+        whole=bare == source,
     )
     data = make_plan_file(result, origin, notes.digests, datetime.now(UTC), drivers).encode()
     try:

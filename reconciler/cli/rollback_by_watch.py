@@ -8,6 +8,7 @@ from reconciler.cli.options import PlanFormat
 from reconciler.cli.render.history import render_run_record, render_run_record_json
 from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.text import render_plan_text
+from reconciler.core.selection import format_selection
 from reconciler.errors import UsageError
 from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
@@ -46,7 +47,7 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         )
     asked = {
         "revision": options.ref,
-        "only": options.only,
+        "only": format_selection(options.only),
         "by": get_current_actor(claim=options.by, why=options.why).encode(),
     }
     shown, data = access.ask_watch({"do": "rollback", **asked})

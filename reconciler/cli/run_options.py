@@ -10,6 +10,7 @@ from reconciler.cli.options import PlanFormat, SignerOptions, read_kept_runs
 from reconciler.cli.state_folder import StateFolder, find_source_cache
 from reconciler.core.actor import Actor
 from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.errors import UsageError
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
@@ -25,6 +26,8 @@ class RunOptions:
     """What one command plans or applies.
 
     Args:
+        only: what it is restricted to.
+        all_or_nothing: whether the refusal of one cluster refuses the whole plan.
         state: the state folder; None to plan without one.
         trigger: what started the run, for the history.
         by: claimed name of the person who asks; `actor` has the real user beside it.
@@ -35,7 +38,7 @@ class RunOptions:
     ref: str = ""
     path: str = ""
     sha256: str = ""
-    only: str = ""
+    only: Selection = EVERYTHING
     yes: bool = False
     format: PlanFormat = PlanFormat.TEXT
     state: StateFolder | None = None
@@ -50,6 +53,7 @@ class RunOptions:
     by: str = ""
     why: str = ""
     unread_limit: UnreadLimit = NO_UNREAD
+    all_or_nothing: bool = False
 
     @classmethod
     def for_writing(

@@ -19,6 +19,12 @@ Via = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"), Names
 Authority = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"), NamesEntry(EntryKind.AUTHORITIES)
 ]
+Labels = dict[
+    Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z][A-Za-z0-9._\-]*$")],
+    Annotated[str, Field(max_length=253, pattern=r"^[0-9A-Za-z][0-9A-Za-z._@\-]*$")],
+]
+"""Words for people and for `--only LABEL=VALUE`; they change nothing of a node."""
+
 Seconds = Annotated[Number, Field(gt=0, le=86_400)]
 
 
@@ -73,6 +79,11 @@ class NodeEntry(StrictModel):
         default=None,
         description="Entry of `ssh` of the host configuration: calls to the node go through that machine.",
         examples=["bastion"],
+    )
+    labels: Labels = Field(
+        default_factory=dict,
+        description="Labels of the node, for `--only LABEL=VALUE` and `--skip`; before those of the cluster.",
+        examples=[{"site": "seoul"}],
     )
     hold: Hold | None = Field(
         default=None,
@@ -165,6 +176,11 @@ class ClusterEntry(StrictModel):
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])
     renamed_from: Name | None = Field(
         default=None, description="The former `name` of the cluster: its history on the hosts is kept."
+    )
+    labels: Labels = Field(
+        default_factory=dict,
+        description="Labels of all its nodes, for `--only LABEL=VALUE` and `--skip`.",
+        examples=[{"site": "seoul"}],
     )
     concurrency: Whole = Field(
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at the same time."

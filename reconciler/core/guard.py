@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import partial
@@ -157,6 +157,19 @@ class GuardResult:
 
     in_force: tuple[Diagnostic, ...]
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
+
+
+def refuse_everything(
+    violations: Iterable[Diagnostic], clusters: Container[str], *, all_or_nothing: bool = False
+) -> bool:
+    """Whether violations refuse the plans of all clusters, and not only of those that they are about.
+
+    Args:
+        violations: in force; a hold never does.
+        clusters: those of the plan: what is about no single one of them is a verdict on the whole fleet.
+        all_or_nothing: whether the refusal of one cluster counts for all.
+    """
+    return any(not one.hold and (all_or_nothing or one.cluster not in clusters) for one in violations)
 
 
 def apply_overrides(

@@ -38,7 +38,7 @@ def collect_cluster_facts(plan_result: PlanResult, outcomes: Iterable[Outcome]) 
 
     A node runs the revision if all its steps succeeded, or if it answered and there was nothing to do and no
     warning about it. If a step changes the membership, the nodes count only if every step of the cluster
-    succeeded. In a pass of one node, only that node is recorded.
+    succeeded. In a pass of some nodes, only those are recorded.
     """
     ended: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -86,14 +86,15 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
     is_pending = bool(context.withheld_nodes) and context.is_waiting
     is_untouched = (bool(outcomes) or is_pending) and not has_success
     members = None
-    if not plan_result.node and not is_untouched:
+    is_partial = plan_result.is_partial(context.plan.cluster)
+    if not is_partial and not is_untouched:
         names = sorted(node.name for node in context.entry.members())
         members = AppliedMembers(context.plan.nodes, tuple(names), revision.source, context.plan.kind)
     running = list(_list_running_nodes(plan_result, context, outcomes))
     # Partly applied is applied: from now on an older revision would take something back. Without steps, an
     # older revision changes nothing here, so it must not become the applied one.
     is_back = context.cluster_memory.ancestry in BACK
-    is_applied = has_success if outcomes else not (context.withheld_nodes or plan_result.node or is_back)
+    is_applied = has_success if outcomes else not (context.withheld_nodes or is_partial or is_back)
     is_other_rollout = progress is not None and context.progress is None
     # A run that was killed after its last wave had passed.
     is_last_passed = context.progress is not None and not (context.progress.wave or context.withheld_nodes)
@@ -106,7 +107,7 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
             **context.facts_to_store,
             **({} if is_untouched else _list_references(plan_result, context, running)),
         },
-        ends_rollout=(is_other_rollout or is_last_passed) and not plan_result.node and context.is_idle,
+        ends_rollout=(is_other_rollout or is_last_passed) and not is_partial and context.is_idle,
     )
 
 
@@ -135,7 +136,11 @@ def _list_running_nodes(
     touched = {step.node for step in context.plan.steps}
     doubtful = {finding.target for finding in context.plan.findings if finding.severity is not Severity.NOTE}
     for name in sorted(node.name for node in context.entry.members()):
-        if plan_result.node not in {"", name} or name in failed or name in context.withheld_nodes:
+        if (
+            not plan_result.is_chosen(context.plan.cluster, name)
+            or name in failed
+            or name in context.withheld_nodes
+        ):
             continue
         answered = isinstance(context.observed.nodes.get(name), Present)
         if name in touched or (answered and not doubtful & {name, f"{context.plan.cluster}/{name}"}):

@@ -56,13 +56,12 @@ def check_plans(
         weighs: whether a state of a large cluster counts for several: it has more nodes, and so more
             transitions.
     """
-    if plan_result.is_refused:
-        reason = "a guard refused the plan, so it is never applied"
-        return tuple(
-            CheckResult(context.plan.cluster, reason=reason) for context in plan_result.guard_contexts
-        )
+    refused = plan_result.refused_clusters
+    reason = "a guard refused the plan, so it is never applied"
     return tuple(
-        _check_cluster(
+        CheckResult(context.plan.cluster, reason=reason)
+        if plan_result.is_refused or context.plan.cluster in refused
+        else _check_cluster(
             plan_result, context, drivers, faults, most // _compute_weight(context) if weighs else most
         )
         for context in plan_result.guard_contexts

@@ -28,6 +28,7 @@ from reconciler.core.plan import (
     compute_plan_id,
     load_plan,
 )
+from reconciler.core.selection import Selection, load_selection
 from reconciler.core.waves import assign_waves
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import describe_first_error
@@ -69,8 +70,17 @@ class PlanOrigin(StrictModel):
     )
     ref: str = Field(default="", description="The branch, tag or commit that was asked for.")
     path: str = Field(default="", description="The folder within the source.")
-    only: str = Field(default="", description="The one cluster or node that was planned; empty for all.")
+    only: str = Field(
+        default="",
+        description="The one cluster or node that was planned; or a list of what `--only` and one of what "
+        "`--skip` named, as JSON; empty for all.",
+    )
     whole: Flag = Field(default=True, description="Whether `source` is all of the address that was given.")
+
+    @property
+    def selection(self) -> Selection:
+        """What was planned."""
+        return load_selection(self.only)
 
 
 class PlanFile(StrictModel):

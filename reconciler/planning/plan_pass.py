@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +12,13 @@ from reconciler import __version__
 from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import FleetIdentity
-from reconciler.core.guard import GuardContext, GuardResult, apply_overrides, run_guards
+from reconciler.core.guard import (
+    GuardContext,
+    GuardResult,
+    apply_overrides,
+    refuse_everything,
+    run_guards,
+)
 from reconciler.core.host_entries import EntryKind, HostEntries
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.observation import Observed
@@ -26,6 +32,7 @@ from reconciler.core.reservations import (
     list_file_holds,
 )
 from reconciler.core.rollout_rules import Rollout, RolloutProgress, continue_rollout
+from reconciler.core.selection import Selection, select_nodes
 from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
 from reconciler.core.waves import assign_waves
 from reconciler.desired.fleet import Fleet, add_desired_state
@@ -68,7 +75,7 @@ from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.node_store import NodeReader
 from reconciler.ports.transport import Transports
 from reconciler.secrets.redaction import TokenRedactor
-from reconciler.text.suggestions import find_similar
+from reconciler.text.one_line import join_some
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
@@ -90,14 +97,15 @@ class PlanResult:
 
     Args:
         guard_contexts: what the guards looked at, in the plan's order.
-        violations: the violations in force. One that is no hold refuses the whole plan; a hold keeps only its
-            own cluster back.
+        violations: the violations in force. Each keeps its own cluster back; one that is no hold, and about
+            no cluster of the plan, refuses the whole plan.
         overridden: violations that an override of the fleet file sets aside, with the override.
-        node: the one node that the pass was restricted to; empty for whole clusters.
+        chosen: cluster -> the nodes that the pass was restricted to; without the clusters that it has whole.
         stale: step -> why it must not be performed: steps of a plan file that no longer fit the nodes.
         new_plan: of a plan file, what is planned now for what has changed; no steps if nothing has.
         identity: finds the fleet's memory; None if the caller gave a store that is bound to it.
         renames: cluster -> the name under which the store still has its history.
+        all_or_nothing: whether the refusal of one cluster refuses the whole plan.
     """
 
     fleet: Fleet
@@ -105,16 +113,31 @@ class PlanResult:
     guard_contexts: tuple[GuardContext, ...]
     violations: tuple[Diagnostic, ...]
     overridden: tuple[tuple[Diagnostic, Override], ...] = ()
-    node: str = ""
+    chosen: Mapping[str, frozenset[str]] = field(default_factory=dict)
     stale: Mapping[str, str] = field(default_factory=dict)
     new_plan: Plan | None = None
     identity: FleetIdentity | None = None
     renames: Mapping[str, str] = field(default_factory=dict)
+    all_or_nothing: bool = False
 
     @property
     def is_refused(self) -> bool:
         """Whether the plan as a whole must not be applied."""
-        return any(not violation.hold for violation in self.violations)
+        clusters = {context.plan.cluster for context in self.guard_contexts}
+        return refuse_everything(self.violations, clusters, all_or_nothing=self.all_or_nothing)
+
+    @property
+    def refused_clusters(self) -> frozenset[str]:
+        """The clusters whose plans guards refuse; a hold does not refuse one."""
+        return frozenset(violation.cluster for violation in self.violations if not violation.hold)
+
+    def is_partial(self, cluster: str) -> bool:
+        """Whether the pass was restricted to some nodes of a cluster."""
+        return cluster in self.chosen
+
+    def is_chosen(self, cluster: str, node: str) -> bool:
+        """Whether the pass was about a node of one of its clusters."""
+        return cluster not in self.chosen or node in self.chosen[cluster]
 
     @property
     def removed_clusters(self) -> tuple[str, ...]:
@@ -122,34 +145,34 @@ class PlanResult:
         return tuple(violation.target for violation in self.violations if violation.code == VANISHED)
 
     def select_released(self) -> PlanResult:
-        """The same without the clusters on hold."""
-        return self._select(held=False)
+        """The same without the clusters that are refused or on hold."""
+        return self._select(kept_back=False)
 
-    def select_held(self) -> PlanResult:
-        """The clusters on hold, with their holds."""
-        return self._select(held=True)
+    def select_kept_back(self) -> PlanResult:
+        """The clusters that are refused or on hold, with the reasons."""
+        return self._select(kept_back=True)
 
-    def _select(self, *, held: bool) -> PlanResult:
-        on_hold = {violation.cluster for violation in self.violations if violation.hold}
-        guard_contexts = tuple(
-            guard_context
-            for guard_context in self.guard_contexts
-            if (guard_context.plan.cluster in on_hold) == held
-        )
-        plan = replace(self.plan, clusters=tuple(guard_context.plan for guard_context in guard_contexts))
-        violations = tuple(violation for violation in self.violations if violation.hold == held)
-        return replace(self, plan=plan, guard_contexts=guard_contexts, violations=violations)
+    def _select(self, *, kept_back: bool) -> PlanResult:
+        names = {violation.cluster for violation in self.violations}
+        found = self.select_contexts(lambda context: (context.plan.cluster in names) == kept_back)
+        return found if kept_back else replace(found, violations=())
+
+    def select_contexts(self, is_chosen: Callable[[GuardContext], bool]) -> PlanResult:
+        """The same with some of its clusters."""
+        guard_contexts = tuple(context for context in self.guard_contexts if is_chosen(context))
+        plan = replace(self.plan, clusters=tuple(context.plan for context in guard_contexts))
+        return replace(self, plan=plan, guard_contexts=guard_contexts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """One cluster to observe and plan."""
+    """One cluster to observe and plan; `chosen` has the nodes that it is restricted to, if it is."""
 
     cluster_input: ClusterInput
     driver: Driver[Any, Any]
     desired: Any
     recalled: Facts
-    node: str = ""
+    chosen: frozenset[str] = frozenset()
     content: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
     prior: PriorRevisions = field(default_factory=PriorRevisions)
@@ -175,7 +198,7 @@ async def run_plan_pass(
     transports: Transports,
     recalled: FleetMemory | None = None,
     cluster: str = "",
-    only: str = "",
+    only: str | Selection = "",
     listener: PassListener = SILENT,
     commands: frozenset[str] | None = None,
     host_entries: HostEntries | None = None,
@@ -191,7 +214,7 @@ async def run_plan_pass(
         transports: the ways to the nodes.
         recalled: what is remembered of earlier runs, from `Store.recall`.
         cluster: plan this cluster alone; the addresses of all others still count. Empty for all.
-        only: a cluster, a node or `cluster/node` to restrict the plan to; empty for all.
+        only: a cluster, a node or `cluster/node` to restrict the plan to, or a selection; empty for all.
         listener: called at each stage.
         commands: names of the commands of the host that applies; None if that is another host.
         host_entries: of the host that applies; None if that is another host.
@@ -208,7 +231,9 @@ async def run_plan_pass(
     transports = mask_transports(route_transports(transports, fleet, drivers), fleet.secrets)
     whole = add_desired_state(fleet, drivers)
     fleet = whole.part(cluster) if cluster else whole
-    listed = _restrict(_list_targets(fleet, drivers, memory), only)
+    selection = Selection.of(only)
+    selected = select_nodes(selection, [one.entry for one in whole.cluster_inputs], is_lenient=bool(cluster))
+    listed = list(_restrict(_list_targets(fleet, drivers, memory), selected, selection))
     targets, tokens = await _assign_tokens(listed, nodes)
     if tokens:
         transports = mask_transports(transports, TokenRedactor(tokens))
@@ -234,9 +259,9 @@ async def run_plan_pass(
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
     listener.on_planned(plan)
     guarded = check_guards(fleet, guard_contexts, drivers)
-    node = targets[0].node if targets else ""
-    found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, node)
-    return _check_fleet(found, memory, whole=not only)
+    chosen = {target.cluster_input.entry.name: target.chosen for target in targets if target.chosen}
+    found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, chosen)
+    return _check_fleet(found, memory, whole=not selection.only)
 
 
 def _add_host(
@@ -464,7 +489,7 @@ def _report_reservations(reserved: ReservedNodes) -> tuple[Diagnostic, ...]:
 
 async def _observe(target: _Target, context: _PassContext) -> Observed[Any]:
     entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
-    listener.on_observing(entry.name, 1 if target.node else len(entry.members()))
+    listener.on_observing(entry.name, len(target.chosen or entry.members()))
     # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
     observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
     listener.on_observed(entry.name, observed)
@@ -492,8 +517,8 @@ async def _compare_stamps(
 
 def _find_progress(target: _Target, progress: RolloutProgress | None) -> RolloutProgress | None:
     """The rollout that this plan continues; None if there is none."""
-    # A rollout of other content ends here. A run of one node is no part of a rollout of its cluster.
-    if not progress or target.node:
+    # A rollout of other content ends here. A run of some nodes is no part of a rollout of their cluster.
+    if not progress or target.chosen:
         return None
     members = frozenset(node.name for node in target.cluster_input.entry.members())
     return continue_rollout(progress, target.content, target.digests, members)
@@ -519,7 +544,7 @@ def _choose_steps(
         memory=memory,
         content=target.content,
         in_waves=rollout is not None,
-        only=target.node,
+        chosen=target.chosen,
         members=members,
         open_wave=progress.nodes if progress else frozenset(),
         is_continued=progress is not None,
@@ -608,23 +633,40 @@ def _recall_cluster(memory: FleetMemory, cluster: str) -> ClusterMemory:
     )
 
 
-def _restrict(targets: list[_Target], only: str) -> list[_Target]:
-    if not only:
-        return targets
-    if chosen := [target for target in targets if target.cluster_input.entry.name == only]:
-        return chosen
-    nodes = [(target, node.name) for target in targets for node in target.cluster_input.entry.members()]
-    matches = [(one, node) for one, node in nodes if only in {node, f"{one.cluster_input.entry.name}/{node}"}]
-    if not matches:
-        clusters = [target.cluster_input.entry.name for target in targets]
-        near = find_similar(only, [*clusters, *sorted(node for _, node in nodes)], most=_SUGGESTIONS)
-        hint = f"similar names: {', '.join(near)}" if near else f"the clusters are: {', '.join(clusters)}"
-        raise UsageError(f"no cluster and no node is named {only!r}", remedy=hint)
-    target, node = matches[0]
-    if not target.driver.capabilities.single_node:
-        raise UsageError(
-            f"{node} cannot be planned alone: a {target.driver.title} cluster is planned as a whole",
-            remedy=f"use --only {target.cluster_input.entry.name}",
-        )
-    others = frozenset(other.name for other in target.cluster_input.entry.members()) - {node}
-    return [replace(target, desired=target.driver.exclude_nodes(target.desired, others), node=node)]
+def _restrict(
+    targets: Iterable[_Target], selected: Mapping[str, frozenset[str]], selection: Selection
+) -> Iterator[_Target]:
+    """The targets with the selected nodes alone.
+
+    Raises:
+        UsageError: some nodes of a cluster are selected that is planned as a whole.
+    """
+    for target in targets:
+        entry = target.cluster_input.entry
+        members = frozenset(node.name for node in entry.members())
+        chosen = selected.get(entry.name)
+        if chosen is None:
+            continue
+        if chosen == members:
+            yield target
+            continue
+        others = members - chosen
+        if not target.driver.capabilities.single_node:
+            raise _make_whole_error(target, chosen, others, selection)
+        yield replace(target, desired=target.driver.exclude_nodes(target.desired, others), chosen=chosen)
+
+
+def _make_whole_error(
+    target: _Target, chosen: frozenset[str], others: frozenset[str], selection: Selection
+) -> UsageError:
+    cluster, title = target.cluster_input.entry.name, target.driver.title
+    if len(chosen) < len(others) or not selection.skip:
+        names, what = sorted(chosen), "planned alone"
+        remedy = f"use --only {cluster}"
+    else:
+        names, what = sorted(others), "left out"
+        remedy = f"use --skip {cluster}, or hold the node: `reconcile hold {names[0]}`"
+    return UsageError(
+        f"{join_some(names, _SUGGESTIONS)} cannot be {what}: a {title} cluster is planned as a whole",
+        remedy=remedy,
+    )

@@ -26,6 +26,7 @@ class PlanSummary:
         errors: how many other errors the plan has.
         refused: how many violations refuse the plan, or a part of it.
         held: clusters on hold.
+        refused_clusters: clusters whose plans are refused.
         needed: the unread nodes that the plan of their cluster depends on, each with the reason.
     """
 
@@ -36,6 +37,7 @@ class PlanSummary:
     errors: int = 0
     refused: int = 0
     held: tuple[str, ...] = ()
+    refused_clusters: tuple[str, ...] = ()
     needed: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -58,6 +60,7 @@ class PlanSummary:
             # neither time nor approval resolves it, the fleet file must say what happens to its nodes.
             refused=sum(not one.hold or one.code == VANISHED for one in result.violations),
             held=tuple(sorted({violation.cluster for violation in result.violations if violation.hold})),
+            refused_clusters=tuple(sorted(result.refused_clusters)),
             needed=dict(_find_needed(contexts, known)),
         )
 

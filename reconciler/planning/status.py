@@ -177,7 +177,7 @@ def _compute_cluster_status(
     overrides, today = plan_result.fleet.overrides, (context.now.date() if context.now else None)
     held = run_guards(context, (find_change_holds,))
     held = apply_overrides(held, overrides, today).in_force if today else held
-    names = [node.name for node in context.entry.members() if plan_result.node in {"", node.name}]
+    names = [node.name for node in context.entry.members() if plan_result.is_chosen(name, node.name)]
     own = {f"{name}/{node}" for node in names} | set(names)
     waiting = [one for one in orders.requests if one.cluster == name and one.digest == context.digest]
     return ClusterStatus(

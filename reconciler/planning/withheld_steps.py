@@ -100,7 +100,7 @@ def withhold_steps(
     memory: FleetMemory,
     content: str,
     in_waves: bool,
-    only: str = "",
+    chosen: AbstractSet[str] = frozenset(),
     members: AbstractSet[str] = frozenset(),
     open_wave: AbstractSet[str] = frozenset(),
     is_continued: bool = False,
@@ -120,7 +120,7 @@ def withhold_steps(
         content: of the whole cluster, see `fingerprint_content`.
         in_waves: whether the plan is applied in waves. Then a call in flight, or a node that failed in this
             rollout, holds the whole cluster: no wave may start without the node that is to prove it.
-        only: the one node that the plan is about; empty for all.
+        chosen: the nodes that the plan is about; empty for all.
         members: all nodes of the cluster.
         open_wave: nodes of the wave that has not passed its gates yet. Those that were not sent anything are
             not held by offers to others of them: a run that was killed has begun the wave.
@@ -129,7 +129,7 @@ def withhold_steps(
     """
     polling = frozenset(driver.list_polling_nodes(desired))
     withholding = _Withholding(
-        plan, desired, observed, driver, memory, content, in_waves, only, members, polling, open_wave
+        plan, desired, observed, driver, memory, content, in_waves, chosen, members, polling, open_wave
     )
     withholding.is_continued = is_continued
     withholding.find_hold = find_hold
@@ -182,7 +182,7 @@ class _Withholding:
     memory: FleetMemory
     content: str
     in_waves: bool
-    only: str
+    chosen: AbstractSet[str]
     members: AbstractSet[str]
     polling: AbstractSet[str]
     open_wave: AbstractSet[str]
@@ -214,7 +214,7 @@ class _Withholding:
                 node for node in self.observed.present() if node in contents and node not in differing
             }
         facts = self.memory.facts.get(self.plan.cluster, {})
-        self.as_desired = {node for node in as_desired if self.only in {"", node}}
+        self.as_desired = {node for node in as_desired if not self.chosen or node in self.chosen}
         self._block_calls_in_flight(as_desired, contents, facts)
         self._block_reserved()
         # A node that shows its content starts the count again: old attempts say nothing about its next drift.
@@ -237,7 +237,7 @@ class _Withholding:
         for step in self.plan.steps:
             steps[step.node].append(step)
         for call in self.memory.pending_calls:
-            if call.cluster != self.plan.cluster or self.only not in {"", call.node}:
+            if call.cluster != self.plan.cluster or (self.chosen and call.node not in self.chosen):
                 continue
             own = steps.get(call.node, [])
             has_left = bool(self.members) and call.node not in self.members

@@ -87,7 +87,7 @@ async def run_apply_pass(
     Clusters are applied concurrently, each under its lock; a failed step stops only the steps that depend on
     it. Steps that killed runs left open in these clusters are settled first. A plan without steps leaves no
     run in the history, but it records which nodes run its revision and delivers remaining messages. Clusters
-    on hold are not changed; the history has a refused run for them.
+    that are refused or on hold are not changed; the history has a refused run for them.
 
     Args:
         plan_result: the plan, with the guards' violations.
@@ -99,8 +99,8 @@ async def run_apply_pass(
         run_context: why the run takes place; None for a command.
 
     Raises:
-        GuardRefusal: a violation is in force, or all clusters with steps are on hold; nothing was done, and
-            the history says so.
+        GuardRefusal: a violation about the whole fleet is in force, or all clusters with steps are refused or
+            on hold; nothing was done, and the history says so.
         ClusterBusy: other runs hold every cluster of the plan; nothing was done.
         FleetRefused: the store knows another fleet by the same name or history; nothing was done.
         StateError: the journal cannot be written; it has the intent of every call that was made.
@@ -116,8 +116,10 @@ async def run_apply_pass(
     transports = own_transports.for_reading()
     # Also if the clusters are on hold: it sends nothing, and an offer must not outlive its revision.
     if not plan_result.is_refused:
-        await withdraw_superseded(plan_result, journal)
-        await end_superseded(plan_result, journal)
+        refused = plan_result.refused_clusters
+        wanted = plan_result.select_contexts(lambda context: context.plan.cluster not in refused)
+        await withdraw_superseded(wanted, journal)
+        await end_superseded(wanted, journal)
     # Whatever the plan is: the nodes were seen back.
     over = sorted({id_ for context in plan_result.guard_contexts for id_ in context.reserved.over})
     if over:
@@ -132,8 +134,8 @@ async def run_apply_pass(
     await _rename_clusters(released, drivers, transports, journal, run_context)
     await record_members(plan_result, drivers, journal)
     if plan_result.violations:
-        held = plan_result.select_held()
-        await refusals.record(held, journal, run_context.trigger, run_context.actor)
+        kept_back = plan_result.select_kept_back()
+        await refusals.record(kept_back, journal, run_context.trigger, run_context.actor)
         plan_result = released
     refusals.forget(plan_result)
     await run_context.enrolled.enrol(plan_result.guard_contexts, journal)
@@ -359,7 +361,7 @@ class _Run:
                 secrets = self.plan_result.fleet.secrets
                 reports = StoredReports(gate, driver, self.store, secrets, clock) if gate else None
                 gate_keeper = GateKeeper(guard_context, rollout, context, self.run_context.rest, reports)
-                is_whole = not self.plan_result.node
+                is_whole = not self.plan_result.is_partial(plan.cluster)
                 return await WaveRunner(gate_keeper, log, self.plan_result.fleet.overrides, is_whole).run()
             perform = partial(run_step, context=context)
             await StepScheduler(

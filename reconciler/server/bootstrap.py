@@ -13,6 +13,7 @@ from prometheus_client import disable_created_metrics
 from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.host import aio
@@ -148,12 +149,12 @@ class FleetReader:
     Args:
         drivers: kind -> product.
         host: where secrets are resolved, again for each snapshot.
-        only: name of one cluster or node; empty for all.
+        only: what it is restricted to.
     """
 
     drivers: Drivers
     host: Host
-    only: str = ""
+    only: Selection = EVERYTHING
     _resolver: LocalResolver | None = field(default=None, repr=False)
 
     def load(self, snapshot: Snapshot) -> Fleet:
@@ -165,7 +166,8 @@ class FleetReader:
         """
         resolver = LocalResolver(self.host)
         fleet = load_fleet(snapshot, self.drivers, resolver)
-        select_clusters(fleet, self.only)
+        # Only at the start: a later revision may remove what is left out.
+        select_clusters(fleet, self.only, is_lenient=self._resolver is not None)
         fleet = add_desired_state(fleet, self.drivers)
         self._resolver = resolver
         return fleet

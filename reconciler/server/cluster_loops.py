@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reconciler.core.selection import EVERYTHING, Selection, select_nodes
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.server.cluster_loop import ClusterLoop, LoopContext, PassRunner
 from reconciler.server.supervision import Loop
@@ -20,7 +20,9 @@ class ClusterLoops:
     # A loop never ends while the watch runs. If its cluster leaves the fleet, it finishes the running steps
     # and waits; if the cluster returns, it continues. So two loops can never work on one cluster.
 
-    def __init__(self, perform: PassRunner, context: LoopContext, spawn: Spawn, *, only: str = "") -> None:
+    def __init__(
+        self, perform: PassRunner, context: LoopContext, spawn: Spawn, *, only: Selection = EVERYTHING
+    ) -> None:
         self._perform = perform
         self._context = context
         self._spawn = spawn
@@ -57,23 +59,16 @@ class ClusterLoops:
             loop.stop()
 
 
-def select_clusters(fleet: Fleet, only: str) -> tuple[ClusterInput, ...]:
-    """The clusters to watch: all, or the one that `only` names, or the one with the node that `only` names.
+def select_clusters(fleet: Fleet, only: Selection, *, is_lenient: bool = True) -> tuple[ClusterInput, ...]:
+    """The clusters to watch: all that have a selected node.
+
+    Args:
+        fleet: the newest one.
+        only: what the watch is restricted to.
+        is_lenient: whether what is to be left out may be missing, because a later revision has removed it.
 
     Raises:
-        UsageError: the fleet has neither.
+        UsageError: the fleet has nothing of it.
     """
-    if not only:
-        return fleet.cluster_inputs
-    found = tuple(
-        one
-        for one in fleet.cluster_inputs
-        if only == one.entry.name
-        or any(only in {node.name, f"{one.entry.name}/{node.name}"} for node in one.entry.members())
-    )
-    if not found:
-        names = ", ".join(one.entry.name for one in fleet.cluster_inputs)
-        raise UsageError(
-            f"--only {only}: the fleet has no such cluster or node", remedy=f"clusters of the fleet: {names}"
-        )
-    return found
+    selected = select_nodes(only, [one.entry for one in fleet.cluster_inputs], is_lenient=is_lenient)
+    return tuple(one for one in fleet.cluster_inputs if one.entry.name in selected)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
@@ -25,12 +26,12 @@ class DryRunPass:
 
     Args:
         state: the state folder, which may not exist yet; its store is opened for each pass.
-        only: name of one cluster or node; empty for all.
+        only: what it is restricted to.
     """
 
     reader: Reader
     state: Path
-    only: str = ""
+    only: Selection = EVERYTHING
 
     async def __call__(self, job: PassJob) -> PassSummary:
         """Plan one cluster."""
@@ -50,7 +51,7 @@ class ApplyPass:
     """Applies its plan; first settles, by reading, what a killed run left open."""
 
     reconciler: Reconciler
-    only: str = ""
+    only: Selection = EVERYTHING
 
     async def __call__(self, job: PassJob) -> PassSummary:
         """Plan and apply one cluster."""

@@ -12,6 +12,7 @@ from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
+from reconciler.core.selection import load_selection
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
 from reconciler.host.aio import run_unless_stopped
@@ -38,7 +39,7 @@ class RollbackRequest:
 
     Args:
         revision: a commit, tag or branch of the source.
-        only: name of one cluster or node; empty for all that the watch handles.
+        only: a selection, as `format_selection` writes it; empty for all that the watch handles.
         plan: digest of the plan that the operator confirmed; empty to request the plan.
     """
 
@@ -81,7 +82,7 @@ class RollbackRunner:
             fleet = await reconciler.reader.read_fleet()
             await self._refuse_foreign(fleet, reconciler)
             fleet = override_suspensions(fleet)
-            only = request.only or self.options.only
+            only = load_selection(request.only) if request.only else self.options.only
             plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
             if plan_result is None:
                 raise StateError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.retention import KEPT_RUNS
+from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
 from reconciler.sources.signatures.trust import Trust
@@ -31,7 +32,7 @@ class WatchOptions:
         keep: how many runs the history keeps.
         host: what this machine allows.
         uncommitted: whether saved files of a git work tree count, not only committed ones.
-        only: name of one cluster or node; empty for all.
+        only: what it is restricted to.
         listen: address of the endpoints, with port 0 for a free one; None for no endpoints.
         log_format: `console`, `json`, or empty: console if stderr is a terminal.
         secret: shared with the forge; empty to accept no webhook calls.
@@ -49,7 +50,7 @@ class WatchOptions:
     path: str = ""
     sha256: str = ""
     uncommitted: bool = False
-    only: str = ""
+    only: Selection = EVERYTHING
     dry_run: bool = False
     listen: SocketAddress | None = None
     log_format: str = ""

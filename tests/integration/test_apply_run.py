@@ -123,7 +123,7 @@ async def test_a_stop_completes_what_is_under_way_and_skips_the_rest(bench):
 async def test_a_refused_plan_writes_nothing_and_is_in_the_history(bench):
     seen = await bench.plan_result(cluster("a", {"x": "1"}), cluster("b", {"y": "forbidden"}))
     with pytest.raises(GuardRefusal, match="y may not"):
-        await bench.apply(seen)
+        await bench.apply(replace(seen, all_or_nothing=True))
     assert bench.world.values == {}
     assert bench.world.acts == []
     (line,) = await bench.store.runs()

@@ -23,7 +23,7 @@ async def test_one_node_by_its_name_and_by_its_address_is_refused(host):
         message = next(one.message for one in seen.violations if one.code == "one-address-twice")
         assert f"edge-01 at http://127.0.0.1:{port}" in message
         assert f"edge-02 at http://localhost:{port}" in message
-        assert seen.is_refused
+        assert seen.refused_clusters == {"edge"}
         assert await host.run(fleet) == {}
         assert not nodes_up.calls(changes=True)
 

@@ -10,6 +10,7 @@ import typer
 
 from reconciler.cli.options import (
     STATUSES,
+    AllOrNothing,
     By,
     CommonOptions,
     Full,
@@ -59,6 +60,7 @@ def run_apply(
     full: Full = False,
     state: State = None,
     keep: Keep = None,
+    all_or_nothing: AllOrNothing = False,
     tolerate_unread: TolerateUnread = "",
     signer_options: SignerOptions,
     by: By = "",
@@ -90,7 +92,8 @@ def run_apply(
         source=origin.source,
         ref=origin.ref,
         path=origin.path,
-        only=plan_file.origin.only,
+        only=plan_file.origin.selection,
+        all_or_nothing=all_or_nothing,
         format=format,
         yes=True,
         trigger="plan file",

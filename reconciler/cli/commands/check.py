@@ -82,6 +82,7 @@ def run_check(
     from reconciler.cli.render.check import render_check_json, render_check_text
     from reconciler.cli.render.exit_report import report_plan_exit
     from reconciler.cli.run_options import RunOptions
+    from reconciler.core.selection import Selection
     from reconciler.planning.plan_summary import PlanSummary
 
     terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
@@ -110,7 +111,7 @@ def run_check(
         ref=origin.ref,
         path=origin.path,
         sha256=source_options.sha256,
-        only=file.origin.only if file else only,
+        only=file.origin.selection if file else Selection.of(only),
         host=host,
         state=folder,
         base=read_merge_target(host, base),

@@ -18,6 +18,7 @@ from reconciler.cli.options import (
     PlanFormat,
     ReportFormat,
     SignerOptions,
+    Skip,
     State,
     TolerateUnread,
     Why,
@@ -25,6 +26,7 @@ from reconciler.cli.options import (
     Yes,
     add_command,
     make_app,
+    read_selection,
 )
 from reconciler.cli.state_folder import find_state
 from reconciler.errors import InputError, StateError, UsageError
@@ -70,7 +72,8 @@ def run_rollback(
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
     full: Full = False,
-    only: Only = "",
+    only: Only = None,
+    skip: Skip = None,
     while_suspended: Annotated[  # noqa: ARG001  (scripts of earlier versions give it)
         bool,
         typer.Option(
@@ -113,7 +116,7 @@ def run_rollback(
         RunOptions.for_writing(host, folder, signer_options, by=by, why=reason, keep=keep),
         source=source,
         path=path,
-        only=only,
+        only=read_selection(only, skip),
         yes=yes,
         format=format,
         trigger="rollback",

@@ -15,12 +15,14 @@ from reconciler.cli.options import (
     Only,
     OutputFormat,
     SignerOptions,
+    Skip,
     Source,
     SourceOptions,
     State,
     TolerateUnread,
     add_command,
     make_app,
+    read_selection,
 )
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def run_status(
     source: Source = ".",
     *,
     source_options: SourceOptions,
-    only: Only = "",
+    only: Only = None,
+    skip: Skip = None,
     format: Format = OutputFormat.TEXT,
     full: Full = False,
     state: State = None,
@@ -72,7 +75,7 @@ def run_status(
         ref=source_options.ref,
         path=source_options.path,
         sha256=source_options.sha256,
-        only=only,
+        only=read_selection(only, skip),
         host=host,
         state=find_readable_state(host, state, without=no_state),
         trust=signer_options.read_trust(host),
@@ -85,7 +88,7 @@ def run_status(
             show_progress(terminal) as listener,
         ):
             reader = replace(make_reader(options), store=store)
-            return await reader.status(only=only, listener=listener)
+            return await reader.status(only=options.only, listener=listener)
 
     found = aio.run_until_signal(read())
     ended = report_status_exit(found, detailed=detailed_exitcode, limit=options.unread_limit)

@@ -13,6 +13,7 @@ from reconciler.cli.options import (
     Keep,
     Only,
     SignerOptions,
+    Skip,
     Source,
     SourceOptions,
     State,
@@ -20,6 +21,7 @@ from reconciler.cli.options import (
     format_columns,
     make_app,
     read_kept_runs,
+    read_selection,
 )
 from reconciler.cli.state_folder import require_state
 
@@ -67,7 +69,8 @@ def run_watch(
             help="In a git work tree, follow files as they are saved instead of the checked-out commit.",
         ),
     ] = False,
-    only: Only = "",
+    only: Only = None,
+    skip: Skip = None,
     interval: Annotated[
         str, typer.Option(metavar="TIME", help="Time from a pass until the next check for drift.")
     ] = "5m",
@@ -112,7 +115,7 @@ def run_watch(
         path=source_options.path,
         sha256=source_options.sha256,
         uncommitted=uncommitted,
-        only=only,
+        only=read_selection(only, skip),
         dry_run=dry_run,
         interval=watch_options.parse_duration_option(interval, name="--interval"),
         poll=watch_options.parse_duration_option(poll, name="--poll"),

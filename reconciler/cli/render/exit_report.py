@@ -41,6 +41,9 @@ class ExitShape(TypedDict):
     unread_nodes: Annotated[list[str], Field(description="These nodes, as `cluster/node`.")]
     errors: Annotated[Whole, Field(description="Other errors, such as stalled nodes.")]
     refused: Annotated[Whole, Field(description="Violations that refuse the plan or a part of it.")]
+    refused_clusters: Annotated[
+        list[str], Field(description="Clusters whose plans guards refused; the others were not held up.")
+    ]
     held: Annotated[list[str], Field(description="Clusters on hold.")]
 
 
@@ -68,6 +71,7 @@ class ExitReport:
             "unread_nodes": list(self.summary.unread),
             "errors": self.summary.errors,
             "refused": self.summary.refused,
+            "refused_clusters": list(self.summary.refused_clusters),
             "held": list(self.summary.held),
         }
 
@@ -114,6 +118,7 @@ def report_run_exit(
     remaining: PlanSummary,
     *,
     is_removed: bool = False,
+    is_refused: bool = False,
     limit: UnreadLimit = NO_UNREAD,
 ) -> ExitReport:
     """How a run ends: by its outcomes, and by what the nodes show after it.
@@ -121,6 +126,7 @@ def report_run_exit(
     Args:
         report: of the run.
         remaining: of the pass after it.
+        is_refused: whether guards refused the plan of a cluster, and others were applied.
         is_removed: whether the fleet file no longer names a cluster, without an override.
         limit: of unread nodes that are no error.
     """
@@ -129,7 +135,8 @@ def report_run_exit(
     is_rest = remaining.pending or is_removed or _has_errors(remaining, limit)
     if status is ExitStatus.DONE and is_rest:
         status = ExitStatus.IN_PART
-    return ExitReport(status, remaining, limit)
+    # A refusal has to be looked at by somebody, whatever became of the other clusters.
+    return ExitReport(ExitStatus.REFUSED if is_refused else status, remaining, limit)
 
 
 def report_idle_exit(

@@ -69,7 +69,7 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
     title = f" {escape_markdown(revision.title)}" if revision.title else ""
     by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
     return [
-        DocumentPiece(f"{MARKER}\n### {escape_markdown(phrases.summarise_plan(plan, view.violations))}\n\n"),
+        DocumentPiece(f"{MARKER}\n### {escape_markdown(view.summary)}\n\n"),
         DocumentPiece(f"{format_code(revision.short or revision.id)}{title}, from "),
         DocumentPiece(f"{format_code(revision.source)}{by}\n\n"),
         *_violations(view),
@@ -108,11 +108,13 @@ def _format_remedy(problem: Diagnostic, before: str = " ") -> str:
 
 def _violations(view: PlanView) -> Iterator[DocumentPiece]:
     if view.violations:
-        heading = "Refused; nothing is applied:" if view.refused else "On hold:"
+        is_any_refused = any(not one.hold for one in view.violations)
+        some = "Refused; the other clusters are applied:" if is_any_refused else "On hold:"
+        heading = "Refused; nothing is applied:" if view.refused else some
         yield DocumentPiece(f"**{heading}**\n\n")
     for group in group_findings(view.violations):
         code, remedy = format_code(group.finding.code), _format_remedy(group.finding, "\n  ")
-        hold = "on hold: " if group.finding.hold and view.refused else ""
+        hold = "on hold: " if group.finding.hold and is_any_refused else ""
         yield _item(f"{hold}{escape_markdown(group.text)} ({code}){remedy}")
     for override, group in phrases.group_overridden(view.overridden):
         until = f"until {override.until}: {escape_markdown(override.reason)}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import FindingGroup, group_findings
+from reconciler.core.guard import refuse_everything
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
@@ -64,6 +65,7 @@ class PlanView:
         findings: about the run itself, such as messages that were not delivered.
         checked: results of the model checker; empty if it did not run.
         faults: how many faults it allowed.
+        all_or_nothing: whether the refusal of one cluster refuses the whole plan.
     """
 
     plan: Plan
@@ -73,11 +75,29 @@ class PlanView:
     findings: tuple[Diagnostic, ...] = ()
     checked: tuple[CheckResult, ...] = ()
     faults: int = 1
+    all_or_nothing: bool = False
 
     @property
     def refused(self) -> bool:
-        """Whether the whole plan is refused."""
-        return any(not violation.hold for violation in self.violations)
+        """Whether guards refuse all that would be done."""
+        return is_refused_as_a_whole(self.plan, self.violations, all_or_nothing=self.all_or_nothing)
+
+    @property
+    def summary(self) -> str:
+        """The plan in one line."""
+        return summarise_plan(self.plan, self.violations, all_or_nothing=self.all_or_nothing)
+
+
+def is_refused_as_a_whole(
+    plan: Plan, violations: Sequence[Diagnostic], *, all_or_nothing: bool = False
+) -> bool:
+    """Whether guards refuse all that would be done."""
+    clusters = {cluster.cluster for cluster in plan.clusters}
+    if refuse_everything(violations, clusters, all_or_nothing=all_or_nothing):
+        return True
+    kept_back = {violation.cluster for violation in violations}
+    is_rest = any(cluster.steps for cluster in plan.clusters if cluster.cluster not in kept_back)
+    return not is_rest and any(not violation.hold for violation in violations)
 
 
 def select_warnings(
@@ -177,19 +197,21 @@ def describe_pending(plan: Plan) -> str:
     return text
 
 
-def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = ()) -> str:
+def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = (), *, all_or_nothing: bool = False) -> str:
     """The summary of a plan in one line."""
     problems = _count_problems(plan.findings())
     reasons = len(group_findings(violation for violation in violations if not violation.hold))
-    if reasons:
+    if reasons and is_refused_as_a_whole(plan, violations, all_or_nothing=all_or_nothing):
         count = format_count(reasons, "reason")
         return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."
     if plan.is_empty:
         head = "Nothing planned" if _find_unread(plan) else "No changes"
         return f"{head}: {_describe_condition(plan)}."
-    held = len({violation.cluster for violation in violations if violation.hold})
-    on_hold = f"{format_count(held, 'cluster is', 'clusters are')} on hold" if held else ""
-    return f"{'; '.join(filter(None, (describe_pending(plan), on_hold, problems)))}."
+    refused = {violation.cluster for violation in violations if not violation.hold}
+    held = {violation.cluster for violation in violations} - refused
+    not_done = f"{format_count(len(refused), 'cluster is', 'clusters are')} refused" if refused else ""
+    on_hold = f"{format_count(len(held), 'cluster is', 'clusters are')} on hold" if held else ""
+    return f"{'; '.join(filter(None, (describe_pending(plan), not_done, on_hold, problems)))}."
 
 
 def summarise_run(report: RunReport, remaining: Plan | None = None) -> str:

@@ -111,7 +111,7 @@ def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) 
     if not layout.full and any(_CUT.search(line) for block in blocks for line in block):
         blocks.append([layout.paint(SHORTENED, Tone.QUIET)])
     tone = Tone.DANGER if view.refused else Tone.STRONG
-    blocks.append(list(layout.wrapped(phrases.summarise_plan(plan, view.violations), 0, tone)))
+    blocks.append(list(layout.wrapped(view.summary, 0, tone)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 

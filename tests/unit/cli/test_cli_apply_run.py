@@ -109,6 +109,7 @@ def test_a_dry_run_with_a_silent_node_still_plans_the_others_and_says_both(stage
         "tolerated": 0,
         "errors": 0,
         "refused": 0,
+        "refused_clusters": [],
         "held": [],
     }
 

@@ -140,11 +140,11 @@ async def test_only_restricts_to_a_cluster_or_a_node(only, steps, node):
     seen = await look(only=only)
     assert [plan.cluster for plan in seen.plan.clusters] == ["alpha"]
     assert [step.id for step in seen.plan.steps()] == steps
-    assert seen.node == node
+    assert seen.chosen == ({"alpha": frozenset({node})} if node else {})
 
 
 async def test_only_with_an_unknown_name_suggests_a_similar_one():
-    with pytest.raises(UsageError, match="no cluster and no node is named 'alpah'") as caught:
+    with pytest.raises(UsageError, match="no cluster and no node is named `alpah`") as caught:
         await look(only="alpah")
     assert "alpha" in caught.value.remedy
     with pytest.raises(UsageError) as caught:

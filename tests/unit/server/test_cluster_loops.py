@@ -3,6 +3,7 @@
 import pytest
 from support.watch_server import CONVERGED, Rig, Script, fleet, until
 
+from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.errors import UsageError
 from reconciler.server.cluster_loops import ClusterLoops, select_clusters
 from reconciler.server.pass_result import PassResult, PassSummary
@@ -61,12 +62,22 @@ async def test_changed_secrets_of_the_same_revision_cause_a_pass():
 
 def test_only_names_a_cluster_or_a_node():
     whole = fleet("a", "edge", "live", nodes=("n1", "n2"))
-    assert len(select_clusters(whole, "")) == 2
-    assert [cluster_input.entry.name for cluster_input in select_clusters(whole, "live")] == ["live"]
-    assert [cluster_input.entry.name for cluster_input in select_clusters(whole, "live/n2")] == ["live"]
+    assert len(select_clusters(whole, EVERYTHING)) == 2
+    assert [cluster_input.entry.name for cluster_input in select_clusters(whole, Selection.of("live"))] == [
+        "live"
+    ]
+    assert [
+        cluster_input.entry.name for cluster_input in select_clusters(whole, Selection.of("live/n2"))
+    ] == ["live"]
     with pytest.raises(UsageError, match="nobody") as caught:
-        select_clusters(whole, "nobody")
+        select_clusters(whole, Selection.of("nobody"))
     assert "edge, live" in caught.value.remedy
+    rest = Selection(skip=("live", "gone"))
+    assert [one.entry.name for one in select_clusters(whole, rest)] == ["edge"], (
+        "a later commit removed `gone`"
+    )
+    with pytest.raises(UsageError, match="--skip gone: no cluster and no node"):
+        select_clusters(whole, rest, is_lenient=False)
 
 
 async def test_after_a_stop_no_fleet_is_used_and_no_loop_starts():

@@ -13,6 +13,7 @@ from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.fleet_matching import FleetIdentity
+from reconciler.core.selection import Selection
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sender import MessageSender
 from reconciler.ports.listener import SILENT
@@ -217,7 +218,7 @@ async def test_a_stop_that_comes_with_the_plan_lets_no_run_begin(store):
 
 async def test_only_restricts_a_pass_to_one_node():
     bench = Bench(values={"a": "old", "b": "older"})
-    narrow = DryRunPass(bench.reader, NO_STATE, only="a")
+    narrow = DryRunPass(bench.reader, NO_STATE, only=Selection.of("a"))
     pass_summary = await narrow(job(fleet(cluster("edge", {"a": "new", "b": "new"}))))
     assert pass_summary.pending == 1
 
