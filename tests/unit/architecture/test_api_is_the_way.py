@@ -11,6 +11,7 @@ FUNCTIONS = {
     "make_plan_file": "writes a plan file, which is the command line's own business",
     "parse_plan_file": "reads one",
     "check_program": "refuses a plan file of another version before anything is read",
+    "restrict_plan": "shows the new plan of a plan file without what the run has done since",
     "load_operation_plan": "reads the plan of an operation that the watch sends",
     "restrict_to_reading": "keeps `reconcile import` from writing, which is no pass",
 }
