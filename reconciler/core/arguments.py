@@ -143,6 +143,16 @@ class Arguments(ABC):
         return str(self._read("doubt", ""))
 
     @property
+    def outage(self) -> str:
+        """Why the whole cluster is away meanwhile, so that a plan needs an approval; empty if it is not."""
+        return str(self._read("outage", ""))
+
+    @property
+    def ends_outage(self) -> bool:
+        """Whether it continues a change for which nodes were stopped, which waits for no window."""
+        return bool(self._read("resumes", default=False))
+
+    @property
     def is_offer(self) -> bool:
         """Whether the step only records an offer, which its node takes when it next polls."""
         return False

@@ -37,6 +37,9 @@ APPROVED = frozenset({APPROVAL_NEEDED, PROOF_MISSING})
 @guard("outside-window")
 def refuse_outside_window(context: GuardContext) -> Iterator[Diagnostic]:
     """If the cluster has change windows, one of them must be open."""
+    # Nodes that a killed run has stopped for a change stay down until that has ended.
+    if any(step.arguments.ends_outage for step in context.plan.steps):
+        return
     windows = context.change_rules.windows
     if not windows or context.now is None or find_closing_time(windows, context.now):
         return
@@ -185,14 +188,21 @@ def select_current_overrides(
 
 
 def may_need_approval(plan: ClusterPlan, policy: Policy) -> bool:
-    """Whether the plan may need an approval, by the policy or because of a doubtful step."""
-    return bool(policy.approve) or any(step.arguments.doubt for step in plan.steps)
+    """Whether the plan may need an approval, by the policy or because of a doubtful step or an outage."""
+    steps = plan.steps
+    return bool(policy.approve) or any(step.arguments.doubt or step.arguments.outage for step in steps)
 
 
-def find_steps_to_approve(context: GuardContext) -> list[tuple[Step, list[Mark]]]:
-    """The steps that need an approval by the policy, each with the marks of the policy that it has."""
+def find_steps_to_approve(context: GuardContext) -> list[tuple[Step, list[str]]]:
+    """The steps that need an approval, each with the marks of the policy that it has, or its outage."""
     found = [
-        (step, [mark for mark in context.policy.approve if _has_mark(step, mark)])
+        (
+            step,
+            [
+                *(mark for mark in context.policy.approve if _has_mark(step, mark)),
+                *filter(None, (step.arguments.outage,)),
+            ],
+        )
         for step in context.plan.steps
     ]
     return [(step, marks) for step, marks in found if marks]

@@ -17,9 +17,11 @@ _NAMED = 5
 @guard("blast-radius", "blast-radius-risky")
 def refuse_blast_radius(context: GuardContext) -> Iterator[Diagnostic]:
     """Limits on the nodes that one run changes, and on those that steps of high risk change."""
-    # Nodes that leave are observed but no longer desired: they belong to the cluster that can be harmed.
-    total = max(context.plan.nodes, len(context.observed.nodes))
+    # Nodes that leave are no longer desired, and maybe only others show them: they belong to the cluster that
+    # can be harmed.
     touched = _list_changed_nodes(context.plan.steps)
+    names = {node.name for node in context.entry.members()}
+    total = max(context.plan.nodes, len(context.observed.nodes), len(names | set(touched)))
     limit = resolve_amount(context.policy.max_changed, total)
     if len(touched) > limit:
         yield context.violation(

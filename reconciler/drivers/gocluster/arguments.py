@@ -17,7 +17,7 @@ STOP: Final = "stop"
 Facts: TypeAlias = Mapping[str, Mapping[str, str]]
 
 AT_ONCE: Final = (
-    "it changes the secret or TLS, so all nodes are stopped, and the cluster is away until they are started"
+    "another secret or TLS: all nodes are stopped, and the cluster is away until they are started"
 )
 
 
@@ -35,6 +35,7 @@ class NodeArguments(TypedArguments):
         timeout: seconds for one answer.
         connect: seconds for a connection.
         relies_on: nodes that the plan assumes to run while it is down, also one that is to leave later.
+        resumes: whether an earlier run stopped nodes for the same change, and they are still down.
         spare: further failures that every view survives while the node is away.
         intent_facts: what the store keeps from the intent on.
     """
@@ -49,12 +50,18 @@ class NodeArguments(TypedArguments):
     connect: float
     relies_on: tuple[str, ...] = field(default=(), metadata=OMITTED)
     spare: int = field(default=0, metadata=OMITTED)
+    resumes: bool = field(default=False, metadata=OMITTED)
     intent_facts: Facts = field(default_factory=dict, metadata=OMITTED)
 
     @property
     def facts_of_intent(self) -> Facts:
         """See `core.arguments.Arguments`."""
         return self.intent_facts
+
+    @property
+    def ends_outage(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return self.resumes
 
     @property
     def host_commands(self) -> tuple[str, ...]:
@@ -150,9 +157,10 @@ class StopArguments(NodeArguments):
         return True
 
     @property
-    def doubt(self) -> str:
+    def outage(self) -> str:
         """See `core.arguments.Arguments`."""
-        return AT_ONCE if self.at_once else ""
+        # What a killed run has begun was approved, and the cluster is away until it has ended.
+        return AT_ONCE if self.at_once and not self.resumes else ""
 
 
 ACTIONS: Final[Mapping[str, type[NodeArguments]]] = MappingProxyType(

@@ -32,6 +32,9 @@ SECRET: Final = "secret"  # noqa: S105  (a key)
 SIGNING_KEY: Final = "apiTokenSigningKey"
 """Key of `values` with the key of the API's tokens."""
 
+TLS: Final = "tls"
+"""Beginning of keys of `values` that are about TLS: a change of one is made on all nodes at once."""
+
 _SPACE: Final = re.compile(r"[ \t\r\f\v]+")
 _CONTEXT: Final = 60
 _MARK: Final = "(tls)"
@@ -200,12 +203,26 @@ def _make_file(template: Template, scope: Mapping[str, Any]) -> NodeFile:
     own = scope["values"].get(SECRET)
     is_known = isinstance(own, Secret) and not own.missing
     forms = {json.dumps(own.value, ensure_ascii=False), str(own.value)} if is_known else set()
-    marked = render_template(template, {**scope, "tls": Secret(scope["tls"], _MARK)})
+    values = {
+        key: _mark(value) if key.lower().startswith(TLS) else value for key, value in scope["values"].items()
+    }
+    marked = render_template(template, {**scope, "tls": Secret(scope["tls"], _MARK), "values": values})
     return NodeFile(
         WholeFile(parts),
         _find_anchors(parts, lambda one: one.value in forms),
         _find_anchors(marked, lambda one: one.reference == _MARK),
     )
+
+
+def _mark(value: Any) -> Any:
+    """A value about TLS, so that its places are found; one that is not known here has none."""
+    if isinstance(value, Mapping):
+        return {key: _mark(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mark(item) for item in value]
+    if isinstance(value, Secret):
+        return value if value.missing else Secret(value.value, _MARK)
+    return Secret(value, _MARK)
 
 
 def _find_anchors(parts: Sequence[Part], is_wanted: Callable[[Secret], bool]) -> dict[str, str]:

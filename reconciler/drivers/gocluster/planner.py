@@ -240,8 +240,13 @@ def _is_to_be_started(draft: PlanDraft, node: str) -> bool:
     """Whether a node that is down is a new one, or one that a run of this host stopped."""
     if draft.cluster_view.get_process(node) is not Process.DOWN or draft.files[node].digest is None:
         return False
-    desired = draft.desired
-    return not desired.recall(node, SEEN) or bool(desired.recall(node, STOPPED_FOR))
+    return not draft.desired.recall(node, SEEN) or _is_stopped_by_us(draft, node)
+
+
+def _is_stopped_by_us(draft: PlanDraft, node: str) -> bool:
+    """Whether a run has stopped a node for a change of all nodes, and it is still down."""
+    is_down = draft.cluster_view.get_process(node) is Process.DOWN
+    return is_down and bool(draft.desired.recall(node, STOPPED_FOR))
 
 
 def _find_doubt(draft: PlanDraft) -> str:
@@ -324,9 +329,10 @@ def _add_order(
         elif action.kind == START:
             loaded = draft.add_file(node, previous)
             why = f"{node} does not run yet"
-            if draft.desired.recall(node, STOPPED_FOR):
+            if _is_stopped_by_us(draft, node):
                 why = f"{node} was stopped by an earlier run"
-            step = maker.start(node, after=(*previous, *loaded), state=after_it, why=why)
+            resumes = _is_stopped_by_us(draft, node)
+            step = maker.start(node, after=(*previous, *loaded), state=after_it, why=why, resumes=resumes)
         else:
             # Only right before its restart: a node that crashes meanwhile starts with the file that fits.
             loaded = draft.add_file(node, previous)
@@ -390,6 +396,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
         for one in draft.cluster_view.make_state(_list_file_peers(draft)).nodes
         if one.name in draft.desired.members
     )
+    resumes = any(_is_stopped_by_us(draft, node) for node in draft.names)
     maker = StepMaker(entry, {one.name: one.api for one in entry.nodes if one.api is not None})
     file_plans = {node: draft.plan_file(node) for node in draft.names}
     staged = [step for one in file_plans.values() for step in one.steps if step.id not in one.after]
@@ -400,6 +407,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
             after=tuple(step.id for step in staged),
             why=f"{what} changes, so no node may run with the former file",
             at_once=True,
+            resumes=resumes,
         )
         for node in running
     ]
@@ -419,7 +427,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
             continue
         state = machine.start(state, node)
         why = f"all nodes are started with {what} of the fleet file"
-        step = maker.start(node, after=previous, state=state, why=why, at_once=True)
+        step = maker.start(node, after=previous, state=state, why=why, at_once=True, resumes=resumes)
         draft.steps.append(step)
         previous = (step.id,)
 

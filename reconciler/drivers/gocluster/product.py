@@ -223,9 +223,10 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         count = len([view for view in observed.present().values() if view is not None])
         if not count or not plan.steps:
             return ()
+        read = f"{count} nodes were" if count > 1 else "1 node was"
         words = (
-            f"{count} nodes were read once through their API; each reading leaves a lock in the library, so "
-            "that AddNode, RemoveNode and UpdateSettings freeze in that process until it is restarted"
+            f"{read} read once through the API; each reading leaves a lock in the library, so that AddNode, "
+            "RemoveNode and UpdateSettings freeze in that process until it is restarted"
         )
         remedy = "change members and settings by file and restart only, as this plan does"
         return (Diagnostic(Severity.NOTE, "reading-locks", words, remedy, target=desired.entry.name),)

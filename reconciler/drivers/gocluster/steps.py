@@ -105,7 +105,14 @@ class StepMaker:
         )
 
     def start(
-        self, node: str, *, after: Sequence[str], state: MeshState, why: str, at_once: bool = False
+        self,
+        node: str,
+        *,
+        after: Sequence[str],
+        state: MeshState,
+        why: str,
+        at_once: bool = False,
+        resumes: bool = False,
     ) -> Step:
         """The start of a node that does not run; `state` is the one after it."""
         command = self.entry.start
@@ -117,6 +124,7 @@ class StepMaker:
                 **self._make_shared(node, command),
                 **self._make_links(node, state),
                 at_once=at_once,
+                resumes=resumes,
                 intent_facts={node: self._remember(node)},
             ),
             after=after,
@@ -137,6 +145,7 @@ class StepMaker:
         after: Sequence[str],
         why: str,
         at_once: bool = False,
+        resumes: bool = False,
         state: MeshState | None = None,
     ) -> Step:
         """The stop of a node; an operator does it where no command is known, or its address is not."""
@@ -147,6 +156,7 @@ class StepMaker:
             **self._make_shared(node, command, address=address),
             intent_facts=facts,
             at_once=at_once,
+            resumes=resumes,
             spare=count_spare(state, node) if state is not None else 0,
             relies_on=_list_running(state, node) if state is not None else (),
         )

@@ -232,7 +232,7 @@ def test_another_secret_is_one_change_of_all_nodes():
     starts = [step for step in plan.steps if step.action == "start"]
     assert switches <= set(starts[0].after)
     assert all(
-        step.risk is Risk.HIGH and step.arguments.doubt for step in plan.steps if step.action == "stop"
+        step.risk is Risk.HIGH and step.arguments.outage for step in plan.steps if step.action == "stop"
     )
     named = {step.action: step.arguments.feedback.api for step in (*starts, by_id["game/node1/stop"])}
     assert named == {"start": "/gocluster/start", "stop": "/gocluster/stop"}
@@ -258,6 +258,7 @@ def test_a_change_of_the_secret_that_was_cut_off_is_continued():
     files = {"node1": content(after, "node1"), **{n: content(before, n) for n in ("node2", "node3")}}
     observed = observe(after, {}, files=files)
     plan = made(after, observed)
+    assert all(step.arguments.ends_outage for step in planner.list_process_steps(plan))
     assert [step for step in shape(plan) if "stage" not in step] == [
         "switch-file node2",
         "switch-file node3",
@@ -267,6 +268,38 @@ def test_a_change_of_the_secret_that_was_cut_off_is_continued():
     ]
     done = observe(after, {})
     assert shape(made(after, done)) == ["start node1", "start node2", "start node3"]
+
+
+def test_a_change_of_the_secret_that_was_cut_off_between_two_stops_needs_no_further_approval():
+    before, after = desired(entry(**COMMANDS)), desired(entry(**COMMANDS), secret="another-secret")
+    facts = {name: {"seen": "yes"} for name in names(3)}
+    facts["node1"]["stopped_for_change"] = "authentication"
+    observed = changed(before, replace(after, recalled=facts), views(3, away=["node1"]))
+    own = planner.list_process_steps(planner.plan(replace(after, recalled=facts), observed))
+    assert [step.action for step in own] == ["stop"] * 2 + ["start"] * 3
+    assert [step.arguments.outage for step in own if step.action == "stop"] == ["", ""]
+    # Started again by somebody: then it is another outage.
+    shown = changed(before, replace(after, recalled=facts), views(3))
+    own = planner.list_process_steps(planner.plan(replace(after, recalled=facts), shown))
+    assert all(step.arguments.outage for step in own if step.action == "stop")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"tlsCertificate": "a.pem"}, {"tlsCertificate": "b.pem"}),
+        ({"tls": {"ca": "a", "key": [1]}}, {"tls": {"ca": "b", "key": [1]}}),
+        ({"TLSName": True}, {"TLSName": False}),
+    ],
+)
+def test_a_value_about_tls_is_changed_on_all_nodes_at_once(old, new):
+    name = next(iter(old))
+    template = f"{{{{peers}}}} {{{{values.{name}}}}} {{{{values.secret}}}}\n"
+    before = desired(entry(**COMMANDS), values=old, template=template)
+    after = seen(desired(entry(**COMMANDS), values=new, template=template))
+    plan = planner.plan(after, changed(before, after, views(3)))
+    assert {step.action for step in planner.list_process_steps(plan)} == {"stop", "start"}
+    assert "TLS changes" in next(step.reason for step in plan.steps if step.action == "stop")
 
 
 def restart_of(node, count=3):

@@ -7,6 +7,7 @@ import pytest
 from support.driver import NOON, REVISION, cluster
 from support.steps import make_step
 
+from reconciler.core.arguments import RawArguments
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import GuardContext, run_guards
 from reconciler.core.memory import ClusterMemory, RollbackHold, Suspension
@@ -53,6 +54,22 @@ def test_outside_its_windows_a_cluster_is_not_changed_and_the_next_one_is_named(
         codes(case(change_rules=ChangeRules(windows=NIGHTS), at=datetime(2026, 11, 21, 2, 30, tzinfo=UTC)))
         == []
     )
+
+
+def test_a_change_that_a_killed_run_left_with_nodes_stopped_waits_for_no_window_but_for_people():
+    resumed = replace(STEP, arguments=RawArguments({"resumes": True}))
+    rules = ChangeRules(windows=NIGHTS)
+    assert codes(case(resumed, change_rules=rules)) == []
+    held = case(resumed, change_rules=replace(rules, freezes=(HOLIDAYS,)))
+    assert codes(held) == ["frozen"]
+
+
+def test_an_outage_needs_an_approval_each_time():
+    away = case(replace(STEP, arguments=RawArguments({"outage": "all nodes are stopped"})))
+    (found,) = run_guards(away, GUARDS)
+    assert found.code == "approval-needed"
+    assert "all nodes are stopped" in found.message
+    assert codes(replace(away, cluster_memory=ClusterMemory(approved=frozenset({away.digest})))) == []
 
 
 def test_a_freeze_names_its_reason_and_its_end():

@@ -54,6 +54,11 @@ def test_blast_radius_counts_nodes_without_manual_steps():
     assert codes(*two, policy=Policy(max_changed="1")) == []
 
 
+def test_a_node_that_leaves_and_that_only_others_show_belongs_to_the_cluster():
+    assert codes(*EVERY, step("left")) == []
+    assert codes(*EVERY, step("left"), policy=Policy(max_changed="99%")) == ["blast-radius"]
+
+
 @pytest.mark.parametrize(("limit", "refused"), [("1", True), ("2", False), ("39%", True), ("40%", False)])
 def test_blast_radius_of_steps_of_high_risk(limit, refused):
     found = codes(risky("a1"), risky("a2"), step("b1"), policy=Policy(max_risky=limit))
