@@ -33,10 +33,11 @@ from reconciler.core.observation import (
 )
 from reconciler.core.plan import Payload, refuse_missing_secrets
 from reconciler.drivers.m2 import package, responses
+from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document, has_m2_metrics, is_refusal
 from reconciler.drivers.m2.metrics import parse_metrics
-from reconciler.drivers.m2.risk import find_restart_fields, has_immediate_change
+from reconciler.drivers.m2.risk import find_waiting_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.shared_contents import SharedContents, share_pair
 from reconciler.errors import NodeUnidentified, NodeUnreachable
@@ -242,7 +243,7 @@ class Client:
         running = await self._read_further(base, _RUNNING, contents)
         if running is None:
             return None, None, None
-        waiting = find_restart_fields(running, content)
+        waiting = await self._find_waiting(base, running, content, contents)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None, running if waiting else None
         # `content` equals what is in effect. Perhaps the node shows that instead of what was delivered, but
@@ -257,14 +258,29 @@ class Client:
         asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
             return None, None, None
-        return find_restart_fields(content, asked), asked, None
+        return find_waiting_fields(content, asked), asked, None
+
+    async def _find_waiting(
+        self, base: str, running: Content, content: Content, contents: SharedContents
+    ) -> tuple[str, ...]:
+        """What waits for a restart, by the setting in effect and the one that is loaded."""
+        waiting = find_waiting_fields(running, content)
+        if all(not field.startswith("/") for field in waiting):
+            return waiting
+        # A value that moves by itself differs between any two readings, and waits for nothing.
+        again = await self._read_further(base, _SETTING, contents)
+        moving = set() if again is None else {change.pointer for change in find_changes(content, again)}
+        return tuple(field for field in waiting if field not in moving)
 
     async def _read_further(self, base: str, path: str, contents: SharedContents) -> Content | None:
         """A setting at another path; None where it is not shown, which means unknown."""
         with suppress(NodeUnreachable, ValueError):
             answer = await self._get(base, path)
             if answer.status == HTTPStatus.OK:
-                return await _parse_content(contents, answer.body)
+                content = await _parse_content(contents, answer.body)
+                # Any other object would differ from the setting in every place.
+                if classify_document(content.document) is not DocumentKind.OTHER:
+                    return content
         return None
 
     async def _read_package(self, base: str) -> tuple[Mapping[str, str] | None, str]:

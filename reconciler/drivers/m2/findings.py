@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from reconciler.core.defect import REPORT
@@ -21,6 +22,9 @@ ALLOW_REMEDY = "give this host's address a role with enableSetting in the node's
 FILES_FACT = "files"
 """The fact with the fingerprint of the files that were delivered to a node last."""
 
+WAITS_FACT = "waits"
+"""The fact with the fields that a node named at its last delivery as waiting for a restart, in JSON."""
+
 FIRST_DELIVERY = "first_delivery"
 """A key of the fleet file, and the fact with the URL at which it was used."""
 
@@ -29,6 +33,9 @@ DELIVER_AGAIN = (
 )
 
 _MAX_NAMED = 3
+
+WAITS = "waits-for-restart"
+"""Code of the finding about fields that wait and that no step brings in."""
 
 
 def report_unread(
@@ -163,7 +170,19 @@ def report_left_open(
         may_wait: whether its setting has restart-only fields.
     """
     place = f"{desired.entry.name}/{target.node}"
-    if loaded.waiting is None and may_wait:
+    named = recall_waiting(target) if loaded.waiting is None else ()
+    if named and loaded.shows(desired.expected(target.content)):
+        fields = join_some(named, _MAX_NAMED)
+        message = (
+            f"{target.node} named at its last delivery what waits for a restart ({fields}), and does not "
+            "show whether it still waits"
+        )
+        remedy = (
+            "restart it, and give this host's role enableGet, by which it is read what is in effect; without "
+            "it, this stays until the next delivery"
+        )
+        yield Diagnostic(Severity.NOTE, WAITS, message, remedy, target=place)
+    elif loaded.waiting is None and may_wait:
         message = f"{target.node} has restart-only fields and does not show whether any wait for a restart"
         if desired.entry.restart is not None:
             message += ", so it is not restarted"
@@ -243,6 +262,15 @@ def report_same_version(desired: M2Desired, targets: Sequence[NodeTarget]) -> It
             "change meta.version, or add `version: commit` to the cluster in the fleet file",
             target=desired.entry.name,
         )
+
+
+def recall_waiting(target: NodeTarget) -> tuple[str, ...]:
+    """The fields that a node named at its last delivery by this fleet as waiting for a restart."""
+    try:
+        named = json.loads(target.recalled.get(WAITS_FACT, "") or "[]")
+    except ValueError:
+        return ()
+    return tuple(field for field in named if isinstance(field, str)) if isinstance(named, list) else ()
 
 
 def may_need_restart(content: Content) -> bool:

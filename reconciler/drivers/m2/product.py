@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -65,7 +66,7 @@ from reconciler.drivers.m2.central_server.offered_parts import write_checkout, w
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
-from reconciler.drivers.m2.findings import FILES_FACT
+from reconciler.drivers.m2.findings import FILES_FACT, WAITS_FACT, recall_waiting
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
 from reconciler.drivers.m2.modelcheck import setups
@@ -193,8 +194,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 expected=expected,
                 resources=has_resources,
                 trusted=target.trusted,
-                # A secret that is unknown here differs from the node's, though it may have the setting.
-                wanted=None if desired.payloads[target.payload].missing else target.content,
+                # A secret that is unknown here differs from the node's, though it may have the setting. A
+                # field that the node named as waiting may differ, too, though it was delivered.
+                wanted=None
+                if desired.payloads[target.payload].missing or recall_waiting(target)
+                else target.content,
             )
             if polling is None:
                 return await reading()
@@ -314,7 +318,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 answer = await client.deploy_local()
         # Facts for later passes: a node may answer elsewhere after the change, and may not show its files.
         files = {FILES_FACT: fingerprint_clear(own.plain()["resources"])} if own.resources else {}
-        return replace(answer, facts={BASE_FACT: client.bases[0], **files})
+        waits = json.dumps(answer.waiting_for_restart) if answer.waiting_for_restart else ""
+        return replace(answer, facts={BASE_FACT: client.bases[0], WAITS_FACT: waits, **files})
 
     async def _offer(self, step: Step, own: OfferArguments, mailbox: Mailbox, payload: Payload) -> StepAnswer:
         """Record an offer. Nothing of it is a fact about the node before it reports."""

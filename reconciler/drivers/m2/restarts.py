@@ -17,6 +17,7 @@ from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.arguments import RESTART, RestartArguments, read_restart
+from reconciler.drivers.m2.findings import WAITS
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
@@ -24,10 +25,8 @@ from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value
 from reconciler.secrets.redaction import hide_by_key
 from reconciler.text.one_line import join_some
 
-WAITS: Final = "waits-for-restart"
-"""Code of the finding about fields that wait and that no step brings in."""
-
 _MAX_NAMED: Final = 3
+_MOST_WAITING: Final = 10
 
 
 def find_fields_to_bring_in(
@@ -158,7 +157,7 @@ class RestartPlanner:
             fields = find_fields_to_bring_in(loaded, target.content, is_delivered=is_delivered) or ()
         if not fields:
             return
-        names = ", ".join(fields)
+        names = join_some(fields, _MOST_WAITING)
         message = f"{target.node} waits for a restart, at which {names} takes effect"
         remedy = (
             "restart it at a convenient time, or let the cluster name a `restart` command of the host, which "

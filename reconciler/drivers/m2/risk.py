@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.diff import Change, diff_values
+from reconciler.core.diff import Change, Op, diff_values
 from reconciler.core.plan import Effect, Inverse, Risk
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2.address_range import find_uncovered, has_overlap
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
+from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value
@@ -92,6 +93,30 @@ def find_restart_fields(current: Content, asked: Content) -> tuple[str, ...]:
         return ()  # all restart-only fields are in `env`
     pairs = ((name, lookup(current.canonical, name), lookup(asked.canonical, name)) for name in RESTART_ONLY)
     return tuple(name for name, old, new in pairs if diff_values(old, new))
+
+
+def find_waiting_fields(running: Content, asked: Content) -> tuple[str, ...]:
+    """What a node was asked to use and does not run, whatever the manual says of the field.
+
+    Restart-only fields come first, by the product's dotted names; others follow, as JSON pointers. A value
+    that only runs is left out: nodes add some by themselves. `meta` says nothing of what is in effect.
+    """
+    if all(
+        running.fingerprints.get(key) == asked.fingerprints.get(key) for key in _list_keys(running, asked)
+    ):
+        return ()
+    others = (
+        change.pointer
+        for change in find_changes(running, asked)
+        if change.op is not Op.REMOVE
+        and not change.pointer.startswith("/meta")
+        and not _may_wait(change.pointer)
+    )
+    return (*find_restart_fields(running, asked), *others)
+
+
+def _list_keys(running: Content, asked: Content) -> set[str]:
+    return {*running.fingerprints, *asked.fingerprints} - {"meta"}
 
 
 def has_immediate_change(current: Content, asked: Content) -> bool:

@@ -23,6 +23,8 @@ from reconciler.drivers.m2.choices import (
 )
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
+from reconciler.drivers.m2.simulator import answers
+from reconciler.drivers.m2.simulator.answers import make_failure
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import InputError, NodeRefused, NodeUnauthorized, NodeUnreachable
 from reconciler.ports.transport import Transports
@@ -106,6 +108,58 @@ async def test_waiting_fields_are_in_the_answer_and_in_later_readings(shown):
     assert (await plan(where, wire)).findings == ()
 
 
+TUNED = "env.properties.tuned"
+
+
+@pytest.fixture
+def tuned(monkeypatch):
+    """Nodes on which a field waits for a restart of which the manual does not say so."""
+    monkeypatch.setattr(machine, "RESTART_ONLY", (*machine.RESTART_ONLY, TUNED))
+    return cluster_input(setting(meta__version="B", env__properties__tuned=7))
+
+
+@pytest.mark.parametrize("shown", SettingAnswer)
+async def test_a_field_that_no_list_names_waits_until_it_runs(tuned, shown):
+    wire = WorldWire(world(choices=Choices(shown=shown)))
+    (answer,) = await converge(tuned, wire)
+    assert answer.waiting_for_restart == (TUNED,)
+    later = await plan(tuned, wire, {"edge-01": dict(answer.facts)})
+    assert later.steps == ()
+    assert [finding.code for finding in later.findings] == ["waits-for-restart"]
+    assert "/env/properties/tuned takes effect" in later.findings[0].message
+    wire.nodes.kill("edge-01")
+    wire.nodes.start("edge-01")
+    again = await plan(tuned, wire, {"edge-01": dict(answer.facts)})
+    assert (again.steps, again.findings, again.unchanged) == ((), (), 1)
+
+
+async def test_a_field_that_a_node_named_stays_known_where_it_does_not_show_what_runs(tuned, monkeypatch):
+    wire = WorldWire(world())
+    (answer,) = await converge(tuned, wire)
+    refused = (("GET",), lambda call: (call.node, make_failure(403, "Forbidden", "setting")))
+    monkeypatch.setattr(answers, "_PREFIXES", {**answers._PREFIXES, "/get/setting": refused})
+    (found,) = (await plan(tuned, wire, {"edge-01": dict(answer.facts)})).findings
+    assert found.code == "waits-for-restart"
+    assert f"what waits for a restart ({TUNED})" in found.message
+    assert "enableGet" in found.remedy
+
+
+async def test_a_value_that_moves_by_itself_does_not_wait_for_a_restart():
+    wire = WorldWire(world())
+    seconds = iter(range(1, 1000))
+
+    def moving(node):
+        document = {**BASE, "env": {**BASE["env"], "uptime": next(seconds)}}
+        return replace(node, running=document, loaded=replace(node.loaded, document=document))
+
+    def move(method, path):
+        wire.nodes._nodes["edge-01"] = moving(wire.nodes.state("edge-01"))
+
+    wire.before = move
+    observed = await DRIVER.observe(desired(cluster_input()), Transports(wire))
+    assert observed.present()["edge-01"].waiting == ()
+
+
 async def test_a_dry_run_only_reads():
     wire = WorldWire(world())
     await plan(cluster_input(CHANGED, resources=FILES), wire)
@@ -117,7 +171,8 @@ async def test_files_alone_are_delivered_and_read_back():
     where = cluster_input(resources=FILES)
     (answer,) = await converge(where, wire)
     assert wire.nodes.state("edge-01").loaded.package.resources == FILES
-    assert answer.facts == {"base": "http://edge-01.example.com:10040", "files": DRIVER.desire(where).files}
+    files = DRIVER.desire(where).files
+    assert answer.facts == {"base": "http://edge-01.example.com:10040", "files": files, "waits": ""}
     assert (await plan(where, wire)).steps == ()
 
 

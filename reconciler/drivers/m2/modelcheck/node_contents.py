@@ -14,7 +14,7 @@ from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessT
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
-from reconciler.drivers.m2.risk import find_restart_fields, has_immediate_change
+from reconciler.drivers.m2.risk import find_restart_fields, find_waiting_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items
 
@@ -199,12 +199,12 @@ class NodeContents:
         assert content is not None
         assert running is not None
         assert loaded is not None
-        waiting = find_restart_fields(running, content)
+        waiting = find_waiting_fields(running, content)
         if waiting or expected.is_met_by(content.fingerprint, content.unstamped):
             return waiting, None
         if wanted is not None and has_immediate_change(content, wanted):
             return (), None
-        return find_restart_fields(content, loaded), loaded
+        return find_waiting_fields(content, loaded), loaded
 
     def _content(self, text: bytes, document: Mapping[str, Any]) -> Content:
         if text not in self._known:
