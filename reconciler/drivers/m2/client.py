@@ -37,7 +37,7 @@ from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document, has_m2_metrics, is_refusal
 from reconciler.drivers.m2.metrics import parse_metrics
-from reconciler.drivers.m2.risk import find_waiting_fields, has_immediate_change
+from reconciler.drivers.m2.risk import find_fields_not_running, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.shared_contents import SharedContents, share_pair
 from reconciler.errors import NodeUnidentified, NodeUnreachable
@@ -258,13 +258,13 @@ class Client:
         asked = await self._read_further(base, _ARTIFACT, contents)
         if asked is None:
             return None, None, None
-        return find_waiting_fields(content, asked), asked, None
+        return find_fields_not_running(content, asked), asked, None
 
     async def _find_waiting(
         self, base: str, running: Content, content: Content, contents: SharedContents
     ) -> tuple[str, ...]:
         """What waits for a restart, by the setting in effect and the one that is loaded."""
-        waiting = find_waiting_fields(running, content)
+        waiting = find_fields_not_running(running, content)
         if all(not field.startswith("/") for field in waiting):
             return waiting
         # A value that moves by itself differs between any two readings, and waits for nothing.

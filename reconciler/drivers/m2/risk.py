@@ -95,7 +95,7 @@ def find_restart_fields(current: Content, asked: Content) -> tuple[str, ...]:
     return tuple(name for name, old, new in pairs if diff_values(old, new))
 
 
-def find_waiting_fields(running: Content, asked: Content) -> tuple[str, ...]:
+def find_fields_not_running(running: Content, asked: Content) -> tuple[str, ...]:
     """What a node was asked to use and does not run, whatever the manual says of the field.
 
     Restart-only fields come first, by the product's dotted names; others follow, as JSON pointers. A value
