@@ -14,7 +14,7 @@ from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessT
 from reconciler.drivers.m2.choices import Choices, SettingAnswer
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_ring
-from reconciler.drivers.m2.risk import find_restart_fields, find_fields_not_running, has_immediate_change
+from reconciler.drivers.m2.risk import find_fields_not_running, find_restart_fields, has_immediate_change
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items
 
@@ -155,7 +155,7 @@ class NodeContents:
     def waiting(self, number: int) -> bool:
         """Whether something waits for a restart."""
         if number not in self._waits:
-            self._waits[number] = bool(machine.find_fields_not_running(self._all[number].node))
+            self._waits[number] = bool(machine.find_waiting_fields(self._all[number].node))
         return self._waits[number]
 
     def rights(self, number: int, host: str, rule: Choices) -> frozenset[str]:
