@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from reconciler.core.cluster_renames import apply_renames, find_renames
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.pins import PinState
+from reconciler.core.revision import Ancestry
 from reconciler.core.selection import Selection
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
@@ -19,6 +21,7 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
+from reconciler.planning.pinned_clusters import PinReader, RevisionFleets
 from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
@@ -54,6 +57,7 @@ class Reader:
         is_named: whether an operator named this revision; then it may be an older one.
         drivers: kind -> product.
         connect: opens the transports.
+        fleets: of earlier revisions, for clusters that are pinned to one.
     """
 
     source: Source
@@ -64,6 +68,7 @@ class Reader:
     is_named: bool = False
     drivers: Drivers = field(default_factory=lambda: DRIVERS)
     connect: Connect = open_transports
+    fleets: RevisionFleets = field(default_factory=RevisionFleets, repr=False, compare=False)
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
@@ -143,14 +148,14 @@ class Reader:
         # Before everything that asks by name: history, budgets and rejections belong to the former name.
         memory = apply_renames(memory, find_renames(memory, entries))
         renames = {**fleet.renames, **memory.renames}
-        if self.is_named:  # an operator who names a revision may also cancel an earlier rollback
-            cluster_memory = {
-                name: replace(one, rolled_back=()) for name, one in memory.cluster_memory.items()
-            }
-            memory = replace(memory, cluster_memory=cluster_memory)
+        pin_reader = PinReader(fleet, self.source, drivers, memory, self.host, self.fleets, renames)
+        # An operator who names a revision may also end an earlier rollback.
+        pinned = await (pin_reader.plan_pins() if self.is_named else pin_reader.apply_pins())
+        fleet = pinned.fleet
         memory = await add_ancestry(
             memory, fleet, self.source, drivers=drivers, resolver=resolver, named=self.is_named
         )
+        memory = _forget_order_of_pinned(memory, pinned.states, named=self.is_named)
         memory = await read_prior_revisions(
             memory, fleet, self.source, drivers=drivers, base=self.base, resolver=resolver
         )
@@ -168,6 +173,7 @@ class Reader:
                 host_entries=self.host.entries(applying=self.is_applying),
                 content_history=ContentHistory(fleet, self.source, drivers, resolver, renames),
                 is_applying=self.is_applying,
+                pins=pinned.states,
             )
         plan_result = replace(plan_result, identity=identity)
         return prepare_plan(file, plan_result, drivers) if file else plan_result
@@ -241,3 +247,17 @@ class Reader:
         from reconciler.planning.model_check import check_plans  # noqa: PLC0415  (a dry run does not need it)
 
         return check_plans(plan_result, self.products, faults=faults, most=most, weighs=weighs)
+
+
+def _forget_order_of_pinned(
+    memory: FleetMemory, states: Mapping[str, PinState], *, named: bool
+) -> FleetMemory:
+    """The memory without what would refuse a pinned revision, which may be older than the applied one."""
+    found = dict(memory.cluster_memory)
+    for name, one in memory.cluster_memory.items():
+        state = states.get(name)
+        if named:
+            found[name] = replace(one, pin=None)
+        elif state is not None and state.revision is not None:
+            found[name] = replace(one, ancestry=Ancestry.UNKNOWN)
+    return replace(memory, cluster_memory=found)

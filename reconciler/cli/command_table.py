@@ -29,6 +29,7 @@ _SUMMARIES = {
     "state": "list the fleets that this host remembers; back up, restore, check",
     "check": "explore every possible execution of a plan, with faults",
     "rollback": "apply an earlier revision",
+    "unpin": "let a cluster that was rolled back follow the newest revision again",
     "purge": "remove content from the caches of nodes",
     "allow-stop": "say whether a node may be stopped now, and reserve it if so",
     "enroll": "write the file by which a node begins to poll, or give it a new token",

@@ -125,12 +125,14 @@ async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader
 
 def make_plan_view(result: PlanResult) -> PlanView:
     """The part of a result that renderers show."""
+    pins = tuple(context.pin for context in result.guard_contexts if context.pin is not None)
     return PlanView(
         result.plan,
         result.violations,
         result.overridden,
         result.fleet.warnings,
         all_or_nothing=result.all_or_nothing,
+        pins=pins,
     )
 
 

@@ -121,6 +121,10 @@ class OrdersToWatch:
         """End a suspension."""
         self._ask("resume", cluster=cluster, by=by.encode())
 
+    async def unpin(self, cluster: str, by: Actor) -> Sequence[str]:
+        """End the pin of a cluster; gives the revisions where it was pinned."""
+        return self._ask("unpin", cluster=cluster, by=by.encode())
+
     async def approve(self, digest: str, by: Actor, reason: str) -> None:
         """Approve a plan for one run."""
         self._ask("approve", digest=digest, reason=reason, by=by.encode())

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.memory import ClusterMemory, FleetMemory, PlaceClaim
+from reconciler.core.pins import merge_pins
 from reconciler.core.rollout_rules import rename_progress
 from reconciler.diagnostic import Diagnostic, Severity
 
@@ -86,7 +87,7 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
             former_names=tuple(dict.fromkeys((*before.former_names, former))),
             suspended=(*before.suspended, *own.suspended),
             rejected={**before.rejected, **own.rejected},
-            rolled_back=(*before.rolled_back, *own.rolled_back),
+            pin=merge_pins(before.pin, own.pin, name),
             progress=rename_progress(before.progress, former, name) if before.progress else None,
             reservations=(
                 *(replace(one, cluster=name) for one in before.reservations),

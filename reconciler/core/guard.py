@@ -13,6 +13,7 @@ from reconciler.core.file_state import FileStatus
 from reconciler.core.host_entries import EntryKind
 from reconciler.core.memory import ClusterMemory, PendingCall
 from reconciler.core.observation import Observed
+from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.reservations import ReservedNodes
@@ -58,6 +59,7 @@ class GuardContext:
         digests: node -> short keyed fingerprint of its content; see `RolloutProgress`.
         reserved: the nodes that somebody may stop now; they are in `observed.reserved`, too.
         files: node -> its files, for people.
+        pin: what the revision means for the cluster's pin; None if it is not pinned.
     """
 
     plan: ClusterPlan
@@ -96,6 +98,7 @@ class GuardContext:
     wave_state: WaveState | None = None
     digests: Mapping[str, str] = field(default_factory=dict)
     reserved: ReservedNodes = field(default_factory=ReservedNodes)
+    pin: PinState | None = None
 
     @property
     def partial_apply_hint(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from reconciler.core.fleet_matching import HOST
+from reconciler.core.pins import Pin
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import MergeBase, PriorRevisions
 from reconciler.core.reservations import Reservation
@@ -37,21 +38,6 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True)
-class RollbackHold:
-    """The revision from which a cluster was rolled back, and which is not applied again unless it is named.
-
-    Args:
-        revision: its id.
-        content: keyed fingerprint of the cluster's content at it; empty if it is not known.
-        reason: who rolled back, and to what.
-    """
-
-    revision: str
-    content: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class ClusterMemory:
     """What the store remembers of a cluster.
 
@@ -62,7 +48,7 @@ class ClusterMemory:
         recent_changes: (node, hours ago) of every change that still counts for a budget.
         suspended: suspensions by command that apply to it.
         rejected: revision -> why it failed its gates here.
-        rolled_back: revisions from which it was rolled back.
+        pin: the order that it stays at a revision; None if it is not pinned.
         content: keyed fingerprint of what was applied last; empty if it is not known.
         approved: digests of approved plans.
         applied: the revision that was applied last; None if there is none.
@@ -88,7 +74,7 @@ class ClusterMemory:
     progress: RolloutProgress | None = None
     shown_revisions: Mapping[str, AppliedRevision] = field(default_factory=dict)
     references: frozenset[tuple[str, ...]] = frozenset()
-    rolled_back: tuple[RollbackHold, ...] = ()
+    pin: Pin | None = None
     content: str = ""
     kind: str = ""
     former_names: tuple[str, ...] = ()

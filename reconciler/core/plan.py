@@ -145,6 +145,12 @@ class ClusterShape(TypedDict):
     made_as: NotRequired[
         Annotated[str, Field(description="Id of the plan in a plan file, if this is the rest of that plan.")]
     ]
+    revision: NotRequired[
+        Annotated[
+            RevisionShape,
+            Field(description="Its own revision, if it is pinned to another one than that of the plan."),
+        ]
+    ]
 
 
 @with_config(EXTENSIBLE)
@@ -308,6 +314,7 @@ class ClusterPlan:
         payloads: digest -> payload of the steps; not part of the plan's bytes.
         made_as: id of the plan in a plan file, if this is the rest of that plan; else empty.
         left_out: how many of the nodes were not looked at, because the command was restricted to others.
+        revision: of its desired state, if the cluster is pinned to another one than the plan's; else None.
     """
 
     cluster: str
@@ -320,6 +327,7 @@ class ClusterPlan:
     payloads: Mapping[str, Payload] = field(default_factory=dict, compare=False)
     made_as: str = ""
     left_out: int = 0
+    revision: Revision | None = None
 
     @property
     def seen(self) -> int:
@@ -327,7 +335,7 @@ class ClusterPlan:
         return self.nodes - self.left_out
 
     def plain(self) -> ClusterShape:
-        """The cluster's plan as plain JSON; `made_as` only if it is the rest of a plan file's plan."""
+        """The cluster's plan as plain JSON; `made_as` and `revision` only if they say something."""
         found: ClusterShape = {
             "cluster": self.cluster,
             "kind": self.kind,
@@ -340,7 +348,11 @@ class ClusterPlan:
         # The digest covers these keys: without them, a plan keeps its digest and approval of older versions.
         if self.left_out:
             found["left_out"] = self.left_out
-        return {**found, "made_as": self.made_as} if self.made_as else found
+        if self.made_as:
+            found["made_as"] = self.made_as
+        if self.revision is not None:
+            found["revision"] = self.revision.plain()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,8 +446,8 @@ def compute_plan_id(plan: ClusterPlan, revision: Revision, program: str) -> str:
     """
     # Without source and signer: the check of a pull request reads another clone and checks no signature, and
     # its id has to be the one that the host asks an approval for.
-    bare = replace(revision, source="", signer="", signed="")
-    return Plan(bare, program, (plan,)).digest
+    bare = replace(plan.revision or revision, source="", signer="", signed="")
+    return Plan(bare, program, (replace(plan, revision=None),)).digest
 
 
 def restore_exact_arguments(plan: Plan, exact: Mapping[str, Mapping[str, Any]]) -> Plan:

@@ -21,6 +21,7 @@ class KnownSecrets:
         documents: the files of settings and overlays, each once, secrets in the place of references.
         marker: knows the values that were looked up.
         cluster_inputs: with the files that are delivered with settings.
+        others: secrets of other revisions that are masked as well.
     """
 
     def __init__(
@@ -28,11 +29,17 @@ class KnownSecrets:
         documents: Sequence[Document] = (),
         marker: ReferenceMarker | None = None,
         cluster_inputs: Sequence[ClusterInput] = (),
+        others: Sequence[KnownSecrets] = (),
     ) -> None:
         self.documents = tuple(documents)
         self._marker = marker
         self._cluster_inputs = cluster_inputs
+        self._others = others
         self._redactor: Redactor | None = None
+
+    def merge(self, other: KnownSecrets) -> KnownSecrets:
+        """These secrets and those of another revision."""
+        return KnownSecrets(self.documents, self._marker, self._cluster_inputs, (*self._others, other))
 
     def redact_text(self, text: str) -> str:
         """The text as it may be shown or written down."""
@@ -42,6 +49,8 @@ class KnownSecrets:
 
     def list_clear(self) -> Iterator[str]:
         """The secrets themselves."""
+        for other in self._others:
+            yield from other.list_clear()
         if self._marker is not None:
             yield from self._marker.clear_texts()
         for document in self.documents:

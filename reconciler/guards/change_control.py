@@ -14,6 +14,7 @@ from reconciler.core.change_windows import (
 )
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.memory import Suspension
+from reconciler.core.pins import ROLLED_BACK
 from reconciler.core.plan import ClusterPlan, Effect, Risk, Step
 from reconciler.core.policy import ChangeRules, Mark, Override, Policy
 from reconciler.core.reservations import HELD
@@ -103,21 +104,27 @@ def refuse_rejected_revision(context: GuardContext) -> Iterator[Diagnostic]:
         )
 
 
-@guard("rolled-back")
+@guard(ROLLED_BACK)
 def refuse_rolled_back(context: GuardContext) -> Iterator[Diagnostic]:
-    """A revision that was rolled back is not applied again, nor a later one with the same content."""
-    if context.revision is None:
+    """A cluster that is pinned by a rollback gets nothing else than the revision where it is pinned."""
+    pin, state = context.cluster_memory.pin, context.pin
+    if pin is None or context.revision is None:
         return
-    for one in context.cluster_memory.rolled_back:
-        if one.revision == context.revision.id or (one.content and one.content == context.content):
-            name = context.revision.short or context.revision.id
-            yield context.violation(
-                "rolled-back",
-                f"revision {name} has the content that was rolled back: {one.reason}",
-                "commit a change of this content, or apply it on purpose: "
-                f"`reconcile rollback {name} SOURCE`",
-            )
-            return
+    if state is not None and state.pin == pin:
+        # Without an obstacle, the plan is for the pinned revision, or for one that ends the pin.
+        why = state.obstacle
+    elif pin.revision is not None and pin.revision.id == context.revision.id:
+        why = ""
+    else:
+        why = "the rollback came after this plan was made"
+    if why:
+        yield context.violation(
+            ROLLED_BACK,
+            f"the cluster is pinned {pin.describe()}; nothing is sent to it: {why}",
+            "commit a change of what the cluster gets, or end the pin: "
+            f"`reconcile unpin {context.plan.cluster}`",
+            hold=True,
+        )
 
 
 @guard(APPROVAL_NEEDED)

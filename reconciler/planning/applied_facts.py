@@ -80,7 +80,8 @@ def list_attempt_facts(plan_result: PlanResult, cluster: str, nodes: Iterable[st
 
 
 def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: list[Outcome]) -> ClusterFacts:
-    revision, progress = plan_result.plan.revision, context.cluster_memory.progress
+    revision = context.revision or plan_result.plan.revision
+    progress = context.cluster_memory.progress
     # What is offered may be taken at any moment.
     has_success = any(outcome.state in SUCCESSES | {State.OFFERED} for outcome in outcomes)
     is_pending = bool(context.withheld_nodes) and context.is_waiting

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from reconciler import __version__
@@ -22,7 +23,8 @@ from reconciler.core.guard import (
 from reconciler.core.host_entries import EntryKind, HostEntries
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.observation import Observed
-from reconciler.core.plan import Plan, Step, compute_plan_id
+from reconciler.core.pins import PinState
+from reconciler.core.plan import Plan, Revision, Step, compute_plan_id
 from reconciler.core.policy import ChangeRules, Override
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.reservations import (
@@ -189,6 +191,7 @@ class _PassContext:
     places: FleetPlaces
     content_history: ContentHistory | None
     is_applying: bool = False
+    pins: Mapping[str, PinState] = field(default_factory=dict)
 
 
 async def run_plan_pass(
@@ -205,6 +208,7 @@ async def run_plan_pass(
     content_history: ContentHistory | None = None,
     is_applying: bool = False,
     nodes: NodeReader | None = None,
+    pins: Mapping[str, PinState] = MappingProxyType({}),
 ) -> PlanResult:
     """Observe, plan, and check with guards; the same fleet and the same answers give the same plan.
 
@@ -221,6 +225,7 @@ async def run_plan_pass(
         content_history: gives the content of other revisions whose stamps nodes show.
         is_applying: whether this host applies the plan.
         nodes: has the tokens of nodes that poll; None where there is no state.
+        pins: cluster -> what the revision means for its pin; the fleet has its desired state accordingly.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -233,7 +238,7 @@ async def run_plan_pass(
     fleet = whole.part(cluster) if cluster else whole
     selection = Selection.of(only)
     selected = select_nodes(selection, [one.entry for one in whole.cluster_inputs], is_lenient=bool(cluster))
-    listed = list(_restrict(_list_targets(fleet, drivers, memory), selected, selection))
+    listed = list(_restrict(_list_targets(fleet, drivers, memory, pins), selected, selection))
     targets, tokens = await _assign_tokens(listed, nodes)
     if tokens:
         transports = mask_transports(transports, TokenRedactor(tokens))
@@ -244,7 +249,7 @@ async def run_plan_pass(
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
     places = await locate_nodes(whole, transports.http, memory)
     context = _PassContext(
-        fleet, transports, memory, listener, places, content_history, is_applying=is_applying
+        fleet, transports, memory, listener, places, content_history, is_applying=is_applying, pins=pins
     )
     planned = await gather_all([_plan_cluster(target, context) for target in targets])
     shared = find_shared_files({one.plan.cluster: one.observed.files for one in planned})
@@ -327,7 +332,9 @@ def check_guards(fleet: Fleet, guard_contexts: Iterable[GuardContext], drivers: 
     return apply_overrides(found, fleet.overrides, max(at).date()) if at else GuardResult(tuple(found))
 
 
-def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_Target]:
+def _list_targets(
+    fleet: Fleet, drivers: Drivers, memory: FleetMemory, pins: Mapping[str, PinState]
+) -> list[_Target]:
     """Every cluster with its desired state and what is remembered of it, sorted by name."""
     targets: list[_Target] = []
     for one in fleet.desired:
@@ -337,7 +344,8 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
         cluster_memory = memory.cluster_memory.get(entry.name, ClusterMemory())
         prior = replace(prior, references=prior.references | cluster_memory.references)
         desired = driver.add_history(one.state, facts, prior)
-        content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or fleet.revision.id)
+        revision = _find_revision(entry.name, fleet, pins)
+        content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or revision.id)
         # Short: the store has one for each node of an open rollout, and only equality counts.
         digests = {
             node: fingerprint_with_key(memory.key, print_)[:_DIGEST]
@@ -347,6 +355,12 @@ def _list_targets(fleet: Fleet, drivers: Drivers, memory: FleetMemory) -> list[_
             _Target(one.cluster_input, driver, desired, facts, content=content, digests=digests, prior=prior)
         )
     return targets
+
+
+def _find_revision(cluster: str, fleet: Fleet, pins: Mapping[str, PinState]) -> Revision:
+    """The revision of a cluster's desired state: that of the fleet, or where the cluster is pinned."""
+    pin = pins.get(cluster)
+    return pin.revision if pin and pin.revision else fleet.revision
 
 
 async def _assign_tokens(
@@ -370,12 +384,13 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     """Observe one cluster, and plan what may be sent to its nodes now."""
     fleet, memory, places = context.fleet, context.memory, context.places
     entry, driver = target.cluster_input.entry, target.driver
+    revision = _find_revision(entry.name, fleet, context.pins)
     observed = await _observe(target, context)
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
     reserved = _find_reserved(memory, entry, observed, places.places.get(entry.name, {}), change_rules)
     observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
-    stamped = await _compare_stamps(target, context, observed, stamps)
+    stamped = await _compare_stamps(target, context, observed, stamps, revision)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     progress = _find_progress(target, cluster_memory.progress if change_rules.rollout else None)
     kept, wave_state = _choose_steps(
@@ -397,6 +412,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         ),
     )
     planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
+    planned = replace(planned, revision=None if revision == fleet.revision else revision)
     plan = assign_waves(planned, entry, change_rules.rollout, progress)
     if (about_wave := _report_wave(entry.name, progress, wave_state)) is not None:
         plan = replace(plan, findings=(*plan.findings, about_wave))
@@ -426,7 +442,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         reporting=frozenset(driver.list_reporting_nodes(target.desired)),
         wave_state=wave_state,
         digests=target.digests,
-        revision=fleet.revision,
+        revision=revision,
         now=memory.at,
         node_facts=target.recalled,
         files=driver.list_file_statuses(kept.desired, observed),
@@ -440,6 +456,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
             *_report_reservations(reserved),
         ),
         reserved=reserved,
+        pin=context.pins.get(entry.name),
     )
     # Counted as a status counts them, so that both say the same; a product may know better that one is not.
     members = [node.name for node in entry.members()]
@@ -449,7 +466,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     )
     plan = replace(plan, unchanged=min(plan.unchanged, as_desired), left_out=len(members) - len(names))
     needs_id = change_control.may_need_approval(plan, policy)
-    digest = compute_plan_id(plan, fleet.revision, __version__) if needs_id else ""
+    digest = compute_plan_id(plan, revision, __version__) if needs_id else ""
     return replace(context_of_guards, plan=plan, digest=digest)
 
 
@@ -497,7 +514,11 @@ async def _observe(target: _Target, context: _PassContext) -> Observed[Any]:
 
 
 async def _compare_stamps(
-    target: _Target, context: _PassContext, observed: Observed[Any], stamps: Mapping[str, str]
+    target: _Target,
+    context: _PassContext,
+    observed: Observed[Any],
+    stamps: Mapping[str, str],
+    revision: Revision,
 ) -> StampedCluster:
     """The plan of a cluster by the revisions that its nodes show."""
     fleet, memory = context.fleet, context.memory
@@ -509,7 +530,8 @@ async def _compare_stamps(
         facts=target.recalled,
         prior=target.prior,
         stamps=stamps,
-        fleet=fleet,
+        revision=revision,
+        overrides=fleet.overrides,
         is_elsewhere=not context.is_applying and not memory.applied_revisions,
     )
     return await compare_stamps(reading, memory, context.content_history)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from reconciler.core.memory import FleetMemory
 from reconciler.core.observation import Observed
-from reconciler.core.plan import ClusterPlan
+from reconciler.core.plan import ClusterPlan, Revision
+from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.diagnostic import Diagnostic
 from reconciler.guards.foreign_changes import (
@@ -21,9 +22,6 @@ from reconciler.guards.foreign_changes import (
 )
 from reconciler.planning.content_history import ContentHistory
 from reconciler.ports.driver import Driver, Facts
-
-if TYPE_CHECKING:
-    from reconciler.desired.fleet import Fleet
 
 MOST: Final = 30
 """Different stamps in one cluster that are looked up, each in the source; an open rollout leaves a few."""
@@ -38,7 +36,8 @@ class ClusterReading:
         facts: what the store remembers of the nodes.
         prior: the cluster in earlier revisions.
         stamps: node -> the stamp that it shows; empty if this cluster has no stamps.
-        fleet: the desired state at the revision.
+        revision: of the desired state.
+        overrides: of the fleet file.
         is_elsewhere: whether another host applies, and this one remembers nothing: then that host may have
             written what this one does not know.
     """
@@ -50,7 +49,8 @@ class ClusterReading:
     facts: Facts
     prior: PriorRevisions
     stamps: Mapping[str, str]
-    fleet: Fleet
+    revision: Revision
+    overrides: Sequence[Override]
     is_elsewhere: bool
 
 
@@ -81,19 +81,19 @@ async def compare_stamps(
     Raises:
         SourceUnreachable: the source does not answer.
     """
-    driver, cluster, fleet = reading.driver, reading.cluster, reading.fleet
+    driver, cluster, revision = reading.driver, reading.cluster, reading.revision
     planned = driver.plan(reading.desired, reading.observed)
     suspects, remarks = _find_suspects(reading, planned), tuple[Diagnostic, ...]()
     if content_history is not None and suspects:
         reading, planned, remarks = await _add_delivered_files(reading, planned, memory, content_history)
         suspects = _find_suspects(reading, planned)
-    given = find_foreign_stamps(cluster, suspects, memory, revision=fleet.revision, overrides=fleet.overrides)
+    given = find_foreign_stamps(cluster, suspects, memory, revision=revision, overrides=reading.overrides)
     traces = (
         await _trace_stamps(reading, frozenset(given.values()), content_history)
         if content_history
         else RevisionTraces()
     )
-    found = tuple(find_foreign_changes(cluster, given, memory, revision=fleet.revision, traces=traces))
+    found = tuple(find_foreign_changes(cluster, given, memory, revision=revision, traces=traces))
     remarks = (*remarks, *report_unknown_stamps(cluster, given, traces))
     if not found:
         return StampedCluster(reading.desired, planned, remarks=remarks)

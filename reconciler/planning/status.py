@@ -9,6 +9,7 @@ from datetime import datetime
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.operations import Operation
+from reconciler.core.pins import PinState
 from reconciler.core.plan import Revision
 from reconciler.core.reservations import Reservation
 from reconciler.core.revision import shorten_commit, strip_uncommitted
@@ -77,6 +78,8 @@ class ClusterStatus:
         waiting: the plan that waits for an approval, if there is one.
         former_names: its earlier names, the latest last.
         left_out: how many of its nodes were not looked at, because the command was restricted to others.
+        pin: its pin; None if it is not pinned.
+        revision: the one that its nodes are compared with, if it is pinned to another one; else None.
     """
 
     cluster: str
@@ -88,6 +91,8 @@ class ClusterStatus:
     waiting: ApprovalRequest | None = None
     former_names: tuple[str, ...] = ()
     left_out: int = 0
+    pin: PinState | None = None
+    revision: Revision | None = None
 
     @property
     def is_converged(self) -> bool:
@@ -193,6 +198,8 @@ def _compute_cluster_status(
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
         left_out=context.plan.left_out,
+        pin=context.pin,
+        revision=context.plan.revision,
     )
 
 

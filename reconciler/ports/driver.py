@@ -387,6 +387,10 @@ class Driver(ABC, Generic[D, S]):
         """Node -> fingerprint of its content, without the revision stamp; empty if unknown."""
         return {}
 
+    def contents_without_version(self, desired: D) -> Mapping[str, str]:
+        """Like `contents`, also without a version that people write into the settings themselves."""
+        return self.contents(desired)
+
     def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         """Fingerprint of the purpose of a step: equal if a further attempt would do the same."""
         return fingerprint([step.action, step.node, step.payload or None])

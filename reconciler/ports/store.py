@@ -19,6 +19,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
+from reconciler.core.pins import LeftRevision, Pin
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
@@ -160,8 +161,8 @@ class OrderRecord:
     """An order of an operator or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `approve`, `approval used`, `hold`, `release`, `rename` for a renamed
-            cluster, or `rotate` for a new token of a node.
+        kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `rename` for
+            a renamed cluster, or `rotate` for a new token of a node.
         cluster: its name; empty for all clusters, and for an approval.
         digest: of the approved plan; empty for other orders.
         node: that was held or released; empty for other orders.
@@ -179,20 +180,13 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that must not be applied again in a cluster.
-
-    Args:
-        content: keyed fingerprint of the cluster's content at this revision; empty if unknown.
-        is_rollback: whether an operator rolled back from it; else it failed its gates.
-    """
+    """A revision that failed its gates in a cluster, and must not be applied again there."""
 
     cluster: str
     revision: str
     short: str
     reason: str
     since: datetime
-    content: str = ""
-    is_rollback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +224,7 @@ class OpenOrders:
     requests: tuple[ApprovalRequest, ...] = ()
     approvals: tuple[Approval, ...] = ()
     holds: tuple[Reservation, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +337,7 @@ class StoreReader(NodeReader, Protocol):
         """Facts and orders of the fleet, read at one moment."""
 
     async def orders(self) -> OpenOrders:
-        """Suspensions, rejections, approval requests, approvals and holds of nodes in force."""
+        """Suspensions, pins, rejections, approval requests, approvals and holds of nodes in force."""
 
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         """The newest runs, newest first."""
@@ -541,18 +536,19 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
     async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
         """Record what is still to do for the offers of the wave that a run rejected; None if all is done."""
 
-    async def roll_back(
-        self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
-    ) -> None:
-        """Record, before the first step, from and to which revision a cluster is rolled back.
+    async def pin(self, cluster: str, revision: Revision, left: tuple[LeftRevision, ...], by: Actor) -> None:
+        """Record, before the first step, that a cluster is rolled back to a revision and stays there.
 
         Args:
             cluster: its name.
-            left: the revision applied last, and its content; None if it is the same as `taken`.
-            taken: the revision to apply now, and its content; an earlier rollback from it ends.
-            reason: who rolls back.
+            revision: the one to apply now.
+            left: the revisions that it is rolled back from, see `core.pins`; without any, its pin ends.
+            by: who rolls back, and why.
         """
-        # Before the first step: a watch that starts after a crash in the middle must not apply `left` again.
+        # Before the first step: a watch that starts after a crash in the middle must not go forward again.
+
+    async def unpin(self, cluster: str, by: Actor) -> Sequence[str]:
+        """End the pin of a cluster, of the host in all fleets; gives the revisions where it was pinned."""
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Record the plan of a cluster that waits for an approval; it replaces an earlier one."""

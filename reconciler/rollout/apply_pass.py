@@ -11,8 +11,9 @@ from functools import partial
 from reconciler.core.actor import Actor
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.outcome import RunReport
-from reconciler.core.plan import ClusterPlan
-from reconciler.core.timestamps import Clock, format_minute
+from reconciler.core.pins import PinEffect
+from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.core.timestamps import Clock
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sender import MessageSender
@@ -138,6 +139,9 @@ async def run_apply_pass(
         await refusals.record(kept_back, journal, run_context.trigger, run_context.actor)
         plan_result = released
     refusals.forget(plan_result)
+    for guard_context in plan_result.guard_contexts:
+        if guard_context.is_idle and _ends_or_begins_pin(guard_context, run_context):
+            await _record_pin(guard_context, journal, run_context)
     await run_context.enrolled.enrol(plan_result.guard_contexts, journal)
     stop = stop or asyncio.Event()
     async with MessageSender(journal, transports.http, plan_result.fleet.feedback) as message_sender:
@@ -240,6 +244,13 @@ async def _record_facts(plan_result: PlanResult, report: RunReport, journal: Sto
             await journal.store_facts(cluster, list_attempt_facts(plan_result, cluster, confirmations))
 
 
+def _choose_revision(plan: Plan) -> Plan:
+    """The plan as the history has it: if all clusters are pinned to one revision, that is the run's."""
+    revisions = {one.revision for one in plan.clusters}
+    shared = next(iter(revisions)) if len(revisions) == 1 else None
+    return replace(plan, revision=shared) if shared is not None else plan
+
+
 @dataclass(slots=True)
 class _Run:
     plan_result: PlanResult
@@ -253,7 +264,7 @@ class _Run:
 
     async def run(self) -> RunReport:
         """Lock, settle open steps, journal the run, perform its steps and journal its end."""
-        plan, journal = self.plan_result.plan, self.store
+        plan, journal = _choose_revision(self.plan_result.plan), self.store
         guard_contexts = [
             guard_context for guard_context in self.plan_result.guard_contexts if not guard_context.is_idle
         ]
@@ -335,6 +346,8 @@ class _Run:
         # The lock is held since before the run was recorded.
         holds, set_aside = await self._find_new_holds(guard_context)
         driver, clock = self.drivers[plan.kind], self.run_context.clock
+        if guard_context.revision is not None:
+            log = replace(log, revision=guard_context.revision)
         context = ExecutionContext(
             driver,
             self.transports.for_run(log.run, log.revision, find_closing(guard_context), set_aside),
@@ -351,8 +364,8 @@ class _Run:
             if holds:
                 await log.record_skipped([(step, holds[0].message) for step in plan.steps])
                 return holds
-            if self.run_context.is_rollback:
-                await self._record_rollback(guard_context)
+            # Before anything is sent: if this run is killed, a watch must not go forward again.
+            await _record_pin(guard_context, self.store, self.run_context)
             # Spent before the first call: an approval is for one run, also if that run is killed.
             if guard_context.digest in guard_context.cluster_memory.approved:
                 await self.store.use_approval(guard_context.digest)
@@ -382,7 +395,7 @@ class _Run:
         memory = await self.store.read_memory()
         cluster_memory = memory.get_cluster_memory(guard_context.plan.cluster)
         if self.run_context.is_rollback:
-            cluster_memory = replace(cluster_memory, rolled_back=())
+            cluster_memory = replace(cluster_memory, pin=None)
         now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)
         overrides = select_current_overrides(
             self.plan_result.fleet.overrides, cluster_memory.suspended, guard_context.now
@@ -391,16 +404,26 @@ class _Run:
         in_force = tuple(replace(one, severity=Severity.WARNING) for one in found.in_force)
         return in_force, frozenset(one.code for one, _ in found.overridden)
 
-    async def _record_rollback(self, guard_context: GuardContext) -> None:
-        """Store from which revision the cluster is rolled back."""
-        # Before anything is sent: if this run is killed, a watch must not apply the former revision again.
-        revision, memory, run = self.plan_result.plan.revision, guard_context.cluster_memory, self.run_context
-        left = None
-        if memory.applied and memory.applied.id != revision.id and memory.content != guard_context.content:
-            left = (memory.applied, memory.content)
-        words = f"{run.actor.description or 'somebody'} rolled back to {revision.short or revision.id}"
-        why = f": {run.actor.why}" if run.actor.why else ""
-        reason = f"{words} at {format_minute(run.clock())} UTC{why}"
-        await self.store.roll_back(
-            guard_context.plan.cluster, left, (revision, guard_context.content), reason
-        )
+
+def _ends_or_begins_pin(guard_context: GuardContext, run_context: RunContext) -> bool:
+    """Whether a pass without steps says something about the cluster's pin."""
+    is_done = not (guard_context.stalled or guard_context.withheld_nodes)
+    ends = guard_context.pin is not None and guard_context.pin.effect is PinEffect.ENDS
+    return run_context.is_rollback or (ends and is_done)
+
+
+async def _record_pin(guard_context: GuardContext, store: Store, run_context: RunContext) -> None:
+    """Store that a rollback pins a cluster, or that its pin has ended."""
+    state, revision = guard_context.pin, guard_context.revision
+    if state is None or revision is None:
+        return
+    cluster = guard_context.plan.cluster
+    if run_context.is_rollback:
+        left = state.pin.left if state.effect is PinEffect.BEGINS else ()
+        await store.pin(cluster, revision, left, run_context.actor)
+    elif state.revision is None:
+        # Its plan was for the revision of the pass: one that changes the cluster, or by an override.
+        words = f"revision {revision.short or revision.id} changes what the cluster gets"
+        if state.effect is PinEffect.HOLDS:
+            words = f"an override allowed revision {revision.short or revision.id}"
+        await store.unpin(cluster, replace(run_context.actor, why=words))

@@ -101,7 +101,7 @@ async def withdraw_superseded(plan_result: PlanResult, store: Store) -> None:
         # An older revision, such as that of a watch which has not read the newer one yet, takes nothing back.
         if context.superseded and context.cluster_memory.ancestry not in BACK:
             async with store.lock(context.plan.cluster):
-                await _withdraw(context, plan_result.plan.revision, store)
+                await _withdraw(context, context.revision or plan_result.plan.revision, store)
 
 
 async def end_superseded(plan_result: PlanResult, store: Store) -> None:

@@ -187,7 +187,7 @@ class ClusterLoop:
             timing = replace(timing, hold_end=pass_summary.hold_end.timestamp())
         context.metrics.seconds.labels(self.name).observe(now - began)
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
-        self._update_status(pass_summary, fleet.revision, timing, now)
+        self._update_status(pass_summary, pass_summary.pinned_revision or fleet.revision, timing, now)
         self._log_end(log, pass_summary, fleet.revision, trigger)
         return timing
 
@@ -257,6 +257,7 @@ class ClusterLoop:
             "run": pass_summary.run,
             "steps": pass_summary.steps,
             "pending": pass_summary.pending,
+            "pinned": pass_summary.pin.pin.place if pass_summary.pin else "",
             "unread_nodes": list(pass_summary.unread_nodes),
             "message": "" if pass_summary.violations else pass_summary.message,
         }

@@ -265,6 +265,7 @@ class ControlServer:
                 int(text("fleet")), text("cluster"), text("node"), parse_timestamp(text("until")), by
             ),
             "release": lambda store: store.end_holds(text("ids").split(), by),
+            "unpin": lambda store: store.unpin(text("cluster"), by),
             "forget_attempts": lambda store: store.forget_attempts(text("cluster")),
             "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }

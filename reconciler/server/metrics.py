@@ -114,6 +114,7 @@ class StateCollector:
         violations = gauge("violations", "Guard violations of the last plan.", "code")
         stalled = gauge("stalled_nodes", "Nodes that no more steps are sent to.")
         held = gauge("held_nodes", "Nodes that nothing is sent to by order of a person.")
+        pinned = gauge("pinned_timestamp_seconds", "Since when a rollback pins the cluster.", "revision")
         pending = gauge("pending_steps", "Planned steps without their effect: the drift.")
         tries = gauge("unsettled_passes", "Passes in a row that need a retry.")
         ended = gauge("last_pass_timestamp_seconds", "When the last pass ended.")
@@ -132,6 +133,9 @@ class StateCollector:
             findings = summary.findings if summary else ()
             stalled.add_metric([cluster], sum(finding.code == STALLED for finding in findings))
             held.add_metric([cluster], len(summary.held_nodes) if summary else 0)
+            if summary and summary.pin:
+                pin = summary.pin.pin
+                pinned.add_metric([cluster, pin.revision.id if pin.revision else ""], pin.since.timestamp())
             pending.add_metric([cluster], summary.pending if summary else 0)
             tries.add_metric([cluster], status.tries)
             ended.add_metric([cluster], status.ended)
@@ -142,7 +146,7 @@ class StateCollector:
         for (cluster, kind, state), count in sorted(self._watch_state.operations.items()):
             operations.add_metric([cluster, kind, state], count)
         yield operations
-        yield from (revision, nodes, violations, stalled, held, pending, tries, ended, success)
+        yield from (revision, nodes, violations, stalled, held, pinned, pending, tries, ended, success)
 
 
 def count_answers(observed: Observed[Any]) -> dict[str, int]:

@@ -11,7 +11,8 @@ from typing import Any
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
-from reconciler.core.plan import ClusterPlan
+from reconciler.core.pins import PinState
+from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.withheld_steps import OFFERED, STALLED
@@ -85,6 +86,7 @@ class PassSummary:
         recheck: seconds after which nodes that poll may have taken what they are offered; 0 if none is waited
             for.
         held_nodes: nodes that nothing is sent to by order of a person, sorted.
+        pin: of the cluster; None if it is not pinned.
     """
 
     result: PassResult
@@ -99,6 +101,12 @@ class PassSummary:
     hold_end: datetime | None = None
     recheck: float = 0.0
     held_nodes: tuple[str, ...] = ()
+    pin: PinState | None = None
+
+    @property
+    def pinned_revision(self) -> Revision | None:
+        """The revision that its nodes were compared with, if it is pinned to one; else None."""
+        return self.pin.revision if self.pin is not None else None
 
     @property
     def is_settled(self) -> bool:

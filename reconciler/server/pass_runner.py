@@ -7,6 +7,8 @@ from pathlib import Path
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.guard import GuardContext
+from reconciler.core.pins import PinEffect, PinState
 from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
@@ -82,7 +84,13 @@ class ApplyPass:
             findings=(*pass_summary.findings, *report.findings),
             held_nodes=tuple(sorted(context.reserved.held)),
             recheck=polling.every if polling and is_waiting else 0.0,
+            pin=_get_pin(context),
         )
+
+
+def _get_pin(context: GuardContext) -> PinState | None:
+    """The pin of a cluster that the revision leaves in force."""
+    return context.pin if context.pin is not None and context.pin.effect is PinEffect.HOLDS else None
 
 
 def _summarise_reading(plan_result: PlanResult) -> PassSummary:
@@ -98,4 +106,5 @@ def _summarise_reading(plan_result: PlanResult) -> PassSummary:
         for violation, override in plan_result.overridden
     ]
     held = tuple(sorted(context.reserved.held))
-    return replace(pass_summary, findings=(*pass_summary.findings, *overridden), held_nodes=held)
+    findings = (*pass_summary.findings, *overridden)
+    return replace(pass_summary, findings=findings, held_nodes=held, pin=_get_pin(context))

@@ -9,10 +9,11 @@ from support.driver import NOON, REVISION, FakeDriver, Wish, World, cluster
 
 from reconciler.core.actor import Actor
 from reconciler.core.arguments import RawArguments
-from reconciler.core.fleet_matching import NEW, FleetIdentity
-from reconciler.core.memory import PlaceClaim, RollbackHold
+from reconciler.core.fleet_matching import HOST, NEW, FleetIdentity
+from reconciler.core.memory import PlaceClaim
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
+from reconciler.core.pins import LeftRevision
 from reconciler.core.plan import Plan, Revision
 from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
@@ -304,18 +305,39 @@ async def test_an_open_rollout_is_kept_until_it_ends_or_its_revision_is_rejected
     assert (await store.read_memory()).get_cluster_memory("edge").rejected == {REVISION.id: "wave 1 failed"}
 
 
-async def test_a_rollback_is_remembered_until_another_one_names_its_revision_or_its_content(store):
+async def test_a_pin_is_remembered_with_its_begin_until_it_ends(store):
     new, old, other = (Revision("/repo", digit * 40, digit) for digit in "321")
-    await store.record_pass("edge", ClusterFacts(applied=new, content="k3"))
-    assert (await store.read_memory()).get_cluster_memory("edge").content == "k3"
-    await store.roll_back("edge", (new, "k3"), (old, "k2"), "kim went back")
+    left = (LeftRevision(new.id, "3", "k3"),)
+    await store.pin("edge", old, left, Actor("kim", why="it broke"))
     await store.reject("edge", other, "wave 1 failed", ends_rollout=False)
     cluster_memory = (await store.read_memory()).get_cluster_memory("edge")
-    assert cluster_memory.rolled_back == (RollbackHold(new.id, "k3", "kim went back"),)
+    pin = cluster_memory.pin
+    assert (pin.revision, pin.left, pin.by, pin.reason) == (old, left, "kim", "it broke")
     assert cluster_memory.rejected == {other.id: "wave 1 failed"}
-    await store.roll_back("edge", None, (other, "k3"), "kim goes forward")
+    assert (await store.orders()).pins == (pin,)
+    await store.pin("edge", old, left, Actor("lee"))
+    assert (await store.orders()).pins == (pin,), "the same again: it stays known who began it"
+    await store.pin("edge", other, (*left, LeftRevision(old.id)), Actor("lee"))
+    assert [(one.by, one.revision) for one in (await store.orders()).pins] == [("lee", other)]
+    await store.pin("edge", new, (), Actor("kim", why="fixed"))
     cluster_memory = (await store.read_memory()).get_cluster_memory("edge")
-    assert (cluster_memory.rolled_back, cluster_memory.rejected) == ((), {other.id: "wave 1 failed"})
+    assert (cluster_memory.pin, cluster_memory.rejected) == (None, {other.id: "wave 1 failed"})
+    acts = [(one.kind, one.actor.why) for one in await store.list_past_orders()]
+    assert acts == [
+        ("unpin", "rolled back to 3: fixed"),
+        ("pin", "at 1, rolled back from 3, " + "2" * 40),
+        ("pin", "at 2, rolled back from 3: it broke"),
+    ]
+
+
+async def test_a_pin_ends_by_name_for_the_host_too(store):
+    revision = Revision("/repo", "2" * 40, "2")
+    await store.pin("edge", revision, (LeftRevision("3" * 40),), Actor("kim"))
+    host = store.select_fleet(HOST)
+    assert list(await host.unpin("edge-2", Actor("kim"))) == []
+    assert list(await host.unpin("edge", Actor("kim", why="done"))) == ["2"]
+    assert (await store.orders()).pins == ()
+    assert list(await host.unpin("edge", Actor("kim"))) == []
 
 
 async def test_a_suspension_holds_for_its_cluster_or_for_all_until_it_is_resumed(store):

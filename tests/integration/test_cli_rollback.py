@@ -49,8 +49,8 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     capsys.readouterr()
     for files in ({}, {"README": "a commit that changes no node"}):
         repository.commit(files) if files else None
-        assert run(repository, folder, "--yes") == 3
-        assert "rolled back to" in capsys.readouterr().out
+        assert run(repository, folder, "--yes") == 0
+        assert f"edge is pinned at {first[:12]}" in " ".join(capsys.readouterr().out.split())
     second = git(repository.folder, "rev-parse", "HEAD").strip()
     repository.commit({"s.json": managed_setting("a.example", "c.example")})
     assert run(repository, folder, "--yes") == 0
@@ -59,12 +59,14 @@ def test_the_revision_before_the_current_one_is_planned_and_applied(repository, 
     capsys.readouterr()
     assert run(repository, "rollback", first, folder, "--yes") == 0
     assert "a rollback is not held by a suspension" in " ".join(capsys.readouterr().out.split())
+    repository.commit({"s.json": managed_setting("a.example", "d.example")})
     assert run(repository, folder, "--yes") == 3, "the suspension stays"
     assert run(repository, "resume") == 0
+    assert run(repository, folder, "--yes") == 0
     repository.commit({"fleet.yaml": "clusters: nonsense\n"})
     capsys.readouterr()
     assert run(repository, "rollback", "--previous", folder, "--yes", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == second
+    assert json.loads(capsys.readouterr().out)["plan"]["revision"]["id"] == first
 
 
 def test_a_bare_suspension_stops_every_cluster_of_every_fleet_of_the_host(repository, tmp_path, capsys):

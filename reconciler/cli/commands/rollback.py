@@ -33,6 +33,7 @@ from reconciler.errors import InputError, StateError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
 
     from reconciler.cli.run_options import RunOptions
     from reconciler.ports.store import RunSummary
@@ -92,9 +93,9 @@ def run_rollback(
 ) -> int:
     """Apply an earlier revision, with plan, guards, confirmation and journal like any change.
 
-    The revision that you roll back from is rejected: no run and no watch applies it again until a commit
-    changes what the cluster gets, or a rollback names it. This affects only clusters that the rollback
-    changes.
+    Each cluster that it changes is pinned: every run and every watch keeps it at this revision until a newer
+    commit changes what the cluster gets, or `reconcile unpin CLUSTER`, or another rollback. Suspensions hold
+    no rollback.
     """
     from reconciler.cli.apply_run import plan_and_apply
     from reconciler.cli.run_options import RunOptions
@@ -130,15 +131,16 @@ def run_rollback(
 
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
         # By this host's history, not by git: the parent of a commit may never have been applied here.
-        options = replace(options, ref=revision or find_previous_commit(_read_runs(options)))
+        options = replace(options, ref=revision or find_previous_commit(*_read_past(options)))
         return plan_and_apply(options, terminal)
 
 
-def find_previous_commit(runs: Sequence[RunSummary]) -> str:
+def find_previous_commit(runs: Sequence[RunSummary], left: AbstractSet[str] = frozenset()) -> str:
     """The commit that was applied in full before the one that was applied last.
 
     Args:
         runs: of one fleet, newest first.
+        left: ids of revisions that its clusters were rolled back from.
 
     Raises:
         UsageError: the history has no such commit.
@@ -147,7 +149,8 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     changing = [run for run in runs if _DONE & run.counts.keys()]
     current = changing[0].revision if changing else ""
     for run in changing:
-        if run.exit_status == 0 and run.revision != current and _COMMIT.fullmatch(run.revision):
+        is_other = run.revision not in {current, *left}
+        if run.exit_status == 0 and is_other and _COMMIT.fullmatch(run.revision):
             return run.revision
     raise UsageError(
         "the history has no commit that was applied before the current one",
@@ -155,8 +158,8 @@ def find_previous_commit(runs: Sequence[RunSummary]) -> str:
     )
 
 
-def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
-    """The newest runs of the source's fleet.
+def _read_past(options: RunOptions) -> tuple[tuple[RunSummary, ...], frozenset[str]]:
+    """The newest runs of the source's fleet, and the revisions that it was rolled back from.
 
     Raises:
         FleetRefused: it is not clear which fleet of this host the source is.
@@ -168,7 +171,7 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
 
     folder = options.required_state.path
 
-    async def read() -> tuple[RunSummary, ...]:
+    async def read() -> tuple[tuple[RunSummary, ...], frozenset[str]]:
         source = options.locate()
         with open_reader(folder) as store:
             reader = Reader(source, store, host=options.host)
@@ -180,7 +183,10 @@ def _read_runs(options: RunOptions) -> tuple[RunSummary, ...]:
                     (store.select_fleet(one.number) for one in await store.fleets() if at in one.sources),
                     None,
                 )
-            return tuple(await own.runs(_MOST_RUNS)) if own else ()
+            if own is None:
+                return (), frozenset()
+            left = frozenset(one.revision for pin in (await own.orders()).pins for one in pin.left)
+            return tuple(await own.runs(_MOST_RUNS)), left
 
     if not folder.is_dir():
         raise StateError(f"{folder} has no history", remedy="give the commit to roll back to")

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from reconciler.cli.render.exit_report import ExitShape
 from reconciler.cli.render.phrases import PlanView
+from reconciler.cli.render.pins import PinShape, to_plain_pin
 from reconciler.core.diagnostic_json import (
     EXTENSIBLE,
     FindingShape,
@@ -80,6 +81,7 @@ class PlanOutput(TypedDict):
     overridden: Annotated[list[OverriddenShape], Field(description="Violations that an override allows.")]
     warnings: Annotated[list[ProblemShape], Field(description="Warnings about the files.")]
     exit: Annotated[ExitShape, Field(description="The exit status of the command, and what it is about.")]
+    pins: Annotated[list[PinShape], Field(description="Clusters that a rollback pins to a revision.")]
     report: NotRequired[
         Annotated[ReportShape | None, Field(description="The result of the run; missing in a dry run.")]
     ]
@@ -131,6 +133,7 @@ def to_plain_output(view: PlanView, ended: ExitShape) -> PlanOutput:
         ],
         "warnings": [to_plain_problem(problem) for problem in view.warnings],
         "exit": ended,
+        "pins": [to_plain_pin(state) for state in view.pins],
     }
 
 

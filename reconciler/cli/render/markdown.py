@@ -11,6 +11,7 @@ from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
 from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
 from reconciler.cli.render.phrases import PlanView
+from reconciler.cli.render.pins import describe_pin, select_pins
 from reconciler.cli.render.step_groups import (
     SENTENCES,
     GroupFamily,
@@ -74,6 +75,7 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
         DocumentPiece(f"{format_code(revision.source)}{by}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
+        *_pins(view),
         DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n"),
         DocumentPiece("|---|---|--:|--:|--:|---|--:|---|\n"),
         *(DocumentPiece(_row(cluster, ids[cluster.cluster]), PieceRank.LINE) for cluster in plan.clusters),
@@ -132,6 +134,16 @@ def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[DocumentPiece]:
     if rest:
         yield DocumentPiece(f"- {rest}\n")
     if warnings:
+        yield DocumentPiece("\n")
+
+
+def _pins(view: PlanView) -> Iterator[DocumentPiece]:
+    states = tuple(select_pins(view.pins, view.violations))
+    for state in states:
+        words, remedy = describe_pin(state, view.plan.revision)
+        after = f"\n  → {escape_markdown(remedy)}" if remedy else ""
+        yield _item(f"{escape_markdown(words)}{after}")
+    if states:
         yield DocumentPiece("\n")
 
 

@@ -11,6 +11,7 @@ from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.guard import refuse_everything
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
+from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
@@ -66,6 +67,7 @@ class PlanView:
         checked: results of the model checker; empty if it did not run.
         faults: how many faults it allowed.
         all_or_nothing: whether the refusal of one cluster refuses the whole plan.
+        pins: of the plan's clusters.
     """
 
     plan: Plan
@@ -76,6 +78,7 @@ class PlanView:
     checked: tuple[CheckResult, ...] = ()
     faults: int = 1
     all_or_nothing: bool = False
+    pins: tuple[PinState, ...] = ()
 
     @property
     def refused(self) -> bool:

@@ -11,12 +11,14 @@ from reconciler.cli.render.exit_report import ExitShape
 from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.operations import describe_states, summarise_operation
+from reconciler.cli.render.pins import to_plain_pin
 from reconciler.cli.render.reservations import list_hold_lines, list_reservation_lines
-from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
+from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone, list_pin_lines
 from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.file_state import FileMatch, FileUse
 from reconciler.core.finding_groups import group_findings
+from reconciler.core.pins import ROLLED_BACK
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
@@ -105,7 +107,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     counts = f"{as_desired:,} of {format_count(len(cluster.nodes), 'node')} as desired"
     left_out = phrases.describe_left_out([cluster])
     yield f"{head} ({kind}): {'; '.join(filter(None, (counts, left_out)))}"
-    yield from _list_nodes(cluster.nodes, revision, layout)
+    if cluster.pin is not None and ROLLED_BACK not in {one.code for one in cluster.holds}:
+        yield from list_pin_lines(cluster.pin, revision, layout, 2)
+    yield from _list_nodes(cluster.nodes, cluster.revision or revision, layout)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
@@ -290,6 +294,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
         "findings": [to_plain_finding(one) for one in cluster.findings],
         "held": [_to_plain_violation(one) for one in cluster.holds],
         "refused": [_to_plain_violation(one) for one in cluster.violations],
+        "pin": to_plain_pin(cluster.pin) if cluster.pin else None,
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
     }
 

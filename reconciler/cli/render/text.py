@@ -11,10 +11,12 @@ from enum import StrEnum
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
 from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
+from reconciler.cli.render.pins import describe_pin, select_pins
 from reconciler.cli.render.step_groups import StepGroup, group_steps
 from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
-from reconciler.core.plan import ClusterPlan, Plan, Step
+from reconciler.core.pins import PinState
+from reconciler.core.plan import ClusterPlan, Plan, Revision, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line
@@ -98,6 +100,10 @@ def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) 
         list(layout.wrapped(f"Plan for {phrases.describe_revision(plan.revision)}", 0, Tone.STRONG, hang=2))
     ]
     blocks.append(list(_warnings(view.warnings, layout)))
+    blocks += [
+        list(list_pin_lines(state, plan.revision, layout))
+        for state in select_pins(view.pins, view.violations)
+    ]
     blocks += [list(_cluster(cluster, groups[cluster.cluster], layout)) for cluster in plan.clusters]
     blocks += [
         [
@@ -113,6 +119,16 @@ def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) 
     tone = Tone.DANGER if view.refused else Tone.STRONG
     blocks.append(list(layout.wrapped(view.summary, 0, tone)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def list_pin_lines(
+    state: PinState, revision: Revision, layout: TerminalLayout, indent: int = 0
+) -> Iterator[str]:
+    """The lines about a pin."""
+    words, remedy = describe_pin(state, revision)
+    yield from layout.wrapped(words, indent, Tone.CHANGE)
+    if remedy:
+        yield from layout.wrapped(f"→ {remedy}", indent + 2)
 
 
 def render_report_text(

@@ -15,9 +15,14 @@ from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
 _VERSION: Final = "/meta/version"
 
 
-def fingerprint_contents(desired: M2Desired) -> Mapping[str, str]:
-    """Node -> fingerprint of its setting and files; without `meta.version` where that has a stamp."""
-    is_stamped = desired.entry.is_stamped
+def fingerprint_contents(desired: M2Desired, *, with_version: bool = True) -> Mapping[str, str]:
+    """Node -> fingerprint of its setting and files; without `meta.version` where that has a stamp.
+
+    Args:
+        desired: of the cluster.
+        with_version: whether a version that is no stamp counts.
+    """
+    is_stamped = desired.entry.is_stamped or not with_version
     found: dict[int, str] = {}
     for target in desired.targets:
         content = target.content.common or target.content  # a new token is no new content

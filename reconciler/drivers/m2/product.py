@@ -393,6 +393,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def contents(self, desired: M2Desired) -> Mapping[str, str]:
         return attempts.fingerprint_contents(desired)
 
+    def contents_without_version(self, desired: M2Desired) -> Mapping[str, str]:
+        return attempts.fingerprint_contents(desired, with_version=False)
+
     def fingerprint_purpose(self, step: Step, contents: Mapping[str, str]) -> str:
         return attempts.fingerprint_aim(step, contents)
 

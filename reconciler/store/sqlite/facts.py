@@ -26,6 +26,7 @@ SUSPENDED = "suspended"  # of a cluster or the fleet: suspended by `reconcile su
 ASKED = "asked"  # of a cluster: the plan that waited for an approval last
 APPROVED = "approved/"  # of the fleet, followed by a digest: a plan that may be applied
 REJECTED = "rejected/"  # of a cluster, followed by an id: a revision that is not to be tried again
+PINNED = "pinned"  # of a cluster: where a rollback pinned it, as JSON
 EPOCH = "epoch"  # of a cluster: number of its latest lock holder; of the host: the highest given
 
 
@@ -74,7 +75,7 @@ def write_pass(tx: Transaction, cluster: str, found: ClusterFacts) -> None:
 def forget_members(tx: Transaction, cluster: str) -> None:
     """Delete the members of a cluster and their places."""
     tx.execute("DELETE FROM claim WHERE fleet = ? AND cluster = ?", (tx.fleet, cluster))
-    write_cluster_facts(tx, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: ""})
+    write_cluster_facts(tx, cluster, {NODES: "", NAMES: "", SOURCE: "", FORMER: "", PINNED: ""})
 
 
 def write_claims(tx: Transaction, taken: Mapping[str, tuple[str, str]], given_up: Iterable[str]) -> None:

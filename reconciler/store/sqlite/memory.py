@@ -15,7 +15,6 @@ from reconciler.core.memory import (
     FleetMemory,
     PendingCall,
     PlaceClaim,
-    RollbackHold,
 )
 from reconciler.core.outcome import State
 from reconciler.core.plan import Revision
@@ -68,6 +67,7 @@ def read_memory(tx: Transaction) -> FleetMemory:
     changed, open_orders = _list_changes(tx), read_orders(tx)
     # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
     named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
+    named |= {one.cluster for one in open_orders.pins}
     reserved: dict[str, list[Reservation]] = defaultdict(list)
     for one in read_reservations(tx):
         reserved[one.cluster].append(one)
@@ -121,10 +121,8 @@ def _make_cluster_memory(
         former_names=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in open_orders.suspensions if one.cluster == cluster),
-        rejected={one.revision: one.reason for one in rejections if not one.is_rollback},
-        rolled_back=tuple(
-            RollbackHold(one.revision, one.content, one.reason) for one in rejections if one.is_rollback
-        ),
+        rejected={one.revision: one.reason for one in rejections},
+        pin=next((one for one in open_orders.pins if one.cluster == cluster), None),
         content=own.get(CONTENT, ""),
         pending_returns=load_returns(own.get(RETURN, "[]")),
     )

@@ -1,4 +1,4 @@
-"""Orders of operators and results of runs besides the desired state: suspensions, rejections, approvals.
+"""Orders of operators and results of runs: suspensions, pins, rejections, approvals.
 
 They are facts of a cluster, or of all clusters under the empty name, and contain JSON. A suspension by
 command belongs to the host: it stops every cluster of that name, or every cluster of every fleet.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
+from reconciler.core.pins import LeftRevision, Pin
 from reconciler.core.plan import Revision
 from reconciler.core.rollout_rules import PendingReturn, format_returns, load_returns, replace_return
 from reconciler.core.timestamps import parse_timestamp
@@ -23,6 +25,7 @@ from reconciler.store.sqlite.database import Transaction
 from reconciler.store.sqlite.facts import (
     APPROVED,
     ASKED,
+    PINNED,
     REJECTED,
     RETURN,
     ROLLOUT,
@@ -77,27 +80,64 @@ def _replace_return(tx: Transaction, cluster: str, run: str, pending: PendingRet
     return {RETURN: format_returns(replace_return(known, run, pending))}
 
 
-def write_rollback(
-    tx: Transaction,
-    cluster: str,
-    left: tuple[Revision, str] | None,
-    taken: tuple[Revision, str],
-    reason: str,
+def write_pin(
+    tx: Transaction, cluster: str, revision: Revision, left: tuple[LeftRevision, ...], by: Actor
 ) -> None:
-    """Reject the revision that an operator leaves, and allow the one to go back to."""
-    revision, content = taken
-    # By content too: the same content under another id, as after a rebase, is what the operator goes back to.
-    facts = {
-        f"{REJECTED}{one.revision}": ""
-        for one in read_orders(tx).rejections
-        if one.cluster == cluster
-        and one.is_rollback
-        and (one.revision == revision.id or (content and one.content == content))
-    }
-    if left is not None:
-        value = {"short": left[0].short, "reason": reason, "content": left[1], "rolled_back": True}
-        facts[f"{REJECTED}{left[0].id}"] = json.dumps(value, sort_keys=True)
-    write_cluster_facts(tx, cluster, facts)
+    """Pin a cluster to the revision that it is rolled back to; without `left`, end its pin."""
+    known = _find_pin(tx, cluster)
+    if known is not None and known.left == left and known.revision and known.revision.id == revision.id:
+        return  # the same rollback again: it stays known who began it, and when
+    if left:
+        value = {
+            "revision": revision.plain(),
+            "left": [asdict(one) for one in left],
+            "by": by.description,
+            "reason": by.why,
+        }
+        _write_pin_fact(tx, cluster, json.dumps(value, sort_keys=True))
+        away = ", ".join(one.name for one in left)
+        words = f"at {revision.short or revision.id}, rolled back from {away}"
+        write_order_record(tx, "pin", _add_words(by, words), cluster=cluster)
+    elif known is not None:
+        _write_pin_fact(tx, cluster, "")
+        words = f"rolled back to {revision.short or revision.id}"
+        write_order_record(tx, "unpin", _add_words(by, words), cluster=cluster)
+
+
+def delete_pin(tx: Transaction, cluster: str, by: Actor) -> tuple[str, ...]:
+    """End the pin of a cluster, for the host of that cluster in every fleet; gives where it was pinned."""
+    ended: list[str] = []
+    rows = tx.execute(
+        "SELECT DISTINCT fleet FROM fact WHERE cluster = ? AND node = '' AND (? = 0 OR fleet = ?)"
+        " AND (key = ? OR key LIKE ?)",
+        (cluster, tx.fleet, tx.fleet, PINNED, f"{REJECTED}%"),
+    ).fetchall()
+    for row in rows:
+        own = tx.for_fleet(row["fleet"])
+        pin = _find_pin(own, cluster)
+        if pin is not None:
+            _write_pin_fact(own, cluster, "")
+            write_order_record(own, "unpin", by, cluster=cluster)
+            ended.append(pin.place)
+    return tuple(ended)
+
+
+def _find_pin(tx: Transaction, cluster: str) -> Pin | None:
+    return next((one for one in read_orders(tx).pins if one.cluster == cluster), None)
+
+
+def _write_pin_fact(tx: Transaction, cluster: str, value: str) -> None:
+    # A version before pins wrote each revision that was left as a rejection.
+    rows = tx.execute(
+        "SELECT key FROM fact WHERE fleet = ? AND cluster = ? AND node = '' AND key LIKE ?"
+        " AND json_extract(value, '$.rolled_back')",
+        (tx.fleet, cluster, f"{REJECTED}%"),
+    ).fetchall()
+    write_cluster_facts(tx, cluster, {**{row["key"]: "" for row in rows}, PINNED: value})
+
+
+def _add_words(by: Actor, words: str) -> Actor:
+    return replace(by, why=f"{words}: {by.why}" if by.why else words)
 
 
 def write_approval_request(tx: Transaction, cluster: str, digest: str, short: str, words: str) -> None:
@@ -135,7 +175,7 @@ def read_orders(tx: Transaction) -> OpenOrders:
     )
     for row in rows:
         kind, slash, name = row["key"].partition("/")
-        if kind + slash in {SUSPENDED, ASKED, APPROVED, REJECTED}:
+        if kind + slash in {SUSPENDED, ASKED, APPROVED, REJECTED, PINNED}:
             found[kind].append(
                 (row["cluster"], name, json.loads(row["value"]), parse_timestamp(row["since"]))
             )
@@ -144,9 +184,11 @@ def read_orders(tx: Transaction) -> OpenOrders:
             Suspension(cluster, since=at, **value) for cluster, _, value, at in found[SUSPENDED]
         ),
         rejections=tuple(
-            Rejection(cluster, name, since=at, is_rollback=value.pop("rolled_back", False), **value)
+            Rejection(cluster, name, since=at, **value)
             for cluster, name, value, at in found["rejected"]
+            if not value.get("rolled_back")
         ),
+        pins=_load_pins(found),
         requests=tuple(
             ApprovalRequest(cluster, since=at, description=value.pop("words"), **value)
             for cluster, _, value, at in found[ASKED]
@@ -154,6 +196,33 @@ def read_orders(tx: Transaction) -> OpenOrders:
         approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
         holds=read_holds(tx),
     )
+
+
+def _load_pins(found: Mapping[str, list[tuple[str, str, dict[str, Any], datetime]]]) -> tuple[Pin, ...]:
+    pins = {
+        cluster: Pin(
+            cluster,
+            Revision(**value["revision"]),
+            tuple(LeftRevision(**one) for one in value["left"]),
+            value["by"],
+            value["reason"],
+            at,
+        )
+        for cluster, _, value, at in found[PINNED]
+    }
+    # As a version before pins wrote them: one rejection for each revision that was left.
+    former: dict[str, list[tuple[str, dict[str, Any], datetime]]] = defaultdict(list)
+    for cluster, name, value, at in found["rejected"]:
+        if value.get("rolled_back") and cluster not in pins:
+            former[cluster].append((name, value, at))
+    for cluster, rejected in former.items():
+        left = tuple(
+            LeftRevision(name, value.get("short", ""), value.get("content", ""))
+            for name, value, _ in rejected
+        )
+        _, newest, at = rejected[-1]
+        pins[cluster] = Pin(cluster, None, left, "", newest["reason"], at)
+    return tuple(pins[cluster] for cluster in sorted(pins))
 
 
 def _json(**value: str) -> str:

@@ -18,6 +18,7 @@ from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation, OperationResult
+from reconciler.core.pins import LeftRevision
 from reconciler.core.plan import Revision, Step
 from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
@@ -280,10 +281,11 @@ class SqliteStore:
     async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
         await self._write_in_run(orders.write_return, cluster, run, pending)
 
-    async def roll_back(
-        self, cluster: str, left: tuple[Revision, str] | None, taken: tuple[Revision, str], reason: str
-    ) -> None:
-        await self._write_in_run(orders.write_rollback, cluster, left, taken, reason)
+    async def pin(self, cluster: str, revision: Revision, left: tuple[LeftRevision, ...], by: Actor) -> None:
+        await self._write_in_run(orders.write_pin, cluster, revision, left, by)
+
+    async def unpin(self, cluster: str, by: Actor) -> tuple[str, ...]:
+        return await self._write(orders.delete_pin, cluster, by)
 
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         await self._write_in_run(orders.write_approval_request, cluster, digest, short, words)

@@ -256,7 +256,7 @@ def test_an_earlier_run_that_was_killed_is_settled_first(stage):
 def test_json_of_a_dry_run_is_one_document(stage):
     assert stage.run(planning=True, format=PlanFormat.JSON) == 0
     document = json.loads(stage.output)
-    assert set(document) == {"plan", "ids", "violations", "overridden", "warnings", "exit"}
+    assert set(document) == {"plan", "ids", "violations", "overridden", "warnings", "exit", "pins"}
     assert [step["node"] for step in document["plan"]["clusters"][0]["steps"]] == ["a", "c"]
 
 

@@ -52,9 +52,10 @@ from reconciler.core.change_windows import Window
 from reconciler.core.file_state import FileState
 from reconciler.core.guard import Guard, GuardContext, run_guards
 from reconciler.core.host_entries import EntryKind
-from reconciler.core.memory import ClusterMemory, FleetMemory, RollbackHold, Suspension
+from reconciler.core.memory import ClusterMemory, FleetMemory, Suspension
 from reconciler.core.observation import Present
-from reconciler.core.plan import Effect
+from reconciler.core.pins import LeftRevision, Pin
+from reconciler.core.plan import Effect, Revision
 from reconciler.core.policy import Budget, ChangeRules, Policy
 from reconciler.core.reservations import Reservation, ReservedNodes
 from reconciler.core.revision import Ancestry
@@ -125,6 +126,12 @@ def beside_reserved(*names, effect=Effect.HOT, is_hold=False):
         for name in names
     }
     return replace(case, plan=replace(case.plan, steps=steps), reserved=ReservedNodes(reserved))
+
+
+def pin_edge(revision):
+    """An order that the cluster stays at a revision."""
+    place = Revision("/fleet", revision, "pinned")
+    return Pin("edge", place, (LeftRevision("2" * 40),), "kim", "", NOON)
 
 
 REPORTED = ChangeRules(rollout=Rollout.model_validate({"waves": [1], "gates": {"reports": {}}}))
@@ -260,12 +267,8 @@ SCENARIOS = [
         "rolled-back",
         change_control,
         "refuse_rolled_back",
-        lambda: edge(
-            cluster_memory=ClusterMemory(rolled_back=(RollbackHold(REVISION.id, "", "kim went back"),))
-        ),
-        lambda: edge(
-            cluster_memory=ClusterMemory(rolled_back=(RollbackHold("1" * 40, "", "kim went back"),))
-        ),
+        lambda: edge(cluster_memory=ClusterMemory(pin=pin_edge("1" * 40))),
+        lambda: edge(cluster_memory=ClusterMemory(pin=pin_edge(REVISION.id))),
     ),
     Scenario(
         "older-revision",

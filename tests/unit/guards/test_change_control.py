@@ -10,8 +10,9 @@ from support.steps import make_step
 from reconciler.core.arguments import RawArguments
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.guard import GuardContext, run_guards
-from reconciler.core.memory import ClusterMemory, RollbackHold, Suspension
+from reconciler.core.memory import ClusterMemory, Suspension
 from reconciler.core.observation import Observed
+from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Risk, compute_plan_id
 from reconciler.core.policy import ChangeRules, Policy
 from reconciler.core.rollout_rules import Gates, Rollout
@@ -111,19 +112,27 @@ def test_only_the_rejected_revision_is_refused():
     assert codes(case(cluster_memory=ClusterMemory(rejected={"another": "wave 1 failed"}))) == []
 
 
-def test_a_rolled_back_state_is_refused_by_revision_and_by_content():
-    for revision, content, found in (
-        (REVISION.id, "", ["rolled-back"]),
-        ("another", "k1", ["rolled-back"]),
-        ("another", "k2", []),
-        ("another", "", []),
-    ):
-        cluster_memory = ClusterMemory(rolled_back=(RollbackHold(revision, content, "kim went back"),))
-        assert codes(replace(case(cluster_memory=cluster_memory), content="k1")) == found
-    assert (
-        codes(case(cluster_memory=ClusterMemory(rolled_back=(RollbackHold("another", "", "kim went back"),))))
-        == []
-    )
+PINNED = Pin("c", replace(REVISION, id="1" * 40, short="1"), (LeftRevision(REVISION.id),), "kim", "", NOON)
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        (None, ["rolled-back"]),
+        (PinState(PINNED, PinEffect.HOLDS, PINNED.revision), []),
+        (PinState(PINNED, PinEffect.HOLDS, obstacle="it is gone"), ["rolled-back"]),
+        (PinState(PINNED, PinEffect.ENDS), []),
+        (PinState(replace(PINNED, by="lee"), PinEffect.ENDS), ["rolled-back"]),
+    ],
+    ids=["begun after the plan", "for the pinned revision", "obstacle", "ends", "another one"],
+)
+def test_nothing_is_sent_to_a_pinned_cluster_that_is_not_planned_for_its_revision(state, found):
+    pinned = case(cluster_memory=ClusterMemory(pin=PINNED))
+    assert codes(replace(pinned, pin=state)) == found
+    at_the_pinned_revision = codes(replace(pinned, pin=state, revision=PINNED.revision))
+    assert at_the_pinned_revision == (found if state and state.pin == PINNED else [])
+    for one in run_guards(replace(pinned, pin=state), GUARDS):
+        assert one.hold, "other clusters go on"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from support.rollouts import Bench, Returning, states
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Window
 from reconciler.core.outcome import State
+from reconciler.core.pins import LeftRevision
 from reconciler.core.plan import Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.core.rollout_rules import Gates, MetricGate, Rollout
@@ -109,8 +110,8 @@ async def test_a_suspension_or_a_rollback_during_the_reading_stops_the_plan(benc
     assert codes(report) == ["suspended"]
     await bench.store.resume("", Actor("kim"))
     seen = await bench.plan_result(wanted)
-    left, content = seen.plan.revision, seen.guard_contexts[0].content
-    await bench.store.roll_back("edge", (left, content), (NEXT, "older"), "kim went back")
+    left = LeftRevision(seen.plan.revision.id, "", seen.guard_contexts[0].content)
+    await bench.store.pin("edge", NEXT, (left,), Actor("kim"))
     assert codes(await bench.apply(seen)) == ["rolled-back"]
     assert bench.world.acts == []
 
