@@ -16,7 +16,7 @@ from reconciler.server.nodes.node_metrics import collect_node_metrics
 from reconciler.server.watch_state import SourceState, WatchState
 
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
-TRIGGERS = ("start", "poll", "files", "webhook", "interval", "retry")
+TRIGGERS = ("start", "poll", "files", "webhook", "interval", "retry", "hold-ends")
 READ_RESULTS = ("new", "secrets", "same", "invalid", "unreachable")
 DROPPED = ("deadline", "room", "files")
 ANSWERS = tuple(kind.__name__.lower() for kind in KINDS)

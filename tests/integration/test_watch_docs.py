@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
@@ -34,8 +35,11 @@ def names(cell):
 
 def served():
     """Name -> labels of every metric, with one sample in each."""
+    pin = Pin("live", REVISION, (LeftRevision("2" * 40),), "kim", "", datetime(2026, 11, 21, tzinfo=UTC))
     turn = PassSummary(
-        PassResult.REFUSED, violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),)
+        PassResult.REFUSED,
+        violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
+        pin=PinState(pin, PinEffect.HOLDS, REVISION),
     )
     watch_state = WatchState(
         source=WatchedSource(SourceState.GOOD, REVISION),
