@@ -16,7 +16,6 @@ from reconciler.drivers.collab import machine
 from reconciler.drivers.collab.choices import Choices
 from reconciler.drivers.collab.cluster_state import CollabState, ServerState
 from reconciler.drivers.collab.delivery import make_span
-from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.drivers.collab.modelcheck import MODELLED, CollabModel, ModelWorld
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired, FormerServer
@@ -26,6 +25,7 @@ from reconciler.drivers.collab.simulator.files import (
     make_installed_redis_conf,
 )
 from reconciler.drivers.collab.views import CollabView
+from reconciler.file_delivery.json_keys import JsonKeys
 from reconciler.file_delivery.model import ModelFile
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states

@@ -6,19 +6,23 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.core.canonical import fingerprint
+from reconciler.core.file_state import FilePlace
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.observation import Observed, Present
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.collab.cluster_state import HORIZONTAL
-from reconciler.drivers.collab.facts import OUTDATED, STATUS
-from reconciler.drivers.collab.json_keys import JsonKeys
+from reconciler.drivers.collab.facts import KEYS, OUTDATED, STATUS
 from reconciler.drivers.collab.nginx_span import NginxSpan
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.redis_keys import PASSWORD
+from reconciler.drivers.collab.released_keys import KeyRelease, find_key_release
 from reconciler.drivers.collab.schema import CollabDesired, CollabServer, LoadBalancer, parse_redis_url
 from reconciler.drivers.collab.status_view import DATABASE_SERVICE, REDIS_SERVICE
 from reconciler.drivers.collab.views import CollabView
+from reconciler.file_delivery.content import UnfitFile
+from reconciler.file_delivery.json_keys import JsonKeys
 from reconciler.file_delivery.steps import FilePlan, FileWish, plan_file
+from reconciler.text.json_pointer import split_pointer
 
 _WAYS: Final = {
     DATABASE_SERVICE: ("dataSource",),
@@ -43,11 +47,16 @@ def plan_config(
     place = desired.get_config_place(server)
     if place is None or server.name not in desired.configs:
         return FilePlan()
+    release = _find_release(desired, observed, place)
+    facts = {KEYS: release.fact} if release.fact else {}
     wish = FileWish(
         cluster=desired.entry.name,
         place=place,
-        content=JsonKeys(desired.configs[server.name]),
-        facts={OUTDATED: started, STATUS: desired.get_status_url(server)} if started else {},
+        content=JsonKeys(
+            desired.configs[server.name],
+            removed=tuple(map(split_pointer, release.released)),
+        ),
+        facts=facts | ({OUTDATED: started, STATUS: desired.get_status_url(server)} if started else {}),
         settle=desired.entry.timeouts.settle,
         in_flight=desired.entry.timeouts.in_flight,
     )
@@ -59,15 +68,36 @@ def plan_redis_conf(desired: CollabDesired, observed: Observed[CollabView], run_
     place = desired.get_redis_place()
     if place is None or desired.redis_keys is None:
         return FilePlan()
+    release = _find_release(desired, observed, place)
+    facts = {KEYS: release.fact} if release.fact else {}
     wish = FileWish(
         cluster=desired.entry.name,
         place=place,
-        content=RedisConf(desired.redis_keys),
-        facts={OUTDATED: run_id} if run_id else {},
+        content=RedisConf({**dict.fromkeys(release.released), **desired.redis_keys}),
+        facts=facts | ({OUTDATED: run_id} if run_id else {}),
         settle=desired.entry.timeouts.settle,
         in_flight=desired.entry.timeouts.in_flight,
     )
     return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
+
+
+def _find_release(desired: CollabDesired, observed: Observed[CollabView], place: FilePlace) -> KeyRelease:
+    """The keys of a file that leave, and what is remembered of it; nothing where it cannot be read."""
+    reading = observed.files.get(place.node, {}).get(place.entry)
+    if not isinstance(reading, Present):
+        return KeyRelease()
+    try:
+        return find_key_release(desired, place, reading.value.content)
+    except UnfitFile:  # reported where it is rendered
+        return KeyRelease()
+
+
+def list_unchanged_files(desired: CollabDesired, observed: Observed[CollabView]) -> frozenset[str]:
+    """The nodes whose config.json or redis.conf is as desired."""
+    plans = {server.name: plan_config(desired, observed, server, "") for server in desired.entry.nodes}
+    if desired.entry.redis is not None:
+        plans[desired.entry.redis.name] = plan_redis_conf(desired, observed, "")
+    return frozenset(node for node, one in plans.items() if one.digest is not None and not one.is_changed)
 
 
 def needs_redis_restart(desired: CollabDesired, observed: Observed[CollabView]) -> bool:
@@ -78,7 +108,8 @@ def needs_redis_restart(desired: CollabDesired, observed: Observed[CollabView]) 
     reading = observed.files.get(place.node, {}).get(place.entry)
     if not isinstance(reading, Present):
         return False
-    others = RedisConf({key: value for key, value in desired.redis_keys.items() if key != PASSWORD})
+    values = {key: value for key, value in desired.redis_keys.items() if key != PASSWORD}
+    others = RedisConf({**dict.fromkeys(_find_release(desired, observed, place).released), **values})
     return others.render(reading.value.content) != (reading.value.content or b"")
 
 
@@ -131,11 +162,13 @@ def find_fixed_services(
     reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
     if wanted is None or not isinstance(reading, Present):
         return frozenset()
+    assert place is not None
     current = parse_config_file(reading.value.content)
+    released = {split_pointer(one)[0] for one in _find_release(desired, observed, place).released}
     return frozenset(
         service
         for service, keys in _WAYS.items()
-        if any(_differs(current.get(key), wanted, key) for key in keys)
+        if any(_differs(current.get(key), wanted, key) or key in released & current.keys() for key in keys)
     )
 
 

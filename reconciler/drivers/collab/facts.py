@@ -24,3 +24,6 @@ STOPPED: Final = "stopped"
 
 INTERRUPTED: Final = "interrupted"
 """Of a server: the start that it showed when a run of this host restarted Redis, until it serves again."""
+
+KEYS: Final = "file_keys"
+"""Of a server or Redis: the keys that were delivered to its file, see `file_delivery.delivered_keys`."""

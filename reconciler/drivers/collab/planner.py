@@ -63,6 +63,7 @@ from reconciler.drivers.collab.redis_plan import (
     plan_redis_file,
     report_later_file,
 )
+from reconciler.drivers.collab.released_keys import report_kept_keys
 from reconciler.drivers.collab.schema import CollabDesired, CollabServer
 from reconciler.drivers.collab.status_view import StatusView
 from reconciler.drivers.collab.views import CollabView
@@ -168,6 +169,7 @@ class _Chain:
             self._add(stop)
         self._drop_password(password, balancer)
         self.findings += self._compare_versions()
+        self.findings += report_kept_keys(desired, view.observed)
         self.findings += report_missing_secrets(desired.entry.name, list_missing_secrets(desired))
 
     @property

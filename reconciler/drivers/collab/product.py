@@ -40,10 +40,11 @@ from reconciler.drivers.collab import (
 )
 from reconciler.drivers.collab.arguments import ACTIONS
 from reconciler.drivers.collab.cluster_view import ClusterView
-from reconciler.drivers.collab.delivery import find_login_password
+from reconciler.drivers.collab.delivery import find_login_password, list_unchanged_files
 from reconciler.drivers.collab.facts import INTERRUPTED, LEAVING, STARTED
 from reconciler.drivers.collab.former import find_former_servers
 from reconciler.drivers.collab.guards import GUARDS
+from reconciler.drivers.collab.released_keys import derive_key_facts
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired
 from reconciler.drivers.collab.views import CollabView
 from reconciler.errors import InputError
@@ -171,8 +172,9 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     def derive_facts(
         self, desired: CollabDesired, observed: Observed[CollabView]
     ) -> Mapping[str, Mapping[str, str]]:
-        """The last start of each server, and which servers that have left are stopped."""
-        view, found = ClusterView(desired, observed), {}
+        """The last start of each server, the keys of files, and which servers that have left are stopped."""
+        view = ClusterView(desired, observed)
+        found: dict[str, dict[str, str]] = {}
         for server in desired.entry.nodes:
             status = view.get_status(server.name)
             if status is None:
@@ -186,6 +188,9 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
         leaving = desired.recall(balancer.name, LEAVING) if balancer is not None else ""
         if balancer is not None and leaving and all(map(view.is_silent, leaving.split(","))):
             found[balancer.name] = {LEAVING: ""}
+        unchanged = list_unchanged_files(desired, observed)
+        for node, facts in derive_key_facts(desired, observed, unchanged).items():
+            found[node] = found.get(node, {}) | facts
         return found
 
     def fingerprint_observations(

@@ -1,7 +1,6 @@
 """Which keys of a node's sora.conf came from the committed file, so that they can leave with it; pure.
 
-A key that is committed no more: a line that a run has added is removed, so that Sora's default counts again.
-A line that was there before stays as it was last delivered, and is named, because what stood in it is gone.
+See `file_delivery.delivered_keys`; a line that stays is named once.
 """
 
 from __future__ import annotations
@@ -15,39 +14,31 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.key_values import parse_key_values
 from reconciler.drivers.sora.schema import NodeView, SoraDesired
 from reconciler.errors import InputError
+from reconciler.file_delivery.delivered_keys import DeliveredKeys
 
 KEYS: Final = "conf_keys"
-"""Fact of a node: the keys of its sora.conf that were delivered, `+` before those that a run has added."""
-
-_ADDED: Final = "+"
-
-
-def read_delivered_keys(desired: SoraDesired, node: str) -> dict[str, bool]:
-    """Key -> whether a run has added it, of all that were delivered to a node."""
-    words = desired.recalled.get(node, {}).get(KEYS, "").split()
-    return {word.removeprefix(_ADDED): word.startswith(_ADDED) for word in words}
+"""Fact of a node: the keys of its sora.conf that were delivered, see `file_delivery.delivered_keys`."""
 
 
 def list_released_keys(desired: SoraDesired, node: str) -> dict[str, bool]:
-    """The same of those keys that are committed no more."""
+    """Key -> whether a run has added it, of keys that were delivered and are committed no more."""
     values = desired.confs[node].values
-    return {key: added for key, added in read_delivered_keys(desired, node).items() if key not in values}
+    return {key: added for key, added in _read_delivered(desired, node).keys.items() if key not in values}
 
 
 def make_keys_fact(desired: SoraDesired, node: str, current: Collection[str]) -> str:
-    """The fact once the file is as desired.
+    """The fact while the file is being delivered.
 
     Args:
         desired: with the keys that are committed now.
         node: its name.
         current: the keys of the file before that.
     """
-    known = read_delivered_keys(desired, node)
-    words = (
-        f"{_ADDED if known.get(key, key not in current) else ''}{key}"
-        for key in sorted(desired.confs[node].values)
-    )
-    return " ".join(words)
+    return _read_delivered(desired, node).extend(desired.confs[node].values, current).format_fact()
+
+
+def _read_delivered(desired: SoraDesired, node: str) -> DeliveredKeys:
+    return DeliveredKeys.parse(desired.recalled.get(node, {}).get(KEYS, ""))
 
 
 def read_file_keys(state: FileState) -> frozenset[str] | None:
@@ -61,7 +52,7 @@ def read_file_keys(state: FileState) -> frozenset[str] | None:
 
 def note_released_keys(desired: SoraDesired, node: str, current: Collection[str]) -> Iterator[Diagnostic]:
     """The keys that stay in a node's file although they are committed no more."""
-    kept = [key for key, added in list_released_keys(desired, node).items() if not added and key in current]
+    kept = _read_delivered(desired, node).list_kept(desired.confs[node].values, current)
     if kept:
         yield Diagnostic(
             Severity.NOTE,
@@ -86,8 +77,10 @@ def derive_key_facts(
     found: dict[str, dict[str, str]] = {}
     for node in unchanged:
         current = _read_keys(desired, observed, node)
-        fact = make_keys_fact(desired, node, current) if current is not None else None
-        if fact is not None and fact != desired.recalled.get(node, {}).get(KEYS, ""):
+        if current is None:
+            continue
+        fact = _read_delivered(desired, node).renew(desired.confs[node].values, current).format_fact()
+        if fact != desired.recalled.get(node, {}).get(KEYS, ""):
             found[node] = {KEYS: fact}
     return found
 

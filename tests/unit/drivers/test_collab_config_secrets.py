@@ -6,9 +6,9 @@ import pytest
 from support.collab_runs import Site, make_entry, make_input, make_site, with_password
 
 from reconciler.core.secret import Secret
-from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.drivers.collab.product import DRIVER
 from reconciler.errors import InputError
+from reconciler.file_delivery.json_keys import JsonKeys
 
 
 @pytest.mark.parametrize(

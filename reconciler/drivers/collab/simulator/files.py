@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from reconciler.core.secret import reveal
 from reconciler.drivers.collab.delivery import make_span
-from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.drivers.collab.nginx_span import read_servers
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.schema import CollabCluster, CollabServer, LoadBalancer, RedisNode
 from reconciler.drivers.collab.simulator.loaded_files import describe_database
 from reconciler.file_delivery.content import FileContent, UnfitFile
+from reconciler.file_delivery.json_keys import JsonKeys
 from reconciler.ports.cluster_input import ClusterInput
 
 CONFIG_ENTRY: Final = "config.json"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.secret import MASK, Secret
-from reconciler.drivers.collab.json_keys import JsonKeys
 from reconciler.file_delivery.content import UnfitFile
+from reconciler.file_delivery.json_keys import JsonKeys, list_json_keys
 
 SEED = b"""{
 "port": 3000,
@@ -172,3 +172,17 @@ def test_whatever_the_file_has_it_is_read_or_refused(text):
     except UnfitFile:
         return
     assert json.loads(rendered)["port"] == 1
+
+
+def test_an_object_leaves_once_nothing_else_is_left_in_it():
+    keys = JsonKeys({}, removed=(("tls",), ("tls", "key"), ("tls", "deep"), ("tls", "deep", "x"), ("list",)))
+    assert json.loads(keys.render(b'{"tls": {"key": 1, "deep": {"x": 1}}, "list": [1]}')) == {}
+    kept = b'{"tls": {"key": 1, "deep": {"x": 1, "theirs": 2}}}'
+    assert json.loads(keys.render(kept)) == {"tls": {"deep": {"theirs": 2}}}
+    assert keys.render(keys.render(kept)) == keys.render(kept)
+    assert keys.render(b'{"tls": 7}') == b"{}"
+
+
+def test_all_keys_of_an_object_are_listed():
+    listed = list_json_keys({"a": {"b": [{"c": 1}], "d e/f": 2}, "g": {}})
+    assert list(listed) == ["/a", "/a/b", "/a/d e~1f", "/g"]

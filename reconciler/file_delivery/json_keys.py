@@ -1,4 +1,4 @@
-"""Some keys of a JSON file, at any depth; other keys pass through: what is desired of a config.json.
+"""Some keys of a JSON file, at any depth, as the desired content; other keys pass through.
 
 Order, layout and indentation of people stay: values are replaced in the text, and new keys come after the
 others. What cannot be read is told with its position and never written over.
@@ -21,11 +21,12 @@ from reconciler.errors import InputError, UsageError
 from reconciler.file_delivery.content import FileContent, UnfitFile
 from reconciler.secrets.patterns import should_mask_key
 from reconciler.secrets.redaction import LineRedactor, hide_by_key
+from reconciler.text.json_pointer import make_pointer
 
 LIMITS: Final = JsonLimits(size=1024 * 1024, values=20_000)
-"""Bounds on a file; the documented one has some ten values."""
+"""Bounds on a file; those that people write have some ten values."""
 
-_NAME: Final = "config.json"
+_NAME: Final = "file.json"
 """Tells the parser that it is JSON."""
 
 _Path = tuple[str, ...]
@@ -37,7 +38,7 @@ class JsonKeys(FileContent):
 
     Args:
         values: key -> value, a `Secret` where the desired state refers to one.
-        removed: paths of keys that must not be there.
+        removed: paths of keys that must not be there; an object leaves once nothing else is left in it.
     """
 
     values: Mapping[str, Any] = field(repr=False)
@@ -48,7 +49,7 @@ class JsonKeys(FileContent):
         found = self._parse(current)
         edits = [
             *_list_edits(found, self.values, ()),
-            *(Edit(path, REMOVED) for path in self.removed if _find(found, path)),
+            *(Edit(path, REMOVED) for path in self._list_removals(found)),
         ]
         if current is not None and not edits:
             return current
@@ -63,9 +64,8 @@ class JsonKeys(FileContent):
     def find_changes(self, current: bytes | None, entry: str) -> tuple[Change, ...]:
         found = self._parse(current)
         shown = _select(found, self.values, self.redactor, is_shown=True)
-        for path in self.removed:
-            if values := _find(found, path):
-                _insert(shown, path, _hide(path[-1], values[0], self.redactor))
+        for path in self._list_removals(found):
+            _insert(shown, path, _hide(path[-1], _find(found, path), self.redactor))
         return diff_values({entry: shown}, {entry: _hide_wanted(self.values, found)})
 
     def redact(self, current: bytes | None) -> Any:
@@ -73,24 +73,32 @@ class JsonKeys(FileContent):
             return None
         found = self._parse(current)
         shown = mask(_select(found, self.values, LineRedactor(()), is_shown=False))
-        left = [list(path) for path in self.removed if _find(found, path)]
+        left = [list(path) for path in self._list_removals(found)]
         return {"keys": shown, "left": left} if self.removed else shown
 
     @property
     def secrets(self) -> Sequence[Secret]:
         return [secret for _, secret in find_secrets(self.values)]
 
+    def _list_removals(self, found: Mapping[str, Any]) -> list[_Path]:
+        return list(_walk_removals(found, frozenset(self.removed), ())) if self.removed else []
+
     def _parse(self, current: bytes | None) -> Mapping[str, Any]:
         content = current or b""
         if content not in self._read:
-            found = _parse_object(content)
+            found = parse_json_object(content)
             self._read.clear()
             self._read[content] = found
         return self._read[content]
 
 
-def _parse_object(content: bytes) -> Mapping[str, Any]:
-    if not content.strip():
+def parse_json_object(content: bytes | None) -> Mapping[str, Any]:
+    """The values of a file; none of one that is missing or empty.
+
+    Raises:
+        UnfitFile: it is not one JSON object.
+    """
+    if content is None or not content.strip():
         return {}
     try:
         check_size(content, LIMITS)
@@ -130,13 +138,31 @@ def _is_same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _find(found: Any, path: _Path) -> list[Any]:
-    """The value at a path, in a list; empty if there is none."""
+def _walk_removals(found: Mapping[str, Any], removed: frozenset[_Path], path: _Path) -> Iterator[_Path]:
+    """Paths to remove: those of values, or of an object once nothing else is left in it."""
+    for key, value in found.items():
+        own = (*path, key)
+        if not isinstance(value, Mapping):
+            if own in removed:
+                yield own
+            continue
+        inner = list(_walk_removals(value, removed, own))
+        is_empty = {*inner} >= {(*own, name) for name in value}
+        yield from [own] if own in removed and is_empty else inner
+
+
+def list_json_keys(value: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
+    """JSON pointers of all keys of an object, at any depth; those in lists do not count."""
+    for key, own in value.items():
+        yield make_pointer((*path, key))
+        if isinstance(own, Mapping):
+            yield from list_json_keys(own, (*path, key))
+
+
+def _find(found: Any, path: _Path) -> Any:
     for key in path:
-        if not isinstance(found, Mapping) or key not in found:
-            return []
         found = found[key]
-    return [found]
+    return found
 
 
 def _insert(shown: dict[str, Any], path: _Path, value: Any) -> None:
