@@ -3,7 +3,8 @@
 A node that never shows what it was sent would get it at every pass. So every attempt is counted in the store,
 over all runs and restarts, and attempts end: after a definite refusal at once, otherwise after
 `MOST_ATTEMPTS` of them with growing pauses. The node is then stalled, until its desired content changes, or
-until what it shows at the differing places changes and stays changed for two readings.
+until what it shows at the differing places changes and stays changed for two readings. A node that by itself
+writes a key again, which it was not sent, is stalled in the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from reconciler.core.canonical import fingerprint
-from reconciler.core.diff import Change
+from reconciler.core.diff import Change, Op
 from reconciler.core.outcome import Outcome
 from reconciler.core.plan import Step
 from reconciler.core.secret import mask
@@ -37,6 +38,9 @@ WAKES: Final = 3
 
 PLACES: Final = 50
 """Differing places that are remembered separately; the others count as one."""
+
+WRITES_AGAIN: Final = "it showed that each time, and then had again what it was not sent"
+"""The reason of a stalled node that undoes each attempt by itself."""
 
 _SHORT: Final = 16
 _LONGEST: Final = 200
@@ -185,6 +189,20 @@ def count_attempt(attempt: Attempt, now: datetime, rollout: str) -> Attempt:
     return replace(
         attempt, count=attempt.count + 1, last=now, reason="", refused=False, rollout=rollout, shown=None
     )
+
+
+def note_success(text: str, outcome: Outcome) -> str:
+    """The fact after a successful attempt; empty if the next difference is a new one.
+
+    A step that only takes away what the node has in addition may be one of many: a node that writes a key by
+    itself shows what it was sent, and soon has the key again. So these attempts count on, until a reading for
+    a plan shows the node as desired.
+    """
+    attempt, changes = _read(text), outcome.step.changes
+    if attempt is None or not changes or any(change.op is not Op.REMOVE for change in changes):
+        return ""
+    # Without a reason nothing waits for the next attempt: the node did show it.
+    return replace(attempt, reason=WRITES_AGAIN if attempt.is_over else "").plain()
 
 
 def note_failure(text: str, outcome: Outcome) -> str:

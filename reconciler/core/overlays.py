@@ -8,13 +8,29 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from reconciler.core.entries import ClusterEntry, Name, NodeEntry
 from reconciler.core.fields import StrictModel
+from reconciler.core.pointer_pattern import PatternText
+from reconciler.core.unmanaged import MOST_PATTERNS
 
 _ONE_OF_BOTH: dict[str, Any] = {
     "oneOf": [
         {"properties": {"merge": {"type": "object"}}, "required": ["merge"]},
         {"properties": {"patch": {"type": "array"}}, "required": ["patch"]},
+        {
+            "properties": {"merge": {"type": "null"}, "patch": {"type": "null"}},
+            "required": ["unmanaged"],
+        },
     ]
 }
+
+Unmanaged = Annotated[
+    tuple[PatternText, ...],
+    Field(
+        max_length=MOST_PATTERNS,
+        description="JSON pointers of fields that are not ours: each node keeps the value that it shows "
+        "there. `*` stands for one key, or for the items of one list.",
+        examples=[["/hosting/*/stats"]],
+    ),
+]
 
 
 class Inline(StrictModel):
@@ -33,10 +49,15 @@ class Inline(StrictModel):
         examples=[[{"op": "replace", "path": "/env/management/api/port", "value": 10041}]],
     )
 
+    unmanaged: Unmanaged = ()
+
     @model_validator(mode="after")
     def _check_exactly_one(self) -> Inline:
-        if (self.merge is None) == (self.patch is None):
-            raise ValueError("an overlay is the path of a file, or has either `merge` or `patch`")
+        given = (self.merge is not None) + (self.patch is not None)
+        if given > 1 or not (given or self.unmanaged):
+            raise ValueError(
+                "an overlay is the path of a file, or has either `merge` or `patch`, or has `unmanaged`"
+            )
         return self
 
 
@@ -73,6 +94,7 @@ class OverlaidCluster(ClusterEntry):
     """A cluster whose nodes' settings come from a base and overlays."""
 
     overlays: Overlays = ()
+    unmanaged: Unmanaged = ()
     groups: tuple[NodeGroup, ...] = Field(
         default=(), description="Groups of nodes with overlays; a node may be in several."
     )

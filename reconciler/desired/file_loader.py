@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from reconciler.core.unmanaged import UnmanagedField
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern, match_names
 from reconciler.desired.overlay_renderer import OverlayRenderer
@@ -75,6 +76,13 @@ class FileLoader:
             elif problem := self._explain_missing(path):
                 self._add_problem(_find_naming_pointer(cluster, path, place), path, *problem)
         return found
+
+    def unmanaged(self, cluster: ParsedCluster) -> dict[str, tuple[UnmanagedField, ...]]:
+        """Node -> the fields of its settings that are not ours; nodes without any are left out."""
+        found = {
+            node.name: self.renderer.list_unmanaged(cluster, node, place) for node, place in cluster.members()
+        }
+        return {node: fields for node, fields in found.items() if fields}
 
     def list_documents(self) -> list[Document]:
         """The fleet file and all settings and overlays that were read, each once and not rendered."""

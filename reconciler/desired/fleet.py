@@ -22,6 +22,7 @@ from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.schemas.judge import SchemaEntry, judge_documents
 from reconciler.desired.schemas.loader import LoadedSchema, SchemaLoader
 from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
+from reconciler.desired.unmanaged_check import check_unmanaged
 from reconciler.desired.window_lints import find_window_lints
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.documents.document import Document, make_diagnostic, parse_document
@@ -264,6 +265,11 @@ class _FleetReader:
             *find_repeated_nodes(document, clusters),
             *loader.list_problems(),
             *judged,
+            *(
+                problem
+                for each in cluster_inputs
+                for problem in check_unmanaged(each, self.drivers[each.entry.kind])
+            ),
         ]
         # Lints of a cluster with parts left out would warn about what the file has.
         whole = [each for cluster, each in zip(clusters, cluster_inputs, strict=True) if cluster.whole]
@@ -324,7 +330,10 @@ class _FleetReader:
     def _make_input(self, cluster: ParsedCluster) -> ClusterInput:
         fleet, documents = self.loader.fleet, self.loader.documents(cluster)
         delivered = self.loader.resources(cluster)
-        return ClusterInput(cluster.entry, fleet, cluster.pointer, self.revision, documents, *delivered)
+        unmanaged = self.loader.unmanaged(cluster)
+        return ClusterInput(
+            cluster.entry, fleet, cluster.pointer, self.revision, documents, *delivered, unmanaged
+        )
 
 
 def _read_top_level(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:

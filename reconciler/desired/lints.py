@@ -11,7 +11,9 @@ from typing import Any, Final
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.policy import Ignore
+from reconciler.core.unmanaged import UNMATCHED
 from reconciler.desired.glob import match_names
+from reconciler.desired.unmanaged_check import lint_unmanaged
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.ports.cluster_input import ClusterInput
@@ -22,7 +24,7 @@ from reconciler.text.suggestions import find_nearest
 
 _warn = partial(make_diagnostic, severity=Severity.WARNING)
 
-CODES: Final = frozenset({scan.CODE, "shared-member", "day-or-weekday"})
+CODES: Final = frozenset({scan.CODE, "shared-member", UNMATCHED, "day-or-weekday"})
 """The codes of lints that belong to no product."""
 
 
@@ -64,6 +66,7 @@ def run_lints(
     for cluster_input in cluster_inputs:
         driver, name = drivers[cluster_input.entry.kind], frozenset({cluster_input.entry.name})
         found += (LintWarning(problem, name) for problem in driver.lint(cluster_input))
+        found += (LintWarning(problem, name) for problem in lint_unmanaged(cluster_input, driver))
     for kind in sorted({cluster_input.entry.kind for cluster_input in cluster_inputs}):
         alike = [cluster_input for cluster_input in cluster_inputs if cluster_input.entry.kind == kind]
         if len(alike) > 1:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.core.entries import NodeEntry
-from reconciler.core.overlays import NodeGroup, OverlaidCluster, OverlaidNode, Overlay
+from reconciler.core.overlays import Inline, NodeGroup, OverlaidCluster, OverlaidNode, Overlay
+from reconciler.core.unmanaged import UnmanagedField
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
@@ -66,6 +67,8 @@ class OverlayRenderer:
         key: _Key = (id(base),)
         document = base
         for pointer, overlay in self._list_overlays(cluster, node, place):
+            if isinstance(overlay, Inline) and overlay.merge is None and overlay.patch is None:
+                continue
             # A file is the same overlay wherever it is named, an inline one only at its own place.
             key = (*key, overlay if isinstance(overlay, str) else pointer)
             if key not in self._rendered:
@@ -75,6 +78,23 @@ class OverlayRenderer:
                 return None
             document = rendered
         return document
+
+    def list_unmanaged(
+        self, cluster: ParsedCluster, node: NodeEntry, place: str
+    ) -> tuple[UnmanagedField, ...]:
+        """The fields of a node's settings that are not ours, each where it is named first."""
+        found: dict[str, UnmanagedField] = {}
+
+        def add(texts: Iterable[str], pointer: str) -> None:
+            for index, text in enumerate(texts):
+                found.setdefault(text, UnmanagedField(text, f"{pointer}/unmanaged/{index}"))
+
+        if isinstance(cluster.entry, OverlaidCluster):
+            add(cluster.entry.unmanaged, cluster.pointer)
+        for pointer, overlay in self._list_overlays(cluster, node, place):
+            if isinstance(overlay, Inline):
+                add(overlay.unmanaged, pointer)
+        return tuple(found.values())
 
     def _list_overlays(
         self, cluster: ParsedCluster, node: NodeEntry, place: str

@@ -386,6 +386,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     entry, driver = target.cluster_input.entry, target.driver
     revision = _find_revision(entry.name, fleet, context.pins)
     observed = await _observe(target, context)
+    target = replace(target, desired=driver.keep_unmanaged(target.desired, observed))
     policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
     reserved = _find_reserved(memory, entry, observed, places.places.get(entry.name, {}), change_rules)
     observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed

@@ -425,6 +425,8 @@ def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> D
 def _report_stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) -> Diagnostic:
     tries = "once" if attempt.count == 1 else f"{attempt.count} times"
     end = "a definite refusal" if attempt.refused else "no effect"
+    if attempt.reason == attempts.WRITES_AGAIN:
+        end = "no lasting effect"
     remedy = (
         f"{way_out}; then `reconcile resume {cluster}`"
         if way_out

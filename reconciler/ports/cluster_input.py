@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.plan import Revision
+from reconciler.core.unmanaged import UnmanagedField
 from reconciler.documents.document import Document
 
 
@@ -23,6 +24,7 @@ class ClusterInput:
         resources: path -> bytes of the files to pack with the settings.
         missing: path -> reason, for encrypted files that cannot be decrypted here.
         encrypted: path -> SHA-256 of the encrypted file, for all encrypted files.
+        unmanaged: node name -> the fields of its settings that keep what the node shows, each once.
     """
 
     entry: ClusterEntry
@@ -33,3 +35,4 @@ class ClusterInput:
     resources: Mapping[str, bytes] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     encrypted: Mapping[str, str] = field(default_factory=dict)
+    unmanaged: Mapping[str, tuple[UnmanagedField, ...]] = field(default_factory=dict)

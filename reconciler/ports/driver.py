@@ -34,6 +34,7 @@ from reconciler.core.reservations import (
 )
 from reconciler.core.secret import reveal
 from reconciler.core.step_status import StepVerdict
+from reconciler.core.unmanaged import UnmanagedRules
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
@@ -214,6 +215,9 @@ class Driver(ABC, Generic[D, S]):
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({})
     """Action of a step -> the type of its arguments."""
 
+    unmanaged_rules: UnmanagedRules = UnmanagedRules()
+    """Which fields of its settings may keep what each node shows; see `keep_unmanaged`."""
+
     lone_file: str = ""
     """Name of a settings file that works without a fleet file; empty for none."""
 
@@ -351,6 +355,17 @@ class Driver(ABC, Generic[D, S]):
             tokens: node -> its tokens.
         """
         raise NotImplementedError
+
+    def keep_unmanaged(self, desired: D, observed: Observed[S]) -> D:
+        """The desired state with what each node shows in its unmanaged fields; called before each plan.
+
+        A node of which these values are not known is not changed, and the plan says why.
+        """
+        return desired
+
+    def count_unmanaged(self, desired: D, observed: Observed[S]) -> Mapping[str, int]:
+        """Each pattern of unmanaged fields -> how many nodes show a value there."""
+        return {}
 
     def exclude_nodes(self, desired: D, nodes: frozenset[str]) -> D:
         """The desired state without changes to these nodes; see `Capabilities.single_node`."""

@@ -19,6 +19,7 @@ from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.reservations import StopQuestion
+from reconciler.core.unmanaged import UnmanagedRules
 from reconciler.diagnostic import Severity
 from reconciler.drivers.collab import (
     actions,
@@ -75,6 +76,9 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
         transports=frozenset({TransportKind.HTTP}),
     )
     entry: type[ClusterEntry] = CollabCluster
+    unmanaged_rules = UnmanagedRules(
+        refusal="only the keys that the fleet names are changed in the files, and every other one stays"
+    )
     guards: tuple[Guard, ...] = GUARDS
     import_option = ImportOption(
         "NAME=HOST:PORT,…",

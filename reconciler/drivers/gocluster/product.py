@@ -26,6 +26,7 @@ from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.reservations import StopQuestion
+from reconciler.core.unmanaged import UnmanagedRules
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import adopt, attempts, judge, lints, planner, stop_decision
 from reconciler.drivers.gocluster.arguments import ACTIONS, RestartArguments, read_node_arguments
@@ -65,6 +66,9 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         simulation=True,
         history=True,
         transports=frozenset({TransportKind.FILE}),
+    )
+    unmanaged_rules = UnmanagedRules(
+        refusal="each file is made of a template as a whole, so that the field belongs into the template"
     )
     guards: tuple[Guard, ...] = GUARDS
     reads = READS

@@ -10,6 +10,7 @@ from reconciler.core.entries import Polling, Reporting
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.drivers.m2.feed_rendering import find_central_server, strip_feeds
 from reconciler.drivers.m2.schema import LoadedSetting, M2Desired
+from reconciler.drivers.m2.unmanaged import strip_values
 from reconciler.errors import UsageError
 from reconciler.ports.driver import LiveState
 
@@ -38,7 +39,8 @@ def read_live_settings(desired: M2Desired, observed: Observed[LoadedSetting]) ->
     Nodes that call a watch have URLs with their tokens, which no file may have: they are left out, and the
     entry of the cluster renders them again.
     """
-    found, missing = {}, []
+    found: dict[str, Any] = {}
+    missing: list[str] = []
     for target in desired.targets:
         answer = observed.nodes.get(target.node)
         if isinstance(answer, Present):
@@ -50,6 +52,7 @@ def read_live_settings(desired: M2Desired, observed: Observed[LoadedSetting]) ->
         else:
             reason = getattr(answer, "reason", "") or "it was not asked"
             missing.append(f"{target.node} cannot be read: {reason}")
+    found = strip_values(desired, found)
     entry: dict[str, Any] = {}
     points: tuple[str, ...] = ()
     reporting = desired.entry.reporting

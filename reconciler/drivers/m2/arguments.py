@@ -33,6 +33,7 @@ class DeliveryArguments(TypedArguments):
         shown: redacted values of `before`, `after` and `resources`, which the plain form has instead of the
             exact ones.
         returning: whether it is an undo, which has to restore what waits for a restart too.
+        unmanaged: the fields that do not count, see `core.unmanaged`, as texts.
     """
 
     api: ClassVar[str]
@@ -49,6 +50,7 @@ class DeliveryArguments(TypedArguments):
     connect: int | float
     uses: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
     returning: bool = field(default=False, metadata=OMITTED)
+    unmanaged: tuple[str, ...] = field(default=(), metadata=OMITTED)
     shown: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
 
     def plain(self) -> dict[str, Any]:
@@ -183,6 +185,7 @@ class RestartArguments(TypedArguments):
         fresh: seconds up to which the last call of a node that polls counts; 0 for one that does not.
         shown: redacted values of `after` and `unstamped`, which the plain form has instead of the exact ones.
         returning: whether it brings former values back.
+        unmanaged: the fields that do not count, as texts.
     """
 
     bases: tuple[str, ...]
@@ -200,6 +203,7 @@ class RestartArguments(TypedArguments):
     connect: int | float
     fresh: int | float = field(default=0, metadata=OMITTED)
     returning: bool = field(default=False, metadata=OMITTED)
+    unmanaged: tuple[str, ...] = field(default=(), metadata=OMITTED)
     shown: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
 
     def plain(self) -> dict[str, Any]:

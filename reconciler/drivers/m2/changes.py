@@ -12,7 +12,7 @@ from reconciler.drivers.m2.setting.diagnostics import Path, get_value
 from reconciler.secrets.redaction import NO_MASK, RedactionMask, Redactor
 from reconciler.text.json_pointer import split_pointer
 
-NAMED: Final[tuple[tuple[Path, str], ...]] = (
+NAMED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (("env", "management", "roles"), "name"),
     (("env", "management", "api", "allowList"), "addr"),
     (("env", "management", "server", "connection"), "name"),
@@ -38,13 +38,13 @@ def find_changes(before: Content | None, after: Content, more: RedactionMask = N
     sides = [one for one in (before, after) if one is not None]
     redaction_mask = RedactionMask.of((more, *(one.redaction_mask for one in sides)))
     if before is None:
-        return _redact_changes(diff_values({}, after.canonical), redaction_mask)
+        return _redact_changes(diff_values({}, after.compared), redaction_mask)
     different = sorted(
         key
         for key in {*before.fingerprints, *after.fingerprints}
         if before.fingerprints.get(key) != after.fingerprints.get(key)
     )
-    old, new = _select_keys(before.canonical, different), _select_keys(after.canonical, different)
+    old, new = _select_keys(before.compared, different), _select_keys(after.compared, different)
     for path, key in NAMED:
         if path[0] in different:
             old, new = _index_by_name(old, new, path, key)

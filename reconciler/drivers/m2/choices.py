@@ -56,6 +56,9 @@ class UploadBehaviour(StrEnum):
     ADDS = "adds"
     """It adds a key, and answers `OK`."""
 
+    COUNTS = "counts"
+    """It writes a count of its own into each host, which grows whenever its setting is read."""
+
     CASE = "case"
     """It changes the names of its hosts to capitals, and answers `OK`."""
 

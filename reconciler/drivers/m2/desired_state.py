@@ -21,6 +21,8 @@ from reconciler.core.endpoint import (
 from reconciler.core.entries import Polling, Reporting
 from reconciler.core.fields import drop_zero_fraction
 from reconciler.core.plan import Payload
+from reconciler.core.pointer_pattern import Pattern
+from reconciler.core.unmanaged import REFUSED, list_patterns
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.m2 import unresolved_secrets
@@ -51,7 +53,6 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
     """
     entry = cluster_input.entry
     assert isinstance(entry, M2Cluster)
-    documents = {id(document): document for document in cluster_input.documents.values()}
     problems = list(examine(cluster_input))
     errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
@@ -61,13 +62,18 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
     )
     shown = {path: cluster_input.encrypted.get(path, file) for path, file in files.items()}
     # Nodes with the same document share its meaning, its fingerprints and its payload.
-    contents = ContentCache()
-    made: dict[int, tuple[Content, str]] = {}
+    contents: dict[tuple[Pattern, ...], ContentCache] = {}
+    made: dict[tuple[int, tuple[Pattern, ...]], tuple[Content, str]] = {}
+    fields = {node.name: list_patterns(cluster_input.unmanaged.get(node.name, ())) for node in entry.nodes}
+    # Nodes that share a document may still keep different fields of their own.
     payloads: dict[str, Payload] = {}
-    owners = {id(cluster_input.documents[node.name]): node.name for node in reversed(entry.nodes)}
+    keys = {node.name: (id(cluster_input.documents[node.name]), fields[node.name]) for node in entry.nodes}
+    documents = {keys[node.name]: cluster_input.documents[node.name] for node in entry.nodes}
+    owners = {keys[node.name]: node.name for node in reversed(entry.nodes)}
     exact_digests: dict[str, str] = {}
     for key, document in documents.items():
-        content = contents.of(stamp_document(document.value, cluster_input))
+        cache = contents.setdefault(key[1], ContentCache(unmanaged=key[1]))
+        content = cache.of(stamp_document(document.value, cluster_input))
         digest = compute_redacted_digest(content.document, shown, owners[key])
         exact = compute_payload_digest(content.document, files)
         # Two payloads that differ only in secrets have one redacted digest, by which steps refer to them.
@@ -79,7 +85,7 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
         payloads[digest] = Payload(content.document, cluster_input.resources, missing)
     targets = []
     for node in entry.nodes:
-        content, digest = made[id(cluster_input.documents[node.name])]
+        content, digest = made[keys[node.name]]
         if entry.reporting is not None:
             # Each node gets a token, so that each has a payload of its own, also where tokens are unknown:
             # a plan has the same digests on every host.
@@ -88,7 +94,16 @@ def make_desired(cluster_input: ClusterInput) -> M2Desired:
         # Without an address the node is not called: it polls.
         base = parse_endpoint(node.address).base(_get_port(content.canonical)) if node.address else ""
         bases = (base,) if base else ()
-        targets.append(NodeTarget(node.name, bases, content, digest, trusted=node.first_delivery))
+        targets.append(
+            NodeTarget(
+                node.name,
+                bases,
+                content,
+                digest,
+                trusted=node.first_delivery,
+                unmanaged=fields[node.name],
+            )
+        )
     notes = (
         *(replace(problem, target=entry.name) for problem in problems),
         *unresolved_secrets.report_missing_payloads(entry.name, iter(payloads.values())),
@@ -120,6 +135,7 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         yield from _check_server(cluster_input, entry.reporting)
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
+    yield from _check_unmanaged(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))
 
 
@@ -204,6 +220,18 @@ def _check_resources(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
         )
         yield make_diagnostic(
             fleet, path, "unused-resources", message, "remove them here", severity=Severity.WARNING
+        )
+
+
+def _check_unmanaged(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
+    """A node that takes its setting from elsewhere gets it whole: nothing of its own can be kept in it."""
+    if entry.delivers_content:
+        return
+    way = "poll.checkout" if entry.polling is not None else f"deliver: {entry.deliver}"
+    for field in {each.pointer: each for own in cluster_input.unmanaged.values() for each in own}.values():
+        message = f"with `{way}` each node takes a whole file from elsewhere, and no field can be its own"
+        yield make_diagnostic(
+            cluster_input.fleet, field.pointer, REFUSED, message, "remove it, or deliver the setting"
         )
 
 

@@ -71,11 +71,13 @@ class _Proof:
     Args:
         age: seconds since it was shown to have it.
         doubt: why it may have another one by now; empty for none.
+        report_age: seconds since the node itself showed the whole setting; None if only an offer has it.
     """
 
     content: Content
     age: float
     doubt: str = ""
+    report_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class EvidenceReader:
         if found is None:
             return _make_unproven(mail, self.fresh)
         content, age, doubt = found.content, found.age, found.doubt
+        is_recent = found.report_age is not None and found.report_age <= self.fresh
         said, step = _read_said(mail, report) if self.identity else (NO_FEEDBACK, "")
         loaded = LoadedSetting(
             content,
@@ -121,6 +124,7 @@ class EvidenceReader:
             reported=said,
             reported_step=step,
             doubt=doubt,
+            own=content if is_recent else None,
         )
         if doubt:
             return Stale(loaded, doubt, age)
@@ -145,7 +149,7 @@ class EvidenceReader:
             return None
         age, label = mail.content.age, mail.label
         if label is None or label.age >= age - _CROSSING:
-            return _Proof(content, age)
+            return _Proof(content, age, report_age=age)
         # Without a word of the node about another setting, the polls show whether it still has this one.
         changed = label.other_age is not None and label.other_age < age - _CROSSING
         if changed or label.text != _format_version(content):
@@ -153,7 +157,7 @@ class EvidenceReader:
         for one in mail.offers:
             if self._may_follow(one, mail, age) and self._may_show(one, content, label.text):
                 return _Proof(content, age, _TAKEN_SINCE)
-        return _Proof(content, label.age)
+        return _Proof(content, label.age, report_age=age)
 
     def _may_follow(self, offered: OfferedContent, mail: NodeMail, age: float) -> bool:
         """Whether a node may have loaded an offer after the report that is so many seconds old."""

@@ -30,9 +30,11 @@ from reconciler.drivers.m2.schema import (
 )
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.shared_contents import share_pair
+from reconciler.drivers.m2.unmanaged import report_unfilled
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
 from reconciler.secrets.redaction import RedactionMask, hide_by_key
+from reconciler.text.json_pointer import make_pointer
 
 VERSION: Final = "/meta/version"
 
@@ -138,6 +140,8 @@ def _plan_node(
             if restart is None:
                 found += tuple(restart_planner.report_left(target, loaded, is_delivered=False))
             return _NodeResult(restart=restart, findings=found, as_desired=restart is None)
+    if target.unfilled:
+        return _NodeResult(findings=(*found, report_unfilled(desired, target)))
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
     changes = changes_between(loaded.content if loaded else None, target.content)
     fingerprints = restart_planner.fingerprints
@@ -234,6 +238,7 @@ def _make_step(
         timeout=entry.timeouts.read,
         connect=entry.timeouts.connect,
         uses={findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
+        unmanaged=tuple(make_pointer(pattern) for pattern in target.unmanaged),
         **own,
     )
     return Step(

@@ -28,11 +28,13 @@ from reconciler.core.observation import (
 )
 from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import ClusterPlan, Payload, Step, refuse_missing_secrets
+from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.product_model import ModelSetup
 from reconciler.core.reservations import StopDecision, StopQuestion
 from reconciler.core.step_status import StepVerdict
+from reconciler.core.unmanaged import read_patterns
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document
 from reconciler.drivers.m2 import (
@@ -47,6 +49,7 @@ from reconciler.drivers.m2 import (
     restarts,
     single_file,
     stop_decision,
+    unmanaged,
 )
 from reconciler.drivers.m2.arguments import (
     ACTIONS,
@@ -118,6 +121,9 @@ MAX_PARALLEL_READS: Final = 128
 MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
 """Bytes of the different settings that are kept from one step to the next."""
 
+MAX_SUGGESTED: Final = 5
+"""Highest number of unmanaged fields that a remedy suggests."""
+
 T = TypeVar("T")
 
 
@@ -153,20 +159,27 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     import_option = ImportOption(help="A new M2 cluster and all its nodes; may be given more than once.")
     reads = READS
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({**ACTIONS, RESTART: RestartArguments})
+    unmanaged_rules = unmanaged.RULES
     lone_file = "setting.json"
     lint_codes = lints.CODES
 
     def __init__(self) -> None:
         self._packages = PackageCache()
-        self._shared = SharedContents(ContentCache())
-        self._redactors = MailRedactors(self._shared)
+        self._shared: dict[tuple[Pattern, ...], tuple[SharedContents, MailRedactors]] = {}
 
-    def _get_shared(self) -> SharedContents:
-        """What nodes showed at earlier steps: a run settles thousands of steps with one setting."""
-        if self._shared.contents.size > MAX_KEPT_BYTES:
-            self._shared = SharedContents(ContentCache())
-            self._redactors = MailRedactors(self._shared)
-        return self._shared
+    def _get_shared(self, unmanaged: Sequence[str]) -> tuple[SharedContents, MailRedactors]:
+        """What nodes showed at earlier steps: a run settles thousands of steps with one setting.
+
+        Args:
+            unmanaged: the fields that do not count, as the arguments of the step have them.
+        """
+        patterns = read_patterns(unmanaged)
+        if sum(shared.contents.size for shared, _ in self._shared.values()) > MAX_KEPT_BYTES:
+            self._shared.clear()
+        if patterns not in self._shared:
+            shared = SharedContents(ContentCache(unmanaged=patterns))
+            self._shared[patterns] = shared, MailRedactors(shared)
+        return self._shared[patterns]
 
     def build_lone_entry(self, document: Document) -> dict[str, Any]:
         return single_file.make_single_file_fleet(document)
@@ -183,10 +196,13 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         return desired_state.examine(cluster_input)
 
     async def observe(self, desired: M2Desired, transports: Transports) -> Observed[LoadedSetting]:
-        shared, has_resources = SharedContents(ContentCache(MAX_SECTION_BYTES)), bool(desired.resources)
+        fields = {target.unmanaged for target in desired.targets}
+        caches = {one: SharedContents(ContentCache(MAX_SECTION_BYTES // len(fields), one)) for one in fields}
+        has_resources = bool(desired.resources)
         polling, cluster = desired.entry.polling, desired.entry.name
 
         async def read(client: Client, target: NodeTarget) -> Observation[LoadedSetting]:
+            shared = caches[target.unmanaged]
             expected = desired.expected(target.content)
             reading = partial(
                 client.read,
@@ -204,7 +220,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 return await reading()
             mail = EvidenceReader(polling.fresh_seconds, shared, resources=has_resources)
             found = await _read_mail(mail, cluster, target.node, transports.mailbox)
-            return await _complete(found, client, reading)
+            found = await _complete(found, client, reading)
+            return await _add_own_words(found, client, reading) if target.unmanaged else found
 
         observed = Observed(await _ask_nodes(desired, desired.targets, transports, read))
         restart = desired.entry.restart
@@ -253,7 +270,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         client = _make_client(own, step.node, transports)
         # An undo has to know what waits for a restart: with nothing expected, the client reads everything.
         expected = ExpectedSetting("" if own.returning else own.after)
-        shared, resources = self._get_shared(), bool(own.resources)
+        (shared, redactors), resources = self._get_shared(own.unmanaged), bool(own.resources)
         reading = partial(
             client.read,
             shared,
@@ -265,9 +282,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
         async def read() -> Observation[LoadedSetting]:
             if isinstance(own, UploadArguments) and own.reports:
-                return await _add_reports(
-                    await reading(), step, own.label, transports.mailbox, self._redactors
-                )
+                return await _add_reports(await reading(), step, own.label, transports.mailbox, redactors)
             if not isinstance(own, OfferArguments):
                 return await reading()
             mail = EvidenceReader(own.fresh, shared, resources=resources, identity=True)
@@ -283,7 +298,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         """What a node shows of its setting, and when it was started last."""
         own = read_restart(step)
         client = Client(transports.http, step.node, own.bases, own.timeout, own.connect)
-        expected, shared = ExpectedSetting(own.after, own.unstamped), self._get_shared()
+        expected, shared = ExpectedSetting(own.after, own.unstamped), self._get_shared(own.unmanaged)[0]
         reading = partial(client.read, shared, expected=expected, resources=False)
 
         async def read() -> Observation[LoadedSetting]:
@@ -324,7 +339,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     async def _offer(self, step: Step, own: OfferArguments, mailbox: Mailbox, payload: Payload) -> StepAnswer:
         """Record an offer. Nothing of it is a fact about the node before it reports."""
         parts = write_checkout(own.after) if own.checkout else write_package(payload, self._packages)
-        reader = EvidenceReader(own.fresh, self._get_shared(), resources=False)
+        reader = EvidenceReader(own.fresh, self._get_shared(own.unmanaged)[0], resources=False)
         # For going back after this pass, when nobody has the observation of the plan any more.
         before = reader.find_parts(await mailbox.read_mail(step.cluster, step.node), own.before, payload)
         former = write_package(before, self._packages) if isinstance(before, Payload) else before
@@ -462,6 +477,29 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             ".json", encode_setting(payload.document), f"install it as /usr/local/m2/setting.json, {upload}"
         )
 
+    def keep_unmanaged(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> M2Desired:
+        return unmanaged.keep_values(desired, observed)
+
+    def count_unmanaged(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, int]:
+        return unmanaged.count_values(desired, observed)
+
+    def remark(
+        self,
+        desired: M2Desired,
+        observed: Observed[LoadedSetting],
+        plan: ClusterPlan,  # noqa: ARG002
+    ) -> Iterator[Diagnostic]:
+        return unmanaged.report_unmatched(desired, observed)
+
+    def find_remedy(self, step: Step) -> str:
+        if not (patterns := unmanaged.suggest_patterns(step.changes)):
+            return ""
+        names = ", ".join(patterns[:MAX_SUGGESTED])
+        return (
+            "if the node itself writes what it was not sent, leave that to it, in the cluster's entry: "
+            f"`unmanaged: [{names}]`"
+        )
+
     def exclude_nodes(self, desired: M2Desired, nodes: frozenset[str]) -> M2Desired:
         return replace(desired, targets=tuple(one for one in desired.targets if one.node not in nodes))
 
@@ -518,6 +556,23 @@ async def _complete(
     answer = await read()
     never_called = isinstance(found, Unreachable) and found.liveness is Liveness.UNASKED
     return answer if never_called or isinstance(answer, Present | Absent) else found
+
+
+async def _add_own_words(
+    found: Observation[LoadedSetting],
+    client: Client,
+    read: Callable[[], Awaitable[Observation[LoadedSetting]]],
+) -> Observation[LoadedSetting]:
+    """What the mail proves, with the values that the node's API shows in its unmanaged fields.
+
+    A report has them as they were when the node loaded its setting.
+    """
+    if not isinstance(found, Present) or not client.bases or found.value.base:
+        return found
+    answer = await read()
+    if not isinstance(answer, Present):
+        return found
+    return replace(found, value=replace(found.value, own=answer.value.own))
 
 
 def _make_client(own: DeliveryArguments, node: str, transports: Transports) -> Client:

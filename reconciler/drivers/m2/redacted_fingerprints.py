@@ -30,19 +30,21 @@ class RedactedFingerprints:
     earlier: RedactionMask = NO_MASK
     _cache: dict[tuple[int, frozenset[Any]], tuple[Any, str]] = field(init=False, default_factory=dict)
 
-    def of(self, content: Content, wanted: Content | None = None) -> str:
+    def of(self, content: Content, wanted: Content | None = None, *, whole: bool = False) -> str:
         """The redacted fingerprint of a setting's meaning.
 
         Args:
             content: the setting.
             wanted: the node's desired setting, where that differs; its secrets are hidden by place.
+            whole: with the unmanaged fields; without them, a value that moves by itself is no change.
         """
         # By place only: a host that has the secrets would hide more by value than one without them, and a
         # plan approved on the one would not match on the other.
         places = self.earlier.places | (wanted.redaction_mask.places if wanted is not None else frozenset())
         sections = {}
         # What differs between nodes is a token, at a place that both are hidden at.
-        for key, value in (content.common or content).canonical.items():
+        shared = content.common or content
+        for key, value in (shared.canonical if whole else shared.compared).items():
             cached = self._cache.get((id(value), places))
             if cached is None:
                 hidden = RedactionMask(places).hide(hide_by_key("", {key: value}))
@@ -78,7 +80,8 @@ def compute_redacted_fingerprints(desired: M2Desired, observed: Observed[LoadedS
             return answer
         loaded: LoadedSetting = answer.value
         shown = {
-            "content": fingerprints.of(loaded.content, wanted.get(node)),
+            # What a node shows in its unmanaged fields is delivered to it again: the file binds to that too.
+            "content": fingerprints.of(loaded.own or loaded.content, wanted.get(node), whole=True),
             "base": loaded.base,
             "waiting": None if loaded.waiting is None else list(loaded.waiting),
             # Whether, and not which: an exact fingerprint would let a reader test guesses of a secret.

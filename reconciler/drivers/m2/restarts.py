@@ -23,6 +23,7 @@ from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
 from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value
 from reconciler.secrets.redaction import hide_by_key
+from reconciler.text.json_pointer import make_pointer
 from reconciler.text.one_line import join_some
 
 _MAX_NAMED: Final = 3
@@ -123,6 +124,7 @@ class RestartPlanner:
             timeout=entry.timeouts.read,
             connect=entry.timeouts.connect,
             fresh=polling.fresh_seconds if polling is not None else 0,
+            unmanaged=tuple(make_pointer(pattern) for pattern in target.unmanaged),
             shown={"after": redacted, "unstamped": redacted if expected.unstamped else ""},
         )
         return Step(

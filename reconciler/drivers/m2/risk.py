@@ -132,7 +132,7 @@ def has_immediate_change(current: Content, asked: Content) -> bool:
         return True
     if "env" not in differing:
         return False
-    changes = diff_values({"env": current.canonical["env"]}, {"env": asked.canonical["env"]})
+    changes = diff_values({"env": current.compared["env"]}, {"env": asked.compared["env"]})
     # A change of a place above such a field may be of that field alone.
     return not all(_may_wait(change.pointer) for change in changes)
 

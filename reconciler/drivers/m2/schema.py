@@ -17,6 +17,7 @@ from reconciler.core.entries import Address, NodeEntry, Polling, Reporting
 from reconciler.core.fields import Amount, Flag
 from reconciler.core.overlays import OverlaidCluster, OverlaidNode
 from reconciler.core.plan import Payload, Revision
+from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.policy import Policy
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
@@ -232,6 +233,8 @@ class Content:
         common: the same setting of all nodes, without the token of this one; None where they share none.
         template: the same with one text in place of every token; None where there is no token.
         token: of this node; empty for none.
+        unmanaged: the fields that no fingerprint counts, because each node keeps its own values there.
+        managed: the meaning without these fields; None where there are none.
     """
 
     document: Any
@@ -243,6 +246,13 @@ class Content:
     common: Content | None = field(default=None, compare=False, repr=False)
     template: Content | None = field(default=None, compare=False, repr=False)
     token: str = field(default="", compare=False, repr=False)
+    unmanaged: tuple[Pattern, ...] = field(default=(), compare=False, repr=False)
+    managed: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def compared(self) -> Any:
+        """The meaning as far as it is compared with that of another setting."""
+        return self.canonical if self.managed is None else self.managed
 
     @property
     def redaction_mask(self) -> RedactionMask:
@@ -315,6 +325,8 @@ class LoadedSetting:
         reported: what the node's newest report says of the node, for messages.
         reported_step: id of the step of whose offer that report has the result; empty if of none.
         running: the setting in effect, where it was read and `content` is another one; else None.
+        own: the setting in the node's own words, in which its unmanaged fields have the values of now; None
+            where only an offer or an older report shows that it has `content`.
     """
 
     content: Content
@@ -331,6 +343,7 @@ class LoadedSetting:
     reported: StepFeedback = field(default=NO_FEEDBACK, compare=False)
     reported_step: str = field(default="", compare=False)
     running: Content | None = field(default=None, compare=False)
+    own: Content | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -338,7 +351,15 @@ class LoadedSetting:
     ) -> LoadedSetting:
         """What a node shows, without its files; `asked` is the setting delivered last, if it is another."""
         fingerprints = (asked.fingerprint, asked.unstamped) if asked else ("", "")
-        return cls(content, base, waiting, fingerprints[0], caller=caller, asked_unstamped=fingerprints[1])
+        return cls(
+            content,
+            base,
+            waiting,
+            fingerprints[0],
+            caller=caller,
+            asked_unstamped=fingerprints[1],
+            own=content,
+        )
 
     @property
     def in_effect(self) -> Content:
@@ -362,6 +383,9 @@ class NodeTarget:
         trusted: whether an unused `first_delivery` confirms that a node without a setting is at the first of
             its URLs.
         tokens: of a node that polls or reports; None where they are unknown.
+        unmanaged: the fields in which the node keeps what it shows.
+        unfilled: why its values of these fields are not known, so that nothing is sent to it; empty if they
+            are, or as long as they were not looked for.
     """
 
     node: str
@@ -371,6 +395,8 @@ class NodeTarget:
     recalled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     trusted: bool = False
     tokens: NodeTokens | None = None
+    unmanaged: tuple[Pattern, ...] = ()
+    unfilled: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.drivers.m2.canonical import fingerprint_clear
-from reconciler.drivers.m2.content import ContentCache, make_content
+from reconciler.drivers.m2.content import ContentCache, get_managed, make_content
 from reconciler.drivers.m2.schema import Content, SectionMask
 from reconciler.drivers.m2.setting.diagnostics import Path, get_value
 from reconciler.secrets.redaction import RedactionMask
@@ -30,7 +30,7 @@ _KEPT: Final = 512
 _ENV: Final = "env"
 
 
-class _FilledMask(SectionMask):
+class FilledMask(SectionMask):
     """The mask of a section of many nodes, and the token of one of them.
 
     Args:
@@ -43,6 +43,7 @@ class _FilledMask(SectionMask):
 
     @property
     def redaction_mask(self) -> RedactionMask:
+        """The mask of the section, with the secrets of this node."""
         found = self._common.redaction_mask
         return RedactionMask(found.places, found.texts | self._texts)
 
@@ -59,10 +60,11 @@ def fill_content(
         template: the setting with `PLACEHOLDER` as the token; None if this is it.
     """
     document, canonical = replace_values(common.document, values), replace_values(common.canonical, values)
-    fingerprints = {**common.fingerprints, _ENV: fingerprint_clear(canonical[_ENV])}
+    managed = get_managed(_ENV, canonical[_ENV], common.unmanaged)
+    fingerprints = {**common.fingerprints, _ENV: fingerprint_clear(managed)}
     texts = frozenset({token})
-    masks = {**common.redaction_masks, _ENV: _FilledMask(common.redaction_masks[_ENV], texts)}
-    content = make_content(document, canonical, fingerprints, masks)
+    masks = {**common.redaction_masks, _ENV: FilledMask(common.redaction_masks[_ENV], texts)}
+    content = make_content(document, canonical, fingerprints, masks, common.unmanaged)
     return replace(content, common=common, template=template, token=token)
 
 

@@ -12,6 +12,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, read_json
 from reconciler.core.plan import Effect, Inverse, Payload, Risk, Step
 from reconciler.core.secret import Secret, find_secrets, mask
+from reconciler.core.unmanaged import read_patterns
 from reconciler.drivers.m2.arguments import PART, OfferArguments, UploadArguments, read_delivery
 from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, read_package
 from reconciler.drivers.m2.changes import find_changes
@@ -25,6 +26,7 @@ from reconciler.drivers.m2.setting.check import LIMITS
 from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.ports.transport import OfferedContent
 from reconciler.secrets.redaction import hide_by_key
+from reconciler.text.json_pointer import make_pointer
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 _STAMP: Final = re.compile(r"[0-9a-f]{7,64}")
@@ -78,6 +80,7 @@ def undo_delivery(
         connect=given.connect,
         uses=given.uses,
         returning=True,
+        unmanaged=given.unmanaged,
         shown={"before": plain["after"], "after": plain["before"], "resources": plain["resources"]},
         payload=digest,
         part=part if isinstance(part, str) and part else PART,
@@ -108,7 +111,8 @@ def rebuild_offer(desired: M2Desired, offered: OfferedContent) -> Step | None:
         return None
     if not (isinstance(document, Mapping) and isinstance(earlier, Mapping)):
         return None
-    contents, id_ = ContentCache(), offered.offer.id
+    fields = next((one.unmanaged for one in desired.targets if one.node == node), ())
+    contents, id_ = ContentCache(unmanaged=fields), offered.offer.id
     # Without any of the contents, whose secrets are not known as such after the pass; the id is random.
     shown = {one: fingerprint([one, id_]) for one in ("before", "after")}
     bases = next((one.bases for one in desired.targets if one.node == node), ())
@@ -127,6 +131,7 @@ def rebuild_offer(desired: M2Desired, offered: OfferedContent) -> Step | None:
         label=offered.offer.label,
         period=polling.every,
         fresh=polling.fresh_seconds,
+        unmanaged=tuple(make_pointer(pattern) for pattern in fields),
     )
     return Step(
         id=f"{entry.name}/{node}/offer",
@@ -167,7 +172,7 @@ def _offer_again(
         return None
     document, plain = carry_feeds(document, rendered), given.plain()
     version = get_value(document, ("meta", "version"))
-    after = ContentCache().of(document).fingerprint
+    after = ContentCache(unmanaged=read_patterns(given.unmanaged)).of(document).fingerprint
     # Without any of its content, which has secrets that are not known as such after the pass.
     digest = fingerprint(["undo", plain["before"], plain["after"], plain["resources"], step.node])
     files = compute_digests(resources)
@@ -217,7 +222,8 @@ def undo_partial_delivery(
     carried, found = payloads.get(step.payload), undo_delivery(step, before, payloads)
     if carried is None or found is None:
         return None
-    missing = {change.pointer for change in find_changes(now.content, ContentCache().of(carried.document))}
+    contents = ContentCache(unmanaged=read_patterns(read_delivery(step).unmanaged))
+    missing = {change.pointer for change in find_changes(now.content, contents.of(carried.document))}
     if all(change.pointer in missing for change in step.changes):
         return None
     undo, needed = found

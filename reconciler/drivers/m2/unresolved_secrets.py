@@ -11,7 +11,7 @@ from reconciler.core.secret import MASK, Secret, find_secrets, reveal
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.canonical import fingerprint_clear
-from reconciler.drivers.m2.content import make_content
+from reconciler.drivers.m2.content import get_managed, make_content
 from reconciler.drivers.m2.schema import Content, Deliver, M2Cluster
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.text.json_pointer import make_pointer
@@ -78,10 +78,13 @@ def assume_node_secrets(wanted: Content, shown: Content) -> Content:
         key: _fill_secrets(value, shown.canonical.get(key)) for key, value in wanted.canonical.items()
     }
     fingerprints = {
-        key: wanted.fingerprints.get(key, "") if value is wanted.canonical[key] else fingerprint_clear(value)
+        key: wanted.fingerprints.get(key, "")
+        if value is wanted.canonical[key]
+        else fingerprint_clear(get_managed(key, value, wanted.unmanaged))
         for key, value in canonical.items()
+        if key in wanted.fingerprints
     }
-    return make_content(wanted.document, canonical, fingerprints, wanted.redaction_masks)
+    return make_content(wanted.document, canonical, fingerprints, wanted.redaction_masks, wanted.unmanaged)
 
 
 def _fill_secrets(wanted: Any, shown: Any) -> Any:

@@ -31,6 +31,7 @@ from reconciler.core.observation import (
 from reconciler.core.plan import Payload, Step
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.reservations import StopQuestion
+from reconciler.core.unmanaged import UnmanagedRules
 from reconciler.documents.document import make_diagnostic
 from reconciler.drivers.sora import (
     adopt,
@@ -140,6 +141,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
         transports=frozenset({TransportKind.HTTP, TransportKind.COMMAND}),
     )
     entry: type[ClusterEntry] = SoraCluster
+    unmanaged_rules = UnmanagedRules(
+        refusal="with `conf: {own: keys}` every key that the fleet does not name stays as it is already"
+    )
     guards: tuple[Guard, ...] = (*GUARDS, *swapped_addresses.GUARDS)
     import_option = ImportOption(
         "NAME=URL,…",

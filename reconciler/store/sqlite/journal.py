@@ -200,7 +200,7 @@ def _read_fleet(tx: Transaction, run: str) -> int:
 
 
 def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
-    """Write how the last attempt of a step ended; success resets the counter."""
+    """Write how the last attempt of a step ended; success resets the counter, mostly."""
     step, key = outcome.step, attempts.make_attempt_key(outcome.step)
     if step.is_undo:
         return  # a rollback step: it says nothing about the attempts of the step itself
@@ -218,7 +218,8 @@ def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
             return
         left = attempts.note_failure(known, outcome)
     else:
-        left = attempts.note_failure(known, outcome) if outcome.state is State.FAILED else ""
+        is_failed = outcome.state is State.FAILED
+        left = attempts.note_failure(known, outcome) if is_failed else attempts.note_success(known, outcome)
     facts.write_facts(tx, step.cluster, {step.node: {key: left}})
 
 

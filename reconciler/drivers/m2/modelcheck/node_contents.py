@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.canonical import encode_canonical
+from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.secret import reveal
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.address_range import AddressRange, get_address_range
@@ -39,17 +40,25 @@ class NodeContent:
 
 @dataclass(slots=True)
 class NodeContents:
-    """All contents that the nodes of one setup can have; what follows from a content is computed once."""
+    """All contents that the nodes of one setup can have; what follows from a content is computed once.
 
+    Args:
+        unmanaged: the fields of these nodes that do not count.
+    """
+
+    unmanaged: tuple[Pattern, ...] = ()
     _all: list[NodeContent] = field(init=False, default_factory=list)
     _numbers: dict[tuple[Any, ...], int] = field(init=False, default_factory=dict)
-    _contents: ContentCache = field(init=False, default_factory=ContentCache)
+    _contents: ContentCache = field(init=False)
     _known: dict[bytes, Content] = field(init=False, default_factory=dict)
     _tables: dict[int, AccessTable] = field(init=False, default_factory=dict)
     _rights: dict[tuple[int, str, Choices], frozenset[str]] = field(init=False, default_factory=dict)
     _open: dict[tuple[int, Choices], bool] = field(init=False, default_factory=dict)
     _rings: dict[int, DiscoveryRing | None] = field(init=False, default_factory=dict)
     _waits: dict[int, bool] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._contents = ContentCache(unmanaged=self.unmanaged)
 
     def package(self, content: Content, resources: Mapping[str, bytes] | None = None) -> machine.NodePackage:
         """A setting as it is sent, with secrets in clear."""

@@ -84,7 +84,8 @@ class M2PolledModel:
     _shared: SharedContents = field(init=False)
 
     def __post_init__(self) -> None:
-        contents = ContentCache()
+        fields = self.desired.targets[0].unmanaged if self.desired.targets else ()
+        contents = ContentCache(unmanaged=fields)
         self._shared = SharedContents(contents)
         newer = [_change(target, is_stamped=self.desired.entry.is_stamped) for target in self.desired.targets]
         targets = tuple(
@@ -157,7 +158,7 @@ class M2PolledModel:
         if found is None:
             return None
         undo, payloads = found
-        content = ContentCache().of(payloads[undo.payload].document)
+        content = self._shared.contents.of(payloads[undo.payload].document)
         back = OfferedChange(
             change.node, change.after, self._find_content(change.node, content), is_undo=True
         )

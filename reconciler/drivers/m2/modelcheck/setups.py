@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.plan import ClusterPlan, Step
+from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.polled_model import PolledSetup
 from reconciler.core.product_model import ModelSetup
 from reconciler.drivers.m2 import machine
@@ -56,6 +57,8 @@ def make_setups(
     steps = _list_first_steps(plan.steps)
     if any(desired.payloads[target.payload].missing for target in desired.targets if target.node in steps):
         return "a secret is not available here, so the deliveries are unknown"
+    if len({target.unmanaged for target in desired.targets}) > 1:
+        return "its nodes have different unmanaged fields, and a model has the same for all"
     offers = {step.node: step for step in plan.steps if step.action == "offer"}
     polled = _make_polled_setups(desired, observed, plan, offers)
     # A node that polls is restarted by a later run than the one that offers it something.
@@ -63,6 +66,11 @@ def make_setups(
     if len(offers) + len(restarted) < len(steps):
         return (*_make_called_setups(desired, observed, plan, offers.keys() | restarted), *polled)
     return polled or "restarts of nodes that poll are not explored"
+
+
+def _get_unmanaged(desired: M2Desired) -> tuple[Pattern, ...]:
+    """The unmanaged fields of all nodes."""
+    return desired.targets[0].unmanaged if desired.targets else ()
 
 
 def _list_first_steps(steps: Iterable[Step]) -> dict[str, Step]:
@@ -237,7 +245,7 @@ def _make_setup(
     words: str,
 ) -> ModelSetup[ModelWorld]:
     """The setup of some nodes."""
-    shapes, model_nodes, constants_by_node, backups = NodeContents(), [], [], True
+    shapes, model_nodes, constants_by_node, backups = NodeContents(_get_unmanaged(desired)), [], [], True
     for target in targets:
         loaded = _get_loaded(observed, target)
         hosts, caller = _find_hosts(desired, loaded), loaded.caller if loaded else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs, unquote
 
@@ -118,10 +118,34 @@ def _setting(call: NodeCall) -> Answered:
     node = call.node
     if node.loaded is None or node.running is None:
         return node, _VACANT[call.choices.vacant]
+    if call.choices.takes is UploadBehaviour.COUNTS:
+        node = _count_up(node)
+    assert node.loaded is not None
     # M2's pages do not say which of the two the call shows; the reconciler has to work with either.
     if call.choices.shown is SettingAnswer.SERVICE and machine.find_waiting_fields(node):
         return node, (200, JSON, write_json(node.running))
     return node, (200, JSON, node.loaded.package.text)
+
+
+def _count_up(node: machine.M2NodeState) -> machine.M2NodeState:
+    """The node with a higher count of its own in each of its virtual hosts."""
+    assert node.loaded is not None
+    assert node.running is not None
+    document, running = _add_count(node.loaded.document), _add_count(node.running)
+    package = machine.NodePackage(write_json(document), node.loaded.package.resources)
+    return replace(node, loaded=machine.AcceptedSetting(document, package), running=running)
+
+
+def _add_count(document: Mapping[str, Any]) -> dict[str, Any]:
+    hosts = document.get("hosting")
+    if not isinstance(hosts, list):
+        return dict(document)
+    counted = []
+    for host in hosts:
+        known = machine.lookup(host, "stats.reads") if isinstance(host, Mapping) else None
+        reads = known + 1 if isinstance(known, int) else 1
+        counted.append({**host, "stats": {"reads": reads}} if isinstance(host, Mapping) else host)
+    return {**document, "hosting": counted}
 
 
 def _upload(call: NodeCall) -> Answered:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from reconciler.core.plan import Step
+from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.secret import Secret, reveal
+from reconciler.core.unmanaged import list_patterns
 from reconciler.drivers.m2 import machine
 from reconciler.drivers.m2.arguments import is_restart, read_delivery, read_restart
 from reconciler.drivers.m2.content import ContentCache
@@ -41,8 +43,8 @@ class M2Oracle:
     def __init__(self, cluster_input: ClusterInput, world: M2World) -> None:
         self._cluster_input = cluster_input
         self._world = world
-        self._contents = ContentCache()
-        self._known: dict[int, tuple[machine.AcceptedSetting, Content]] = {}
+        self._caches: dict[tuple[Pattern, ...], ContentCache] = {}
+        self._known: dict[tuple[int, tuple[Pattern, ...]], tuple[machine.AcceptedSetting, Content]] = {}
 
     def state(self) -> Nodes:
         return {name: self._world.state(name) for name in self._world.names}
@@ -56,7 +58,10 @@ class M2Oracle:
         if old.loaded is None or new.loaded is None or new.reloads == old.reloads:
             return False
         files = old.loaded.package.resources == new.loaded.package.resources
-        return files and self._content(old.loaded).fingerprint == self._content(new.loaded).fingerprint
+        return (
+            files
+            and self._content(node, old.loaded).fingerprint == self._content(node, new.loaded).fingerprint
+        )
 
     def find_broken_invariant(
         self, _node: str, _request: NodeRequest, _before: Nodes, _after: Nodes
@@ -69,13 +74,13 @@ class M2Oracle:
             return False
         if is_restart(step):
             own = read_restart(step)
-            content = self._content(node.loaded)
+            content = self._content(step.node, node.loaded)
             is_loaded = ExpectedSetting(own.after, own.unstamped).is_met_by(
                 content.fingerprint, content.unstamped
             )
             return node.up and is_loaded and not machine.find_waiting_fields(node)
         held = compute_digests(node.loaded.package.resources)
-        same = self._content(node.loaded).fingerprint == read_delivery(step).after
+        same = self._content(step.node, node.loaded).fingerprint == read_delivery(step).after
         return same and has_files(held, read_delivery(step).resources) is True
 
     def list_differences(self) -> list[str]:
@@ -88,8 +93,8 @@ class M2Oracle:
                 text = stamp_document(reveal(document.value), self._cluster_input)
             else:
                 text = self._render(name, loaded, entry.reporting.server)
-            wanted = self._contents.of(text)
-            shown = self._content(loaded) if loaded is not None else None
+            wanted = self._get_cache(name).of(text)
+            shown = self._content(name, loaded) if loaded is not None else None
             # A node keeps the stamp of the revision that changed its content last, so any stamp counts.
             if (
                 shown is None
@@ -112,9 +117,16 @@ class M2Oracle:
         target = next(one for one in desired.targets if one.node == name)
         return cast("Mapping[str, Any]", reveal(target.content.document))
 
-    def _content(self, setting: machine.AcceptedSetting) -> Content:
+    def _get_cache(self, node: str) -> ContentCache:
+        """Reads settings without the fields in which the node keeps what it has."""
+        patterns = list_patterns(self._cluster_input.unmanaged.get(node, ()))
+        return self._caches.setdefault(patterns, ContentCache(unmanaged=patterns))
+
+    def _content(self, node: str, setting: machine.AcceptedSetting) -> Content:
         """The setting's meaning; a setting that many nodes share is read once."""
-        known = self._known.get(id(setting))
+        cache = self._get_cache(node)
+        key = (id(setting), cache.unmanaged)
+        known = self._known.get(key)
         if known is None:
-            known = self._known[id(setting)] = (setting, self._contents.of(setting.document))
+            known = self._known[key] = (setting, cache.of(setting.document))
         return known[1]
