@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
@@ -16,6 +17,7 @@ from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.removed_clusters import CODE as GONE
+from reconciler.planning.leaving_nodes import LeavingNode, list_leaving_nodes
 from reconciler.planning.node_conditions import UNREAD, NodeCondition, judge_nodes
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
@@ -80,6 +82,8 @@ class ClusterStatus:
         left_out: how many of its nodes were not looked at, because the command was restricted to others.
         pin: its pin; None if it is not pinned.
         revision: the one that its nodes are compared with, if it is pinned to another one; else None.
+        leaving: nodes that the fleet file no longer names.
+        pending: how many steps are planned for it.
     """
 
     cluster: str
@@ -93,12 +97,19 @@ class ClusterStatus:
     left_out: int = 0
     pin: PinState | None = None
     revision: Revision | None = None
+    leaving: tuple[LeavingNode, ...] = ()
+    pending: int = 0
+
+    @property
+    def errors(self) -> int:
+        """How many errors there are about the cluster as a whole."""
+        return sum(finding.severity is Severity.ERROR for finding in self.findings)
 
     @property
     def is_converged(self) -> bool:
-        """Whether every node is as desired, and there is no error about the cluster."""
-        has_error = any(finding.severity is Severity.ERROR for finding in self.findings)
-        return not has_error and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
+        """Whether nothing is planned, every node is as desired, and there is no error about the cluster."""
+        is_idle = not self.errors and not self.pending
+        return is_idle and all(node.state is NodeCondition.AS_DESIRED for node in self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +140,9 @@ class FleetStatus:
         unread = {NodeCondition.UNREACHABLE, *UNREAD.values()}
         states = {node.state for cluster in self.clusters for node in cluster.nodes}
         return bool(
-            self.removed_clusters or states - unread - {NodeCondition.AS_DESIRED, NodeCondition.STALLED}
+            self.removed_clusters
+            or states - unread - {NodeCondition.AS_DESIRED, NodeCondition.STALLED}
+            or any(cluster.pending for cluster in self.clusters)
         )
 
     @property
@@ -200,6 +213,8 @@ def _compute_cluster_status(
         left_out=context.plan.left_out,
         pin=context.pin,
         revision=context.plan.revision,
+        leaving=list_leaving_nodes(context, partial(plan_result.is_chosen, name)),
+        pending=len(context.plan.steps),
     )
 
 

@@ -18,10 +18,11 @@ from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.file_state import FileMatch, FileUse
 from reconciler.core.finding_groups import group_findings
-from reconciler.core.pins import ROLLED_BACK
+from reconciler.core.pins import ROLLED_BACK, PinEffect
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
 from reconciler.diagnostic import Diagnostic
+from reconciler.planning.leaving_nodes import LeavingNode
 from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
 from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
@@ -110,6 +111,7 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     if cluster.pin is not None and ROLLED_BACK not in {one.code for one in cluster.holds}:
         yield from list_pin_lines(cluster.pin, revision, layout, 2)
     yield from _list_nodes(cluster.nodes, cluster.revision or revision, layout)
+    yield from _list_leaving(cluster.leaving, layout)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
@@ -146,6 +148,16 @@ def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: Termi
             continue
         who = f"{format_node_names([node.node for node in group], full=layout.full)}: " if has_each else ""
         yield from layout.wrapped(who + generalise_sentence(first.reason, first.node), 6)
+
+
+def _list_leaving(leaving: tuple[LeavingNode, ...], layout: TerminalLayout) -> Iterator[str]:
+    """The nodes that leave; in a large cluster, those with one reason share a line."""
+    for group in group_by_key(leaving, lambda one: (one.steps, generalise_sentence(one.reason, one.node))):
+        first, names = group[0], format_node_names([one.node for one in group])
+        word = "waits for an operator" if first.waits_for_person else "leaves"
+        reason = first.reason if len(group) == 1 else generalise_sentence(first.reason, first.node)
+        yield from layout.wrapped(f"leaving: {names}: {word}", 2, Tone.CHANGE)
+        yield from layout.wrapped(clean_line(reason), 6)
 
 
 def _describe_files(cluster: ClusterStatus) -> Iterator[str]:
@@ -249,9 +261,10 @@ _SEVERAL = {
 def _summarise_status(status: FleetStatus) -> str:
     nodes = [node for cluster in status.clusters for node in cluster.nodes]
     left_out = phrases.describe_left_out(status.clusters)
+    notes = [left_out, *_list_notes(status)]
     if status.is_converged:
         count = f"{format_count(len(nodes), 'node is', 'nodes are')} as desired"
-        return f"Converged: {'; '.join(filter(None, (count, left_out)))}."
+        return f"Converged: {'; '.join(filter(None, (count, *notes)))}."
     counts = []
     for state in NodeCondition:
         number = sum(node.state is state for node in nodes)
@@ -259,7 +272,21 @@ def _summarise_status(status: FleetStatus) -> str:
             counts.append(f"{number:,} {state.value if number == 1 else _SEVERAL.get(state, state.value)}")
     if status.removed_clusters:
         counts.append(f"{format_count(len(status.removed_clusters), 'cluster')} missing from the fleet file")
-    return f"Not converged: {'; '.join(filter(None, (', '.join(counts), left_out)))}."
+    if all(node.state is NodeCondition.AS_DESIRED for node in nodes):  # then the nodes do not say why
+        if pending := sum(cluster.pending for cluster in status.clusters):
+            counts.append(format_count(pending, "change is pending", "changes are pending"))
+        if errors := sum(cluster.errors for cluster in status.clusters):
+            counts.append(format_count(errors, "error"))
+    return f"Not converged: {'; '.join(filter(None, (', '.join(counts), *notes)))}."
+
+
+def _list_notes(status: FleetStatus) -> Iterator[str]:
+    """What is to be known with every result."""
+    if leaving := sum(len(cluster.leaving) for cluster in status.clusters):
+        yield format_count(leaving, "node leaves", "nodes leave")
+    pinned = [one.cluster for one in status.clusters if one.pin and one.pin.effect is PinEffect.HOLDS]
+    if pinned:
+        yield f"pinned: {', '.join(map(clean_line, pinned))}"
 
 
 def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
@@ -269,6 +296,8 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
         "former_names": list(cluster.former_names),
         "converged": cluster.is_converged,
         "left_out": cluster.left_out,
+        "leaving": [one.plain() for one in cluster.leaving],
+        "pending": cluster.pending,
         "nodes": [
             {
                 "node": node.node,

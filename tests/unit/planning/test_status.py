@@ -1,6 +1,7 @@
 """The status of a fleet: the condition of each node, its revision since when, and the holds."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,6 +15,7 @@ from reconciler.core.memory import AppliedRevision, ClusterMemory, FleetMemory
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.leaving_nodes import LeavingNode
 from reconciler.planning.node_conditions import NodeCondition, judge_node
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.status import compute_status
@@ -204,3 +206,23 @@ async def test_versions_of_nodes_that_only_report_are_counted(monkeypatch):
         "3 of 3 nodes that report heard; last at 2026-11-21 12:00:00 UTC; silent: a, b (a longest, since "
         "2026-11-20 08:30:00 UTC); versions: v2 on 2, v1 on 1"
     ) in " ".join(render_status(found).split())
+
+
+async def test_nodes_that_leave_are_listed_and_a_change_that_waits_for_one_is_not_converged():
+    known = {"edge": ClusterMemory(names=frozenset({"a", "b"}), nodes=2)}
+    found = await look(
+        cluster("edge", {"a": "new"}),
+        world=World({"a": "new", "b": "new"}),
+        memory=FleetMemory(cluster_memory=known, at=NOON),
+    )
+    (edge,) = found.clusters
+    assert [(one.node, one.steps) for one in edge.leaving] == [("b", 0)]
+    assert found.is_converged, "nothing is planned for it"
+    assert render_status(found).endswith("Converged: 1 node is as desired; 1 node leaves.\n")
+    assert json.loads(render_status_json(found, ENDED))["clusters"][0]["leaving"][0]["node"] == "b"
+    waits = replace(edge, pending=1, leaving=(LeavingNode("b", "b is to be stopped", 1, True),))
+    found = replace(found, clusters=(waits,))
+    assert (found.is_converged, found.is_any_different) == (False, True)
+    shown = render_status(found)
+    assert "leaving: b: waits for an operator\n      b is to be stopped\n" in shown
+    assert shown.endswith("Not converged: 1 as desired, 1 change is pending; 1 node leaves.\n")
