@@ -11,8 +11,10 @@ from reconciler.core import offers
 from reconciler.core.wave_state import WaveState
 from reconciler.drivers.m2 import guards as m2_guards
 from reconciler.drivers.m2 import mail_evidence
-from reconciler.modelcheck import offer_model
-from reconciler.modelcheck.offer_model import OfferModel, OfferRules
+from reconciler.modelcheck import offer_nodes
+from reconciler.modelcheck.offer_model import OfferModel
+from reconciler.modelcheck.offer_pass import OfferPass
+from reconciler.modelcheck.offer_state import OfferRules
 
 ONE = polled()
 COMMIT = polled(commits=1)
@@ -107,31 +109,31 @@ OFFERS = (
     Mutant(
         "rollout of offers: done is what a reading shows",
         "an offer that was taken counts as done",
-        edit(OfferModel._settle_node, "verdict.status is StepStatus.DONE", "True"),
+        edit(OfferPass._settle_node, "verdict.status is StepStatus.DONE", "True"),
         ONE,
     ),
     Mutant(
         "rollout of offers: a wave waits for what it offered",
         "gone",
-        edit(OfferModel._close_wave, "now.waits or ", ""),
+        edit(OfferPass._close_wave, "now.waits or ", ""),
         ONE,
     ),
     Mutant(
         "rollout of offers: a newer revision withdraws older offers",
         "gone",
-        edit(OfferModel._withdraw_superseded, "_withdraw(state.nodes, now.superseded)", "state.nodes"),
+        edit(OfferPass._withdraw_superseded, "withdraw_untaken(state.nodes, now.superseded)", "state.nodes"),
         COMMIT,
     ),
     Mutant(
         "rollout of offers: a newer revision withdraws older offers",
         "not those of silent nodes",
-        edit(OfferModel._read_node, "has_content or is_outdated or", "has_content or"),
+        edit(OfferPass._read_node, "has_content or is_outdated or", "has_content or"),
         RACE,
     ),
     Mutant(
         "rollout of offers: an offer of what a node has is withdrawn",
         "gone",
-        edit(offer_model._withdraw_needless, "if newest is None or", "if True or"),
+        edit(offer_nodes.withdraw_needless, "if newest is None or", "if True or"),
         RACE_STAMPED,
     ),
     Mutant(
@@ -143,13 +145,13 @@ OFFERS = (
     Mutant(
         "rollout of offers: a failed wave goes back",
         "no node does",
-        edit(OfferModel._end_wave, "if self._rules.returns and", "if False and"),
+        edit(OfferPass._end_wave, "if self._rules.returns and", "if False and"),
         FAULT,
     ),
     Mutant(
         "rollout of offers: a rejected revision is not planned again",
         "gone",
-        edit(OfferModel._plan, "if now.revision in state.rejected:", "if False:"),
+        edit(OfferPass._plan, "if now.revision in state.rejected:", "if False:"),
         FAULT,
     ),
 )

@@ -34,7 +34,8 @@ from reconciler.drivers.sora.schema import ConfTarget, SoraCluster, SoraDesired
 from reconciler.file_delivery.model import ModelFile
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
-from reconciler.modelcheck.offer_model import OfferModel, OfferRules
+from reconciler.modelcheck.offer_model import OfferModel
+from reconciler.modelcheck.offer_state import OfferRules
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.node_store import NodeTokens

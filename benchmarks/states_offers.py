@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import scenes
 
 from reconciler.modelcheck.explore import Exploration
-from reconciler.modelcheck.offer_model import OfferRules
+from reconciler.modelcheck.offer_state import OfferRules
 
 MOST = 1_000_000
 

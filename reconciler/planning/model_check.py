@@ -16,7 +16,8 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import PROOF_MISSING
 from reconciler.modelcheck.executor_model import ExecutorModel
 from reconciler.modelcheck.explore import Exploration, explore_states
-from reconciler.modelcheck.offer_model import OfferModel, OfferRules
+from reconciler.modelcheck.offer_model import OfferModel
+from reconciler.modelcheck.offer_state import OfferRules
 from reconciler.modelcheck.state_table import StateTable
 from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 

@@ -10,7 +10,8 @@ from reconciler.core.observation import Observed, Present
 from reconciler.core.polled_model import FOREIGN
 from reconciler.core.rollout_rules import Rollout
 from reconciler.drivers.m2.product import DRIVER
-from reconciler.modelcheck.offer_model import NO_DATE, OfferModel, OfferRules
+from reconciler.modelcheck.offer_model import OfferModel
+from reconciler.modelcheck.offer_state import NO_DATE, OfferRules
 from reconciler.planning.model_check import check_plans
 
 AT_ONCE = OfferRules(interleaves=False)
