@@ -80,7 +80,10 @@ def parse_nginx_file(content: bytes) -> tuple[str, PlacedDirective]:
         UnfitFile: nginx would not take it either, or a bound is exceeded.
     """
     if len(content) > _LARGEST:
-        raise UnfitFile(f"has more than {_LARGEST} bytes")
+        raise UnfitFile(
+            f"has {len(content)} bytes, and only files of up to {_LARGEST} are read; move what is not of "
+            "this cluster into files of its own, and `include` them"
+        )
     text = content.decode("utf-8", "surrogateescape")  # a comment may be in any encoding
     return text, parse_text(text)
 
@@ -122,7 +125,9 @@ def _check_place(
     if (token.text == "}") == bool(words) or (token.text == "}" and len(opened) == 1):
         raise _make_error(text, token.start, f"unexpected `{token.text}`")
     if token.text == "{" and words[0].text.endswith(_LUA):
-        raise _make_error(text, token.start, "a block of Lua code is not read by this program")
+        name = words[0].text[:40]
+        why = f"the Lua code of `{name}` is not read by this program; write it into a file of its own, and"
+        raise _make_error(text, words[0].start, f"{why} `{name.removesuffix('_block')}_file PATH;` here")
     if token.text == "{" and len(opened) >= _MOST_DEPTH:
         raise _make_error(text, token.start, f"more than {_MOST_DEPTH} blocks within each other")
 

@@ -156,9 +156,9 @@ def test_two_servers_that_both_have_ours_are_both_kept():
         (b"a;\nb c\n", "line 2: `b` has no `;`"),
         (b"{ }", "unexpected `{`"),
         (b"a b }", "unexpected `}`"),
-        (b"http { access_by_lua_block { x } }", "a block of Lua code"),
+        (b"http { access_by_lua_block { x } }", "the Lua code of `access_by_lua_block`"),
         (b"a {" * 100 + b"}" * 100, "more than 50 blocks"),
-        (b"#" * 2_000_000, "more than 262144 bytes"),
+        (b"#" * 2_000_000, "has 2000000 bytes, and only files of up to 262144 are read; move what"),
     ],
 )
 def test_what_cannot_be_changed_is_refused_with_what_to_write(text, words):

@@ -15,11 +15,13 @@ from reconciler.drivers.collab.cluster_state import BalancerConfiguration
 from reconciler.drivers.collab.simulator.loaded_files import InvalidFile
 
 _TOKEN: Final = re.compile(
-    r"""(?P<space>\s+) | (?P<comment>\#[^\n]*) | (?P<mark>[{};])
-    | (?P<quoted>"(?:[^"\\]|\\.)*"(?=[\s;{]) | '(?:[^'\\]|\\.)*'(?=[\s;{]))
-    | (?P<word>(?:[^\s;{}"'\\\#]|\\.|\$\{\w+\})(?:[^\s;{}\\]|\\.|\$\{\w+\})*)""",
+    r"""(?P<space>[ \t\r\n]+) | (?P<comment>\#[^\n]*) | (?P<mark>[{};])
+    | (?P<quoted>"(?:[^"\\]|\\.)*"(?=[ \t\r\n;{)]) | '(?:[^'\\]|\\.)*'(?=[ \t\r\n;{)]))
+    | (?P<word>(?:\$\{|\\.|[^ \t\r\n;{}"'\\\#])(?:\$\{|\\.|[^ \t\r\n;{\\])*)""",
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPE: Final = re.compile(r"""\\(["'\\trn])""")
+_ESCAPED: Final = {"t": "\t", "r": "\r", "n": "\n"}
 _LARGEST: Final = 1024 * 1024
 _DEEPEST: Final = 20
 
@@ -46,6 +48,9 @@ _COUNTS: Final = {
     "proxy_set_header": 2,
 }
 """Directive -> how many arguments it has; of others of `_CONTEXTS` any number."""
+
+_VERSIONS: Final = frozenset({"1.0", "1.1", "2"})
+"""Values of `proxy_http_version`."""
 
 _ONCE: Final = frozenset({"ip_hash", "proxy_pass", "proxy_http_version"})
 
@@ -129,7 +134,7 @@ def _parse_block(tokens: Iterator[tuple[str, str, int]], depth: int) -> tuple[Di
         raise InvalidFile("nginx: [emerg] too many nested blocks")
     for kind, text, line in tokens:
         if kind != "mark":
-            words.append(text[1:-1] if kind == "quoted" else text)
+            words.append(_ESCAPE.sub(_replace_escape, text[1:-1] if kind == "quoted" else text))
             continue
         if text == "}":
             if words or not depth:
@@ -145,6 +150,10 @@ def _parse_block(tokens: Iterator[tuple[str, str, int]], depth: int) -> tuple[Di
     return tuple(found)
 
 
+def _replace_escape(found: re.Match[str]) -> str:
+    return _ESCAPED.get(found[1], found[1])
+
+
 def _check_context(directives: Sequence[Directive], context: str) -> None:
     seen: set[str] = set()
     for one in directives:
@@ -157,9 +166,12 @@ def _check_context(directives: Sequence[Directive], context: str) -> None:
         )
         if is_block != (one.block is not None) and one.name in _CONTEXTS:
             raise InvalidFile(f'nginx: [emerg] directive "{one.name}" has no opening "{{" in line {one.line}')
-        if len(one.arguments) != _COUNTS.get(one.name, len(one.arguments)):
+        is_short = (one.name, context) == ("server", "upstream") and not one.arguments
+        if is_short or len(one.arguments) != _COUNTS.get(one.name, len(one.arguments)):
             words = f'nginx: [emerg] invalid number of arguments in "{one.name}" directive in line {one.line}'
             raise InvalidFile(words)
+        if one.name == "proxy_http_version" and one.arguments[0] not in _VERSIONS:
+            raise InvalidFile(f'nginx: [emerg] invalid value "{one.arguments[0]}" in line {one.line}')
         seen.add(one.name)
         if one.block is not None:
             _check_context(one.block, one.name)
