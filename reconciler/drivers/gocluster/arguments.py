@@ -27,8 +27,8 @@ class NodeArguments(TypedArguments):
 
     Args:
         target: the node.
-        apis: node -> its API, of the nodes that show the status of the step; the target among them, unless
-            it leaves.
+        apis: node -> its API, of the nodes that show the status of the step; the target among them, if it is
+            known.
         members: node -> its address, of the nodes that the fleet file names.
         command: of the host; empty if an operator acts.
         values: placeholder of the command -> text.

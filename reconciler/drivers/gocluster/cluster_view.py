@@ -40,7 +40,11 @@ class ClusterView:
     @property
     def mesh(self) -> Mesh:
         """The views of those that answered."""
-        views = {name: view for name, view in self.observed.present().items() if view is not None}
+        views = {
+            name: view
+            for name, view in self.observed.present().items()
+            if view is not None and name in self.members
+        }
         return Mesh(self.members, views, self.observed.reserved)
 
     def get_process(self, node: str) -> Process:
@@ -70,9 +74,10 @@ class ClusterView:
         )
 
     def list_leaving(self) -> tuple[str, ...]:
-        """Nodes that run, as views show, and that the fleet file does not name."""
+        """Nodes that run, as views or their own APIs show, and that the fleet file does not name."""
         mesh = self.mesh
-        return tuple(name for name in mesh.list_extra() if mesh.is_seen_online(name))
+        seen = {name for name in mesh.list_extra() if mesh.is_seen_online(name)}
+        return tuple(sorted(seen.union(self.observed.present().keys() - self.members.keys())))
 
     def make_state(self, files: Mapping[str, frozenset[str]] | None = None) -> MeshState:
         """The state that the answers show: who is not known to run counts as down.
@@ -96,9 +101,9 @@ class ClusterView:
                     file_peers=file_peers,
                 )
             )
-        for name in mesh.list_extra():
+        for name in sorted({*mesh.list_extra(), *self.list_leaving()}):
             peers = frozenset(one for one, view in mesh.views.items() if view.peer(name) is not None)
-            is_up = mesh.is_seen_online(name) and name not in reserved
+            is_up = name in self.list_leaving() and name not in reserved
             nodes.append(GoNodeState(name, is_up, peers, file_peers=peers, is_counted=False))
         broken = {
             (min(name, row.name), max(name, row.name))

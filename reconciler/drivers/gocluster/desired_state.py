@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from reconciler.core.file_state import compute_file_digest
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
@@ -241,6 +242,24 @@ def _find_anchors(parts: Sequence[Part], is_wanted: Callable[[Secret], bool]) ->
             value = _SPACE.sub("", str(part.value))
             found[_SPACE.sub("", line)[-_CONTEXT:] + value + _SPACE.sub("", last)] = value
     return found
+
+
+LOADED: Final = "loaded"
+"""Fact of a node: digest of the file that its process was started with, and text of that start."""
+
+
+def describe_loaded(desired: GoDesired, node: str, started: str) -> str:
+    """Value of the fact `LOADED` for a process that was started with the desired file; empty if unknown."""
+    file = desired.files.get(node)
+    if file is None or not started or file.content.missing:
+        return ""
+    return f"{compute_file_digest(file.content.render(None))} {started}"
+
+
+def has_loaded(desired: GoDesired, node: str, started: str) -> bool:
+    """Whether the process of a node runs with the desired file, whatever stands in the file by now."""
+    wanted = describe_loaded(desired, node, started)
+    return bool(wanted) and desired.recall(node, LOADED) == wanted
 
 
 def find_changed_authentication(desired: GoDesired, node: str, current: bytes | None) -> str:

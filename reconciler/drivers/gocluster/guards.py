@@ -21,7 +21,7 @@ from reconciler.drivers.gocluster.arguments import (
     read_node_arguments,
 )
 from reconciler.drivers.gocluster.cluster_view import ClusterView
-from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication
+from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication, has_loaded
 from reconciler.file_delivery.steps import SWITCH, is_file_step
 
 
@@ -152,6 +152,9 @@ def _changes_authentication(context: GuardContext, node: str) -> bool:
     desired: GoDesired = context.desired
     reading = context.observed.files.get(node, {}).get(desired.entry.config.file)
     content = reading.value.content if isinstance(reading, Present) else None
+    # A file that was edited since the process was started with the desired one changes nothing that runs.
+    if has_loaded(desired, node, context.observed.starts.get(node, "")):
+        return False
     return bool(find_changed_authentication(desired, node, content))
 
 

@@ -155,14 +155,16 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
 
 
 def _judge_leaving(own: StopArguments, words: str, cluster_view: ClusterView) -> StepVerdict:
-    """The stop of a node that the fleet file does not name: only the views of the others show it."""
+    """The stop of a node that the fleet file does not name: its own API shows it, or the others' views."""
     target, mesh = own.target, cluster_view.mesh
-    if mesh.is_seen_online(target):
+    if target in cluster_view.list_leaving():
         verdict = _judge_absence(own, cluster_view)
         return StepVerdict(StepStatus.READY, words) if verdict.status is StepStatus.READY else verdict
     silent = cluster_view.list_unknown()
     if silent:
         return _unknown(f"{silent[0]} shows no view: {cluster_view.describe_answer(silent[0])}")
+    if cluster_view.get_process(target) is Process.DOWN:
+        return _done("its API is silent, and no node shows it Online")
     if not mesh.is_listed(target):
         return _changed(f"no node lists {target} any more, so nothing shows whether it runs")
     # A node that is itself cut off shows all others as gone.

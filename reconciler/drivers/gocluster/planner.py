@@ -22,12 +22,17 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import machine
 from reconciler.drivers.gocluster.arguments import START, STOP
 from reconciler.drivers.gocluster.cluster_view import NODE_NAME, ClusterView, Process
-from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication
+from reconciler.drivers.gocluster.desired_state import (
+    GoDesired,
+    find_changed_authentication,
+    has_loaded,
+)
 from reconciler.drivers.gocluster.go_duration import parse_go_duration
 from reconciler.drivers.gocluster.machine import MeshState
 from reconciler.drivers.gocluster.mesh import Problem
 from reconciler.drivers.gocluster.steps import (
     ADDRESS,
+    API,
     OUTDATED_START,
     RESTARTED_FOR,
     SEEN,
@@ -78,7 +83,7 @@ class PlanDraft:
             cluster=entry.name,
             place=get_file_place(self.desired, node),
             content=self.desired.files[node].content,
-            facts={OUTDATED_START: started} if started else {},
+            facts={OUTDATED_START: started} if started and not self.has_loaded(node) else {},
             settle=entry.timeouts.settle,
             in_flight=entry.timeouts.in_flight,
         )
@@ -98,6 +103,10 @@ class PlanDraft:
         name = self.desired.entry.name
         target = f"{name}/{node}" if node else name
         self.findings.append(Diagnostic(severity, code, words, remedy, target=target))
+
+    def has_loaded(self, node: str) -> bool:
+        """Whether a node runs with the desired file: one that was edited since is only put back."""
+        return has_loaded(self.desired, node, self.observed.starts.get(node, ""))
 
     def is_outdated(self, node: str) -> bool:
         """Whether a node runs since before its file was changed."""
@@ -174,7 +183,7 @@ def _find_authentication_changes(draft: PlanDraft) -> dict[str, str]:
     found = {}
     for node in draft.names:
         reading = draft.get_reading(node)
-        if isinstance(reading, Present):
+        if isinstance(reading, Present) and not draft.has_loaded(node):
             what = find_changed_authentication(draft.desired, node, reading.value.content)
             if what:
                 found[node] = what
@@ -212,15 +221,16 @@ def _plan_one_by_one(draft: PlanDraft) -> None:
         remedy = "remove the cause; the next run continues from there"
         draft.add_finding("mesh-restart-waits", "", words, remedy)
         return
-    for node in down:
-        # Its next start loads it, whoever starts it.
-        draft.add_file(node)
+    for node in draft.names:
+        # Its next start loads it, whoever starts it; or it runs with it already.
+        if node in down or (node not in restarts and node not in starts):
+            draft.add_file(node)
     _add_order(draft, state, order, restarts)
 
 
 def _find_reason(draft: PlanDraft, node: str) -> str:
     """Why a running node has to be restarted; empty if it does not."""
-    if draft.cluster_view.get_process(node) is not Process.RUNNING:
+    if draft.cluster_view.get_process(node) is not Process.RUNNING or draft.has_loaded(node):
         return ""
     if draft.files[node].is_changed:
         return f"{node} gets another file"
@@ -325,7 +335,8 @@ def _add_order(
         if action.kind == STOP:
             address = draft.desired.recall(node, ADDRESS)
             why = f"{node} runs and is not in the fleet file"
-            step = maker.stop(node, address=address, after=previous, why=why, state=after_it)
+            api = draft.desired.recall(node, API)
+            step = maker.stop(node, address=address, api=api, after=previous, why=why, state=after_it)
         elif action.kind == START:
             loaded = draft.add_file(node, previous)
             why = f"{node} does not run yet"

@@ -31,10 +31,26 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import adopt, attempts, judge, lints, planner, stop_decision
 from reconciler.drivers.gocluster.arguments import ACTIONS, RestartArguments, read_node_arguments
 from reconciler.drivers.gocluster.client import READS, Client
-from reconciler.drivers.gocluster.desired_state import GoDesired, load_template, make_files, with_recalled
+from reconciler.drivers.gocluster.cluster_view import ClusterView, Process
+from reconciler.drivers.gocluster.desired_state import (
+    LOADED,
+    GoDesired,
+    describe_loaded,
+    load_template,
+    make_files,
+    with_recalled,
+)
 from reconciler.drivers.gocluster.guards import GUARDS
 from reconciler.drivers.gocluster.schema import GoCluster
-from reconciler.drivers.gocluster.steps import ADDRESS, SEEN, STOPPED_FOR, get_host, undo_restart
+from reconciler.drivers.gocluster.steps import (
+    ADDRESS,
+    API,
+    OUTDATED_START,
+    SEEN,
+    STOPPED_FOR,
+    get_host,
+    undo_restart,
+)
 from reconciler.drivers.gocluster.view import NodeView
 from reconciler.errors import InputError, NodeError, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.file_delivery.node_starts import read_starts
@@ -126,14 +142,21 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
     def derive_facts(
         self, desired: GoDesired, observed: Observed[NodeView | None]
     ) -> Mapping[str, Mapping[str, str]]:
-        """That a node was seen, where, and that it runs again after a run has stopped it."""
+        """That a node was seen, where and with which file, and that one which left is gone."""
         shown = {name for name, view in observed.present().items() if view is not None}
         found: dict[str, dict[str, str]] = {}
         for name, address in desired.members.items():
             if name in shown:
-                found[name] = {SEEN: "yes", ADDRESS: address}
+                found[name] = {SEEN: "yes", ADDRESS: address, **_tell_loaded(desired, observed, name)}
+                if (node := desired.entry.node(name)) is not None and node.api is not None:
+                    found[name][API] = node.api
                 if desired.recall(name, STOPPED_FOR):
                     found[name][STOPPED_FOR] = ""
+        cluster_view = ClusterView(desired.members, observed)
+        for name in _list_former_apis(desired):
+            if cluster_view.get_process(name) is Process.DOWN:
+                # It is asked no more, and a new node if it comes back.
+                found[name] = {SEEN: "", API: "", STOPPED_FOR: ""}
         return found
 
     async def observe(self, desired: GoDesired, transports: Transports) -> Observed[NodeView | None]:
@@ -143,6 +166,8 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         apis = {node.name: node.api for node in entry.nodes if node.api is not None and entry.observe}
         waits = (entry.timeouts.read, entry.timeouts.connect)
         nodes: dict[str, Observation[NodeView | None]] = {node.name: Present(None) for node in entry.nodes}
+        # No view may list a node that leaves any more, and it may still run.
+        apis |= _list_former_apis(desired) if entry.observe else {}
         views, files = await asyncio.gather(
             _read_views(apis, transports, *waits), read_node_files(transports.files, places)
         )
@@ -265,6 +290,25 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
     ) -> dict[str, Any]:
         """The cluster that the nodes at some addresses show; see `adopt.make_entry`."""
         return await adopt.make_entry(name, addresses, transports, self._host_files)
+
+
+def _list_former_apis(desired: GoDesired) -> dict[str, str]:
+    """Node -> its API, of earlier members that are not known to be gone."""
+    taken = {node.api for node in desired.entry.nodes}
+    return {
+        name: api
+        for name in sorted(desired.recalled.keys() - desired.members.keys())
+        if desired.recall(name, SEEN) and (api := desired.recall(name, API)) and api not in taken
+    }
+
+
+def _tell_loaded(desired: GoDesired, observed: Observed[NodeView | None], node: str) -> dict[str, str]:
+    """That the process of a node was started with its desired file, if that is shown."""
+    started = observed.starts.get(node, "")
+    reading = observed.files.get(node, {}).get(desired.entry.config.file)
+    loaded = describe_loaded(desired, node, started)
+    is_desired = isinstance(reading, Present) and loaded == f"{reading.value.digest} {started}"
+    return {LOADED: loaded} if is_desired and started != desired.recall(node, OUTDATED_START) else {}
 
 
 async def _read_views(

@@ -41,6 +41,9 @@ SEEN: Final = "seen"
 ADDRESS: Final = "addr"
 """Fact of a node: its address, by which a node that leaves is still known."""
 
+API: Final = "api"
+"""Fact of a node: where its API answers, by which it is seen whether a node that leaves still runs."""
+
 READING_REMARK: Final = "each reading leaves a lock in the library"
 
 
@@ -142,6 +145,7 @@ class StepMaker:
         node: str,
         *,
         address: str,
+        api: str = "",
         after: Sequence[str],
         why: str,
         at_once: bool = False,
@@ -153,7 +157,7 @@ class StepMaker:
         asked = f"run the host's command {command.command}" if command else "stop it on its host"
         facts = {node: {STOPPED_FOR: "authentication"}} if at_once else {}
         arguments = StopArguments(
-            **self._make_shared(node, command, address=address),
+            **self._make_shared(node, command, address=address, api=api),
             intent_facts=facts,
             at_once=at_once,
             resumes=resumes,
@@ -179,13 +183,17 @@ class StepMaker:
     def _remember(self, node: str) -> dict[str, str]:
         """What is known of a node from its start on: from then on it is no new one."""
         own = self.entry.node(node)
-        return {SEEN: "yes", ADDRESS: own.addr} if own is not None else {}
+        if own is None:
+            return {}
+        return {SEEN: "yes", ADDRESS: own.addr} | ({API: own.api} if own.api is not None else {})
 
-    def _make_shared(self, node: str, command: CommandReference | None, address: str = "") -> dict[str, Any]:
+    def _make_shared(
+        self, node: str, command: CommandReference | None, address: str = "", api: str = ""
+    ) -> dict[str, Any]:
         waits = self.entry.timeouts
         return {
             "target": node,
-            "apis": dict(self.apis),
+            "apis": {**self.apis, **({node: api} if api else {})},
             "members": {one.name: one.addr for one in self.entry.nodes},
             "command": command.command if command else "",
             "values": self._fill(command, node, address) if command else {},

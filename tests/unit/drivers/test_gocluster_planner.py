@@ -15,6 +15,7 @@ from reconciler.drivers.gocluster.cluster_view import ClusterView
 from reconciler.drivers.gocluster.guards import GUARDS
 from reconciler.drivers.gocluster.judge import judge
 from reconciler.drivers.gocluster.planner import Action, list_change_orders, walk_order
+from reconciler.drivers.gocluster.product import DRIVER
 from reconciler.drivers.gocluster.view import NodeView
 
 COMMANDS = {"start": {"command": "start-app"}, "stop": {"command": "stop-app"}}
@@ -410,3 +411,56 @@ def test_the_picture_of_a_mixed_cluster_is_that_of_its_views():
     assert [node.up for node in state.nodes] == [True, True, False]
     assert machine.keeps_quorum(state, "node1")
     assert FileState(None).digest == ""
+
+
+def test_a_file_that_was_edited_after_the_start_is_put_back_without_a_restart():
+    wanted = seen(desired())
+    facts = DRIVER.derive_facts(wanted, observe(wanted, views(3)))
+    known = replace(wanted, recalled={name: {**wanted.recalled[name], **facts[name]} for name in names(3)})
+    edited = content(wanted, "node2").replace(b"s3cr3t-of-all", b"what-somebody-wrote")
+    plan = made(known, observe(known, views(3), files={"node2": edited}))
+    assert shape(plan) == ["stage-file node2", "switch-file node2"]
+    assert "outdated_start" not in plan.steps[1].arguments.facts_of_intent.get("node2", {})
+    # Started since: nobody knows with which file.
+    again = observe(known, views(3), files={"node2": edited})
+    plan = planner.plan(known, replace(again, starts={**again.starts, "node2": "another start"}))
+    assert "auth-change-waits" in codes(plan)
+
+
+def test_a_start_from_before_the_file_was_delivered_says_nothing_of_what_was_loaded():
+    wanted = seen(desired())
+    old = {"node1": {"seen": "yes", "outdated_start": "start of node1"}}
+    facts = DRIVER.derive_facts(replace(wanted, recalled=old), observe(wanted, views(3)))
+    assert "loaded" not in facts["node1"]
+    assert "loaded" in facts["node2"]
+
+
+def left_over(answer, shown=None):
+    """Three members, and one that left of which no view shows anything."""
+    wanted = seen(desired(entry(3, **COMMANDS)))
+    facts = {"seen": "yes", "addr": "10.0.0.4:9654", "api": "http://10.0.0.4:8080"}
+    wanted = replace(wanted, recalled={**wanted.recalled, "node4": facts})
+    observed = observe(wanted, shown or views(3))
+    return wanted, replace(observed, nodes={**observed.nodes, "node4": answer})
+
+
+def test_a_node_that_left_and_that_nobody_lists_any_more_is_still_stopped():
+    running = Present(view("node4", 4))
+    wanted, observed = left_over(running)
+    plan = made(wanted, observed)
+    (stop,) = plan.steps
+    assert (stop.action, stop.node, stop.is_manual) == ("stop", "node4", False)
+    assert stop.arguments.apis["node4"] == "http://10.0.0.4:8080"
+    assert judge(stop, observed).status is StepStatus.READY
+    gone = left_over(Unreachable("connection refused"))[1]
+    assert judge(stop, gone).status is StepStatus.DONE
+    unclear = left_over(Unreachable("a login page", Liveness.ALIVE))[1]
+    assert judge(stop, unclear).status is StepStatus.CHANGED
+
+
+def test_a_node_that_left_and_is_gone_is_asked_no_more():
+    wanted, gone = left_over(Unreachable("connection refused"))
+    assert made(wanted, gone).steps == ()
+    assert DRIVER.derive_facts(wanted, gone)["node4"] == {"seen": "", "api": "", "stopped_for_change": ""}
+    wanted, unclear = left_over(Unreachable("a login page", Liveness.ALIVE))
+    assert "node4" not in DRIVER.derive_facts(wanted, unclear)

@@ -74,6 +74,8 @@ class SiteState(NamedTuple):
 
     cluster: MeshState
     nodes: tuple[NodeTruth, ...]
+    shown: MeshState | None = None
+    """The cluster as the nodes themselves know it: a cut is noticed only when ReadTimeout is over."""
 
 
 class GoOracle:
@@ -93,7 +95,7 @@ class GoOracle:
             file = own.files[self._world.site.entry]
             loaded = own.loaded.get(self._world.site.entry)
             nodes.append(NodeTruth(file.content, file.staged, loaded, own.starts))
-        return SiteState(self._world.state, tuple(nodes))
+        return SiteState(self._world.state, tuple(nodes), self._world.noticed_state)
 
     def find_affected_node(self, node: str, request: NodeRequest) -> str:  # noqa: ARG002
         return node
@@ -121,7 +123,7 @@ class GoOracle:
         loaded = before.nodes[before.cluster.names.index(node)].loaded
         if find_changed_authentication(self._desired, node, loaded):
             return NOTHING  # all nodes at once: no quorum survives that
-        for name, numbers in machine.find_lost_quorum(before.cluster, [node]):
+        for name, numbers in machine.find_lost_quorum(before.shown or before.cluster, [node]):
             if self._entry.node(name) is not None:
                 return QUORUM, f"{request.target} at {node} took the quorum from {name}: {numbers}"
         return NOTHING

@@ -110,6 +110,8 @@ class GoWorld(SimulatedWorld):
         self.frozen: set[str] = set()
         """Nodes whose library waits for a lock for good, so that no call of it returns."""
         self.strangers: dict[str, dict[str, Stranger]] = {name: {} for name in site.addresses}
+        self._halves = 0
+        self._half_until: dict[str, float] = {}
         for name in up:
             self.start(name)
         # What runs at first has been running: its links are old.
@@ -126,6 +128,16 @@ class GoWorld(SimulatedWorld):
             except UnusableFile:
                 continue
             state = machine.switch_file(state, name, loaded.peers, loaded.auth)
+        return state
+
+    @property
+    def noticed_state(self) -> MeshState:
+        """The same as the nodes know it: who is cut off counts until the others drop the links."""
+        state = self.state
+        for node in state.nodes:
+            is_shown = any(node.name in pair and self._find_link(*pair) for pair in list(self.links))
+            if node.is_cut and is_shown:
+                state = machine.replace_node(state, node._replace(is_cut=False))
         return state
 
     @property
@@ -154,6 +166,11 @@ class GoWorld(SimulatedWorld):
         self.machines[node].start()
         ready = machine.switch_file(self._state, node, loaded.peers, loaded.auth)
         self._state = machine.start(ready, node)
+        self._half_until.pop(node, None)
+        if self._halves:
+            self._halves -= 1
+            waits = (self.site.settings.read_timeout, self.site.settings.connect_interval)
+            self._half_until[node] = self._clock() + sum(map(self._seconds, waits))
         self._refresh()
 
     def isolate(self, node: str) -> None:
@@ -163,6 +180,10 @@ class GoWorld(SimulatedWorld):
     def rejoin(self, node: str) -> None:
         self._state = machine.replace_node(self._state, self._state.node(node)._replace(is_cut=False))
         self._refresh()
+
+    def join_halfway(self, times: int = 1) -> None:
+        """The next nodes that start show nobody until ReadTimeout is over, while the others show them."""
+        self._halves += times
 
     def join_stranger(self, node: str, name: str, address: str) -> bool:
         """Another process joins a node by some name; whether its connection is kept.
@@ -200,7 +221,9 @@ class GoWorld(SimulatedWorld):
     def is_connected(self, node: str, peer: str) -> bool:
         """Whether a link is there and was announced."""
         link = self._find_link(node, peer)
-        return link is not None and self._clock() >= link.since + self._seconds(self.site.settings.join_delay)
+        if link is None or self._clock() < self._half_until.get(node, 0.0):
+            return False
+        return self._clock() >= link.since + self._seconds(self.site.settings.join_delay)
 
     def has_quorum(self, node: str) -> bool:
         """The quorum as the library counts it: connected nodes that are not configured count, too."""
