@@ -41,3 +41,18 @@ class StepVerdict:
     is_final: bool = False
     accepts_answer: bool = False
     feedback: StepFeedback = field(default=NO_FEEDBACK, compare=False)
+
+
+def make_done(why: str) -> StepVerdict:
+    """The effect of a step is visible."""
+    return StepVerdict(StepStatus.DONE, why)
+
+
+def make_changed(why: str) -> StepVerdict:
+    """The nodes are neither as before a step nor as after it."""
+    return StepVerdict(StepStatus.CHANGED, why)
+
+
+def make_unknown(why: str) -> StepVerdict:
+    """The status of a step is not known."""
+    return StepVerdict(StepStatus.UNKNOWN, why)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from types import MappingProxyType
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeError
+from reconciler.planning.wrapped_transports import WrappedHttp, WrappedStreams
 from reconciler.ports.transport import (
     Commands,
     Files,
@@ -49,33 +49,15 @@ def _mask_errors(redactor: TextRedactor) -> Iterator[None]:
         raise
 
 
-class _MaskingHttp(Http):
+class _MaskingHttp(WrappedHttp):
     def __init__(self, http: Http, redactor: TextRedactor) -> None:
-        self._http = http
+        super().__init__(http)
         self._redactor = redactor
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        connect: float = 0.0,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        content: bytes = b"",
-    ) -> HttpAnswer:
+    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:  # noqa: ARG002
         with _mask_errors(self._redactor):
-            answer = await self._http.send(
-                method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
-            )
+            answer = await send(self._http)
         return answer.masked_by(self._redactor)
-
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        return await self._http.resolve(host)
-
-    def local_address(self, url: str) -> str:
-        return self._http.local_address(url)
 
 
 class _MaskingCommands(Commands):
@@ -135,38 +117,17 @@ class _MaskingFiles(Files):
             return self._redactor.redact_text(await self._files.discard(place))
 
 
-class _MaskingStreams(Streams):
+class _MaskingStreams(WrappedStreams):
     def __init__(self, streams: Streams, redactor: TextRedactor) -> None:
-        self._streams = streams
+        super().__init__(streams)
         self._redactor = redactor
 
-    async def ask(
+    async def call(
         self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
+        address: SocketAddress,  # noqa: ARG002
+        node: str,  # noqa: ARG002
+        exchange: Callable[[Streams], Awaitable[bytes]],
     ) -> bytes:
         # The answer itself is data, which a codec of the product reads: only an error is masked.
         with _mask_errors(self._redactor):
-            return await self._streams.ask(
-                address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
-            )
-
-    async def send(
-        self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
-    ) -> bytes:
-        with _mask_errors(self._redactor):
-            return await self._streams.send(
-                address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
-            )
+            return await exchange(self._streams)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_ip_address, parse_endpoint
 from reconciler.errors import InputError, NodeUnreachable
+from reconciler.planning.wrapped_transports import WrappedHttp, WrappedStreams
 from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
 
 if TYPE_CHECKING:
@@ -106,26 +106,14 @@ def _keep(transport: Any) -> Any:
     return transport
 
 
-class _RoutedHttp(Http):
+class _RoutedHttp(WrappedHttp):
     def __init__(self, http: Http, routes: Routes) -> None:
-        self._http = http
+        super().__init__(http)
         self._routes = routes
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        connect: float = 0.0,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        content: bytes = b"",
-    ) -> HttpAnswer:
+    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:
         way, authority = self._routes.find(_read_host(url), node), self._routes.authorities.get(node, "")
-        return await (self._http.through(way, authority=authority) if way or authority else self._http).send(
-            method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
-        )
+        return await send(self._http.through(way, authority=authority) if way or authority else self._http)
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         # A name behind a bastion resolves there, and may be that of another machine here.
@@ -138,42 +126,16 @@ class _RoutedHttp(Http):
         return "" if _read_host(url) in self._routes.hosts else self._http.local_address(url)
 
 
-class _RoutedStreams(Streams):
+class _RoutedStreams(WrappedStreams):
     def __init__(self, streams: Streams, routes: Routes) -> None:
-        self._streams = streams
+        super().__init__(streams)
         self._routes = routes
 
-    async def ask(
-        self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
+    async def call(
+        self, address: SocketAddress, node: str, exchange: Callable[[Streams], Awaitable[bytes]]
     ) -> bytes:
-        return await self._find(address, node).ask(
-            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
-        )
-
-    async def send(
-        self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
-    ) -> bytes:
-        return await self._find(address, node).send(
-            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
-        )
-
-    def _find(self, address: SocketAddress, node: str) -> Streams:
         way = self._routes.find(_read_host(f"http://{address}"), node)
-        return self._streams.through(way) if way else self._streams
+        return await exchange(self._streams.through(way) if way else self._streams)
 
 
 def _read_host(url: str) -> str:

@@ -390,6 +390,23 @@ def refuse_command(node: str, why: str) -> NodeRefused:
     return NodeRefused(node, why, status=0, code="COMMAND", again=True)
 
 
+def split_sample(nodes: int, size: int, fewest: int) -> list[int]:
+    """The sizes of the clusters of a sample fleet.
+
+    Args:
+        nodes: number of all nodes.
+        size: of most clusters.
+        fewest: nodes of which a cluster of its own is made; fewer ones go into the last cluster.
+    """
+    clusters, rest = divmod(nodes, size)
+    sizes = [size] * clusters
+    if rest >= fewest or not clusters:
+        sizes.append(rest)
+    else:
+        sizes[-1] += rest
+    return sizes
+
+
 def keep_address(node: str, scheme: str, address: SocketAddress) -> SocketAddress:
     """The same address.
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.core.observation import FileReading, Observed, Present
 from reconciler.core.plan import Step
-from reconciler.core.step_status import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict, make_changed, make_done, make_unknown
 from reconciler.drivers.collab.arguments import (
     AddPasswordArguments,
     CollabArguments,
@@ -73,18 +73,6 @@ def judge(step: Step, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR09
     raise AssertionError(step.action)
 
 
-def _done(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.DONE, why)
-
-
-def _changed(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.CHANGED, why)
-
-
-def _unknown(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.UNKNOWN, why)
-
-
 def _judge_file(step: Step, seen: Observed[CollabView]) -> StepVerdict:
     """A file, and of a switch also whether its process is still the one that uses the former content."""
     verdict, own = judge_file_step(step, seen), read_file_arguments(step)
@@ -95,7 +83,7 @@ def _judge_file(step: Step, seen: Observed[CollabView]) -> StepVerdict:
     status, redis = read_status(seen, step.node), read_redis_view(seen, step.node)
     shown = status.start if status is not None else redis.run_id if redis is not None else ""
     if planned and shown and planned != shown:
-        return _changed(f"{step.node} was started again since the plan was made")
+        return make_changed(f"{step.node} was started again since the plan was made")
     return verdict
 
 
@@ -104,19 +92,19 @@ def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVer
     if status is None:
         words = f"{server} {describe_server(seen, server)}"
         if not is_silent(seen, server):
-            return _unknown(words)
+            return make_unknown(words)
         # Down already, a start costs nothing. Otherwise it ran when the step was planned.
-        return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
+        return StepVerdict(StepStatus.READY, words) if own.again else make_changed(words)
     if status.start != own.started:
         return _judge_new_start(own, status)
     if own.heals and status.is_healthy:
-        return _done("it serves again without a restart")
+        return make_done("it serves again without a restart")
     serving = _list_serving(seen, own.peers)
     away = [name for name in own.peers if name not in serving]
     if status.is_healthy and away:
         # Planned while all of them served: whatever took that one away may take this one, too.
         words = f"{away[0]} {describe_server(seen, away[0])}"
-        return _changed(words) if read_status(seen, away[0]) is not None else _unknown(words)
+        return make_changed(words) if read_status(seen, away[0]) is not None else make_unknown(words)
     obstacle = find_restart_obstacle(_make_case(own, status, seen))
     if obstacle:
         return _judge_obstacle(obstacle, own, seen)
@@ -129,9 +117,9 @@ def _judge_file_in_place(own: FileUseArguments, node: str, seen: Observed[Collab
         return _READY
     reading: FileReading | None = seen.files.get(node, {}).get(own.entry)
     if not isinstance(reading, Present):
-        return _unknown(f"the file {own.entry} of {node} cannot be read")
+        return make_unknown(f"the file {own.entry} of {node} cannot be read")
     if reading.value.digest != own.digest:
-        return _changed(f"the file {own.entry} of {node} is not the one that was checked")
+        return make_changed(f"the file {own.entry} of {node} is not the one that was checked")
     return _READY
 
 
@@ -139,10 +127,10 @@ def _judge_new_start(own: RestartArguments, status: StatusView) -> StepVerdict:
     if not status.is_healthy:
         # It answers, and so it is known that it does not serve: if that lasts, its file is taken back.
         why = status.reason or f"its state is {status.state}"
-        return _changed(f"it was started again and does not serve: {why}")
+        return make_changed(f"it was started again and does not serve: {why}")
     if own.version and status.version != own.version:
-        return _changed(f"it was started again with version {status.version} in place of {own.version}")
-    return _done("it was started again and serves")
+        return make_changed(f"it was started again with version {status.version} in place of {own.version}")
+    return make_done("it was started again and serves")
 
 
 def _make_case(own: RestartArguments, status: StatusView, seen: Observed[CollabView]) -> RestartCase:
@@ -169,7 +157,7 @@ def _make_case(own: RestartArguments, status: StatusView, seen: Observed[CollabV
 def _judge_obstacle(obstacle: str, own: RestartArguments, seen: Observed[CollabView]) -> StepVerdict:
     """An obstacle that rests on an answer is a change; one that rests on silence is not known."""
     is_read = all(read_status(seen, name) is not None for name in own.servers)
-    return _changed(obstacle) if is_read else _unknown(obstacle)
+    return make_changed(obstacle) if is_read else make_unknown(obstacle)
 
 
 def _list_serving(seen: Observed[CollabView], names: Iterable[str]) -> list[str]:
@@ -184,29 +172,29 @@ def _list_serving(seen: Observed[CollabView], names: Iterable[str]) -> list[str]
 def _judge_start(own: StartArguments, seen: Observed[CollabView]) -> StepVerdict:
     status = read_status(seen, own.server)
     if status is not None and status.is_healthy:
-        return _done("it runs and serves")
+        return make_done("it runs and serves")
     if status is not None:
-        return _unknown(f"it runs and does not serve yet: {status.reason or status.state}")
+        return make_unknown(f"it runs and does not serve yet: {status.reason or status.state}")
     if is_silent(seen, own.server):
         return _READY
-    return _unknown(f"{own.server} {describe_server(seen, own.server)}")
+    return make_unknown(f"{own.server} {describe_server(seen, own.server)}")
 
 
 def _judge_stop(own: StopArguments, step: Step, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR0911
     if is_silent(seen, own.server):
-        return _done("it does not run any more")
+        return make_done("it does not run any more")
     status = read_status(seen, own.server)
     if status is None:
-        return _unknown(f"{own.server} {describe_server(seen, own.server)}")
+        return make_unknown(f"{own.server} {describe_server(seen, own.server)}")
     if own.balancer:
         balancer = _read_balancer(seen)
         if balancer is None:
-            return _unknown("the load balancer does not answer, so that it may still use the server")
+            return make_unknown("the load balancer does not answer, so that it may still use the server")
         if balancer.marker != own.marker:
-            return _changed("the load balancer has not loaded the file without the server")
+            return make_changed("the load balancer has not loaded the file without the server")
     obstacle = find_stop_obstacle(_list_serving(seen, own.peers))
     if obstacle:
-        return _unknown(obstacle)
+        return make_unknown(obstacle)
     if step.is_manual and status.connections is not None:
         left = f"{status.connections} clients are connected to it"
         return StepVerdict(StepStatus.READY, f"stop it on its machine, then run this again; {left}")
@@ -216,19 +204,21 @@ def _judge_stop(own: StopArguments, step: Step, seen: Observed[CollabView]) -> S
 def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR0911
     balancer = _read_balancer(seen)
     if balancer is None:
-        return _unknown("the load balancer does not answer")
+        return make_unknown("the load balancer does not answer")
     if balancer.marker == own.marker:
         if balancer.is_working:
-            return _done("it has loaded its file, and /status and the handshake work through it")
-        return _changed(f"it has loaded its file, but {balancer.problem or 'not both ways through it work'}")
+            return make_done("it has loaded its file, and /status and the handshake work through it")
+        return make_changed(
+            f"it has loaded its file, but {balancer.problem or 'not both ways through it work'}"
+        )
     file_verdict = _judge_file_in_place(own, step.node, seen)
     if file_verdict.status is not StepStatus.READY:
         return file_verdict
     for name in own.joining:
         if name not in _list_serving(seen, own.joining):
-            return _unknown(f"{name} {describe_server(seen, name)}, so it must not get clients")
+            return make_unknown(f"{name} {describe_server(seen, name)}, so it must not get clients")
     if not _list_serving(seen, own.remaining):
-        return _unknown("none of the servers that it would use serves")
+        return make_unknown("none of the servers that it would use serves")
     return _READY
 
 
@@ -237,24 +227,26 @@ def _judge_redis_restart(own: RestartRedisArguments, seen: Observed[CollabView])
     if redis is None:
         words = f"{own.redis} {describe_server(seen, own.redis)}"
         if not is_silent(seen, own.redis):
-            return _unknown(words)
-        return _changed(words) if own.run_id else _judge_file_in_place(own, own.redis, seen)
+            return make_unknown(words)
+        return make_changed(words) if own.run_id else _judge_file_in_place(own, own.redis, seen)
     if redis.is_loading or not redis.run_id:
-        return _unknown("Redis does not serve yet, or does not show its start")
+        return make_unknown("Redis does not serve yet, or does not show its start")
     paused = [name for name in own.serving if name not in _list_serving(seen, own.serving)]
     if redis.run_id != own.run_id:
         if paused:
-            return _changed(f"Redis was started again, and {paused[0]} {describe_server(seen, paused[0])}")
-        return _done("Redis was started again, and every server that served serves")
+            return make_changed(
+                f"Redis was started again, and {paused[0]} {describe_server(seen, paused[0])}"
+            )
+        return make_done("Redis was started again, and every server that served serves")
     unread = [name for name in own.servers if read_status(seen, name) is None and not is_silent(seen, name)]
     if unread:
-        return _unknown(f"{unread[0]} {describe_server(seen, unread[0])}")
+        return make_unknown(f"{unread[0]} {describe_server(seen, unread[0])}")
     if paused:
-        return _changed(f"{paused[0]} {describe_server(seen, paused[0])}")
+        return make_changed(f"{paused[0]} {describe_server(seen, paused[0])}")
     users = [name for name in _list_serving(seen, own.servers) if own.alone and _uses_redis(seen, name)]
     if users:
         # Planned without an announcement, as a restart that interrupts nobody.
-        return _changed(f"{users[0]} works with Redis since the plan was made")
+        return make_changed(f"{users[0]} works with Redis since the plan was made")
     return _judge_file_in_place(own, own.redis, seen)
 
 
@@ -266,33 +258,33 @@ def _uses_redis(seen: Observed[CollabView], name: str) -> bool:
 def _judge_add_password(own: AddPasswordArguments, seen: Observed[CollabView]) -> StepVerdict:
     redis, login = _read_passwords(own, seen)
     if redis is None or login is None:
-        return _unknown(_describe_unread(own, redis))
+        return make_unknown(_describe_unread(own, redis))
     wanted = sha256(own.password.encode()).hexdigest()
     is_now = redis.accepts is True and not redis.is_open
     if is_now and wanted in login.passwords:
-        return _done("Redis accepts it, and will after a restart")
+        return make_done("Redis accepts it, and will after a restart")
     return StepVerdict(StepStatus.READY, "" if is_now else "Redis does not demand or accept it yet")
 
 
 def _judge_drop_password(own: DropPasswordArguments, seen: Observed[CollabView]) -> StepVerdict:  # noqa: PLR0911
     redis, login = _read_passwords(own, seen)
     if redis is None or login is None:
-        return _unknown(_describe_unread(own, redis))
+        return make_unknown(_describe_unread(own, redis))
     if redis.passwords is None:
-        return _unknown("Redis does not let this host read who is let in")
+        return make_unknown("Redis does not let this host read who is let in")
     wanted = frozenset({sha256(own.password.encode()).hexdigest()})
     if redis.accepts is True and redis.passwords == wanted == login.passwords and not login.is_open:
-        return _done("Redis accepts the new password alone, and will after a restart")
+        return make_done("Redis accepts the new password alone, and will after a restart")
     if redis.accepts is not True or not wanted <= login.passwords:
-        return _changed("Redis does not accept the new password, or would not after a restart")
+        return make_changed("Redis does not accept the new password, or would not after a restart")
     for name, outdated in own.outdated.items():
         status = read_status(seen, name)
         if status is None:
-            return _unknown(f"{name} {describe_server(seen, name)}, so it may use a former password")
+            return make_unknown(f"{name} {describe_server(seen, name)}, so it may use a former password")
         if status.start == outdated:
-            return _changed(f"{name} was not started since its password changed")
+            return make_changed(f"{name} was not started since its password changed")
         if status.lacks_redis:
-            return _changed(f"{name} cannot reach Redis with the new password")
+            return make_changed(f"{name} cannot reach Redis with the new password")
     return _judge_delivered_passwords(own, seen)
 
 
@@ -301,12 +293,12 @@ def _judge_delivered_passwords(own: DropPasswordArguments, seen: Observed[Collab
     for name in own.hosts:
         reading = seen.files.get(name, {}).get(own.config)
         if not isinstance(reading, Present):
-            return _unknown(
+            return make_unknown(
                 f"the file {own.config} of {name} cannot be read, so it may have a former password"
             )
         password = find_file_password(reading.value.content, own.address)
         if password is not None and password != own.password:
-            return _changed(f"the file {own.config} of {name} does not have the new password any more")
+            return make_changed(f"the file {own.config} of {name} does not have the new password any more")
     return _READY
 
 

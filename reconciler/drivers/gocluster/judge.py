@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
-from reconciler.core.step_status import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict, make_changed, make_done, make_unknown
 from reconciler.drivers.gocluster.arguments import (
     NodeArguments,
     RestartArguments,
@@ -33,7 +33,7 @@ def judge(step: Step, seen: Observed[NodeView | None]) -> StepVerdict:
         return judge_file_step(step, seen)
     own = read_node_arguments(step)
     if not own.apis and not (isinstance(own, StopArguments) and own.at_once):
-        return _unknown("no node is read: `observe: true` is missing in the fleet file")
+        return make_unknown("no node is read: `observe: true` is missing in the fleet file")
     cluster_view = ClusterView(own.members, seen)
     match own:
         case RestartArguments():
@@ -51,34 +51,22 @@ def is_started_again(own: RestartArguments, seen: Observed[NodeView | None]) -> 
     return bool(started) and started != own.started
 
 
-def _done(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.DONE, why)
-
-
-def _changed(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.CHANGED, why)
-
-
-def _unknown(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.UNKNOWN, why)
-
-
 def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
     target, seen = own.target, cluster_view.observed
     started = seen.starts.get(target, "")
     if not started:
-        return _unknown(f"when {target} was started last cannot be read by {own.started_command}")
+        return make_unknown(f"when {target} was started last cannot be read by {own.started_command}")
     if started != own.started:
         why = _find_missing_link(own, own.shows, own.seen_by, cluster_view) or _find_old_link(
             own, cluster_view
         )
         if why:
-            return _unknown(f"it was started again, but {why}")
-        return _done("it was started again, every other node shows it Online, and it shows them")
+            return make_unknown(f"it was started again, but {why}")
+        return make_done("it was started again, every other node shows it Online, and it shows them")
     process = cluster_view.get_process(target)
     if process is Process.DOWN:
         words = f"{target} does not run: {cluster_view.describe_answer(target)}"
-        return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
+        return StepVerdict(StepStatus.READY, words) if own.again else make_changed(words)
     return _judge_absence(own, cluster_view)
 
 
@@ -87,19 +75,19 @@ def _judge_absence(own: NodeArguments, cluster_view: ClusterView) -> StepVerdict
     unknown = cluster_view.list_unknown()
     if unknown:
         words = cluster_view.describe_answer(unknown[0])
-        return _unknown(f"whether {unknown[0]} runs is not known: {words}")
+        return make_unknown(f"whether {unknown[0]} runs is not known: {words}")
     reserved = sorted(cluster_view.observed.reserved & own.members.keys() - {own.target})
     if reserved:
-        return _changed(f"{reserved[0]} counts as away: it is reserved or held")
+        return make_changed(f"{reserved[0]} counts as away: it is reserved or held")
     gone = [
         name
         for name in own.relies_on
         if name in own.members and cluster_view.get_process(name) is not Process.RUNNING
     ]
     if gone:
-        return _changed(f"{gone[0]} ran when this was planned, and does not run any more")
+        return make_changed(f"{gone[0]} ran when this was planned, and does not run any more")
     why = find_stop_obstacle(cluster_view.make_state(), own.target)
-    return _changed(why) if why else _READY
+    return make_changed(why) if why else _READY
 
 
 def _find_missing_link(
@@ -136,9 +124,11 @@ def _judge_start(own: StartArguments, step: Step, cluster_view: ClusterView) -> 
         return StepVerdict(StepStatus.READY, words or f"{own.target} does not run")
     if process is Process.UNKNOWN:
         words = cluster_view.describe_answer(own.target)
-        return _unknown(f"whether {own.target} runs is not known: {words}")
+        return make_unknown(f"whether {own.target} runs is not known: {words}")
     why = _find_missing_link(own, own.shows, own.seen_by, cluster_view)
-    return _unknown(f"it runs, but {why}") if why else _done("it runs, and is connected to the others")
+    return (
+        make_unknown(f"it runs, but {why}") if why else make_done("it runs, and is connected to the others")
+    )
 
 
 def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
@@ -147,9 +137,9 @@ def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> St
     if target in own.members:
         process = cluster_view.get_process(target)
         if process is Process.DOWN:
-            return _done("its API is silent, and no node shows it Online")
+            return make_done("its API is silent, and no node shows it Online")
         if process is Process.UNKNOWN:
-            return _unknown(f"whether {target} runs is not known: {cluster_view.describe_answer(target)}")
+            return make_unknown(f"whether {target} runs is not known: {cluster_view.describe_answer(target)}")
         return StepVerdict(StepStatus.READY, words)
     return _judge_leaving(own, words, cluster_view)
 
@@ -162,13 +152,13 @@ def _judge_leaving(own: StopArguments, words: str, cluster_view: ClusterView) ->
         return StepVerdict(StepStatus.READY, words) if verdict.status is StepStatus.READY else verdict
     silent = cluster_view.list_unknown()
     if silent:
-        return _unknown(f"{silent[0]} shows no view: {cluster_view.describe_answer(silent[0])}")
+        return make_unknown(f"{silent[0]} shows no view: {cluster_view.describe_answer(silent[0])}")
     if cluster_view.get_process(target) is Process.DOWN:
-        return _done("its API is silent, and no node shows it Online")
+        return make_done("its API is silent, and no node shows it Online")
     if not mesh.is_listed(target):
-        return _changed(f"no node lists {target} any more, so nothing shows whether it runs")
+        return make_changed(f"no node lists {target} any more, so nothing shows whether it runs")
     # A node that is itself cut off shows all others as gone.
     witnesses = [name for name, view in mesh.views.items() if view.peer(target) is not None]
     if not any(map(mesh.keeps_quorum, witnesses)):
-        return _unknown(f"the nodes that list {target} have no quorum themselves")
-    return _done("no node shows it Online any more")
+        return make_unknown(f"the nodes that list {target} have no quorum themselves")
+    return make_done("no node shows it Online any more")

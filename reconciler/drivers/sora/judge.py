@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Step
-from reconciler.core.step_status import StepStatus, StepVerdict
+from reconciler.core.step_status import StepStatus, StepVerdict, make_changed, make_done, make_unknown
 from reconciler.drivers.sora import preconditions
 from reconciler.drivers.sora.arguments import (
     ClusterArguments,
@@ -58,9 +58,9 @@ def _judge_cluster_step(step: Step, own: ClusterArguments, seen: Observed[NodeVi
     if alone is not None:
         return alone
     if not cluster_view.answering_nodes:
-        return _unknown("no node that sees a majority answers")
+        return make_unknown("no node that sees a majority answers")
     if cluster_view.membership is None:
-        return _unknown("the nodes disagree about the members")
+        return make_unknown("the nodes disagree about the members")
     return _judge_membership_step(own, step, cluster_view)
 
 
@@ -96,40 +96,28 @@ def _judge_membership_step(own: ClusterArguments, step: Step, cluster_view: Clus
     raise AssertionError(step.action)
 
 
-def _done(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.DONE, why)
-
-
-def _changed(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.CHANGED, why)
-
-
-def _unknown(why: str) -> StepVerdict:
-    return StepVerdict(StepStatus.UNKNOWN, why)
-
-
 def _judge_init(own: InitArguments, cluster_view: ClusterView) -> StepVerdict:
     names, membership = own.names, cluster_view.membership
     if membership == own.after:
         inside = {name for name in cluster_view.answering_nodes if cluster_view.is_connected(name)}
         missing = [name for name in names if name not in inside]
         if missing:
-            return _unknown(f"the new cluster is listed, but {missing[0]} is not in it yet")
-        return _done("every node lists the new cluster")
+            return make_unknown(f"the new cluster is listed, but {missing[0]} is not in it yet")
+        return make_done("every node lists the new cluster")
     if membership is not None and membership.names == tuple(sorted(names)):
         # A node may turn out to be temporary although the fleet file says regular: the call had its effect.
         other = ", ".join(membership.temporary)
-        return _done(f"every node is in the new cluster; {other} joined as a temporary node")
+        return make_done(f"every node is in the new cluster; {other} joined as a temporary node")
     history = ClusterPast({name: EarlierNode(required=True) for name in own.earlier})
     answers = summarise_answers(names, history, cluster_view)
     if answers is AnswerSummary.LIVING:
         elsewhere = (f"{name} at {place}" for name, place in cluster_view.live_elsewhere)
         who = ", ".join((*cluster_view.answering_nodes, *elsewhere))
-        return _changed(f"{who} is in a cluster with a majority")
+        return make_changed(f"{who} is in a cluster with a majority")
     if answers is AnswerSummary.SILENT:
         nodes = cluster_view.observed.nodes
         silent = next(name for name in names if not isinstance(nodes.get(name), ANSWERS))
-        return _unknown(f"{silent}: {cluster_view.describe_answer(silent)}")
+        return make_unknown(f"{silent}: {cluster_view.describe_answer(silent)}")
     return _judge_confirmation(own, cluster_view, answers)
 
 
@@ -138,7 +126,7 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
     # The plan may be hours old (approval, windows): the same table is asked again with fresh answers.
     word = own.word
     if word.until and cluster_view.is_past(date.fromisoformat(word.until)):
-        return _changed(f"the `{word.name}` entry expired on {word.until}")
+        return make_changed(f"the `{word.name}` entry expired on {word.until}")
     collapsed = CollapsedState.NONE
     if word.name == "collapsed":
         apart = runs_apart(own.names, own.witnesses, cluster_view)
@@ -148,25 +136,25 @@ def _judge_confirmation(own: InitArguments, cluster_view: ClusterView, answers: 
     )
     if outcome.allowed and not (own.clear and answers in {AnswerSummary.ALONE, AnswerSummary.UNCLEAR}):
         why = find_init_doubt(outcome, own.names, cluster_view, members=own.members, required=own.earlier)
-        return _changed(why) if why and not own.unproven else _READY
-    return _changed(f"a node no longer answers that it was never initialised ({answers}): {outcome}")
+        return make_changed(why) if why and not own.unproven else _READY
+    return make_changed(f"a node no longer answers that it was never initialised ({answers}): {outcome}")
 
 
 def _judge_register(own: RegisterArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
     if cluster_view.membership is not None and target in cluster_view.membership.names:
         if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
-            return _done("the members list it as connected, and it lists them")
+            return make_done("the members list it as connected, and it lists them")
         if cluster_view.is_connected(target) or cluster_view.disputed_members:
             words = cluster_view.describe_answer(target)
-            return _unknown(f"it is listed, but shows no cluster itself: {words}")
+            return make_unknown(f"it is listed, but shows no cluster itself: {words}")
         if not (own.again and cluster_view.is_outside(target)):
             # R may be raised and A not: it is not sent again blindly (facts: sora.md, "State machine").
-            return _changed("it is half registered: the members list it, but it is not connected to them")
+            return make_changed("it is half registered: the members list it, but it is not connected to them")
     if cluster_view.membership != own.before or not cluster_view.is_agreed:
         return _judge_other_membership(cluster_view)
     if not cluster_view.is_joinable(target):
-        return _unknown(f"{target} cannot be registered: {cluster_view.describe_answer(target)}")
+        return make_unknown(f"{target} cannot be registered: {cluster_view.describe_answer(target)}")
     return _judge_by_rule(
         cluster_view,
         own.contact,
@@ -180,17 +168,17 @@ def _judge_register(own: RegisterArguments, cluster_view: ClusterView) -> StepVe
 def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
     target = own.target
     if cluster_view.membership is not None and target not in cluster_view.membership.names:
-        return _done("no member lists it any more")
+        return make_done("no member lists it any more")
     if cluster_view.membership != own.before or not cluster_view.is_agreed:
         return _judge_other_membership(cluster_view)
     # Proven again right before the call: the node may have been started since the plan was made.
     proof, word = prove_stopped(cluster_view, target, own.known, regular=own.regular), own.word
     if word.until and cluster_view.is_past(date.fromisoformat(word.until)):
-        return _changed(f"the `stopped` entry for {target} expired on {word.until}")
+        return make_changed(f"the `stopped` entry for {target} expired on {word.until}")
     if not proof.enough(word=bool(word.until)):
-        return _changed(f"{target} is not known to be stopped: {proof.words}")
+        return make_changed(f"{target} is not known to be stopped: {proof.words}")
     if not cluster_view.has_enough_views:
-        return _unknown("too few members answer to prove that it is stopped")
+        return make_unknown("too few members answer to prove that it is stopped")
     return _judge_by_rule(
         cluster_view, own.contact, preconditions.find_purge_obstacle, first=own.contact, second=target
     )
@@ -199,7 +187,7 @@ def _judge_purge(own: PurgeArguments, cluster_view: ClusterView) -> StepVerdict:
 def _judge_drain(own: DrainArguments, cluster_view: ClusterView) -> StepVerdict:
     observed = find_mode(cluster_view, own.target)
     if observed in {own.mode, "block_new_connection"}:
-        return _done("the node accepts no new sessions")
+        return make_done("the node accepts no new sessions")
     if not observed:
         return _judge_unknown_mode(own.target, cluster_view)
     return _judge_removal(own, cluster_view, spare=0)
@@ -207,7 +195,7 @@ def _judge_drain(own: DrainArguments, cluster_view: ClusterView) -> StepVerdict:
 
 def _judge_stop(own: StopArguments, step: Step, cluster_view: ClusterView) -> StepVerdict:
     if cluster_view.is_down(own.target):
-        return _done("no member sees it, and its API does not answer")
+        return make_done("no member sees it, and its API does not answer")
     verdict = _judge_removal(own, cluster_view, spare=own.spare)
     if step.is_manual and verdict.status is StepStatus.READY:
         words = f"stop {step.node} on its host, then run this again"
@@ -225,20 +213,20 @@ def _judge_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerd
     if own.started or not own.is_resumed:
         if not started:
             command = own.started_command
-            return _unknown(f"when {target} was started last cannot be read by the command {command}")
+            return make_unknown(f"when {target} was started last cannot be read by the command {command}")
         if started == own.started:
             return _judge_former_start(own, cluster_view)
     if target in own.before.temporary:
-        return _done("it was started again")
+        return make_done("it was started again")
     if cluster_view.is_connected(target) and target in cluster_view.answering_nodes:
-        return _done("it was started again, and every member sees it connected")
-    return _unknown("it was started again, but not every member sees it connected yet")
+        return make_done("it was started again, and every member sees it connected")
+    return make_unknown("it was started again, but not every member sees it connected yet")
 
 
 def _judge_former_start(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
     """A running node that was not started since the plan was made."""
     if own.is_resumed:
-        return _changed("it runs again, and was not started since the plan was made")
+        return make_changed("it runs again, and was not started since the plan was made")
     return _judge_removal(own, cluster_view, spare=own.spare)
 
 
@@ -246,32 +234,34 @@ def _judge_outside_restart(own: RestartArguments, cluster_view: ClusterView) -> 
     """A node that is in no cluster, so that nothing but itself depends on the restart."""
     target, started = own.target, cluster_view.get_started(own.target)
     if cluster_view.membership is not None and target in cluster_view.membership.names:
-        return _changed(f"{target} is in the cluster by now")
+        return make_changed(f"{target} is in the cluster by now")
     if not cluster_view.answers(target):
         words = f"{target} does not run: {cluster_view.describe_answer(target)}"
-        return StepVerdict(StepStatus.READY, words) if own.again else _changed(words)
+        return StepVerdict(StepStatus.READY, words) if own.again else make_changed(words)
     if not started:
-        return _unknown(f"when {target} was started last cannot be read by the command {own.started_command}")
+        return make_unknown(
+            f"when {target} was started last cannot be read by the command {own.started_command}"
+        )
     if started != own.started:
-        return _done("it was started again")
+        return make_done("it was started again")
     if cluster_view.is_joinable(target):
         return _READY
-    return _changed(f"{target} is not known to be in no cluster: {cluster_view.describe_answer(target)}")
+    return make_changed(f"{target} is not known to be in no cluster: {cluster_view.describe_answer(target)}")
 
 
 def _judge_silent_restart(own: RestartArguments, cluster_view: ClusterView) -> StepVerdict:
     words = f"{own.target} does not run: {cluster_view.describe_answer(own.target)}"
     if not cluster_view.is_down(own.target):
-        return _unknown(words)
+        return make_unknown(words)
     # It was running when the step was planned; one that may start it is judged before this.
-    return _changed(words)
+    return make_changed(words)
 
 
 def _judge_resumed(target: str, cluster_view: ClusterView) -> StepVerdict:
     """A node that a run has stopped, and that nothing answers for."""
     # Also without a majority: the node may be what the cluster lacks.
     if True in cluster_view.connections.get(target, ()) or target in cluster_view.errors:
-        return _unknown(f"{target} does not answer, but the members do not see it as stopped")
+        return make_unknown(f"{target} does not answer, but the members do not see it as stopped")
     return StepVerdict(StepStatus.READY, f"{target} is down")
 
 
@@ -279,12 +269,12 @@ def _judge_upgrade(own: UpgradeArguments, cluster_view: ClusterView) -> StepVerd
     target, membership = own.target, cluster_view.membership
     is_member = membership is not None and target in membership.names
     if own.temporary and not is_member and cluster_view.answers(target):
-        return _done("it was started again; its version is seen once it is registered")
+        return make_done("it was started again; its version is seen once it is registered")
     if cluster_view.is_down(target):
         words = f"{target} does not run: {cluster_view.describe_answer(target)}"
-        return StepVerdict(StepStatus.READY, words) if own.is_resumed else _changed(words)
+        return StepVerdict(StepStatus.READY, words) if own.is_resumed else make_changed(words)
     if not (cluster_view.is_connected(target) and target in cluster_view.answering_nodes):
-        return _unknown(f"{target} runs, but not every member sees it connected")
+        return make_unknown(f"{target} runs, but not every member sees it connected")
     return _judge_running_version(own, cluster_view)
 
 
@@ -294,15 +284,15 @@ def _judge_running_version(own: UpgradeArguments, cluster_view: ClusterView) -> 
     versions, found = {row.version for row in rows if row is not None}, find_version(cluster_view, own.target)
     shown = f"it has version {found or '(not known)'}"
     if not own.version or versions == {own.version}:
-        return _done(f"{shown}, and every member sees it connected")
+        return make_done(f"{shown}, and every member sees it connected")
     if found == own.version:
-        return _unknown(f"{shown}, but not every member shows that yet")
+        return make_unknown(f"{shown}, but not every member shows that yet")
     if own.is_resumed:
-        return _changed(shown)
+        return make_changed(shown)
     reserved = cluster_view.observed.reserved - {own.target}
     away = [name for name in own.before.regular if cluster_view.is_away(name) or name in reserved]
     if away:
-        return _changed(f"{own.target} must not be stopped: {away[0]} is away")
+        return make_changed(f"{own.target} must not be stopped: {away[0]} is away")
     verdict = _judge_removal(own, cluster_view, spare=own.spare)
     return StepVerdict(StepStatus.READY, shown) if verdict.status is StepStatus.READY else verdict
 
@@ -321,10 +311,10 @@ def _judge_removal(
     # A member that does not answer may have failed already: stopping this one could then lose the majority.
     silent = cluster_view.list_unknown_members(but=target)
     if silent:
-        return _unknown(f"{', '.join(silent)} is in the cluster but does not answer")
+        return make_unknown(f"{', '.join(silent)} is in the cluster but does not answer")
     node_numbers, state = make_machine_state(cluster_view, (), ())
     why = preconditions.find_stop_obstacle(state, node_numbers.at(target), spare=spare)
-    return _changed(f"{target} must not be stopped: {why}") if why else _READY
+    return make_changed(f"{target} must not be stopped: {why}") if why else _READY
 
 
 def _judge_mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerdict:
@@ -332,13 +322,13 @@ def _judge_mode(own: ModeChangeArguments, cluster_view: ClusterView) -> StepVerd
     if not observed:
         return _judge_unknown_mode(own.target, cluster_view)
     if observed == own.mode:
-        return _done(f"it is in {own.mode}")
+        return make_done(f"it is in {own.mode}")
     is_as_planned = observed == own.previous or (own.after_start and observed == "normal")
-    return _READY if is_as_planned else _changed(f"it is in {observed}, no longer in {own.previous}")
+    return _READY if is_as_planned else make_changed(f"it is in {observed}, no longer in {own.previous}")
 
 
 def _judge_unknown_mode(name: str, cluster_view: ClusterView) -> StepVerdict:
-    return _unknown(f"the mode of {name} is unknown: {cluster_view.describe_answer(name)}")
+    return make_unknown(f"the mode of {name} is unknown: {cluster_view.describe_answer(name)}")
 
 
 def _judge_by_rule(
@@ -351,13 +341,13 @@ def _judge_by_rule(
     temporary: tuple[str, ...] = (),
 ) -> StepVerdict:
     if contact not in cluster_view.answering_nodes or not cluster_view.is_connected(contact):
-        return _changed(f"the contact node {contact} is no longer in the majority")
+        return make_changed(f"the contact node {contact} is no longer in the majority")
     node_numbers, state = make_machine_state(cluster_view, (first, second), temporary)
     why = rule(state, node_numbers.at(first), node_numbers.at(second))
-    return _changed(why) if why else _READY
+    return make_changed(why) if why else _READY
 
 
 def _judge_other_membership(cluster_view: ClusterView) -> StepVerdict:
     if cluster_view.disputed_members:
-        return _unknown(f"the members disagree whether {cluster_view.disputed_members[0]} is connected")
-    return _changed(f"the members are now {cluster_view.membership}")
+        return make_unknown(f"the members disagree whether {cluster_view.disputed_members[0]} is connected")
+    return make_changed(f"the members are now {cluster_view.membership}")

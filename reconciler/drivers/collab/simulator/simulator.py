@@ -33,6 +33,7 @@ from reconciler.ports.simulator import (
     Simulator,
     keep_address,
     refuse_command,
+    split_sample,
 )
 
 MEMBERS: Final = 5
@@ -175,7 +176,7 @@ class CollabSimulator(Simulator):
         return CollabOracle(cluster_input, world)
 
     def sample_fleet(self, addresses: Sequence[SocketAddress], *, same_port: bool) -> Mapping[str, str]:  # noqa: ARG002
-        sizes = _list_sizes(len(addresses))
+        sizes = split_sample(len(addresses), MEMBERS, _FEWEST)
         width = max(2, len(str(len(sizes))))
         lines = [f"# {len(addresses)} simulated nodes in clusters of Collaboration Servers.", "clusters:"]
         files: dict[str, str] = {}
@@ -186,16 +187,6 @@ class CollabSimulator(Simulator):
             lines += sample.write_entry()
             files |= sample.write_settings()
         return {"fleet.yaml": "\n".join(lines) + "\n", **files}
-
-
-def _list_sizes(nodes: int) -> list[int]:
-    clusters, rest = divmod(nodes, MEMBERS)
-    sizes = [MEMBERS] * clusters
-    if rest >= _FEWEST or not clusters:
-        sizes.append(rest)
-    else:
-        sizes[-1] += rest
-    return sizes
 
 
 class _SampleCluster:

@@ -24,6 +24,7 @@ from reconciler.ports.simulator import (
     Simulator,
     keep_address,
     refuse_command,
+    split_sample,
 )
 
 MEMBERS: Final = 5
@@ -99,16 +100,6 @@ class GoSimulatedCluster(SimulatedCluster):
         return 403, {"Content-Type": "text/plain; charset=utf-8"}, b""
 
 
-def _sizes(nodes: int) -> list[int]:
-    clusters, rest = divmod(nodes, MEMBERS)
-    sizes = [MEMBERS] * clusters
-    if rest >= _FEWEST or not clusters:
-        sizes.append(rest)
-    else:
-        sizes[-1] += rest
-    return sizes
-
-
 SAMPLE_TEMPLATE: Final = """{
   "name": {{node.name}},
   "listen": {{node.addr}},
@@ -138,7 +129,7 @@ class GoSimulator(Simulator):
         width = max(2, len(str(len(addresses))))
         lines = [f"# {len(addresses)} simulated Go nodes in clusters of their own.", "clusters:"]
         begun = 0
-        for cluster, size in enumerate(_sizes(len(addresses)), start=1):
+        for cluster, size in enumerate(split_sample(len(addresses), MEMBERS, _FEWEST), start=1):
             lines += [
                 f"  - name: mesh-{cluster:0{width}}",
                 "    kind: gocluster",

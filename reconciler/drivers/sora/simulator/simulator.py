@@ -31,6 +31,7 @@ from reconciler.ports.simulator import (
     Simulator,
     keep_address,
     refuse_command,
+    split_sample,
 )
 
 MEMBERS: Final = 5
@@ -122,16 +123,6 @@ class SoraSimulatedCluster(SimulatedCluster):
         return 400, {"Content-Type": "application/json"}, b'{"error_type":"REFUSED-ON-REQUEST"}'
 
 
-def _sizes(nodes: int) -> list[int]:
-    clusters, rest = divmod(nodes, MEMBERS)
-    sizes = [MEMBERS] * clusters
-    if rest >= _FEWEST or not clusters:
-        sizes.append(rest)
-    else:
-        sizes[-1] += rest
-    return sizes
-
-
 class SoraSimulator(Simulator):
     """See `ports.simulator.Simulator`."""
 
@@ -154,7 +145,7 @@ class SoraSimulator(Simulator):
         width = max(2, len(str(len(addresses))))
         lines = [f"# {len(addresses)} simulated Sora nodes in clusters of their own.", "clusters:"]
         begun = 0
-        for cluster, size in enumerate(_sizes(len(addresses)), start=1):
+        for cluster, size in enumerate(split_sample(len(addresses), MEMBERS, _FEWEST), start=1):
             lines += [f"  - name: live-{cluster:0{width}}", "    kind: sora", "    initialise: true"]
             lines.append("    nodes:")
             for number in range(begun, begun + size):
