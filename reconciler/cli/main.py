@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconciler import __version__
-from reconciler.cli.standard_streams import release_streams, replace_closed_streams
+from reconciler.cli.standard_streams import (
+    DISK_FULL,
+    escape_unencodable,
+    release_streams,
+    replace_closed_streams,
+)
 from reconciler.core.defect import REPORT, name_error
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
@@ -37,8 +41,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     given = list(sys.argv[1:] if arguments is None else arguments)
     replace_closed_streams()
     if given[:1] == ["--version"]:
-        sys.stdout.write(f"reconcile {__version__}\n")
-        return 0
+        return _print_version()
     if environment is None and arguments is None:
         from reconciler.host.environment import seal_environment  # noqa: PLC0415  (--version stays quick)
 
@@ -47,9 +50,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     elif environment is None:
         environment = dict(os.environ)
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # a locale without "→" must not end a run
+        escape_unencodable()
         _log_defects(environment)
         status = _dispatch(given, Environment(environment))
         sys.stdout.flush()
@@ -66,6 +67,10 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         release_streams()
         status = PIPE_CLOSED
     except Exception as error:  # noqa: BLE001  (the last resort: a message instead of a traceback)
+        if isinstance(error, OSError) and error.errno in DISK_FULL and error.filename is None:
+            release_streams()
+            _print_error(f"error: cannot write the output: {error.strerror}\n")
+            return 1
         # The type and the line only: the text of an unexpected exception may quote a secret.
         _show_traceback(environment)
         _print_error(
@@ -75,6 +80,20 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         )
         status = 1
     return status
+
+
+def _print_version() -> int:
+    try:
+        sys.stdout.write(f"reconcile {__version__}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        release_streams()
+        return PIPE_CLOSED
+    except OSError as error:
+        release_streams()
+        _print_error(f"error: cannot write to standard output: {error.strerror or error}\n")
+        return 1
+    return 0
 
 
 def _dispatch(given: list[str], environment: Environment) -> int:

@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    StringConstraints,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -30,7 +29,9 @@ _SPAN = r"([0-9]{1,4}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?"
 _UNITS = (86_400, 3_600, 60, 1)
 _LONGEST = 366 * 86_400
 
-_AMOUNT = r"^([0-9]{1,6}|[0-9]{1,3}%)$"
+_AMOUNT = r"^(0|[1-9][0-9]{0,5}|(0|[1-9][0-9]?|100)%)$"
+_WAVE = r"^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$"
+_MOST_NODES = 999_999
 _DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 
 
@@ -77,27 +78,52 @@ Day = Annotated[
 """A day as YYYY-MM-DD."""
 
 
-def _amount_to_text(value: Any) -> Any:
+def _read_amount(value: Any) -> str:
+    """The text of a number of nodes or a percentage, which a file may have with or without quotes."""
     number = drop_zero_fraction(value)
-    return str(number) if type(number) is int else value
+    text = str(number) if type(number) is int else value
+    if isinstance(text, str) and re.fullmatch(_AMOUNT, text):
+        return text
+    raise PydanticCustomError(
+        "amount_form",
+        "a number of nodes is a whole number from 0 to 999999, or a percentage from 0% to 100%",
+        {"remedy": "write a whole number such as `3`, or a percentage such as `25%`"},
+    )
 
 
-AMOUNT_FORM: dict[str, Any] = {
-    "anyOf": [{"type": "string", "pattern": _AMOUNT}, {"type": "integer", "minimum": 0, "maximum": 999_999}]
-}
-"""The schema of an `Amount`."""
+def _refuse_zero(text: str) -> str:
+    if re.fullmatch(_WAVE, text):
+        return text
+    raise PydanticCustomError(
+        "wave_size",
+        "a wave has at least one node",
+        {"remedy": "write `1` or more, or at least `1%`; or leave the key out"},
+    )
 
-Amount = Annotated[
-    str, StringConstraints(pattern=_AMOUNT), BeforeValidator(_amount_to_text), WithJsonSchema(AMOUNT_FORM)
-]
+
+def _make_amount_form(pattern: str, least: int) -> dict[str, Any]:
+    whole = {"type": "integer", "minimum": least, "maximum": _MOST_NODES}
+    return {"anyOf": [{"type": "string", "pattern": pattern}, whole]}
+
+
+Amount = Annotated[str, BeforeValidator(_read_amount), WithJsonSchema(_make_amount_form(_AMOUNT, 0))]
 """A number of nodes such as `3`, or a percentage of a cluster's nodes such as `25%`."""
+
+WAVE_FORM: dict[str, Any] = _make_amount_form(_WAVE, 1)
+"""The schema of a `WaveSize`."""
+
+WaveSize = Annotated[
+    str, BeforeValidator(_read_amount), AfterValidator(_refuse_zero), WithJsonSchema(WAVE_FORM)
+]
+"""An amount of at least one node, such as the size of a wave."""
 
 
 def resolve_amount(amount: str, total: int) -> int:
-    """How many of `total` nodes an amount is; a percentage is rounded down, but is at least one."""
+    """How many of `total` nodes an amount is; a percentage is rounded down, but only `0%` is none."""
     # Rounded down, because it is a limit. At least one, or a small cluster could never be changed.
     if amount.endswith("%"):
-        return max(1, total * int(amount[:-1]) // 100)
+        share = int(amount[:-1])
+        return max(1, total * share // 100) if share else 0
     return int(amount)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from reconciler.core.fields import AMOUNT_FORM, Amount, Flag, Number, Span, StrictModel
+from reconciler.core.fields import WAVE_FORM, Amount, Flag, Number, Span, StrictModel, WaveSize
 from reconciler.core.plan import Revision
 
 
@@ -65,17 +65,17 @@ class Gates(StrictModel):
 
 
 Sizes = Annotated[
-    tuple[Amount, ...],
+    tuple[WaveSize, ...],
     Field(min_length=1),
     BeforeValidator(lambda value: [value] if isinstance(value, str | int | float) else value),
-    WithJsonSchema({"anyOf": [AMOUNT_FORM, {"type": "array", "items": AMOUNT_FORM, "minItems": 1}]}),
+    WithJsonSchema({"anyOf": [WAVE_FORM, {"type": "array", "items": WAVE_FORM, "minItems": 1}]}),
 ]
 
 
 class Rollout(StrictModel):
     """The waves of a cluster; without this key a plan is applied without waves, as `concurrency` allows."""
 
-    canary: Amount | None = Field(
+    canary: WaveSize | None = Field(
         default=None,
         description="Nodes of the first wave, as a number or a percentage of the nodes to change.",
     )

@@ -75,7 +75,7 @@ def list_step_ids_by_wave(
     for amount in islice(amounts, progress.number if progress else 0, None):
         if not rest:
             break
-        # At least one node, or `canary: 0` would make a rollout that never ends.
+        # At least one node: a wave of none would make a rollout that never ends.
         wave = _fill_wave(rest, groups, before, domain, max(1, resolve_amount(amount, total)))
         rest = [unit for unit in rest if unit not in wave]
         found.append(wave)

@@ -17,7 +17,13 @@ from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCl
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
 from reconciler.desired.fleet_file import FleetFile, find_fleet_file, make_fleet_file_model, make_policy_model
 from reconciler.desired.known_secrets import KnownSecrets
-from reconciler.desired.lints import LintedFiles, find_unused_ignores, run_lints, select_unsilenced
+from reconciler.desired.lints import (
+    LintedFiles,
+    LintWarning,
+    find_unused_ignores,
+    run_lints,
+    select_unsilenced,
+)
 from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.schemas.judge import SchemaEntry, judge_documents
 from reconciler.desired.schemas.loader import LoadedSchema, SchemaLoader
@@ -276,6 +282,7 @@ class _FleetReader:
         lint_warnings = [
             *run_lints(whole, self.drivers, LintedFiles(loader.list_documents(), loader.known)),
             *find_window_lints(document, top.windows, clusters),
+            *(LintWarning(problem, names) for problem, names in loader.renderer.list_idle_removals()),
         ]
         ignores = top.lint.ignore
         warnings = [

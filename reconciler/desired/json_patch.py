@@ -14,8 +14,9 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.json_stack import DEEPEST
 from reconciler.documents.yaml_parser import MOST_VALUES
 from reconciler.secrets.redaction import hide_by_key
+from reconciler.text.json_pointer import find_bad_escape, split_pointer
 from reconciler.text.json_pointer import make_pointer as pointer_of
-from reconciler.text.json_pointer import split_pointer
+from reconciler.text.one_line import quote_text
 
 _LONGEST_SHOWN = 60
 _MARKED = "\0secret"
@@ -170,10 +171,13 @@ def _check_operation(operation: Any) -> Mapping[str, Any]:
         raise _make_error("bad-patch", "`op` is not a JSON Patch operation", remedy, place)
     for key in ("path", "from") if name in {"move", "copy"} else ("path",):
         path = operation.get(key)
+        place = f"/{key}" if key in operation else ""
         if not isinstance(path, str) or (path and not path.startswith("/")) or path.count("/") > DEEPEST:
-            place = f"/{key}" if key in operation else ""
             message = f"`{key}` is not a JSON pointer"
             raise _make_error("bad-patch", message, "write it in the form /a/b/0", place)
+        if bad := find_bad_escape(path):
+            message = f"`{key}` is not a JSON pointer: {quote_text(bad)} is no escape"
+            raise _make_error("bad-patch", message, "write `~0` for `~`, and `~1` for `/` in a key", place)
     if name in {"add", "replace", "test"} and "value" not in operation:
         raise _make_error("bad-patch", f"`{name}` has no `value`", form)
     return operation

@@ -24,7 +24,7 @@ from reconciler.text.suggestions import find_nearest
 
 _warn = partial(make_diagnostic, severity=Severity.WARNING)
 
-CODES: Final = frozenset({scan.CODE, "shared-member", UNMATCHED, "day-or-weekday"})
+CODES: Final = frozenset({scan.CODE, "shared-member", UNMATCHED, "day-or-weekday", "idle-removal"})
 """The codes of lints that belong to no product."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,19 @@ def apply_merge_patch(target: TracedValue, patch: TracedValue) -> TracedValue:
         new = apply_merge_patch(old, TracedValue(item, patch.origin.child(key)))
         value[key], members[key] = new.value, new.origin
     return TracedValue(value, ValueOrigin(origin.document, origin.pointer, members))
+
+
+def list_removals(target: Any, patch: Any, pointer: str = "") -> Iterator[tuple[str, Sequence[str] | None]]:
+    """Each null of a merge patch: its pointer, and None if it removes a member, else the members present."""
+    if not isinstance(patch, Mapping):
+        return
+    members = target if isinstance(target, Mapping) else {}
+    for key, item in patch.items():
+        place = pointer + pointer_of((key,))
+        if item is None:
+            yield place, None if key in members else tuple(members)
+        elif isinstance(item, Mapping):
+            yield from list_removals(members.get(key), item, place)
 
 
 def has_member(value: Any, part: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.entries import NodeEntry
 from reconciler.core.overlays import Inline, NodeGroup, OverlaidCluster, OverlaidNode, Overlay
@@ -12,8 +13,14 @@ from reconciler.core.unmanaged import UnmanagedField
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern
 from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
-from reconciler.desired.merge_patch import RenderedDocument, TracedValue, ValueOrigin, apply_merge_patch
-from reconciler.diagnostic import Diagnostic
+from reconciler.desired.merge_patch import (
+    RenderedDocument,
+    TracedValue,
+    ValueOrigin,
+    apply_merge_patch,
+    list_removals,
+)
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.secrets.references import ReferenceMarker
 from reconciler.text.json_pointer import split_pointer
@@ -23,8 +30,26 @@ from reconciler.text.suggestions import find_nearest
 Opened = Callable[[str, str], Document | None]
 """(path, pointer that names it) -> the document; None if a problem was reported."""
 
+IDLE_REMOVAL: Final = "idle-removal"
+"""Code of the lint of a null in a merged overlay that removes nothing."""
+
 _Key = tuple[Any, ...]
 _MOST_GUESSES = 20
+
+
+@dataclass(slots=True)
+class _Removal:
+    """A null of a merged overlay.
+
+    Args:
+        problem: the warning if it removes nothing of any node.
+        clusters: those that have the overlay.
+        is_used: whether it removes a key of some node.
+    """
+
+    problem: Diagnostic
+    clusters: set[str]
+    is_used: bool = False
 
 
 class OverlayRenderer:
@@ -41,6 +66,7 @@ class OverlayRenderer:
         self.open_overlay = open_overlay
         self.marker = marker
         self.problems: list[Diagnostic] = []
+        self._removals: dict[tuple[str, str], _Removal] = {}
         self._reported: set[tuple[str, str]] = set()
         self._rendered: dict[_Key, Document | None] = {}
         self._groups: dict[str, list[tuple[NodeGroup, frozenset[str]]]] = {}
@@ -72,7 +98,7 @@ class OverlayRenderer:
             # A file is the same overlay wherever it is named, an inline one only at its own place.
             key = (*key, overlay if isinstance(overlay, str) else pointer)
             if key not in self._rendered:
-                self._rendered[key] = self._apply_overlay(document, pointer, overlay)
+                self._rendered[key] = self._apply_overlay(document, pointer, overlay, cluster)
             rendered = self._rendered[key]
             if rendered is None:
                 return None
@@ -142,7 +168,9 @@ class OverlayRenderer:
             self._groups[cluster.pointer] = found
         return self._groups[cluster.pointer]
 
-    def _apply_overlay(self, below: Document, pointer: str, overlay: Overlay) -> Document | None:
+    def _apply_overlay(
+        self, below: Document, pointer: str, overlay: Overlay, cluster: ParsedCluster
+    ) -> Document | None:
         """The document with an overlay applied; None if it does not fit."""
         patch, start = self._read_patch(pointer, overlay)
         if patch is None:
@@ -161,7 +189,34 @@ class OverlayRenderer:
             message = f"{wrong.message} (the overlay applies to {below.name})"
             self._add_problem(patch.origin.document, start + wrong.pointer, wrong.code, message, wrong.remedy)
             return None
+        self._note_removals(below_value, patch, start, cluster)
         return rendered_value.named(below.name)
+
+    def _note_removals(
+        self, below: TracedValue, patch: TracedValue, start: str, cluster: ParsedCluster
+    ) -> None:
+        document = patch.origin.document
+        for pointer, beside in list_removals(below.value, patch.value):
+            key = (document.name, start + pointer)
+            if key not in self._removals:
+                name = split_pointer(pointer)[-1]
+                meant = find_nearest(name, beside) if beside and len(self._removals) < _MOST_GUESSES else ""
+                problem = make_diagnostic(
+                    document,
+                    start + pointer,
+                    IDLE_REMOVAL,
+                    f"{quote_text(name)} is null to remove it, and no setting below this overlay has it here",
+                    f"did you mean `{meant}`?" if meant else "correct the path, or remove this line",
+                    severity=Severity.WARNING,
+                )
+                self._removals[key] = _Removal(problem, set())
+            self._removals[key].is_used |= beside is None
+            self._removals[key].clusters.add(cluster.entry.name)
+
+    def list_idle_removals(self) -> list[tuple[Diagnostic, frozenset[str]]]:
+        """Warnings about nulls that remove nothing of any node, each with the clusters that have it."""
+        idle = (one for one in self._removals.values() if not one.is_used)
+        return [(one.problem, frozenset(one.clusters)) for one in idle]
 
     def _read_patch(self, pointer: str, overlay: Overlay) -> tuple[TracedValue | None, str]:
         """The content of an overlay, and its pointer in its document."""

@@ -36,6 +36,7 @@ from reconciler.server.supervision import Supervision, is_set_within
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
+from reconciler.server.webhook.secret import WebhookSecret
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.linked_source import LinkedSource
@@ -296,7 +297,7 @@ class Watch:
             self._context,
             self._source_loop.request_read,
             ref=self._options.ref,
-            secret=self._options.secret,
+            secret=WebhookSecret(self._options.host.environment, self._options.secret, self._log),
             dry_run=self._options.dry_run,
         )
         with closing(bind_socket(self._options.listen)) as opened:

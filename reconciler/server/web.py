@@ -32,14 +32,14 @@ class Endpoints:
 
     Args:
         ref: the watched branch, tag or commit; empty for the default branch.
-        secret: shared with the forge; empty to accept no webhook calls.
+        secret: gives what is shared with the forge; empty to accept no webhook calls.
         trigger: called with the trigger's name.
     """
 
     context: LoopContext
     trigger: Callable[[str], None]
     ref: str = ""
-    secret: str = ""
+    secret: Callable[[], str] = str
     dry_run: bool = False
     _throttle: Throttle = field(default_factory=Throttle)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Final
+
+_BAD_ESCAPE: Final = re.compile(r"~(?![01]).?", re.DOTALL)
 
 
 def make_pointer(parts: Iterable[str | int]) -> str:
@@ -13,6 +17,12 @@ def make_pointer(parts: Iterable[str | int]) -> str:
 def format_pointer(json_pointer: str) -> str:
     """A JSON pointer for people: `/a/0/b~1c` gives `/a/0/b/c`, which is not a JSON pointer any more."""
     return "".join(f"/{part}" for part in split_pointer(json_pointer))
+
+
+def find_bad_escape(json_pointer: str) -> str:
+    """The first `~` that no 0 or 1 follows, with the character after it (RFC 6901); empty for none."""
+    found = _BAD_ESCAPE.search(json_pointer)
+    return found.group() if found else ""
 
 
 def split_pointer(json_pointer: str) -> tuple[str, ...]:

@@ -361,6 +361,21 @@ async def test_an_approval_is_for_one_run(store):
     assert (await store.read_memory()).get_cluster_memory("edge").approved == frozenset()
 
 
+async def test_approvals_of_two_persons_stay_side_by_side_and_are_used_together(store):
+    await store.approve("d1", Actor("kim"), "looked at it")
+    await store.approve("d1", Actor("lee"), "me too")
+    await store.approve("d1", Actor("lee"), "looked again")
+    await store.approve("d12", Actor("lee"), "another plan")
+    found = (await store.orders()).approvals
+    assert [(one.digest, one.by, one.reason) for one in found] == [
+        ("d1", "kim", "looked at it"),
+        ("d1", "lee", "looked again"),
+        ("d12", "lee", "another plan"),
+    ]
+    await store.use_approval("d1")
+    assert (await store.read_memory()).get_cluster_memory("edge").approved == {"d12"}
+
+
 async def test_the_place_of_a_node_is_claimed_by_the_last_fleet_that_wrote_there(store):
     ours, theirs = await store.enter_fleet(OURS), await store.enter_fleet(THEIRS)
     await ours.claim_places({"192.0.2.1:80": ("edge", "a"), "192.0.2.2:80": ("edge", "b")}, ())

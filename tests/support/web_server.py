@@ -35,7 +35,7 @@ class Site:
             draw=lambda: 1.0,
             interval=60.0,
         )
-        endpoints = Endpoints(context, self.triggers.append, ref="main", secret=secret)
+        endpoints = Endpoints(context, self.triggers.append, ref="main", secret=lambda: secret)
         self.broken = []
         self.socket = bind_socket(SocketAddress("127.0.0.1", 0))
         self.address = self.socket.getsockname()[:2]

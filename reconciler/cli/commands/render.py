@@ -121,11 +121,14 @@ def _list_nodes(documents: list[NodeDocument]) -> str:
 
 def _format_json(value: Any) -> str:
     import json
+    import sys
 
     from reconciler.core.secret import mask
     from reconciler.secrets.redaction import hide_by_key
 
-    text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=False, indent=2)
+    # In another encoding than UTF-8 no program could read it: JSON is UTF-8, of which ASCII is a part.
+    is_utf8 = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(mask(hide_by_key("", value)), ensure_ascii=not is_utf8, indent=2)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 

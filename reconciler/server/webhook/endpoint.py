@@ -40,13 +40,13 @@ class WebhookEndpoint:
     Args:
         trigger: called with the trigger's name.
         ref: the watched branch, tag or commit; empty for the default branch.
-        secret: shared with the forge; empty to accept no calls.
+        secret: gives what is shared with the forge; empty to accept no calls.
     """
 
     context: LoopContext
     trigger: Callable[[str], None]
     ref: str = ""
-    secret: str = ""
+    secret: Callable[[], str] = str
     _throttle: Throttle = field(default_factory=Throttle)
     _body_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
 
@@ -70,7 +70,7 @@ class WebhookEndpoint:
         return Response(body, reply.status, close, media_type="application/json")
 
     async def _reply(self, request: Request) -> WebhookReply:
-        if not self.secret:
+        if not (secret := self.secret()):
             return UNWANTED
         # Cheap checks first: an unauthenticated caller should cost as little as possible.
         names = [name for name in request.headers.keys() if name.startswith(_SINGLE_HEADERS)]  # noqa: SIM118
@@ -85,9 +85,7 @@ class WebhookEndpoint:
             return TOO_SLOW
         if body is None:
             return TOO_LARGE
-        return answer_call(
-            dict(request.headers), body, secret=self.secret, ref=self.ref, now=self.context.wall()
-        )
+        return answer_call(dict(request.headers), body, secret=secret, ref=self.ref, now=self.context.wall())
 
 
 async def _read_body(request: Request) -> bytes | None:

@@ -6,6 +6,7 @@ command belongs to the host: it stops every cluster of that name, or every clust
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -34,6 +35,9 @@ from reconciler.store.sqlite.facts import (
 )
 from reconciler.store.sqlite.order_records import write_order_record
 from reconciler.store.sqlite.reservations import read_holds
+
+_PERSON = 12
+"""Characters of the digest of a person's name in the key of an approval."""
 
 
 def write_suspension(tx: Transaction, cluster: str, reason: str, by: Actor) -> None:
@@ -153,7 +157,10 @@ def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None
         (ASKED, digest),
     ).fetchone()
     owner = tx.for_fleet(asked["fleet"] if asked else HOST)
-    write_cluster_facts(owner, "", {f"{APPROVED}{digest}": _json(by=by.description, reason=reason)})
+    # One for each person: the second of two approvals must not take the place of the first.
+    person = hashlib.sha256(by.description.encode("utf-8", "surrogatepass")).hexdigest()[:_PERSON]
+    key = f"{APPROVED}{digest}/{person}"
+    write_cluster_facts(owner, "", {key: _json(by=by.description, reason=reason)})
     write_order_record(tx, "approve", replace(by, why=reason), digest=digest)
 
 
@@ -162,7 +169,11 @@ def delete_approval(tx: Transaction, digest: str) -> None:
     write_order_record(tx, "approval used", Actor(), digest=digest)
     # It is the host's if it was given before any fleet requested it.
     for owner in {tx.fleet, HOST}:
-        write_cluster_facts(tx.for_fleet(owner), "", {f"{APPROVED}{digest}": ""})
+        rows = tx.execute(
+            "SELECT key FROM fact WHERE fleet = ? AND cluster = '' AND node = '' AND (key = ? OR key GLOB ?)",
+            (owner, f"{APPROVED}{digest}", f"{APPROVED}{digest}/*"),
+        )
+        write_cluster_facts(tx.for_fleet(owner), "", {row["key"]: "" for row in rows.fetchall()})
 
 
 def read_orders(tx: Transaction) -> OpenOrders:
@@ -193,7 +204,9 @@ def read_orders(tx: Transaction) -> OpenOrders:
             ApprovalRequest(cluster, since=at, description=value.pop("words"), **value)
             for cluster, _, value, at in found[ASKED]
         ),
-        approvals=tuple(Approval(name, since=at, **value) for _, name, value, at in found["approved"]),
+        approvals=tuple(
+            Approval(name.partition("/")[0], since=at, **value) for _, name, value, at in found["approved"]
+        ),
         holds=read_holds(tx),
     )
 

@@ -56,7 +56,7 @@ def test_low_risk_is_one_wave():
         (None, [1, 2, 2, 2, 2, 1]),
         (Rollout(), [1, 2, 2, 2, 2, 1]),
         (Rollout(canary="3", waves=["50%"]), [3, 5, 2]),
-        (Rollout(canary="0", waves=["1", "100%"]), [1, 1, 8]),
+        (Rollout(canary="1", waves=["1", "100%"]), [1, 1, 8]),
     ],
 )
 def test_high_risk_goes_in_waves(rollout, expected):

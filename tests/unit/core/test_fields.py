@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from reconciler.core.fields import Amount, Day, Flag, Number, SomeTime, Span, Whole
-from reconciler.core.rollout_rules import Sizes
+from reconciler.core.fields import Amount, Day, Flag, Number, SomeTime, Span, Whole, resolve_amount
+from reconciler.core.rollout_rules import Rollout, Sizes
 
 
 def read(kind, value):
@@ -63,3 +63,28 @@ def test_one_value(kind, value, meant):
     found = read(kind, value)
     assert found == meant
     assert type(found) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("canary", value)
+            for value in (0, "0", "0%", -1, 1.5, "1.5", "101%", "01", " 1", "1e3", True, [], "٣")
+        ),
+        *(("waves", [value]) for value in (0, "0%", "200%", False, None)),
+        *(("max_unknown", value) for value in (-1, 0.5, "101%", True)),
+    ],
+)
+def test_a_number_of_nodes_is_a_whole_number_or_a_share_of_all(key, value):
+    with pytest.raises(ValidationError):
+        Rollout.model_validate({key: value})
+
+
+@pytest.mark.parametrize(("value", "text"), [(1, "1"), (2.0, "2"), ("100%", "100%"), (1e3, "1000")])
+def test_a_number_of_nodes_is_kept_as_text(value, text):
+    assert Rollout.model_validate({"canary": value}).canary == text
+
+
+def test_nothing_but_zero_percent_is_none():
+    assert [resolve_amount(amount, 3) for amount in ("0", "0%", "1%", "50%", "100%")] == [0, 0, 1, 1, 3]

@@ -241,3 +241,23 @@ def test_a_window_with_a_day_of_the_month_and_a_weekday_is_warned_of_and_can_be_
     ignore = [{"code": "day-or-weekday", "target": "edge", "reason": REASON}]
     left = read(files, clusters, ignore, windows=[first]).problems
     assert [each.pointer for each in left if each.code == "day-or-weekday"] == ["/clusters/1/windows/0/cron"]
+
+
+def test_a_null_of_a_merge_that_removes_nothing_of_any_node_is_a_warning():
+    files = {
+        "a.json": setting(),
+        "b.json": IDLE,
+        "over.json": '{"env": {"managment": null, "x": {"y": null}}}',
+    }
+    both = [{**A, "overlays": ["over.json"]}, {**B, "overlays": ["over.json"]}]
+    assert [one for one in lint(files, both) if one[0] == "idle-removal"] == [
+        ("idle-removal", "over.json", "/env/managment"),
+        ("idle-removal", "over.json", "/env/x/y"),
+    ]
+    (first, _) = [one for one in read(files, both).problems if one.code == "idle-removal"]
+    assert first.remedy == "did you mean `management`?"
+    silenced = [ignored("idle-removal", "a")]
+    assert [one for one in lint(files, [both[0]], silenced) if one[0] == "idle-removal"] == []
+    # It removes something of one node, so that it is right for the others.
+    files["a.json"] = json.dumps({**json.loads(setting()), "env": {"managment": 1, "x": {"y": 1}}})
+    assert [one for one in read(files, both).problems if one.code == "idle-removal"] == []
