@@ -180,7 +180,7 @@ def test_a_character_that_the_terminal_lacks_is_escaped(command, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
     command(function)
     assert main(["probe"]) == 0
-    assert raw.getvalue() == b"a \\u2192 b\n"
+    assert raw.getvalue() == b"a -> b\n"
 
 
 @pytest.mark.parametrize(
