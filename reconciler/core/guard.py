@@ -48,6 +48,7 @@ class GuardContext:
         withheld_nodes: nodes that differ and that nothing is sent to now, each with how it differs.
         stamps: node -> the revision stamp that it shows.
         uncounted_nodes: nodes that the product expects to leave, so that they do not count for limits.
+        unmanaged: pattern of fields that are not ours -> number of nodes that show a value there.
         remarks: warnings that are not part of the plan, so that its id is the same on every host.
         can_select_node: whether a run may be restricted to one node of the cluster, for remedies.
         superseded: offers that are not wanted any more, because the desired content has changed since.
@@ -89,6 +90,7 @@ class GuardContext:
     stamps: Mapping[str, str] = field(default_factory=dict)
     uncounted_nodes: frozenset[str] = frozenset()
     can_select_node: bool = True
+    unmanaged: Mapping[str, int] = field(default_factory=dict)
     remarks: tuple[Diagnostic, ...] = ()
     superseded: tuple[PendingCall, ...] = ()
     as_desired: frozenset[str] = frozenset()

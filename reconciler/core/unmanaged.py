@@ -19,6 +19,9 @@ MOST_PATTERNS: Final = 100
 REFUSED: Final = "unmanaged-refused"
 """Code of a pattern that must not be unmanaged."""
 
+UNFILLED: Final = "unmanaged-unknown"
+"""Code of the finding that a node differs, and that what it is to keep is not known."""
+
 UNMATCHED: Final = "unmanaged-unmatched"
 """Code of a pattern that matches nothing, in files or on nodes."""
 

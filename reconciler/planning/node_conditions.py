@@ -11,6 +11,7 @@ from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Step
 from reconciler.core.reservations import HELD
+from reconciler.core.unmanaged import UNFILLED
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
 
@@ -105,6 +106,7 @@ def judge_node(
         IN_FLIGHT: NodeCondition.WAITS,
         OFFERED: NodeCondition.OFFERED,
         OVERDUE: NodeCondition.OVERDUE,
+        UNFILLED: NodeCondition.DIFFERS,
     }
     for finding in findings:
         if finding.code in own:

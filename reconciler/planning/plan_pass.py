@@ -447,6 +447,7 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         now=memory.at,
         node_facts=target.recalled,
         files=driver.list_file_statuses(kept.desired, observed),
+        unmanaged=driver.count_unmanaged(target.desired, observed),
         place_conflicts=tuple(places.violations.get(entry.name, ())),
         places=dict(places.places.get(entry.name, {})),
         stamps=stamps,

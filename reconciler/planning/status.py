@@ -79,6 +79,7 @@ class ClusterStatus:
         violations: other violations that would refuse a run.
         waiting: the plan that waits for an approval, if there is one.
         former_names: its earlier names, the latest last.
+        unmanaged: pattern of fields that are not ours -> number of nodes that show a value there.
         left_out: how many of its nodes were not looked at, because the command was restricted to others.
         pin: its pin; None if it is not pinned.
         revision: the one that its nodes are compared with, if it is pinned to another one; else None.
@@ -94,6 +95,7 @@ class ClusterStatus:
     violations: tuple[Diagnostic, ...] = ()
     waiting: ApprovalRequest | None = None
     former_names: tuple[str, ...] = ()
+    unmanaged: Mapping[str, int] = field(default_factory=dict)
     left_out: int = 0
     pin: PinState | None = None
     revision: Revision | None = None
@@ -210,6 +212,7 @@ def _compute_cluster_status(
         violations=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
+        unmanaged=context.unmanaged,
         left_out=context.plan.left_out,
         pin=context.pin,
         revision=context.plan.revision,

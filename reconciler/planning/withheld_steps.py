@@ -19,6 +19,7 @@ from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.reservations import HELD, RESERVED
 from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_second
+from reconciler.core.unmanaged import UNFILLED
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.reserved_steps import StepHold
 from reconciler.ports.driver import Driver
@@ -210,6 +211,8 @@ class _Withholding:
         as_desired: set[str] = set()
         if driver.capabilities.single_node:
             differing = {step.node for step in self.plan.steps}
+            # They differ, too, and get no step.
+            differing |= {one.target.partition("/")[2] for one in self.plan.findings if one.code == UNFILLED}
             as_desired = {
                 node for node in self.observed.present() if node in contents and node not in differing
             }

@@ -28,6 +28,13 @@ class NodeDocument:
     cluster: str
     node: str
     document: Document
+    unmanaged: tuple[tuple[str, str], ...] = ()
+    """Pattern and position of each field in which the node keeps what it has."""
+
+    @property
+    def key(self) -> tuple[int, tuple[tuple[str, str], ...]]:
+        """Equal for nodes whose settings are equal, which share one document."""
+        return id(self.document), self.unmanaged
 
 
 @add_command(app)
@@ -70,17 +77,27 @@ def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
         UsageError: there is no such node, or it has no settings file.
     """
     all_documents = [
-        NodeDocument(cluster_input.entry.name, name, document)
+        NodeDocument(
+            cluster_input.entry.name,
+            name,
+            document,
+            tuple(
+                (one.text, str(cluster_input.fleet.position(one.pointer)))
+                for one in cluster_input.unmanaged.get(name, ())
+            ),
+        )
         for cluster_input in fleet.cluster_inputs
         for name, document in cluster_input.documents.items()
     ]
     chosen = [one for one in all_documents if node in {"", one.node, f"{one.cluster}/{one.node}"}]
     if not chosen:
         raise _make_refusal(fleet, all_documents, node)
-    if len({id(one.document) for one in chosen}) > 1:  # nodes with equal settings share one document
+    if len({one.key for one in chosen}) > 1:
         return _list_nodes(chosen)
     document = chosen[0].document
-    return _explain_values(document) if explain else _format_json(strip_editor_key(document.value))
+    if not explain:
+        return _format_json(strip_editor_key(document.value))
+    return _explain_values(document) + _explain_unmanaged(chosen[0].unmanaged)
 
 
 def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> UsageError:
@@ -105,9 +122,9 @@ def _list_nodes(documents: list[NodeDocument]) -> str:
     from reconciler.cli.render.values import format_count
     from reconciler.text.one_line import clean_line
 
-    groups: dict[int, list[NodeDocument]] = {}
+    groups: dict[Any, list[NodeDocument]] = {}
     for one in documents:
-        groups.setdefault(id(one.document), []).append(one)
+        groups.setdefault(one.key, []).append(one)
     head = (
         f"{format_count(len(documents), 'node')} have {format_count(len(groups), 'different setting')}; "
         f"choose with --node:\n"
@@ -146,6 +163,16 @@ def _explain_values(document: Document) -> str:
         where = f"{at.file}:{at.line}" if at.line else at.file
         lines.append(f"{clean_line(pointer) or '(whole)'}: {format_value(value)}  <- {clean_line(where)}\n")
     return "".join(lines)
+
+
+def _explain_unmanaged(fields: tuple[tuple[str, str], ...]) -> str:
+    """One line for each field in which the node keeps what it has."""
+    from reconciler.text.one_line import clean_line
+
+    return "".join(
+        f"{clean_line(pattern)}: unmanaged, the node keeps its own value  <- {clean_line(where)}\n"
+        for pattern, where in fields
+    )
 
 
 def _walk_leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -112,6 +112,8 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from list_pin_lines(cluster.pin, revision, layout, 2)
     yield from _list_nodes(cluster.nodes, cluster.revision or revision, layout)
     yield from _list_leaving(cluster.leaving, layout)
+    if cluster.unmanaged:
+        yield from layout.wrapped(_describe_unmanaged(cluster), 2)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
@@ -122,6 +124,17 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
         yield from layout.wrapped(
             f"{note.finding.severity}: {note.text} [{note.finding.code}]", 2, Tone.CHANGE
         )
+
+
+def _describe_unmanaged(cluster: ClusterStatus) -> str:
+    """The fields in which each node keeps what it has."""
+    named = [
+        f"{clean_line(pattern)} ({format_count(count, 'node shows it', 'nodes show it')})"
+        if count
+        else f"{clean_line(pattern)} (no node that was read shows it)"
+        for pattern, count in cluster.unmanaged.items()
+    ]
+    return f"unmanaged, each node keeps its own: {', '.join(named)}"
 
 
 def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: TerminalLayout) -> Iterator[str]:
@@ -295,6 +308,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
         "kind": cluster.kind,
         "former_names": list(cluster.former_names),
         "converged": cluster.is_converged,
+        "unmanaged": dict(cluster.unmanaged),
         "left_out": cluster.left_out,
         "leaving": [one.plain() for one in cluster.leaving],
         "pending": cluster.pending,

@@ -20,6 +20,7 @@ from reconciler.core.plan import Payload
 from reconciler.core.pointer_pattern import ANY, Pattern
 from reconciler.core.secret import reveal
 from reconciler.core.unmanaged import (
+    UNFILLED,
     UNMATCHED,
     UnfillableSetting,
     UnmanagedRules,
@@ -36,9 +37,6 @@ from reconciler.drivers.m2.setting.check import LIMITS
 from reconciler.drivers.m2.shared_contents import FilledMask
 from reconciler.text.json_pointer import make_pointer, split_pointer
 from reconciler.text.one_line import quote_text
-
-UNKNOWN: Final = "unmanaged-unknown"
-"""Code of the finding that a node's values of its unmanaged fields are not known."""
 
 VALUE_LIMITS: Final = JsonLimits(size=256 * 1024, values=20_000, depth=50)
 """Limits of what one node shows in its unmanaged fields: it is data of a machine that nobody trusts."""
@@ -184,7 +182,7 @@ def report_unfilled(desired: M2Desired, target: NodeTarget) -> Diagnostic:
     )
     return Diagnostic(
         Severity.ERROR,
-        UNKNOWN,
+        UNFILLED,
         f"{target.node} differs, and nothing is sent to it: it is to keep its own values in {names}, and "
         f"{target.unfilled}",
         remedy,
@@ -202,7 +200,7 @@ def report_unmatched(desired: M2Desired, observed: Observed[LoadedSetting]) -> I
             yield Diagnostic(
                 Severity.NOTE,
                 UNMATCHED,
-                f"{desired.entry.name}: the unmanaged field {quote_text(text)} is on none of the {read} "
+                f"the unmanaged field {quote_text(text)} is on none of the {read} "
                 "nodes that show their settings",
                 "correct the pattern, or remove it",
                 target=desired.entry.name,
