@@ -36,7 +36,9 @@ def refuse_blast_radius(context: GuardContext) -> Iterator[Diagnostic]:
             "blast-radius-risky",
             f"{len(risky)} of {total} nodes would be changed by steps of high risk, "
             f"the limit is {limit} ({join_some(risky, _NAMED)})",
-            f"{context.partial_apply_hint}, or set an override with an expiry in the fleet file",
+            "set policy.max_risky to 100% for this change, which is one of all nodes"
+            if any(step.arguments.outage or step.arguments.ends_outage for step in context.plan.steps)
+            else f"{context.partial_apply_hint}, or set an override with an expiry in the fleet file",
         )
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.drivers.gocluster.quorum import describe_quorum, has_quorum
-from reconciler.drivers.gocluster.view import OFFLINE, NodeView, PeerRow
+from reconciler.drivers.gocluster.view import NodeView, PeerRow
 
 
 class Problem(StrEnum):
@@ -121,8 +121,7 @@ class Mesh:
                 yield MeshProblem(Problem.LAGGING, node, row.name, words)
             return
         why = f": {row.error}" if row.error else ""
-        since = "" if row.has_joined or row.status != OFFLINE else "; it has never joined"
-        words = f"{node} shows {row.name} as {row.status}{why}{since}"
+        words = f"{node} shows {row.name} as {row.status}{why}"
         yield MeshProblem(Problem.OFFLINE, node, row.name, words)
 
 

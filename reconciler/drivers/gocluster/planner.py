@@ -33,6 +33,7 @@ from reconciler.drivers.gocluster.mesh import Problem
 from reconciler.drivers.gocluster.steps import (
     ADDRESS,
     API,
+    AUTHENTICATION,
     OUTDATED_START,
     RESTARTED_FOR,
     SEEN,
@@ -250,13 +251,13 @@ def _is_to_be_started(draft: PlanDraft, node: str) -> bool:
     """Whether a node that is down is a new one, or one that a run of this host stopped."""
     if draft.cluster_view.get_process(node) is not Process.DOWN or draft.files[node].digest is None:
         return False
-    return not draft.desired.recall(node, SEEN) or _is_stopped_by_us(draft, node)
+    return not draft.desired.recall(node, SEEN) or bool(draft.desired.recall(node, STOPPED_FOR))
 
 
-def _is_stopped_by_us(draft: PlanDraft, node: str) -> bool:
+def _is_part_of_outage(draft: PlanDraft, node: str) -> bool:
     """Whether a run has stopped a node for a change of all nodes, and it is still down."""
     is_down = draft.cluster_view.get_process(node) is Process.DOWN
-    return is_down and bool(draft.desired.recall(node, STOPPED_FOR))
+    return is_down and draft.desired.recall(node, STOPPED_FOR) == AUTHENTICATION
 
 
 def _find_doubt(draft: PlanDraft) -> str:
@@ -340,9 +341,9 @@ def _add_order(
         elif action.kind == START:
             loaded = draft.add_file(node, previous)
             why = f"{node} does not run yet"
-            if _is_stopped_by_us(draft, node):
+            if draft.desired.recall(node, STOPPED_FOR):
                 why = f"{node} was stopped by an earlier run"
-            resumes = _is_stopped_by_us(draft, node)
+            resumes = _is_part_of_outage(draft, node)
             step = maker.start(node, after=(*previous, *loaded), state=after_it, why=why, resumes=resumes)
         else:
             # Only right before its restart: a node that crashes meanwhile starts with the file that fits.
@@ -407,7 +408,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
         for one in draft.cluster_view.make_state(_list_file_peers(draft)).nodes
         if one.name in draft.desired.members
     )
-    resumes = any(_is_stopped_by_us(draft, node) for node in draft.names)
+    resumes = any(_is_part_of_outage(draft, node) for node in draft.names)
     maker = StepMaker(entry, {one.name: one.api for one in entry.nodes if one.api is not None})
     file_plans = {node: draft.plan_file(node) for node in draft.names}
     staged = [step for one in file_plans.values() for step in one.steps if step.id not in one.after]

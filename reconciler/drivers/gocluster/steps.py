@@ -33,7 +33,13 @@ RESTARTED_FOR: Final = "restarted_for"
 """Fact of a node: digest of the file for which a run restarted it."""
 
 STOPPED_FOR: Final = "stopped_for_change"
-"""Fact of a node that a run stops, to start it again with another secret."""
+"""Fact of a node that a run stops, and why: until it runs again, it is no node that failed."""
+
+AUTHENTICATION: Final = "authentication"
+"""Value of `STOPPED_FOR`: it is started again with another secret or TLS."""
+
+REMOVAL: Final = "removal"
+"""Value of `STOPPED_FOR`: it left the fleet file; if it comes back there, it is started."""
 
 SEEN: Final = "seen"
 """Fact of a node: that it was seen running, so that it is not a new one."""
@@ -155,7 +161,7 @@ class StepMaker:
         """The stop of a node; an operator does it where no command is known, or its address is not."""
         command = self.entry.stop if address else None
         asked = f"run the host's command {command.command}" if command else "stop it on its host"
-        facts = {node: {STOPPED_FOR: "authentication"}} if at_once else {}
+        facts = {node: {STOPPED_FOR: AUTHENTICATION if at_once else REMOVAL}}
         arguments = StopArguments(
             **self._make_shared(node, command, address=address, api=api),
             intent_facts=facts,

@@ -25,7 +25,7 @@ STATUSES: Final = frozenset({OFFLINE, AUTHENTICATING, STOPPING, ONLINE, LEAVING}
 """What the library's constants are; a peer with any other status does not count as connected."""
 
 NEVER: Final = "0001-01-01T00:00:00Z"
-"""`jointime` of a peer that never joined: Go's zero time."""
+"""`jointime` of a peer that is not connected: Go's zero time."""
 
 LONGEST_ERROR: Final = 300
 """Characters of a node's own words that are kept."""
@@ -73,11 +73,6 @@ class PeerRow:
     def is_online(self) -> bool:
         """Whether the node is connected to it and has announced it."""
         return self.status == ONLINE
-
-    @property
-    def has_joined(self) -> bool:
-        """Whether it joined since the node was started."""
-        return not self.joined.startswith("0001-")
 
 
 @dataclass(frozen=True, slots=True)

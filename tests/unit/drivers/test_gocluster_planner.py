@@ -458,6 +458,19 @@ def test_a_node_that_left_and_that_nobody_lists_any_more_is_still_stopped():
     assert judge(stop, unclear).status is StepStatus.CHANGED
 
 
+def test_a_node_that_a_run_removed_is_started_when_it_comes_back():
+    wanted, observed = left_over(Present(view("node4", 4)))
+    (stop,) = made(wanted, observed).steps
+    facts = {**wanted.recalled["node4"], **stop.arguments.facts_of_intent["node4"]}
+    before = seen(desired(entry(3, **COMMANDS)))
+    back = seen(desired(entry(4, **COMMANDS)), "node4")
+    back = replace(back, recalled={**back.recalled, "node4": facts})
+    plan = made(back, changed(before, back, views(3)))
+    own = planner.list_process_steps(plan)
+    assert own[0].id == "game/node4/start"
+    assert not own[0].arguments.ends_outage, "it waits for a window like any other change"
+
+
 def test_a_node_that_left_and_is_gone_is_asked_no_more():
     wanted, gone = left_over(Unreachable("connection refused"))
     assert made(wanted, gone).steps == ()

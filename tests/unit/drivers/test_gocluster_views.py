@@ -65,15 +65,13 @@ def test_other_durations_are_refused(text):
 
 def test_the_measured_answer_is_decoded_twice():
     (peer,) = parse_view(MEASURED).peers
-    assert (peer.name, peer.address, peer.is_online, peer.lag, peer.packets, peer.has_joined) == (
-        *("node2", "127.0.0.1:19402", True, 485910, 9),
-        True,
-    )
+    shown = (peer.name, peer.address, peer.is_online, peer.lag, peer.packets)
+    assert shown == ("node2", "127.0.0.1:19402", True, 485910, 9)
 
 
-def test_year_one_is_never():
+def test_year_one_is_of_a_peer_that_is_not_connected():
     (peer,) = parse_view(answer(row("node2", "Offline", joined=NEVER))).peers
-    assert not peer.has_joined
+    assert (peer.joined, peer.is_online) == (NEVER, False)
 
 
 def data(**changed):
