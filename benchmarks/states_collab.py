@@ -16,7 +16,8 @@ from reconciler.drivers.collab import machine
 from reconciler.drivers.collab.choices import Choices
 from reconciler.drivers.collab.cluster_state import CollabState, ServerState
 from reconciler.drivers.collab.delivery import make_span
-from reconciler.drivers.collab.modelcheck import MODELLED, CollabModel, ModelWorld
+from reconciler.drivers.collab.modelcheck.model import CollabModel
+from reconciler.drivers.collab.modelcheck.world import MODELLED, ModelWorld
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired, FormerServer
 from reconciler.drivers.collab.simulator.files import (

@@ -30,7 +30,6 @@ from reconciler.drivers.collab import (
     file_statuses,
     judge,
     lints,
-    modelcheck,
     observation,
     planner,
     redis_client,
@@ -45,6 +44,7 @@ from reconciler.drivers.collab.delivery import find_login_password, list_unchang
 from reconciler.drivers.collab.facts import INTERRUPTED, LEAVING, STARTED
 from reconciler.drivers.collab.former import find_former_servers
 from reconciler.drivers.collab.guards import GUARDS
+from reconciler.drivers.collab.modelcheck.setups import make_setups
 from reconciler.drivers.collab.released_keys import derive_key_facts
 from reconciler.drivers.collab.schema import CollabCluster, CollabDesired
 from reconciler.drivers.collab.views import CollabView
@@ -95,7 +95,7 @@ class CollabDriver(Driver[CollabDesired, CollabView]):
     fingerprint_differences = staticmethod(attempts.fingerprint_readings)
     find_remedy = staticmethod(attempts.suggest_remedy)
     build_live_state = staticmethod(adopt.read_live_state)
-    list_model_setups = staticmethod(modelcheck.make_setups)
+    list_model_setups = staticmethod(make_setups)
     list_file_statuses = staticmethod(file_statuses.list_file_statuses)
     lint = staticmethod(lints.lint)
     decide_stop = staticmethod(stop_decision.decide_stop)

@@ -3,8 +3,9 @@
 import pytest
 from states_collab import explore, make_case
 
-from reconciler.drivers.collab import judge, machine, modelcheck, planner, preconditions, redis_plan
+from reconciler.drivers.collab import judge, machine, planner, preconditions, redis_plan
 from reconciler.drivers.collab.choices import Choices, NeedlessPassword, RedisLoss
+from reconciler.drivers.collab.modelcheck.setups import make_setups
 from reconciler.drivers.collab.schema import CollabDesired
 from reconciler.modelcheck.executor_model import StepStatus
 
@@ -120,7 +121,7 @@ def test_former_servers_are_stopped_only_after_the_load_balancer_has_dropped_the
 def test_the_world_is_that_which_the_answers_show():
     model, world = make_case(passwords=("old", "new"))
     observed, plan = model.observe(world), model.plan(world)
-    (setup,) = modelcheck.make_setups(model.desired, observed, plan)
+    (setup,) = make_setups(model.desired, observed, plan)
     (shown,) = setup.worlds
     assert [one.running for one in shown.state.servers] == [one.running for one in world.state.servers]
     assert shown.state.redis.running == world.state.redis.running
@@ -134,15 +135,15 @@ def test_without_a_reading_there_is_no_world():
     model, world = make_case()
     observed, plan = model.observe(world), model.plan(world)
     for files in ({}, {"s0": {}}):
-        words = modelcheck.make_setups(model.desired, type(observed)(observed.nodes, files=files), plan)
+        words = make_setups(model.desired, type(observed)(observed.nodes, files=files), plan)
         assert "cannot be read" in words
     gone = type(observed)({}, files=observed.files)
-    assert "not known" in modelcheck.make_setups(model.desired, gone, plan)
+    assert "not known" in make_setups(model.desired, gone, plan)
 
 
 def test_a_stopped_server_and_a_stopped_redis_are_seen_as_stopped():
     model, world = make_case(3, stopped=(2,))
     down = world._replace(state=machine.stop_redis(world.state))
-    (setup,) = modelcheck.make_setups(model.desired, model.observe(down), model.plan(down))
+    (setup,) = make_setups(model.desired, model.observe(down), model.plan(down))
     assert setup.worlds[0].state.servers[2].running is None
     assert setup.worlds[0].state.redis.running is None

@@ -1,0 +1,1 @@
+"""Collaboration Servers for the model checker: the cluster as small frozen data, faults and rules; pure."""
