@@ -170,12 +170,17 @@ class WorldHttp(Http):
 
     def __init__(self, world, hidden):
         self.world, self.hidden = world, hidden
-        self.places = {f"{address}": name for name, address in world.names.servers.items()}
-        self.places["127.0.0.1:8080"] = world.names.balancer
 
     async def send(self, method, url, *, node, timeout, connect=0.0, headers=None, content=b""):
         parts = urlsplit(url)
-        name = self.places.get(parts.netloc) or self.aliases.get(parts.netloc, "")
+        # A server listens where its process was started.
+        places = dict(zip(self.world.state.addresses, self.world.servers, strict=True))
+        places["127.0.0.1:8080"] = self.world.names.balancer
+        name = places.get(parts.netloc) or self.aliases.get(parts.netloc, "")
+        if name in self.world.servers and name not in self.hidden:
+            running = self.world.state.servers[self.world.servers.index(name)].running
+            if running is not None and running.enable_tls is not (parts.scheme == "https"):
+                raise NodeUnreachable(node, "TLS failed: wrong version number", sign="alive")
         if not name or name in self.hidden:
             sign = self.hidden.get(name, "silent")
             raise NodeUnreachable(node, "no answer", sign=sign)

@@ -37,12 +37,14 @@ class CollabArguments(TypedArguments):
         address: its `host:port`.
         password: that Redis has to accept; empty for none.
         logins: further passwords with which Redis may let this host in, the one in force first.
+        former: server -> where it answers as long as its process uses its former port or TLS.
     """
 
     servers: Mapping[str, str]
     timeout: int | float
     connect: int | float
     feedback_api: str
+    former: Mapping[str, str] = field(default_factory=dict, metadata=OMITTED)
     redis: str = field(default="", metadata=OMITTED)
     address: str = field(default="", metadata=OMITTED)
     password: str = field(default="", repr=False, metadata=OMITTED)

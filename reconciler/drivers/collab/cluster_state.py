@@ -112,6 +112,7 @@ class BalancerConfiguration(NamedTuple):
         has_status: whether `/status` is handed on.
         digest: of the whole file.
         headers: name and value that answers at `/status` get besides.
+        is_tls: whether it speaks TLS with the servers.
     """
 
     servers: tuple[str, ...] = ()
@@ -120,6 +121,7 @@ class BalancerConfiguration(NamedTuple):
     has_status: bool = False
     digest: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+    is_tls: bool = False
 
 
 class BalancerState(NamedTuple):
@@ -231,8 +233,9 @@ def list_serving(state: CollabState) -> tuple[int, ...]:
 
 def is_balanced(state: CollabState, number: int) -> bool:
     """Whether the load balancer sends clients to a server."""
-    running = state.balancer.running
-    return running is not None and state.addresses[number] in running.servers
+    running, own = state.balancer.running, state.servers[number].running
+    is_reached = own is None or running is None or own.enable_tls is running.is_tls
+    return running is not None and is_reached and state.addresses[number] in running.servers
 
 
 def list_locked_out(state: CollabState) -> Iterator[int]:

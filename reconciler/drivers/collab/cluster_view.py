@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from reconciler.core.endpoint import format_url_host
 from reconciler.core.observation import Liveness, Observed, Present, Unreachable
-from reconciler.drivers.collab.nginx_span import read_servers
-from reconciler.drivers.collab.schema import CollabDesired
+from reconciler.drivers.collab.nginx_span import read_marker, read_servers
+from reconciler.drivers.collab.schema import CollabDesired, CollabServer, read_url_address
 from reconciler.drivers.collab.status_view import DATABASE_SERVICE, REDIS_SERVICE, StatusView
 from reconciler.drivers.collab.views import BalancerView, CollabView, RedisView
 from reconciler.file_delivery.content import UnfitFile
@@ -48,6 +49,40 @@ class ClusterView:
         status = self.get_status(name)
         return status is None or not status.is_alone
 
+    def get_place(self, server: CollabServer) -> str:
+        """`host:port` at which the process of a server listens, as far as that is known."""
+        status = self.get_status(server.name)
+        # `status` of the fleet file may lead to another host, such as an address for management.
+        port = read_url_address(status.url).rpartition(":")[2] if status is not None else ""
+        return f"{format_url_host(server.host)}:{port}" if port else server.address
+
+    def is_moving(self, server: CollabServer) -> bool:
+        """Whether the process of a server still uses another port, or another protocol, than is desired."""
+        status, tls = self.get_status(server.name), self.desired.get_tls(server.name)
+        if status is None:
+            return False
+        return bool(status.url) or (tls is not None and status.enable_tls not in (None, tls))
+
+    @cached_property
+    def former_urls(self) -> Mapping[str, str]:
+        """Server -> where it answers, of those that do not answer where they are to."""
+        found = {server.name: self.get_status(server.name) for server in self.desired.entry.nodes}
+        return {name: status.url for name, status in found.items() if status is not None and status.url}
+
+    @property
+    def has_balancer_file(self) -> bool:
+        """Whether the file of the load balancer is managed, so that it shows who is used."""
+        balancer = self.desired.entry.balancer
+        return balancer is not None and balancer.file is not None
+
+    @property
+    def is_balancer_loaded(self) -> bool:
+        """Whether the load balancer uses the file that it has."""
+        try:
+            return self.balancer is not None and self.balancer.marker == read_marker(self.balancer_file)
+        except UnfitFile:
+            return False
+
     def describe(self, name: str) -> str:
         """Why a server does not count as healthy, in words that follow its name."""
         return describe_server(self.observed, name)
@@ -76,13 +111,13 @@ class ClusterView:
 
     @cached_property
     def upstream(self) -> tuple[str, ...] | None:
-        """`host:port` of the servers of the nginx file; those of the fleet file if nginx is not managed.
+        """`host:port` of the servers of the nginx file; those of all servers if nginx is not managed.
 
         None if the file cannot be read: then it is not known who serves.
         """
         entry = self.desired.entry
         if entry.balancer is None or entry.balancer.file is None:
-            return tuple(server.address for server in entry.nodes)
+            return tuple(self.get_place(server) for server in entry.nodes)
         if self.balancer_file is None:
             return None
         try:

@@ -128,6 +128,7 @@ def find_config_problems(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
     yield from _check_scaling(entry, sound)
     yield from _check_redis(entry, sound)
     yield from _check_authorization(entry, sound)
+    yield from _check_equal_tls(entry, sound)
 
 
 def get_text(value: Any) -> str | None:
@@ -335,6 +336,21 @@ def _check_authorization(entry: CollabCluster, sound: Mapping[str, Document]) ->
             words,
             f"write the URL of the load balancer and /api, {wanted_here}, on all servers",
         )
+
+
+def _check_equal_tls(entry: CollabCluster, sound: Mapping[str, Document]) -> Iterator[Diagnostic]:
+    """One `proxy_pass` leads to all servers of the upstream."""
+    if entry.balancer is None or entry.balancer.file is None:
+        return
+    first: tuple[str, Any] | None = None
+    for name, document in _each_document(sound):
+        shown = reveal(document.value.get("enableTls", False))
+        first = first or (name, shown)
+        if shown != first[1]:
+            with_tls, without = (name, first[0]) if shown else (first[0], name)
+            words = f"{with_tls} speaks TLS and {without} does not: the load balancer cannot reach both"
+            remedy = "write the same `enableTls` for all servers"
+            yield make_diagnostic(document, "/enableTls", "config-tls-differs", words, remedy)
 
 
 def _each_document(sound: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from reconciler.core.canonical import fingerprint
 from reconciler.core.file_state import FilePlace
@@ -16,7 +18,15 @@ from reconciler.drivers.collab.nginx_span import NginxSpan
 from reconciler.drivers.collab.redis_conf import RedisConf
 from reconciler.drivers.collab.redis_keys import PASSWORD
 from reconciler.drivers.collab.released_keys import KeyRelease, find_key_release
-from reconciler.drivers.collab.schema import CollabDesired, CollabServer, LoadBalancer, parse_redis_url
+from reconciler.drivers.collab.schema import (
+    SERVER_PORT,
+    CollabDesired,
+    CollabServer,
+    LoadBalancer,
+    make_status_url,
+    parse_redis_url,
+    read_url_address,
+)
 from reconciler.drivers.collab.status_view import DATABASE_SERVICE, REDIS_SERVICE
 from reconciler.drivers.collab.views import CollabView
 from reconciler.file_delivery.content import UnfitFile
@@ -29,6 +39,10 @@ _WAYS: Final = {
     REDIS_SERVICE: ("redisServerUrl", "scaling"),
 }
 """Service -> the keys of config.json by which a server reaches it."""
+
+_PORTS: Final = 65_536
+
+_TLS_POINTER: Final = "/enableTls"
 
 _LIMITS: Final = JsonLimits(size=4 * 1024 * 1024, values=100_000, depth=100)
 
@@ -56,7 +70,15 @@ def plan_config(
             desired.configs[server.name],
             removed=tuple(map(split_pointer, release.released)),
         ),
-        facts=facts | ({OUTDATED: started, STATUS: desired.get_status_url(server)} if started else {}),
+        facts=facts
+        | (
+            {
+                OUTDATED: started,
+                STATUS: desired.former_urls.get(server.name) or desired.get_status_url(server),
+            }
+            if started
+            else {}
+        ),
         settle=desired.entry.timeouts.settle,
         in_flight=desired.entry.timeouts.in_flight,
     )
@@ -133,16 +155,21 @@ def plan_balancer_file(
     return plan_file(wish, observed.files.get(place.node, {}).get(place.entry))
 
 
-def make_span(balancer: LoadBalancer, servers: tuple[str, ...], *, turn: int = 0) -> NginxSpan:
+def make_span(
+    balancer: LoadBalancer, servers: tuple[str, ...], *, is_tls: bool = False, turn: int = 0
+) -> NginxSpan:
     """The part of the nginx file with these servers, and with a marker that changes with them.
 
     Args:
         balancer: the load balancer.
         servers: `host:port` of each.
+        is_tls: whether they speak TLS.
         turn: another one gives another marker to the same servers.
     """
-    marker = fingerprint([balancer.upstream, list(servers), *([turn] if turn else [])])[:16]
-    return NginxSpan(upstream=balancer.upstream, servers=servers, marker=marker)
+    parts = [balancer.upstream, list(servers), *(["tls"] if is_tls else []), *([turn] if turn else [])]
+    scheme = "https" if is_tls else "http"
+    marker = fingerprint(parts)[:16]
+    return NginxSpan(upstream=balancer.upstream, servers=servers, marker=marker, scheme=scheme)
 
 
 def list_missing_secrets(desired: CollabDesired) -> Iterator[tuple[str, str]]:
@@ -152,6 +179,63 @@ def list_missing_secrets(desired: CollabDesired) -> Iterator[tuple[str, str]]:
             yield from JsonKeys(desired.configs.get(server.name, {})).list_missing(place.entry)
     if (place := desired.get_redis_place()) is not None and desired.redis_keys is not None:
         yield from RedisConf(desired.redis_keys).list_missing(place.entry)
+
+
+def add_file_tls(desired: CollabDesired, observed: Observed[CollabView]) -> CollabDesired:
+    """The desired state with what the files will say of TLS, where the committed ones do not."""
+    found: dict[str, bool] = {}
+    for server in desired.entry.nodes:
+        place = desired.get_config_place(server)
+        current = _read_config(desired, observed, server)
+        if place is None or desired.get_tls(server.name) is not None or not current:
+            continue
+        is_leaving = _TLS_POINTER in _find_release(desired, observed, place).released
+        found[server.name] = current.get("enableTls") is True and not is_leaving
+    return replace(desired, file_tls=found)
+
+
+def _read_config(
+    desired: CollabDesired, observed: Observed[CollabView], server: CollabServer
+) -> dict[str, Any]:
+    """The present config.json of a server; empty if it is not managed or cannot be read."""
+    place = desired.get_config_place(server)
+    reading = observed.files.get(place.node, {}).get(place.entry) if place is not None else None
+    return parse_config_file(reading.value.content) if isinstance(reading, Present) else {}
+
+
+def find_former_urls(
+    desired: CollabDesired, observed: Observed[CollabView], server: CollabServer
+) -> tuple[str, ...]:
+    """Where the process of a server may still answer, if its port or its TLS is about to change.
+
+    By the file that it has now, and by what a run of this host remembers that has already changed that file.
+    """
+    wanted = desired.get_status_url(server)
+    found = [desired.recall(server.name, STATUS)]
+    if current := _read_config(desired, observed, server):
+        port = current.get("port", SERVER_PORT)
+        if isinstance(port, int) and not isinstance(port, bool) and 0 < port < _PORTS:
+            found.append(_make_former_url(server, port, is_tls=current.get("enableTls") is True))
+    # The host is that of the fleet file, whatever a node's file or an earlier run says. What answers at the
+    # address of another server is that one.
+    others = {one.address for one in desired.entry.nodes if one.name != server.name}
+    host = read_url_address(wanted).rpartition(":")[0]
+    return tuple(
+        dict.fromkeys(
+            url
+            for url in found
+            if url != wanted and (address := read_url_address(url)) and address not in others
+            if address.rpartition(":")[0] == host
+        )
+    )
+
+
+def _make_former_url(server: CollabServer, port: int, *, is_tls: bool) -> str:
+    """`/status` of a server by its present file; empty if `status` of the fleet file does not follow it."""
+    if server.status is None:
+        return make_status_url(server, port, is_tls=is_tls)
+    host, _, own = read_url_address(server.status).rpartition(":")
+    return f"{urlsplit(server.status).scheme}://{host}:{port}/status" if own == str(server.port) else ""
 
 
 def find_fixed_services(

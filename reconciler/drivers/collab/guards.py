@@ -25,7 +25,7 @@ from reconciler.drivers.collab.arguments import (
 )
 from reconciler.drivers.collab.cluster_view import ClusterView, list_services
 from reconciler.drivers.collab.delivery import find_login_password
-from reconciler.drivers.collab.schema import CollabDesired
+from reconciler.drivers.collab.schema import CollabDesired, CollabServer
 from reconciler.file_delivery.steps import is_file_step
 from reconciler.text.one_line import join_some
 
@@ -43,9 +43,13 @@ class _Walk:
     upstream: set[str] = field(default_factory=set)
     renewed: set[str] = field(default_factory=set)
 
+    def get_place(self, server: CollabServer) -> str:
+        """`host:port` at which a server listens by then."""
+        return server.address if server.name in self.renewed else self.view.get_place(server)
+
     def is_used(self, name: str) -> bool:
         """Whether a server serves and gets clients."""
-        addresses = {one.name: one.address for one in self.view.desired.entry.nodes}
+        addresses = {one.name: self.get_place(one) for one in self.view.desired.entry.nodes}
         addresses |= {one.name: one.address for one in self.view.desired.former}
         return name in self.serving and addresses.get(name) in self.upstream
 
@@ -54,7 +58,7 @@ class _Walk:
         return [
             one.name
             for one in self.view.desired.entry.nodes
-            if one.name != name and one.name in self.serving and one.address in self.upstream
+            if one.name != name and one.name in self.serving and self.get_place(one) in self.upstream
         ]
 
     def list_redis_users(self) -> list[str]:
@@ -75,14 +79,20 @@ class _Walk:
         """Take the effect of a step into account."""
         match own:
             case RestartArguments() | StartArguments():
+                server = self.view.desired.entry.server(own.server)
+                if server is not None and own.server not in self.renewed and self.view.is_moving(server):
+                    # It may listen at the same place and speak TLS now: clients do not reach it there.
+                    self.upstream.discard(self.view.get_place(server))
                 self.serving.add(own.server)
                 self.renewed.add(own.server)
+                if server is not None and not self.view.has_balancer_file:
+                    self.upstream.add(server.address)
             case StopArguments():
                 self.serving.discard(own.server)
             case ReloadArguments():
                 entry = self.view.desired.entry
                 names = {*own.joining, *own.remaining}
-                self.upstream = {one.address for one in entry.nodes if one.name in names}
+                self.upstream = {self.get_place(one) for one in entry.nodes if one.name in names}
             case _:
                 pass
 

@@ -96,6 +96,8 @@ def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVer
         # Down already, a start costs nothing. Otherwise it ran when the step was planned.
         return StepVerdict(StepStatus.READY, words) if own.again else make_changed(words)
     if status.start != own.started:
+        if status.url:
+            return _changed(f"it was started again and still answers at {status.url}")
         return _judge_new_start(own, status)
     if own.heals and status.is_healthy:
         return make_done("it serves again without a restart")
@@ -215,6 +217,9 @@ def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) 
     if file_verdict.status is not StepStatus.READY:
         return file_verdict
     for name in own.joining:
+        status = read_status(seen, name)
+        if status is not None and status.url:
+            return _changed(f"{name} still answers at {status.url}, so it must not get clients")
         if name not in _list_serving(seen, own.joining):
             return make_unknown(f"{name} {describe_server(seen, name)}, so it must not get clients")
     if not _list_serving(seen, own.remaining):

@@ -7,6 +7,7 @@ layout, is people's and stays byte by byte.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,13 +27,16 @@ from reconciler.drivers.collab.nginx_text import (
     replace_parts,
 )
 from reconciler.file_delivery.content import FileContent, UnfitFile, diff_lines
-from reconciler.secrets.redaction import LineRedactor
+from reconciler.secrets.redaction import LineRedactor, Redactor
 
 MARKER_HEADER: Final = "X-Reconcile-Upstream"
 """Header of `/status` through the load balancer by which its loaded file is known."""
 
 SOCKET: Final = "/socket.io/"
 STATUS: Final = "/status"
+
+_TARGET: Final = re.compile(r"\s*[a-z]+_pass\s")
+"""Beginning of a line that says where requests go."""
 
 _Words = tuple[str, ...]
 
@@ -54,11 +58,13 @@ class NginxSpan(FileContent):
         upstream: its name.
         servers: `host:port` of each server, in the order in which new ones are written.
         marker: text of `MARKER_HEADER` in answers of `/status`, by which the loaded file is known.
+        scheme: `https` if the servers speak TLS.
     """
 
     upstream: str
     servers: tuple[str, ...]
     marker: str
+    scheme: str = "http"
     _read: dict[bytes, tuple[str, PlacedDirective]] = field(
         init=False, default_factory=dict, compare=False, repr=False
     )
@@ -79,12 +85,11 @@ class NginxSpan(FileContent):
         return rendered.encode("utf-8", "surrogateescape")
 
     def find_changes(self, current: bytes | None, entry: str) -> tuple[Change, ...]:
-        redactor = LineRedactor(())
         old, new = (
             one.decode("utf-8", "replace").splitlines() for one in (current or b"", self.render(current))
         )
         # People's directives beside ours may have secrets.
-        shown_old, shown_new = ([redactor.redact_text(line) for line in lines] for lines in (old, new))
+        shown_old, shown_new = ([_redact_line(line) for line in lines] for lines in (old, new))
         return tuple(diff_lines(old, shown_old, new, shown_new, entry))
 
     def redact(self, current: bytes | None) -> Any:
@@ -111,10 +116,10 @@ class NginxSpan(FileContent):
                 ("proxy_http_version", "1.1"),
                 ("proxy_set_header", "Upgrade", "$http_upgrade"),
                 ("proxy_set_header", "Connection", "upgrade"),
-                ("proxy_pass", f"http://{self.upstream}{SOCKET}"),
+                ("proxy_pass", f"{self.scheme}://{self.upstream}{SOCKET}"),
             ),
             STATUS: (
-                ("proxy_pass", f"http://{self.upstream}{STATUS}"),
+                ("proxy_pass", f"{self.scheme}://{self.upstream}{STATUS}"),
                 ("add_header", MARKER_HEADER, self.marker, "always"),
             ),
         }
@@ -153,12 +158,11 @@ class NginxSpan(FileContent):
 
     def _choose_servers(self, text: str, servers: Sequence[PlacedDirective]) -> tuple[PlacedDirective, ...]:
         with_sockets = [one for one in servers if _find_location(text, one, SOCKET)]
-        target = (f"http://{self.upstream}{SOCKET}",)
         ours = [
             one
             for one in with_sockets
             if (found := _find_location(text, one, SOCKET))
-            and any(inner.words[1:] == target for inner in found.find("proxy_pass"))
+            and any(_leads_to(inner, self.upstream, SOCKET) for inner in found.find("proxy_pass"))
         ]
         if ours:
             return tuple(ours)  # such as one for http and one for https
@@ -173,7 +177,7 @@ class NginxSpan(FileContent):
         return (candidates[0],)
 
     def _sample(self) -> str:
-        return f"`location {SOCKET} {{ proxy_pass http://{self.upstream}{SOCKET}; }}`"
+        return f"`location {SOCKET} {{ proxy_pass {self.scheme}://{self.upstream}{SOCKET}; }}`"
 
     # Our directives.
 
@@ -332,6 +336,28 @@ def read_marker(current: bytes | None) -> str:
     return next((words[0] for words in found if words), "")
 
 
+def read_scheme(current: bytes | None, upstream: str) -> str:
+    """How a file passes requests on to an upstream, `http` or `https`; empty if it does not.
+
+    Raises:
+        UnfitFile: the file cannot be parsed.
+    """
+    _, root = parse_nginx_file(current or b"")
+    found = (
+        one.words[1].partition(":")[0]
+        for path, block in _list_own_locations(root, upstream)
+        for one in block.find("proxy_pass")
+        if _leads_to(one, upstream, path)
+    )
+    return next(found, "")
+
+
+def _redact_line(line: str) -> str:
+    """A line of a file with secrets masked: `proxy_pass` and its like name a target, no password."""
+    is_target = _TARGET.match(line) is not None
+    return Redactor(()).redact_text(line) if is_target else LineRedactor(()).redact_text(line)
+
+
 def _list_scopes(root: PlacedDirective) -> list[PlacedDirective]:
     """Where upstreams and servers stand: in `http`, or in the file itself where that is included there."""
     return [root, *root.find("http")]
@@ -356,11 +382,14 @@ def _list_own_locations(root: PlacedDirective, upstream: str) -> Iterator[tuple[
         for server in scope.find("server"):
             for block in server.find("location"):
                 path = block.words[-1]
-                target = (f"http://{upstream}{path}",)
                 if path in {SOCKET, STATUS} and any(
-                    one.words[1:] == target for one in block.find("proxy_pass")
+                    _leads_to(one, upstream, path) for one in block.find("proxy_pass")
                 ):
                     yield path, block
+
+
+def _leads_to(proxy_pass: PlacedDirective, upstream: str, path: str) -> bool:
+    return proxy_pass.words[1:] in {(f"{scheme}://{upstream}{path}",) for scheme in ("http", "https")}
 
 
 def _list_others(

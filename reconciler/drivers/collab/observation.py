@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 from reconciler.core.file_state import FilePlace
@@ -29,13 +30,14 @@ from reconciler.drivers.collab.arguments import (
 )
 from reconciler.drivers.collab.balancer_client import BalancerClient
 from reconciler.drivers.collab.cluster_view import ClusterView
-from reconciler.drivers.collab.delivery import find_login_password
+from reconciler.drivers.collab.delivery import add_file_tls, find_former_urls, find_login_password
 from reconciler.drivers.collab.facts import OUTDATED, STATUS
 from reconciler.drivers.collab.redis_client import RedisClient
 from reconciler.drivers.collab.redis_keys import PROTECTED
 from reconciler.drivers.collab.redis_plan import list_logins
 from reconciler.drivers.collab.schema import CollabDesired
 from reconciler.drivers.collab.status_client import StatusClient
+from reconciler.drivers.collab.status_view import StatusView
 from reconciler.drivers.collab.views import CollabView
 from reconciler.errors import NodeError, NodeUnauthorized, NodeUnidentified, NodeUnreachable
 from reconciler.file_delivery.reading import read_node_files, read_step_file
@@ -59,8 +61,12 @@ async def observe_cluster(desired: CollabDesired, transports: Transports) -> Obs
     configs = (desired.get_config_place(server) for server in entry.nodes)
     places = (*configs, desired.get_redis_place(), desired.get_balancer_place())
     files = await read_node_files(transports.files, [one for one in places if one is not None])
+    desired = add_file_tls(desired, Observed({}, files=files))
     urls = {server.name: desired.get_status_url(server) for server in entry.nodes}
     urls |= {server.name: desired.get_status_url(server) for server in desired.former}
+    former = {
+        server.name: find_former_urls(desired, Observed({}, files=files), server) for server in entry.nodes
+    }
     jobs: dict[str, Awaitable[Observation[CollabView]]] = {}
     if entry.redis is not None:
         view = ClusterView(desired, Observed({}, files=files))
@@ -81,7 +87,7 @@ async def observe_cluster(desired: CollabDesired, transports: Transports) -> Obs
             transports, entry.balancer.name, entry.balancer.url, timeouts.read, timeouts.connect
         )
     servers, others = await asyncio.gather(
-        _observe_servers(transports, urls, timeouts.read, timeouts.connect), _gather(jobs)
+        _observe_servers(transports, urls, timeouts.read, timeouts.connect, former), _gather(jobs)
     )
     return Observed({**servers, **others}, files=files)
 
@@ -102,7 +108,13 @@ async def observe_step(step: Step, transports: Transports) -> Observed[CollabVie
         jobs[name] = _observe_balancer(transports, name, own.balancer, own.timeout, own.connect)
     files, servers, others = await asyncio.gather(
         read_node_files(transports.files, _list_places(step, own)),
-        _observe_servers(transports, own.servers, own.timeout, own.connect),
+        _observe_servers(
+            transports,
+            own.servers,
+            own.timeout,
+            own.connect,
+            {name: (url,) for name, url in own.former.items()},
+        ),
         _gather(jobs),
     )
     return Observed({**servers, **others}, files=files)
@@ -129,13 +141,35 @@ def _list_places(step: Step, own: CollabArguments) -> list[FilePlace]:
 
 
 async def _observe_servers(
-    transports: Transports, urls: Mapping[str, str], read: float, connect: float
+    transports: Transports,
+    urls: Mapping[str, str],
+    read: float,
+    connect: float,
+    former: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> dict[str, Observation[CollabView]]:
+    """What the servers show where they are to answer, or else where they have answered before.
+
+    Args:
+        transports: the ways to the nodes.
+        urls: server -> where it is to answer.
+        read: seconds for one call.
+        connect: seconds for its connection.
+        former: server -> where its process may still answer.
+    """
     slots = asyncio.Semaphore(MAX_CALLS)
 
     async def ask(name: str, url: str) -> Observation[CollabView]:
         async with slots:
-            return await _observe(name, StatusClient(transports.http, name, url, read, connect).read)
+            answer = await _observe(name, StatusClient(transports.http, name, url, read, connect).read)
+            for other in former.get(name, ()) if not isinstance(answer, Present) else ():
+                client = StatusClient(transports.http, name, other, read, connect)
+                found = await _observe(name, client.read)
+                if isinstance(found, Present) and isinstance(found.value, StatusView):
+                    return Present(replace(found.value, url=other))
+                # Only if nothing accepts connections at any of them does it not run.
+                if not (isinstance(found, Unreachable) and found.liveness is Liveness.SILENT):
+                    answer = found
+            return answer
 
     return await _gather({name: ask(name, url) for name, url in urls.items()})
 

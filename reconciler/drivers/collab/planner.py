@@ -50,6 +50,7 @@ from reconciler.drivers.collab import steps
 from reconciler.drivers.collab.balancer_plan import BalancerPlan, find_balancer_plan
 from reconciler.drivers.collab.cluster_view import ClusterView
 from reconciler.drivers.collab.delivery import (
+    add_file_tls,
     find_fixed_services,
     find_login_password,
     list_missing_secrets,
@@ -75,7 +76,9 @@ _SHOWN: Final = {"scaling": "scaling", "logging": "logging", "enableTls": "enabl
 
 def plan(desired: CollabDesired, observed: Observed[CollabView]) -> ClusterPlan:
     """The steps of one cluster, as one chain; see the module."""
-    chain = _Chain(desired, ClusterView(desired, observed))
+    view = ClusterView(desired, observed)
+    desired = replace(add_file_tls(desired, observed), former_urls=view.former_urls)
+    chain = _Chain(desired, replace(view, desired=desired))
     chain.plan()
     entry = desired.entry
     changed = {step.node for step in chain.steps}
@@ -155,22 +158,32 @@ class _Chain:
         unused = [server for server in serving if self._is_unused(server)]
         for server in unused:
             self._plan_unused(server, password)
-        balancer = find_balancer_plan(desired, view, frozenset(self.well))
-        self.findings += balancer.findings
-        is_early = bool(balancer.joining)
-        if is_early:
-            self._add_balancer(balancer)
-        for server in serving:
-            if server not in unused:
-                self._plan_serving(server, password)
-        if not is_early:
-            self._add_balancer(balancer)
+        balancer = self._plan_used([server for server in serving if server not in unused], password)
         for stop in balancer.make_stops(frozenset(self.well)):
             self._add(stop)
         self._drop_password(password, balancer)
         self.findings += self._compare_versions()
         self.findings += report_kept_keys(desired, view.observed)
         self.findings += report_missing_secrets(desired.entry.name, list_missing_secrets(desired))
+
+    def _plan_used(self, serving: list[CollabServer], password: PasswordChange) -> BalancerPlan:
+        """The load balancer, and the servers that serve and that it uses."""
+        moving = [server for server in serving if self._is_moving(server)]
+        balancer = self._find_balancer_plan()
+        is_early = bool(balancer.joining or moving)
+        if is_early:
+            self._add_balancer(balancer)
+        for server in serving:
+            if server in moving:
+                self._plan_moving(server, password)
+            else:
+                self._plan_serving(server, password)
+        if not is_early:
+            if self.renewed:  # a server that is alone may have moved in its place
+                balancer = self._find_balancer_plan()
+            self._add_balancer(balancer)
+        self.findings += balancer.findings
+        return balancer
 
     @property
     def targets(self) -> frozenset[str]:
@@ -257,9 +270,54 @@ class _Chain:
         self._add_restart(server, status, why, heals=heals, fixes=case.fixes)
         self.well.add(name)
 
+    def _find_balancer_plan(self) -> BalancerPlan:
+        return find_balancer_plan(self.desired, self.view, frozenset(self.well), frozenset(self.renewed))
+
+    def _get_place(self, server: CollabServer) -> str:
+        """`host:port` at which a server listens after the steps so far."""
+        return server.address if server.name in self.renewed else self.view.get_place(server)
+
     def _is_unused(self, server: CollabServer) -> bool:
         """Whether the load balancer does not use a server that works: nobody is harmed by its restart."""
-        return self.view.upstream is not None and server.address not in self.view.upstream
+        upstream = self.view.upstream
+        if upstream is None or self.view.get_place(server) in upstream:
+            return False
+        # Until it has loaded its file, it may use servers that are not in it any more.
+        return self.view.balancer is None or self.view.is_balancer_loaded
+
+    def _is_moving(self, server: CollabServer) -> bool:
+        """Whether a server is to use another port or protocol, and others can serve meanwhile."""
+        has_balancer = self.desired.entry.balancer is not None
+        return has_balancer and not self._is_alone(server) and self.view.is_moving(server)
+
+    def _plan_moving(self, server: CollabServer, password: PasswordChange) -> None:
+        """A server that gets another port or protocol: once the load balancer does not use it any more."""
+        name, balancer = server.name, self.desired.entry.balancer
+        assert balancer is not None
+        if balancer.file is None:
+            words = (
+                "gets another port or TLS and is not restarted: the file of the load balancer is not managed"
+            )
+            remedy = "add `file` to `loadBalancer`, or change both by hand"
+            self._wait(name, "server-restart-waits", words, remedy)
+        elif self.upstream is not None and self._get_place(server) not in self.upstream:
+            self._plan_unused(server, password)
+        elif any(self._get_place(one) in (self.upstream or ()) for one in self._list_others(server)):
+            self.findings.append(
+                Diagnostic(
+                    Severity.NOTE,
+                    "server-moves-later",
+                    f"{name} gets its other port or TLS in a later run: until others have moved, it serves",
+                    "nothing, if the watch runs; otherwise run it again",
+                    target=f"{self.desired.entry.name}/{name}",
+                )
+            )
+        else:
+            words = "gets another port or TLS and is not restarted: no other server serves"
+            self._wait(name, "server-restart-waits", words)
+
+    def _list_others(self, server: CollabServer) -> Iterator[CollabServer]:
+        return (one for one in self.desired.entry.nodes if one.name != server.name and one.name in self.well)
 
     def _plan_unused(self, server: CollabServer, password: PasswordChange) -> None:
         """A server that is about to join: it gets its file and is restarted before it gets clients."""
@@ -352,11 +410,14 @@ class _Chain:
     def _list_peers(self, name: str) -> tuple[str, ...]:
         """Other servers that serve after the steps so far."""
         used = self.upstream or ()
+        is_known = self.view.has_balancer_file
         return tuple(
             sorted(
                 one.name
                 for one in self.desired.entry.nodes
-                if one.name != name and one.name in self.well and one.address in used
+                if one.name != name
+                and one.name in self.well
+                and (not is_known or self._get_place(one) in used)
             )
         )
 

@@ -268,6 +268,8 @@ class CollabDesired:
         former: servers that earlier revisions named, sorted by name.
         unchecked: files of this host's configuration that have no check; for guards alone, so that plans are
             the same on every host.
+        former_urls: server -> where it still answers, if its port or its TLS is about to change.
+        file_tls: server -> whether its file will make it speak TLS, where the committed one does not say.
     """
 
     entry: CollabCluster
@@ -276,6 +278,8 @@ class CollabDesired:
     recalled: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     former: tuple[FormerServer, ...] = ()
     unchecked: frozenset[str] = frozenset()
+    former_urls: Mapping[str, str] = field(default_factory=dict)
+    file_tls: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def redis_password(self) -> Secret | None:
@@ -289,8 +293,15 @@ class CollabDesired:
         """Where a server itself answers `/status`."""
         if server.status:
             return server.status
-        is_tls = reveal(self.configs.get(server.name, {}).get("enableTls", False)) is True
-        return f"{'https' if is_tls else 'http'}://{server.address}/status"
+        is_tls = self.get_tls(server.name)
+        if is_tls is None:
+            is_tls = self.file_tls.get(server.name, False)
+        return make_status_url(server, server.port, is_tls=is_tls)
+
+    def get_tls(self, server: str) -> bool | None:
+        """Whether a server is to speak TLS; None if its committed config.json does not say."""
+        value = reveal(self.configs.get(server, {}).get("enableTls"))
+        return value if isinstance(value, bool) else None
 
     def recall(self, node: str, key: str) -> str:
         """A fact of a node; empty if there is none."""
@@ -314,6 +325,21 @@ class CollabDesired:
         if balancer is None or balancer.file is None:
             return None
         return FilePlace(balancer.file, balancer.name, balancer.machine)
+
+
+def make_status_url(server: CollabServer | FormerServer, port: int, *, is_tls: bool) -> str:
+    """`/status` of a server that listens on a port."""
+    return f"{'https' if is_tls else 'http'}://{format_url_host(server.host)}:{port}/status"
+
+
+def read_url_address(url: str) -> str:
+    """`host:port` of a URL, as an nginx upstream names it; empty if it has none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        return ""
+    return f"{format_url_host(parts.hostname)}:{port}" if parts.hostname and port else ""
 
 
 _PASSWORD_URL: Final = re.compile(

@@ -121,6 +121,7 @@ class StatusView:
         enable_tls: None if not shown, like `scaling` and `logging`.
         connections: clients now; None if not shown.
         unknown_keys: names that the documents do not have.
+        url: where it still answers, if that is not where it is to answer: its process uses a former file.
     """
 
     version: str
@@ -134,6 +135,7 @@ class StatusView:
     logging: bool | None = None
     connections: int | None = field(default=None, compare=False)
     unknown_keys: tuple[str, ...] = field(default=(), compare=False)
+    url: str = ""
 
     @property
     def is_healthy(self) -> bool:
@@ -190,6 +192,7 @@ class StatusView:
                 "enableTls": self.enable_tls,
                 "scaling": self.scaling,
                 "logging": self.logging,
+                **({"url": self.url} if self.url else {}),
             }
         )
 

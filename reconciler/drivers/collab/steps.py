@@ -354,7 +354,12 @@ def _make_payload(redis: RedisNode, password: Secret, logins: tuple[str, ...]) -
 
 def _share(desired: CollabDesired, action: str) -> dict[str, Any]:
     timeouts = desired.entry.timeouts
-    return {"timeout": timeouts.read, "connect": timeouts.connect, "feedback_api": _APIS[action]}
+    return {
+        "timeout": timeouts.read,
+        "connect": timeouts.connect,
+        "feedback_api": _APIS[action],
+        "former": dict(desired.former_urls),
+    }
 
 
 def _name_file(place: FilePlace | None, digest: str) -> dict[str, Any]:

@@ -52,6 +52,9 @@ def undo_part(
                 fixes=_SERVICES,
                 password="",
                 again=True,
+                # It is to come back where it was before.
+                servers={name: own.former.get(name, url) for name, url in own.servers.items()},
+                former={name: own.servers[name] for name in own.former if name in own.servers},
             )
             return replace(step, arguments=again, reason=f"{own.server} gets its former config.json"), {}
         case RestartRedisArguments():

@@ -144,6 +144,13 @@ def test_what_is_doubtful(config, entry, code):
     assert code in warnings(config, **entry)
 
 
+def test_servers_with_and_without_tls_behind_one_load_balancer():
+    tls = CONFIG | {"enableTls": True, "privateKeyFile": "/k", "publicCertFile": "/c"}
+    found = problems(each={"c1": CONFIG, "c2": tls})
+    assert found["config-tls-differs"].startswith("c2 speaks TLS and c1 does not")
+    assert problems(each={"c1": CONFIG, "c2": tls}, loadBalancer=None) == {}
+
+
 @pytest.mark.parametrize("key", ["pollInterval", "Loging2Elsewhere", "x", ""])
 def test_other_unknown_keys_pass_through(key):
     assert warnings(CONFIG | {key: True}) == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.drivers.collab.nginx_span import NginxSpan, read_marker, read_servers
+from reconciler.drivers.collab.nginx_span import NginxSpan, read_marker, read_scheme, read_servers
 from reconciler.drivers.collab.nginx_text import parse_nginx_file, parse_text, quote_word
 from reconciler.drivers.collab.simulator.nginx_file import read_nginx_file
 from reconciler.file_delivery.content import UnfitFile
@@ -251,6 +251,21 @@ SERVER_LINES = [
     "zone z 64k;",
     "# s",
 ]
+
+
+def test_servers_with_tls_are_reached_by_https_and_the_way_there_is_shown():
+    text = f"http {{ server {{\n{chr(10).join(OTHERS)}\n}} }}".encode()
+    plain = NginxSpan(upstream="collabServer", servers=("c1:3000",), marker="m")
+    with_tls = NginxSpan(upstream="collabServer", servers=("c1:3000",), marker="m", scheme="https")
+    before = plain.render(text)
+    after = with_tls.render(before)
+    assert after == before.replace(b"http://collab", b"https://collab")
+    assert plain.render(after) == before
+    assert [read_scheme(one, "collabServer") for one in (text, before, after)] == ["", "http", "https"]
+    shown = repr(with_tls.find_changes(before, "nginx"))
+    assert "proxy_pass https://collabServer/status;" in shown
+    secret = before.replace(b"http://collabServer/status;", b"http://u:geheim-1@other/;")
+    assert "geheim" not in repr(plain.find_changes(secret, "nginx"))
 
 
 @given(

@@ -60,7 +60,8 @@ def make_wanted(cluster_input: ClusterInput) -> dict[str, FileContent]:
         if isinstance(node, RedisNode) and node.source is not None:
             found[node.name] = RedisConf(values)
         if isinstance(node, LoadBalancer) and node.file is not None:
-            found[node.name] = make_span(node, tuple(server.address for server in entry.nodes))
+            addresses = tuple(server.address for server in entry.nodes)
+            found[node.name] = make_span(node, addresses, is_tls=_wants_tls(cluster_input))
     return found
 
 
@@ -77,10 +78,17 @@ def is_as_wanted(cluster_input: ClusterInput, node: str, wanted: FileContent, co
             servers = read_servers(content, balancer.upstream)
             if set(servers) != {server.address for server in entry.nodes}:
                 return False
-            contents = [make_span(balancer, tuple(servers), turn=turn) for turn in (0, 1)]
+            is_tls = _wants_tls(cluster_input)
+            contents = [make_span(balancer, tuple(servers), is_tls=is_tls, turn=turn) for turn in (0, 1)]
         return any(one.render(content) == content for one in contents)
     except UnfitFile:  # somebody has made it invalid
         return False
+
+
+def _wants_tls(cluster_input: ClusterInput) -> bool:
+    entry = cluster_input.entry
+    assert isinstance(entry, CollabCluster)
+    return any(reveal(_get_values(cluster_input, one.name).get("enableTls")) is True for one in entry.nodes)
 
 
 def make_installed(cluster_input: ClusterInput) -> dict[str, bytes]:

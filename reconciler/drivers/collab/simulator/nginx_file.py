@@ -92,9 +92,10 @@ def read_nginx_file(content: bytes | None, upstream: str) -> BalancerConfigurati
         servers,
         is_sticky,
         _hands_on_handshake(locations.get("/socket.io/", ()), upstream),
-        _leads_to(locations.get("/status", ()), f"http://{upstream}/status"),
+        bool(_find_schemes(locations.get("/status", ()), f"{upstream}/status")),
         sha256(content).hexdigest(),
         _collect_headers(locations.get("/status", ()), http),
+        is_tls="https" in _find_schemes(locations.get("/socket.io/", ()), f"{upstream}/socket.io/"),
     )
 
 
@@ -236,7 +237,7 @@ def _hands_on_handshake(location: Sequence[Directive], upstream: str) -> bool:
         one.arguments[0].lower(): one.arguments[1:] for one in location if one.name == "proxy_set_header"
     }
     return (
-        _leads_to(location, f"http://{upstream}/socket.io/")
+        bool(_find_schemes(location, f"{upstream}/socket.io/"))
         and any(one.name == "proxy_http_version" and one.arguments == ("1.1",) for one in location)
         and headers.get("upgrade") == ("$http_upgrade",)
         and headers.get("connection") == ("upgrade",)
@@ -253,5 +254,10 @@ def _collect_headers(location: Sequence[Directive], http: Sequence[Directive]) -
     return tuple((words[0], words[1]) for words in own if len(words) > 1)
 
 
-def _leads_to(location: Sequence[Directive], url: str) -> bool:
-    return any(one.name == "proxy_pass" and one.arguments == (url,) for one in location)
+def _find_schemes(location: Sequence[Directive], target: str) -> set[str]:
+    """The schemes with which a location passes requests on to a target."""
+    return {
+        scheme
+        for scheme in ("http", "https")
+        if any(one.name == "proxy_pass" and one.arguments == (f"{scheme}://{target}",) for one in location)
+    }

@@ -62,6 +62,8 @@ class CollabSimulatedCluster(SimulatedCluster):
         self._effects = list_commands(entries)
         self.commands = {name: known for name, (_, known) in self._effects.items()}
         self.streaming = frozenset({entry.redis.name}) if entry.redis is not None else frozenset()
+        self._following = {one.name for one in entry.nodes if one.status is None}
+        """Servers that listen where their file says; the fleet file tells the others where to answer."""
         self.addresses = {}
         for node in entry.members():
             if isinstance(node, CollabServer | LoadBalancer):
@@ -75,6 +77,12 @@ class CollabSimulatedCluster(SimulatedCluster):
     @property
     def world(self) -> CollabWorld:
         return self._world
+
+    def get_new_port(self, node: str) -> int | None:
+        if node not in self._following:
+            return None
+        running = self._world.state.servers[self._world.servers.index(node)].running
+        return running.port if running is not None else None
 
     def answer(self, node: str, request: NodeRequest) -> Reply:
         return self._world.answer(node, request)

@@ -130,6 +130,14 @@ class CollabWorld(SimulatedWorld):
         else:
             number = self.servers.index(node)
             self.state = machine.start_server(self.state, number, self.read_server(node), self.choices)
+            self._follow_port(number)
+
+    def _follow_port(self, number: int) -> None:
+        """A server that has started listens at the port of its file."""
+        running, addresses = self.state.servers[number].running, list(self.state.addresses)
+        if running is not None:
+            addresses[number] = f"{addresses[number].rpartition(':')[0]}:{running.port}"
+            self.state = self.state._replace(addresses=tuple(addresses))
 
     def restart(self, node: str) -> str:
         """Stop and start; gives the output of the command.
@@ -278,7 +286,9 @@ class CollabWorld(SimulatedWorld):
         if not is_handed_on:
             return _show_nginx_page(HTTPStatus.NOT_FOUND)
         number = self.choose(request.peer)
-        reply = self._serve(number, request) if number is not None else NO_ANSWER
+        own = self.state.servers[number].running if number is not None else None
+        is_reached = own is not None and own.enable_tls is loaded.is_tls
+        reply = self._serve(number, request) if number is not None and is_reached else NO_ANSWER
         if reply[0] == 0:
             return _show_nginx_page(HTTPStatus.BAD_GATEWAY)
         headers = dict(reply[1]) | {"Server": "nginx"}

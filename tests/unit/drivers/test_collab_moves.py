@@ -1,0 +1,198 @@
+"""Servers get another port or begin to speak TLS: the load balancer always has one that it reaches."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from support.collab_runs import Faults, Killed, Site, make_config, make_entry, make_input, make_site
+
+from reconciler.drivers.collab.cluster_state import is_balanced, list_serving
+from reconciler.drivers.collab.guards import GUARDS
+from reconciler.drivers.collab.machine import finish_waiting
+
+CONFIG = json.loads(make_config())
+TLS = {"enableTls": True, "privateKeyFile": "/k", "publicCertFile": "/c"}
+
+
+def moved(count, *, port=None, tls=None, **entry):
+    """The desired state of `count` servers with another port, and with or without TLS."""
+    names = [f"c{number}" for number in range(1, count + 1)]
+    config = CONFIG | (TLS | {"enableTls": tls} if tls is not None else {}) | ({"port": port} if port else {})
+    value = make_entry(names, **entry)
+    value["nodes"] = [node | ({"port": port} if port else {}) for node in value["nodes"]]
+    return make_input(value, config)
+
+
+def settled(count, **entry):
+    names = tuple(f"c{number}" for number in range(1, count + 1))
+    site = Site(make_site(count), make_input(make_entry(names, **entry), CONFIG))
+    assert site.converge().steps == ()
+    return site
+
+
+def list_reached(site):
+    state = site.world.state
+    return [number for number in list_serving(state) if is_balanced(state, number)]
+
+
+class Watch:
+    """After every step somebody is served, and each run's plan passes the guards."""
+
+    def __init__(self, site, least=1):
+        self.site, self.least = site, least
+
+    def __call__(self, step=None):
+        assert len(list_reached(self.site)) >= self.least, step and step.id
+
+
+def check_guards(site):
+    observed = site.observe()
+    plan = site.driver.plan(site.desired, observed)
+    context = site.context(plan, observed)
+    for guard in GUARDS[:5]:
+        assert list(guard(context)) == [], [step.id for step in plan.steps]
+
+
+def converge(site, passes=12):
+    for _ in range(passes):
+        check_guards(site)
+        if not site.plan().steps:
+            return site.plan()
+        site.run()
+        site.world.state = finish_waiting(site.world.state)
+    raise AssertionError([step.id for step in site.plan().steps])
+
+
+CHANGES = [{"port": 3001}, {"tls": True}, {"port": 3443, "tls": True}]
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_servers_move_while_the_load_balancer_always_reaches_one(count, change):
+    site = settled(count)
+    site.cluster_input = moved(count, **change)
+    site.watch = Watch(site, least=1 if change.get("tls") else max(1, count - count // 2))
+    plan = converge(site)
+    assert not [one for one in plan.findings if one.code != "config-key-similar"]
+    assert list_reached(site) == list(range(count))
+    port = change.get("port", 3000)
+    assert site.world.state.addresses == tuple(f"192.0.2.{number}:{port}" for number in range(1, count + 1))
+    scheme = "https" if change.get("tls") else "http"
+    assert f"proxy_pass {scheme}://collabServer/socket.io/" in site.world.content("lb").decode()
+    # Back, also by a file that says nothing of TLS any more.
+    site.cluster_input = moved(count)
+    converge(site)
+    assert list_reached(site) == list(range(count))
+
+
+@pytest.mark.parametrize(
+    ("change", "when", "is_reverted"),
+    [(CHANGES[0], "before", True), (CHANGES[1], "lost", False), (CHANGES[2], "after", True)],
+)
+def test_a_move_that_is_killed_anywhere_is_completed_or_taken_back(change, when, is_reverted):
+    for number in range(1, 40):
+        site = settled(2)
+        site.cluster_input = moved(2, **change)
+        site.faults = Faults({number: when})
+        site.watch = Watch(site)
+        with suppress(Killed):
+            for _ in range(4):
+                site.run()
+        was_hit = len(site.faults.calls) >= number
+        site.faults = Faults()
+        site.world.state = finish_waiting(site.world.state)
+        site.watch()
+        if is_reverted:
+            site.cluster_input = moved(2)
+        converge(site)
+        assert list_reached(site) == [0, 1], number
+        if not was_hit:
+            assert number > 8
+            return
+
+
+def test_servers_with_and_without_tls_of_which_no_committed_file_says_anything():
+    """As somebody has set them up by hand: the load balancer keeps those that it reaches."""
+    site = settled(2)
+    site.cluster_input = moved(2, tls=True)
+    site.run()
+    site.facts.clear()
+    site.cluster_input = moved(2)
+    site.watch = Watch(site)
+    plan = converge(site)
+    [found] = [one for one in plan.findings if one.code == "add-waits"]
+    assert "speaks TLS, other than the servers that it uses; write `enableTls`" in found.message
+
+
+def test_a_server_that_is_alone_moves_in_its_place():
+    site = settled(1)
+    site.cluster_input = moved(1, port=3001)
+    assert [step.action for step in site.plan().steps] == [
+        *("stage-file", "switch-file", "restart-server"),
+        *("stage-file", "switch-file", "reload-balancer"),
+    ]
+    site.converge()
+    assert list_reached(site) == [0]
+
+
+def test_nobody_moves_while_no_other_server_serves():
+    site = settled(2)
+    site.world.kill("c2")
+    site.cluster_input = moved(2, port=3001)
+    plan = site.plan()
+    assert {step.node for step in plan.steps} == {"lb"}  # it forgets the address of the one that is down
+    assert {one.code for one in plan.findings} >= {"server-restart-waits"}
+
+
+def test_nobody_moves_behind_a_load_balancer_whose_file_is_not_managed():
+    balancer = {"name": "lb", "url": "http://127.0.0.1:8080"}
+    site = settled(2, loadBalancer=balancer)
+    site.cluster_input = moved(2, port=3001, loadBalancer=balancer)
+    plan = site.plan()
+    assert plan.steps == ()
+    [first, _] = [one for one in plan.findings if one.code == "server-restart-waits"]
+    assert "the file of the load balancer is not managed" in first.message
+
+
+def test_servers_without_a_load_balancer_move_one_by_one():
+    site = settled(3, loadBalancer=None)
+    site.cluster_input = moved(3, port=3001, loadBalancer=None)
+    check_guards(site)
+    seen = []
+    site.watch = lambda step: seen.append(len(list_serving(site.world.state)))
+    assert converge(site).steps == ()
+    assert min(seen) >= 2
+
+
+def test_a_port_that_another_server_has_is_never_taken_for_the_former_one():
+    """Two servers on one machine: what answers at the address of the other one says nothing of this one."""
+    site = settled(2)
+    site.facts.setdefault("c1", {})["status"] = "http://192.0.2.1:3001/status"
+    site.world.kill("c1")
+    value = make_entry(("c1", "c2"))
+    value["nodes"][1] |= {"host": "192.0.2.1", "port": 3001}
+    site.world.state = site.world.state._replace(addresses=("192.0.2.1:3000", "192.0.2.1:3001"))
+    site.cluster_input = make_input(value, each={"c1": CONFIG, "c2": CONFIG | {"port": 3001}})
+    assert site.observe().nodes["c1"].__class__.__name__ == "Unreachable"
+
+
+def test_a_restart_that_comes_back_at_its_former_port_is_no_success():
+    site = settled(2)
+    site.cluster_input = moved(2, port=3001)
+    # Its process does not read the file that is delivered.
+    site.world.restart = lambda node: site.world.kill(node) or site.world.state
+    former = site.world.content("c1")
+
+    def restart(node):
+        entry = site.world.names.entries[node]
+        file = site.world.machines[node].files[entry]
+        kept, file.content = file.content, former
+        site.world.kill(node)
+        site.world.start(node)
+        file.content = kept
+        return "restarted"
+
+    site.world.machines["c1"].commands["restart"] = lambda _, values: restart("c1")
+    found = site.run()
+    assert "still answers at http://192.0.2.1:3000/status" in found["collab/c1/restart-server"]
+    assert "collab/c2/restart-server" not in found
