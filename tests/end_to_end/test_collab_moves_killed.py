@@ -1,4 +1,4 @@
-"""A change of port or TLS whose run is killed at every call is completed, or taken back by the next commit."""
+"""A change of port or TLS that is killed at any call is completed, or taken back by the next commit."""
 
 from contextlib import suppress
 

@@ -97,7 +97,7 @@ def _judge_restart(own: RestartArguments, seen: Observed[CollabView]) -> StepVer
         return StepVerdict(StepStatus.READY, words) if own.again else make_changed(words)
     if status.start != own.started:
         if status.url:
-            return _changed(f"it was started again and still answers at {status.url}")
+            return make_changed(f"it was started again and still answers at {status.url}")
         return _judge_new_start(own, status)
     if own.heals and status.is_healthy:
         return make_done("it serves again without a restart")
@@ -219,7 +219,7 @@ def _judge_reload(own: ReloadArguments, step: Step, seen: Observed[CollabView]) 
     for name in own.joining:
         status = read_status(seen, name)
         if status is not None and status.url:
-            return _changed(f"{name} still answers at {status.url}, so it must not get clients")
+            return make_changed(f"{name} still answers at {status.url}, so it must not get clients")
         if name not in _list_serving(seen, own.joining):
             return make_unknown(f"{name} {describe_server(seen, name)}, so it must not get clients")
     if not _list_serving(seen, own.remaining):
