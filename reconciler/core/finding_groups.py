@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
-from reconciler.text.node_names import EACH_NODE, format_node_names, generalise_sentence, group_by_key
+from reconciler.text.node_names import (
+    EACH_NODE,
+    format_node_names,
+    generalise_sentence,
+    generalise_urls,
+    group_by_key,
+)
 from reconciler.text.one_line import clean_line
 
 MOST_VARIANTS: Final = 10
@@ -61,9 +67,13 @@ def group_findings(findings: Iterable[Diagnostic], *, full: bool = False) -> lis
         remedy = _generalise(finding, finding.remedy)
         return finding.severity, finding.code, finding.hold, _is_node(finding), place, remedy
 
+    def make_key(finding: Diagnostic) -> str:
+        text = _generalise(finding, finding.located)
+        return generalise_urls(text) if _is_node(finding) and "://" not in finding.target else text
+
     result: list[FindingGroup] = []
     for kin in group_by_key(findings, make_sort):
-        groups = group_by_key(kin, lambda finding: _generalise(finding, finding.located))
+        groups = group_by_key(kin, make_key)
         if len(groups) > MOST_VARIANTS and _is_node(kin[0]) and not full:
             result.append(_gather(kin, len(groups)))
         else:
@@ -78,7 +88,7 @@ def _gather(findings: Sequence[Diagnostic], variants: int, *, full: bool = False
     shown = replace(
         first,
         code=clean_line(first.code),
-        message=clean_line(first.located) if is_one or variants > 1 else _generalise(first, first.located),
+        message=clean_line(first.located) if is_one or variants > 1 else _describe_all(findings),
         remedy=clean_line(first.remedy) if is_one else _generalise(first, first.remedy),
         position=NOWHERE,
         target="",
@@ -88,6 +98,12 @@ def _gather(findings: Sequence[Diagnostic], variants: int, *, full: bool = False
     names = list(dict.fromkeys(_get_name(finding.target) for finding in findings))
     noun = "nodes" if _is_node(first) else "clusters"
     return FindingGroup(shown, format_node_names(names, noun=noun, full=full), variants)
+
+
+def _describe_all(findings: Sequence[Diagnostic]) -> str:
+    """The message of several findings that differ in the names and addresses of their nodes."""
+    texts = [_generalise(finding, finding.located) for finding in findings]
+    return texts[0] if len(set(texts)) == 1 else generalise_urls(texts[0])
 
 
 def _generalise(finding: Diagnostic, text: str) -> str:

@@ -60,18 +60,21 @@ class Unreachable:
         reason: why.
         liveness: what the failed reading shows about the address.
         defect: whether the program itself failed; then nothing on the node's side helps.
+        remedy: what to do about it, if the failure itself shows that; else empty.
     """
 
     reason: str
     liveness: Liveness = Liveness.SILENT
     defect: bool = False
+    remedy: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """The node answered that this host has no permission."""
+    """The node answered that this host has no permission; `remedy` as in `Unreachable`."""
 
     reason: str
+    remedy: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +84,12 @@ class Unidentified:
     Args:
         reason: the request and the answer.
         vacant: whether a node without its first setting would answer like this.
+        remedy: as in `Unreachable`.
     """
 
     reason: str
     vacant: bool = False
+    remedy: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import Final
-from urllib.parse import urlsplit
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.ports.transport import HttpAnswer
@@ -20,7 +21,7 @@ _KEYS: Final = 5
 
 
 def describe_answer(url: str, answer: HttpAnswer, product: str, why: str = "") -> str:
-    """Describe an answer that is not the product's own, with a remedy.
+    """Describe an answer that is not the product's own; `suggest_answer_remedy` says what to do about it.
 
     Args:
         url: of the request, without user, password and query.
@@ -29,7 +30,7 @@ def describe_answer(url: str, answer: HttpAnswer, product: str, why: str = "") -
         why: what shows that it is another server; empty if the status does.
     """
     reason = f" ({why})" if why else ""
-    return f"{_describe(url, answer)}; this is not an answer of {product}{reason}; {suggest_port_check(url)}"
+    return f"{_describe(url, answer)}; this is not an answer of {product}{reason}"
 
 
 def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
@@ -40,7 +41,7 @@ def describe_denial(url: str, answer: HttpAnswer, denied: str) -> str:
         answer: received.
         denied: what this host may not do, if the product answered.
     """
-    return f"{denied} ({answer.status}): {_describe(url, answer)}; {suggest_port_check(url)}"
+    return f"{denied} ({answer.status}): {_describe(url, answer)}"
 
 
 def _describe(url: str, answer: HttpAnswer) -> str:
@@ -48,9 +49,58 @@ def _describe(url: str, answer: HttpAnswer) -> str:
     return f"{url} answered {answer.status}, {kind}, {_quote_body(answer)}"
 
 
-def suggest_port_check(url: str) -> str:
-    """The remedy when another server answers."""
-    return f"check that {urlsplit(url).netloc} is its API port"
+def suggest_answer_remedy(answer: HttpAnswer) -> str:
+    """What to do about an answer that is not the product's own, by what was seen."""
+    status = answer.status
+    if 300 <= status < 400:  # noqa: PLR2004
+        return _suggest_for_redirect(answer.headers.get("location", ""))
+    if status != HTTPStatus.OK:
+        return _BY_STATUS.get(status, _LOOK if status >= 500 else _CORRECT)  # noqa: PLR2004
+    kind = answer.headers.get("content-type", "").lower()
+    if "html" in kind:
+        return _LOGIN_REMEDY if _LOGIN.search(answer.quote(_LOOKED_AT)) else _CORRECT
+    if "json" in kind and not _is_json(answer):
+        return f"the answer is damaged: look at what the URL shows, and at a proxy before it; or {_CORRECT}"
+    return _CORRECT
+
+
+def _suggest_for_redirect(location: str) -> str:
+    if _LOGIN.search(location):
+        return _LOGIN_REMEDY
+    if "://" not in location:
+        return f"redirects are not followed: {_CORRECT}"
+    return "redirects are not followed: write the address to which it redirects, if the node is there"
+
+
+def _is_json(answer: HttpAnswer) -> bool:
+    try:
+        read_json(answer.body, _QUOTED_FROM)
+    except JsonError:
+        return False
+    return True
+
+
+_CORRECT: Final = "correct its address (host and port) in the fleet file: another service answers there"
+_LOGIN_REMEDY: Final = (
+    "a login page answers: let this host reach the API without it, or correct its address in the fleet file"
+)
+_LOOK: Final = "look at the log of the node, and of a proxy before it if there is one"
+_LOGIN: Final = re.compile(r"log-?in|sign-?in|\bauth|\bsso\b|oauth|password", re.IGNORECASE)
+_LOOKED_AT: Final = 4_000
+_BEHIND: Final = "a proxy answers and does not reach the node behind it: start the node, or correct the proxy"
+
+_BY_STATUS: Final[dict[int, str]] = {
+    HTTPStatus.UNAUTHORIZED: "allow this host to call the API, in the node and in a proxy before it",
+    HTTPStatus.FORBIDDEN: "allow this host to call the API, in the node and in a proxy before it",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: "let this host reach the node without a proxy",
+    HTTPStatus.REQUEST_TIMEOUT: "try again later; look at the load of the node",
+    HTTPStatus.TOO_MANY_REQUESTS: "try again later; raise the limit of calls for this host",
+    HTTPStatus.BAD_GATEWAY: _BEHIND,
+    HTTPStatus.GATEWAY_TIMEOUT: _BEHIND,
+    HTTPStatus.SERVICE_UNAVAILABLE: "it is not available now: try again later, and look at the log of the "
+    "node and of a proxy before it",
+}
+"""Status of an answer -> remedy; any other below 500 comes from another service."""
 
 
 def _quote_body(answer: HttpAnswer) -> str:

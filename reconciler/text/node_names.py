@@ -15,6 +15,11 @@ EACH_NODE: Final = "each node"
 IN_COMMAND: Final = "NODE"
 """Stands for it in a command or another quoted text: nobody may type "each node"."""
 
+ANY_ADDRESS: Final = "ADDRESS"
+"""Stands for the host and port of the node in a URL."""
+
+_AUTHORITY: Final = re.compile(r"\b(https?://)[^\s/\"'()]+")
+
 _T = TypeVar("_T")
 _RUN = 4
 _PIECES = 6
@@ -56,6 +61,11 @@ def generalise_sentence(text: str, node: str, each: str = EACH_NODE) -> str:
         return f"{IN_COMMAND if is_quoted else each}{word.group()[len(name) :]}"
 
     return clean_line(_WORD.sub(replace, text))
+
+
+def generalise_urls(text: str) -> str:
+    """A sentence without the hosts and ports in its URLs, so that it is the same for many nodes."""
+    return _AUTHORITY.sub(rf"\1{ANY_ADDRESS}", text)
 
 
 def group_by_key(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:

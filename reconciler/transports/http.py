@@ -17,9 +17,16 @@ from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
 from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
+from reconciler.text.urls import strip_url
 from reconciler.transports.connection_pool import ConnectionKey, ConnectionPool
 from reconciler.transports.http_connection import Answer, AnswerBounds, ClientConnection, abort_connections
-from reconciler.transports.http_errors import CallFailed, describe_connection_error, describe_os_error, unsent
+from reconciler.transports.http_errors import (
+    CHECK_NETWORK,
+    CallFailed,
+    describe_connection_error,
+    describe_os_error,
+    unsent,
+)
 from reconciler.transports.http_request import RequestUrl, UrlOrigin, encode_request, parse_url
 from reconciler.transports.machines.machine import Tunnels
 from reconciler.transports.name_cache import ResolvedAddress, list_ips
@@ -143,7 +150,12 @@ class HttpTransport(Http):
             except CallFailed as error:
                 failure = NodeUnidentified if error.is_other_protocol else NodeUnreachable
                 raise failure(
-                    node, error.reason, sign=error.sign, sent=error.sent, closed=error.closed
+                    node,
+                    f"{error.reason} ({strip_url(url)})",
+                    remedy=error.remedy,
+                    sign=error.sign,
+                    sent=error.sent,
+                    closed=error.closed,
                 ) from error
         return HttpAnswer(answer.status, answer.headers, bytes(answer.body), (SHAPES,))
 
@@ -326,12 +338,15 @@ class _Call:
     def describe_timeout(self) -> CallFailed:
         """Why it failed, if its time is over."""
         if self.stage is _Stage.SENT:
-            return CallFailed(f"no answer within {self.timeout:g} s")
+            return CallFailed(
+                f"no answer within {self.timeout:g} s",
+                remedy="look at the load and the log of the node, or raise `timeouts.read` in the fleet file",
+            )
         sign = {_Stage.RESOLVING: Liveness.UNASKED, _Stage.CONNECTING: Liveness.SILENT}
         words = f"no connection within {self.connect or self.timeout:g} s"
         if self.via and self.stage is _Stage.RESOLVING:
             words = f"no way to it through `ssh.{self.via}` within {self.timeout:g} s"
-        return unsent(words, sign.get(self.stage, Liveness.ALIVE))
+        return unsent(words, sign.get(self.stage, Liveness.ALIVE), remedy=CHECK_NETWORK)
 
 
 def _find_local_address(host: str) -> str:

@@ -159,7 +159,10 @@ class Answer:
             self._fail("it has a transfer coding that was not asked for")
         # `Accept-Encoding: identity` is in every request. What unpacks to gigabytes is not worth the risk.
         elif headers.get("content-encoding", "identity").strip().lower() not in {"identity", ""}:
-            self.failure = CallFailed("its answer is compressed, which was not asked for")
+            self.failure = CallFailed(
+                "its answer is compressed, which was not asked for",
+                remedy="turn off compression for this API in the proxy before the node",
+            )
         elif int(headers.get("content-length", "0")) > self._bounds.body and not self._bounds.is_head:
             self._refuse_size()
         elif self._bounds.is_head:
@@ -194,7 +197,10 @@ class Answer:
             self.failure = describe_other_protocol(self.begin, why)
 
     def _refuse_size(self) -> None:
-        self.failure = CallFailed(f"its answer is larger than {format_size(self._bounds.body)}")
+        self.failure = CallFailed(
+            f"its answer is larger than {format_size(self._bounds.body)}",
+            remedy="look at what answers there: another service may have this address",
+        )
         self.body.clear()
 
 

@@ -26,6 +26,14 @@ _ERRNOS: Final[Mapping[int, str]] = MappingProxyType(
         errno.ECONNRESET: DROPPED,
         errno.ECONNABORTED: DROPPED,
         errno.EPIPE: DROPPED,
+        errno.EHOSTDOWN: "the machine does not answer in its network",
+        errno.ENETDOWN: "the network of this host is down",
+        errno.EACCES: "this host does not allow the connection",
+        errno.EPERM: "this host does not allow the connection",
+        errno.EADDRNOTAVAIL: "this host has no address from which it can connect",
+        errno.EINVAL: "its address is none that can be connected to",
+        errno.ENOBUFS: "this host has no memory left for connections",
+        errno.ENOMEM: "this host has no memory left",
         errno.EMFILE: "this host has no file descriptors left",
         errno.ENFILE: "this host has no file descriptors left",
     }
@@ -52,6 +60,54 @@ _QUOTED: Final = 80
 """Bytes that are quoted of an answer that is not HTTP."""
 
 
+START_NODE: Final = "start the node, or correct its address in the fleet file"
+LOOK_AT_NODE: Final = "look at the log of the node, and of a proxy before it if there is one"
+CHECK_NETWORK: Final = "check that the machine runs, and the routes and firewalls between this host and it"
+UNTRUSTED_REMEDY: Final = (
+    "name the authority that signed it: `authority` of the node or cluster, with `authorities` in the host "
+    "configuration, or the environment variable SSL_CERT_FILE; or use a certificate of a public authority"
+)
+_CHECK_PORT: Final = "another service has this port: correct the node's address in the fleet file"
+_WRITE_HTTP: Final = "write http:// in its address in the fleet file, or correct the port"
+_WRITE_HTTPS: Final = "write https:// in its address in the fleet file, or correct the port"
+_CHECK_TLS: Final = "check that its TLS accepts version 1.2 or later, and that the port is right"
+_THIS_HOST: Final = "this is a limit of this host, not of the node: end other programs, or raise the limit"
+
+_OTHER_NAME: Final = "write the name in its address that is in the certificate, or give it a certificate"
+
+_CERTIFICATES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        9: "check the clocks of the node and of this host",
+        10: "renew the certificate of the node, or check the clock of this host",
+        62: f"{_OTHER_NAME} with this name",
+        64: f"{_OTHER_NAME} with this address",
+    }
+)
+"""Code of a failed verification (X509_V_ERR of OpenSSL) -> remedy; others mean an unknown authority."""
+
+_REMEDIES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        errno.ECONNREFUSED: START_NODE,
+        errno.EHOSTUNREACH: CHECK_NETWORK,
+        errno.EHOSTDOWN: CHECK_NETWORK,
+        errno.ENETUNREACH: CHECK_NETWORK,
+        errno.ENETDOWN: "check the network of this host",
+        errno.ETIMEDOUT: CHECK_NETWORK,
+        errno.ECONNRESET: LOOK_AT_NODE,
+        errno.ECONNABORTED: LOOK_AT_NODE,
+        errno.EPIPE: LOOK_AT_NODE,
+        errno.EACCES: "check the firewall of this host",
+        errno.EPERM: "check the firewall of this host",
+        errno.EMFILE: _THIS_HOST,
+        errno.ENFILE: _THIS_HOST,
+        errno.ENOBUFS: _THIS_HOST,
+        errno.ENOMEM: _THIS_HOST,
+        errno.EADDRNOTAVAIL: "check the addresses and ports of this host: it has none to connect from",
+        errno.EINVAL: "correct the node's address in the fleet file: nothing can connect to it",
+    }
+)
+
+
 class CallFailed(Exception):
     """A call without a complete answer.
 
@@ -61,6 +117,7 @@ class CallFailed(Exception):
         sent: whether the node may have got the request.
         is_other_protocol: whether something else listens there: other TLS, no TLS or no HTTP.
         closed: whether the connection was closed before any part of an answer came.
+        remedy: what to do about it.
     """
 
     def __init__(
@@ -71,6 +128,7 @@ class CallFailed(Exception):
         sent: bool = True,
         is_other_protocol: bool = False,
         closed: bool = False,
+        remedy: str = "",
     ) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -78,27 +136,35 @@ class CallFailed(Exception):
         self.sent = sent
         self.is_other_protocol = is_other_protocol
         self.closed = closed
+        self.remedy = remedy
 
 
-def unsent(reason: str, sign: Liveness = Liveness.UNASKED) -> CallFailed:
+def unsent(reason: str, sign: Liveness = Liveness.UNASKED, *, remedy: str = "") -> CallFailed:
     """The failure of a call of which nothing was sent."""
-    return CallFailed(reason, sign=sign, sent=False)
+    return CallFailed(reason, sign=sign, sent=False, remedy=remedy)
 
 
 def describe_connection_error(error: OSError) -> CallFailed:
     """Why there is no connection, by the error of the attempt or of the TLS handshake on it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = error.verify_message or _shorten(error)
-        return _other_tls(f"TLS certificate not trusted: {why}")
+        remedy = _CERTIFICATES.get(error.verify_code, UNTRUSTED_REMEDY)
+        return _other_tls(f"TLS certificate not trusted: {why}", remedy)
     if isinstance(error, ssl.SSLError):
         text = _shorten(error)
         message = _OPENSSL.sub("", text).strip() or text
         plain = any(sign in text.upper().replace(" ", "_") for sign in _PLAIN_TEXT_SIGNS)
         return _other_tls(
-            f"TLS failed: {message}" + (" (the port does not speak TLS: is http:// meant?)" if plain else "")
+            f"TLS failed: {'the port does not speak TLS: is http:// meant?' if plain else message}",
+            _WRITE_HTTP if plain else _CHECK_TLS,
         )
     sign = Liveness.SILENT if error.errno in _NOTHING_THERE else Liveness.UNASKED
-    return unsent(describe_os_error(error), sign)
+    return unsent(describe_os_error(error), sign, remedy=_suggest_remedy(error))
+
+
+def _suggest_remedy(error: OSError) -> str:
+    """What to do about an error of the system; empty if the error itself does not show that."""
+    return _REMEDIES.get(error.errno or 0, "")
 
 
 def describe_end(error: BaseException | None, *, begun: bool) -> CallFailed:
@@ -109,11 +175,11 @@ def describe_end(error: BaseException | None, *, begun: bool) -> CallFailed:
         begun: whether a part of the answer came.
     """
     if begun:
-        return CallFailed(CUT)
+        return CallFailed(CUT, remedy=LOOK_AT_NODE)
     if isinstance(error, OSError) and error.errno not in {None, errno.ECONNRESET, errno.EPIPE}:
         words = describe_os_error(error)
-        return CallFailed(words, closed=words == DROPPED)
-    return CallFailed(DROPPED, closed=True)
+        return CallFailed(words, closed=words == DROPPED, remedy=_suggest_remedy(error) or LOOK_AT_NODE)
+    return CallFailed(DROPPED, closed=True, remedy=LOOK_AT_NODE)
 
 
 def describe_other_protocol(begin: bytes, why: str = "") -> CallFailed:
@@ -123,13 +189,26 @@ def describe_other_protocol(begin: bytes, why: str = "") -> CallFailed:
         begin: of what came.
         why: what is wrong with it; empty to quote the beginning.
     """
-    if not why:
-        text = make_one_line(SHAPES.redact_text(repr(begin[:_QUOTED])[1:]), 2 * _QUOTED)
-        why = f", beginning {text}" if begin else ""
-    else:
+    is_tls = begin.startswith(_TLS_ALERT)
+    if why:
         why = f" ({why})"
-    tls = " (the port speaks TLS: is https:// meant?)" if begin.startswith(_TLS_ALERT) else ""
-    return CallFailed(f"its answer is not valid HTTP{why}{tls}", is_other_protocol=True)
+    elif is_tls:
+        why = " (the port speaks TLS: is https:// meant?)"
+    elif begin:
+        why = f", {_quote_bytes(begin)}"
+    remedy = _WRITE_HTTPS if is_tls else _CHECK_PORT
+    return CallFailed(f"its answer is not valid HTTP{why}", is_other_protocol=True, remedy=remedy)
+
+
+def _quote_bytes(begin: bytes) -> str:
+    """The beginning of an answer in another protocol: its text, or that it is none."""
+    text = begin[:_QUOTED].decode("utf-8", "replace").strip()
+    if not text or not text.isprintable():
+        first = text.split("\r")[0].split("\n")[0]
+        if not first or not first.isprintable():
+            return "but binary data"
+        text = first
+    return f'beginning "{make_one_line(SHAPES.redact_text(text), 2 * _QUOTED)}"'
 
 
 def describe_os_error(error: OSError) -> str:
@@ -137,8 +216,8 @@ def describe_os_error(error: OSError) -> str:
     return _ERRNOS.get(error.errno or 0) or _shorten(error.strerror or error)
 
 
-def _other_tls(reason: str) -> CallFailed:
-    return CallFailed(reason, sent=False, is_other_protocol=True)
+def _other_tls(reason: str, remedy: str) -> CallFailed:
+    return CallFailed(reason, sent=False, is_other_protocol=True, remedy=remedy)
 
 
 def _shorten(error: object) -> str:

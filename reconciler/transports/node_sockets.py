@@ -51,13 +51,17 @@ class NodeSockets:
             try:
                 found = self.names.get_known(host) or await self.names.resolve(host)
             except (OSError, UnicodeError):
-                raise unsent("name does not resolve") from None
+                raise unsent(
+                    "name does not resolve",
+                    remedy="correct the host name in its address in the fleet file, or the DNS of this host",
+                ) from None
             networks = self._host.config.networks
             places = {one.ip: one for one in found if not networks or is_within_networks(one.ip, networks)}
             if not places:
                 raise unsent(
                     f"{found[0].ip} is in none of the networks that this host allows for nodes "
-                    "(`networks` in the host configuration)"
+                    "(`networks` in the host configuration)",
+                    remedy="correct its address in the fleet file, or add the network to `networks`",
                 )
             self._permitted[host] = places
         return places
@@ -69,12 +73,13 @@ class NodeSockets:
             CallFailed: there is none.
         """
         if self._tunnels is None:
-            raise unsent(f"this host has no way `ssh.{via}`")
+            raise unsent(
+                f"this host has no way `ssh.{via}`", remedy=f"add `ssh.{via}` to the host configuration"
+            )
         try:
             return await self._tunnels.open_tunnel(via, host, port)
         except MachineError as error:
-            remedy = f" ({error.remedy})" if error.remedy else ""
-            raise unsent(f"{error}{remedy}", error.sign) from error
+            raise unsent(str(error), error.sign, remedy=error.remedy) from error
 
 
 async def open_socket(places: Mapping[str, ResolvedAddress | None], port: int) -> socket.socket:

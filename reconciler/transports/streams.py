@@ -16,7 +16,14 @@ from reconciler.host.host import Host
 from reconciler.ports.transport import OtherProtocol, Streams
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import format_size, make_one_line
-from reconciler.transports.http_errors import CallFailed, describe_connection_error, describe_end, unsent
+from reconciler.transports.http_errors import (
+    CHECK_NETWORK,
+    LOOK_AT_NODE,
+    CallFailed,
+    describe_connection_error,
+    describe_end,
+    unsent,
+)
 from reconciler.transports.machines.machine import Tunnels
 from reconciler.transports.node_sockets import NodeSockets, open_socket
 
@@ -71,9 +78,9 @@ class StreamTransport(Streams):
                 async with asyncio.timeout(timeout):
                     return await self._run(address, exchange)
             except TimeoutError as error:
-                _raise_node_error(node, exchange.describe_timeout(), error)
+                _raise_node_error(node, address, exchange.describe_timeout(), error)
             except CallFailed as error:
-                _raise_node_error(node, error, error)
+                _raise_node_error(node, address, error, error)
 
     async def send(
         self,
@@ -127,8 +134,8 @@ class _Exchange:
     def describe_timeout(self) -> CallFailed:
         """Why it failed, if its time is over."""
         if self.is_sent:
-            return CallFailed(f"no answer within {self.timeout:g} s")
-        return unsent(f"no connection within {self.timeout:g} s", self.sign)
+            return CallFailed(f"no answer within {self.timeout:g} s", remedy=LOOK_AT_NODE)
+        return unsent(f"no connection within {self.timeout:g} s", self.sign, remedy=CHECK_NETWORK)
 
     async def run(self, opened: socket.socket) -> bytes:
         """Send the request and give its complete answer.
@@ -168,6 +175,14 @@ class _Exchange:
                 raise CallFailed(f"its answer {words}", is_other_protocol=True) from None
 
 
-def _raise_node_error(node: str, failed: CallFailed, cause: Exception) -> NoReturn:
+def _raise_node_error(node: str, address: SocketAddress, failed: CallFailed, cause: Exception) -> NoReturn:
     failure = NodeUnidentified if failed.is_other_protocol else NodeUnreachable
-    raise failure(node, failed.reason, sign=failed.sign, sent=failed.sent, closed=failed.closed) from cause
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    raise failure(
+        node,
+        f"{failed.reason} ({host}:{address.port})",
+        remedy=failed.remedy,
+        sign=failed.sign,
+        sent=failed.sent,
+        closed=failed.closed,
+    ) from cause

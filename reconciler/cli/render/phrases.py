@@ -48,6 +48,8 @@ _UNREAD = frozenset(
         "node-silent",
         "node-unauthorized",
         "node-unidentified",
+        "node-unread",
+        "server-unknown",
         "node-unreachable",
         "setting-unproven",
     }

@@ -25,7 +25,12 @@ from reconciler.diagnostic import Diagnostic
 from reconciler.planning.leaving_nodes import LeavingNode
 from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
-from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
+from reconciler.text.node_names import (
+    format_node_names,
+    generalise_sentence,
+    generalise_urls,
+    group_by_key,
+)
 from reconciler.text.one_line import SHORT_ID, clean_line, join_some
 
 _CLASHES = 3
@@ -160,7 +165,7 @@ def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: Termi
             yield from layout.wrapped(clean_line(first.reason), 6)
             continue
         who = f"{format_node_names([node.node for node in group], full=layout.full)}: " if has_each else ""
-        yield from layout.wrapped(who + generalise_sentence(first.reason, first.node), 6)
+        yield from layout.wrapped(who + _generalise(first), 6)
 
 
 def _list_leaving(leaving: tuple[LeavingNode, ...], layout: TerminalLayout) -> Iterator[str]:
@@ -232,9 +237,7 @@ def _group_nodes(nodes: tuple[NodeStatus, ...], *, has_each: bool) -> list[tuple
         return group_by_key(
             nodes,
             lambda node: (
-                (node.state, generalise_sentence(node.reason, node.node))
-                if node.state in _UNREAD and node.reason
-                else node.node
+                (node.state, _generalise(node)) if node.state in _UNREAD and node.reason else node.node
             ),
         )
     # To the minute, as it is shown: nodes of one wave differ by seconds.
@@ -242,12 +245,17 @@ def _group_nodes(nodes: tuple[NodeStatus, ...], *, has_each: bool) -> list[tuple
         nodes,
         lambda node: (
             node.state,
-            generalise_sentence(node.reason, node.node),
+            _generalise(node),
             node.revision,
             node.since and format_minute(node.since),
             node.stamp,
         ),
     )
+
+
+def _generalise(node: NodeStatus) -> str:
+    """Its reason as a sentence that is the same for every node of which it is true."""
+    return generalise_urls(generalise_sentence(node.reason, node.node))
 
 
 def _describe_revision(node: NodeStatus, revision: Revision) -> str:

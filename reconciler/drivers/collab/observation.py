@@ -196,11 +196,11 @@ async def _read(read: Callable[[], Awaitable[CollabView]]) -> Observation[Collab
     try:
         return Present(await read())
     except NodeUnauthorized as error:
-        return Unauthorized(error.reason)
+        return Unauthorized(error.reason, remedy=error.remedy)
     except NodeUnidentified as error:
-        return Unidentified(error.reason)
+        return Unidentified(error.reason, remedy=error.remedy)
     except NodeUnreachable as error:
-        return Unreachable(error.reason, Liveness(error.sign))
+        return Unreachable(error.reason, Liveness(error.sign), remedy=error.remedy)
     except NodeError as error:
         # Any other failure is an answer of something: the node is not proven silent.
-        return Unreachable(error.reason, Liveness.ALIVE)
+        return Unreachable(error.reason, Liveness.ALIVE, remedy=error.remedy)

@@ -199,7 +199,8 @@ class _Chain:
             self._wait(name, "server-waits", "is reserved or held, so it is left alone until that is over")
         elif status is None and not view.is_silent(name):
             # It may run and serve: nothing is known of it, so nothing is done to it.
-            remedy = "correct its `status` or the network, or stop the server"
+            seen = getattr(view.observed.nodes.get(name), "remedy", "")
+            remedy = seen or "correct its `status` or the network, or stop the server"
             self._wait(name, "server-unknown", f"{view.describe(name)}: nothing is done to it", remedy)
         elif status is None:
             self._plan_start(server, password)

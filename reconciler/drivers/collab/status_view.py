@@ -14,7 +14,7 @@ from reconciler.core.canonical import fingerprint
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import NodeUnauthorized, NodeUnidentified
-from reconciler.ports.answer_text import describe_answer, describe_denial
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_answer_remedy
 from reconciler.ports.transport import HttpAnswer
 from reconciler.text.one_line import list_first_names, make_one_line
 
@@ -274,7 +274,7 @@ def read_status_answer(node: str, url: str, answer: HttpAnswer) -> StatusView:
         else:
             return _redact(view, answer)
     words = describe_answer(url, answer, PRODUCT, why)
-    raise NodeUnidentified(node, words, remedy="correct `status` in the fleet file", status=answer.status)
+    raise NodeUnidentified(node, words, remedy=suggest_answer_remedy(answer), status=answer.status)
 
 
 def _redact(view: StatusView, answer: HttpAnswer) -> StatusView:

@@ -20,7 +20,7 @@ from reconciler.drivers.gocluster.view import (
     parse_view,
 )
 from reconciler.errors import NodeUnauthorized, NodeUnidentified
-from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_answer_remedy
 from reconciler.ports.transport import Http, HttpAnswer, ReadingCall
 
 ROOT: Final = "/api/v1/cluster"
@@ -88,8 +88,7 @@ class Client:
                 "GET", url, node=self.node, timeout=self.timeout, connect=self.connect
             )
         except NodeUnidentified as error:
-            words = f"{self.api}: {error.reason}; {suggest_port_check(self.api)}"
-            raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
+            raise NodeUnidentified(self.node, error.reason, remedy=error.remedy or CORRECT) from error
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             # Of a proxy before it: the library asks for a cookie at admin calls only.
             raise NodeUnauthorized(
@@ -103,4 +102,5 @@ class Client:
 
     def _make_unidentified(self, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
         words = describe_answer(self.api, answer, PRODUCT, why)
-        return NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status)
+        remedy = CORRECT if why else suggest_answer_remedy(answer)
+        return NodeUnidentified(self.node, words, remedy=remedy, status=answer.status)

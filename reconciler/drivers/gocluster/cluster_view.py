@@ -62,7 +62,7 @@ class ClusterView:
         answer: Observation[NodeView | None] | None = self.observed.nodes.get(node)
         if answer is None:
             return "it was not asked"
-        return getattr(answer, "reason", "") or type(answer).__name__.lower()
+        return getattr(answer, "reason", "") or "it answered"
 
     def list_unknown(self, but: Iterable[str] = ()) -> tuple[str, ...]:
         """Members of which it is not known whether they run."""

@@ -166,7 +166,8 @@ def _report_unread(draft: PlanDraft) -> None:
         why = draft.cluster_view.describe_answer(node)
         is_down = draft.cluster_view.get_process(node) is Process.DOWN
         words = f"{node} {'does not run' if is_down else 'shows no view'}: {why}"
-        draft.add_finding("node-unread", node, words, "start the node, or correct its `api`")
+        remedy = getattr(draft.observed.nodes.get(node), "remedy", "")
+        draft.add_finding("node-unread", node, words, remedy or "start the node, or correct its `api`")
 
 
 def _report_mesh(draft: PlanDraft) -> None:

@@ -332,13 +332,13 @@ async def _read_view(client: Client) -> Observation[NodeView | None]:
     try:
         return Present(await client.read_view())
     except NodeUnauthorized as error:
-        return Unauthorized(error.reason)
+        return Unauthorized(error.reason, remedy=error.remedy)
     except NodeUnidentified as error:
-        return Unidentified(error.reason)
+        return Unidentified(error.reason, remedy=error.remedy)
     except NodeError as error:
         # Any other failure is an answer of something: the node is not proven silent.
         sign = Liveness(error.sign) if isinstance(error, NodeUnreachable) else Liveness.ALIVE
-        return Unreachable(error.reason, sign)
+        return Unreachable(error.reason, sign, remedy=error.remedy)
 
 
 DRIVER: Final = GoClusterDriver()

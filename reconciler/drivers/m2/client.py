@@ -41,7 +41,7 @@ from reconciler.drivers.m2.risk import find_fields_not_running, has_immediate_ch
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
 from reconciler.drivers.m2.shared_contents import SharedContents, share_pair
 from reconciler.errors import NodeUnidentified, NodeUnreachable
-from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_answer_remedy
 from reconciler.ports.driver import StepAnswer
 from reconciler.ports.transport import Http, HttpAnswer, ReadingCall
 from reconciler.text.one_line import LONGEST_NAME, LONGEST_SENTENCE
@@ -179,19 +179,15 @@ class Client:
             answer = await self._get(base, _SETTING)
         # Something answers that is not M2: another service may have the port.
         except NodeUnidentified as error:
-            return Unidentified(f"{url}: {error.reason}; {suggest_port_check(url)}")
+            return Unidentified(error.reason, remedy=error.remedy)
         except NodeUnreachable as error:
             return _describe_unreachable(error)
         if answer.status in UNAUTHORIZED_STATUSES:
-            denied = "this host may not read its setting"
-            is_own = is_refusal(answer.body)  # else another server may have refused
-            return Unauthorized(
-                f"{denied} ({answer.status})" if is_own else describe_denial(url, answer, denied)
-            )
+            return _describe_denial(url, answer)
         if answer.status == HTTPStatus.NOT_FOUND:
             return await self._judge_missing_setting(base, answer)
         if answer.status != HTTPStatus.OK:
-            return Unidentified(describe_answer(url, answer, PRODUCT))
+            return _describe_refusal(url, answer)
         return await self._judge_setting(base, answer, contents)
 
     async def _judge_setting(
@@ -202,15 +198,21 @@ class Client:
         try:
             content = await _parse_content(contents, answer.body)
         except ContentTooLarge as error:
-            return Unreachable(answer.redact(str(error), LONGEST_SENTENCE), Liveness.ALIVE)
+            return Unreachable(
+                f"{answer.redact(str(error), LONGEST_SENTENCE)} ({url})",
+                Liveness.ALIVE,
+                remedy="look at what the URL shows: a setting of this size cannot be compared",
+            )
         except ValueError as error:
             return Unidentified(
-                describe_answer(url, answer, PRODUCT, answer.redact(str(error), LONGEST_SENTENCE))
+                describe_answer(url, answer, PRODUCT, answer.redact(str(error), LONGEST_SENTENCE)),
+                remedy=suggest_answer_remedy(answer),
             )
         kind = classify_document(content.document)
         if kind is DocumentKind.SETTING or (kind is DocumentKind.POSSIBLE and await self._has_metrics(base)):
             return content
-        return Unidentified(describe_answer(url, answer, PRODUCT, "it is not a setting of M2"))
+        reason = describe_answer(url, answer, PRODUCT, "it is not a setting of M2")
+        return Unidentified(reason, remedy=suggest_answer_remedy(answer))
 
     async def _judge_missing_setting(self, base: str, answer: HttpAnswer) -> Absent | Unidentified:
         """What a 404 means: a node answers so before its first setting, and every other web server too."""
@@ -219,7 +221,7 @@ class Client:
         if await self._has_metrics(base):
             return Absent("it answered 404 and shows M2's metrics: no setting is loaded yet", base)
         reason = describe_answer(f"{base}{_SETTING}", answer, PRODUCT, _NO_EVIDENCE)
-        return Unidentified(reason, vacant=True)
+        return Unidentified(reason, vacant=True, remedy=suggest_answer_remedy(answer))
 
     async def _has_metrics(self, base: str) -> bool:
         """The second evidence: whether the address shows metrics that only M2 has."""
@@ -358,9 +360,29 @@ class Client:
         return responses.read_answer(self.node, path, answer)
 
 
+def _describe_refusal(url: str, answer: HttpAnswer) -> Unreachable | Unidentified:
+    """What an answer means that is neither a setting nor a denial."""
+    if not is_refusal(answer.body):
+        return Unidentified(describe_answer(url, answer, PRODUCT), remedy=suggest_answer_remedy(answer))
+    # Of the node itself, by its form.
+    words = f"{url} answered {answer.status} in M2's own form: {answer.quote(LONGEST_SENTENCE)}"
+    return Unreachable(words, Liveness.ALIVE, remedy="look at the log of the node")
+
+
+def _describe_denial(url: str, answer: HttpAnswer) -> Unauthorized:
+    """A refusal of this host, by the node or by another server before it."""
+    denied = "this host may not read its setting"
+    if is_refusal(answer.body):
+        return Unauthorized(f"{denied} ({answer.status} of {url})")
+    return Unauthorized(describe_denial(url, answer, denied), remedy=suggest_answer_remedy(answer))
+
+
 def _describe_unreachable(error: NodeUnreachable) -> Unreachable:
+    if not error.closed:
+        return Unreachable(error.reason, remedy=error.remedy)
     causes = "the node's allowList has no entry for this host, or the port expects TLS"
-    return Unreachable(error.reason + (f"; possible causes: {causes}" if error.closed else ""))
+    remedy = "add this host to the node's allowList, or write https:// in its address; else look at its log"
+    return Unreachable(f"{error.reason}; possible causes: {causes}", remedy=remedy)
 
 
 async def _parse_content(contents: SharedContents, body: bytes) -> Content:

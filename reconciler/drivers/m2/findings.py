@@ -51,14 +51,16 @@ def report_unread(
         if found is not None:
             return found
     is_unauthorized = isinstance(answer, Unauthorized)
-    remedy = ALLOW_REMEDY if is_unauthorized else "start the node, or correct its address in the fleet file"
+    remedy = getattr(answer, "remedy", "")
     if isinstance(answer, Unreachable) and answer.defect:
         remedy = REPORT
+    elif is_unauthorized:
+        remedy = remedy or ALLOW_REMEDY
     return Diagnostic(
         Severity.ERROR,
         "node-unauthorized" if is_unauthorized else "node-unreachable",
         f"{target.node} could not be read: {answer.reason}; no change is planned there",
-        remedy,
+        remedy or "start the node, or correct its address in the fleet file",
         target=f"{desired.entry.name}/{target.node}",
     )
 
@@ -111,7 +113,7 @@ def _report_unproven(
 
 def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unidentified) -> Diagnostic:
     """An answer without evidence that it comes from an M2 node, so that nothing is sent there."""
-    remedy = "correct the node's address in the fleet file"
+    remedy = answer.remedy or "correct the node's address in the fleet file"
     used = ""
     if answer.vacant and target.recalled.get(FIRST_DELIVERY):
         used = f"; `first_delivery` was already used, for {target.recalled[FIRST_DELIVERY]}"

@@ -529,7 +529,7 @@ async def _read_mail(
     try:
         return reader.read(await mailbox.read_mail(cluster, node))
     except NodeUnreachable as error:
-        return Unreachable(error.reason)
+        return Unreachable(error.reason, remedy=error.remedy)
 
 
 async def _add_reports(

@@ -20,7 +20,7 @@ from reconciler.drivers.sora.schema import (
     parse_report,
 )
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnidentified, NodeUnreachable
-from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_port_check
+from reconciler.ports.answer_text import describe_answer, describe_denial, suggest_answer_remedy
 from reconciler.ports.transport import Http, HttpAnswer, ReadingCall
 from reconciler.text.urls import strip_url
 
@@ -169,8 +169,7 @@ class Client:
                 content=b"" if arguments is None else encode_canonical(arguments),
             )
         except NodeUnidentified as error:
-            words = f"{self.api}: {error.reason}; {suggest_port_check(self.api)}"
-            raise NodeUnidentified(self.node, words, remedy=CORRECT) from error
+            raise NodeUnidentified(self.node, error.reason, remedy=error.remedy or CORRECT) from error
         if answer.status != HTTPStatus.OK:
             raise self._make_failure(answer, target)
         return answer
@@ -178,7 +177,7 @@ class Client:
     def _make_unidentified(self, target: str, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
         """An answer that is not Sora's."""
         words = f"{target.rpartition('.')[2]}: {describe_answer(self.api, answer, PRODUCT, why)}"
-        return NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status)
+        return NodeUnidentified(self.node, words, remedy=suggest_answer_remedy(answer), status=answer.status)
 
     def _make_failure(
         self, answer: HttpAnswer, target: str

@@ -179,7 +179,9 @@ class ClusterView:
         """What to do where nothing is known from the node itself."""
         answer = self.observed.nodes.get(name)
         is_defect = isinstance(answer, Unreachable) and answer.defect
-        return REPORT if is_defect else "start the node, or correct `api` in the fleet file"
+        if is_defect:
+            return REPORT
+        return getattr(answer, "remedy", "") or "start the node, or correct `api` in the fleet file"
 
     def is_other(self, name: str, answer: Observation[NodeView]) -> bool:
         """Whether an answer is shown to be another node's: a node that runs lists itself as connected.

@@ -131,9 +131,11 @@ class NodeActions:
             remedy = "correct `api` in the fleet file, or `node_name` in its sora.conf"
         elif isinstance(answer, Unauthorized | Stale):
             code, words = "node-refuses", answer.reason
-            remedy = "check the node's log, and allow this host to call its API"
+            seen = getattr(answer, "remedy", "")
+            remedy = seen or "check the node's log, and allow this host to call its API"
         elif isinstance(answer, Unidentified):
-            code, words, remedy = "node-unidentified", answer.reason, "correct `api` in the fleet file"
+            code, words = "node-unidentified", answer.reason
+            remedy = answer.remedy or "correct `api` in the fleet file"
         else:
             code, words = "node-unreachable", self.cluster_view.describe_answer(name)
             remedy = self.cluster_view.suggest_remedy(name)

@@ -525,18 +525,18 @@ async def _read_reply(client: Client, day: date) -> Reply:
         # Of a node that lists only itself, only its statistics tell whether it is a cluster of one.
         return NodeView(rows, day, clustered=await client.clustered() if len(rows) == 1 else None)
     except NodeUnauthorized as error:
-        return Unauthorized(error.reason)
+        return Unauthorized(error.reason, remedy=error.remedy)
     except NodeRefused as error:
         if error.status == HTTPStatus.TEMPORARY_REDIRECT:  # it identifies another address, not a node
-            return Unidentified(error.reason)
+            return Unidentified(error.reason, remedy=error.remedy)
         refusal = error.code or str(error.status)
         return NodeView((), day, refusal=refusal, clustered=await client.clustered())
     except NodeUnidentified as error:
-        return Unidentified(error.reason)
+        return Unidentified(error.reason, remedy=error.remedy)
     except NodeError as error:
         # Any other failure is an answer of something: the node is not proven silent.
         sign = Liveness(error.sign) if isinstance(error, NodeUnreachable) else Liveness.ALIVE
-        return Unreachable(error.reason, sign)
+        return Unreachable(error.reason, sign, remedy=error.remedy)
 
 
 DRIVER: Final = SoraDriver()

@@ -130,7 +130,9 @@ async def test_networks_hold_for_the_address_of_the_node(bastion):
             await get(machines, "http://n1.sora.internal:1/", networks=networks)
 
 
-@pytest.mark.parametrize(("via", "words"), [("other", "no way 'other'"), ("nodes", "one fixed machine")])
+@pytest.mark.parametrize(
+    ("via", "words"), [("other", "no way 'other'"), ("nodes", "leads to the nodes themselves")]
+)
 async def test_only_a_fixed_machine_of_the_host_configuration_is_a_bastion(bastion, via, words):
     async with machines_of(door(bastion)) as machines:
         with pytest.raises(NodeUnreachable, match=words):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.call_errors import words as words_of
 from support.http_servers import listening
 from support.waiting import wait_until
 
@@ -178,20 +179,20 @@ async def test_a_slow_head_counts_against_the_time_of_the_call():
     drip = [part for _ in range(50) for part in (b"X: y\r\n", 0.05)]
     async with node([HEAD, *drip]) as (server, url), HttpTransport() as wire:
         failed = await failure(wire, url, timeout=0.3)
-        assert (failed.reason, failed.sign) == ("no answer within 0.3 s", Liveness.ALIVE)
+        assert (words_of(failed), failed.sign) == ("no answer within 0.3 s", Liveness.ALIVE)
         await wait_until(lambda: server.open == 0)
 
 
 async def test_a_length_above_the_limit_is_refused_before_its_body():
     head = HEAD + b"Content-Length: 5000\r\n\r\n"
     async with node([head, 30.0]) as (_, url), HttpTransport(body_limit=4999) as wire:
-        assert (await failure(wire, url)).reason == "its answer is larger than 4.88 KB"
+        assert words_of(await failure(wire, url)) == "its answer is larger than 4.88 KB"
 
 
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"fa0\r\n" + b"x" * 4000 + b"\r\n"])
 async def test_chunks_count_by_their_sum(chunk):
     async with node([CHUNKED + chunk * 5_000, 30.0]) as (_, url), HttpTransport(body_limit=4_999) as wire:
-        assert (await failure(wire, url)).reason == "its answer is larger than 4.88 KB"
+        assert words_of(await failure(wire, url)) == "its answer is larger than 4.88 KB"
 
 
 async def test_a_half_closed_connection_is_not_kept():
@@ -216,7 +217,7 @@ async def test_a_half_closed_connection_is_not_kept():
 async def test_half_an_answer_is_none(script, reason, method):
     async with node(script) as (server, url), HttpTransport() as wire:
         failed = await failure(wire, url, method)
-        assert (failed.reason, failed.sent) == (reason, True)
+        assert (words_of(failed), failed.sent) == (reason, True)
         assert failed.closed == (reason == http_errors.DROPPED)
     assert len(server.requests) == 1
 
@@ -263,7 +264,7 @@ async def test_a_kept_connection_that_the_node_closes_costs_one_more_read_and_no
 async def test_a_read_is_sent_twice_at_most():
     async with node([OK], [None]) as (server, url), HttpTransport() as wire:
         await read(wire, url)
-        assert (await failure(wire, url)).reason == http_errors.DROPPED
+        assert words_of(await failure(wire, url)) == http_errors.DROPPED
     assert len(server.requests) == 3
 
 
@@ -271,7 +272,7 @@ async def test_a_read_is_sent_twice_at_most():
 async def test_a_read_that_was_answered_in_part_is_not_repeated(begun):
     async with node([OK], [begun, None], [OK]) as (server, url), HttpTransport() as wire:
         await read(wire, url)
-        assert (await failure(wire, url)).reason == http_errors.CUT
+        assert words_of(await failure(wire, url)) == http_errors.CUT
     assert len(server.requests) == 2
 
 
@@ -348,7 +349,11 @@ async def test_a_handshake_without_end_is_no_connection_to_something_that_lives(
         async with HttpTransport() as wire:
             url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
             failed = await failure(wire, url, connect=0.2)
-    assert (failed.reason, failed.sign, failed.sent) == ("no connection within 0.2 s", Liveness.ALIVE, False)
+    assert (words_of(failed), failed.sign, failed.sent) == (
+        "no connection within 0.2 s",
+        Liveness.ALIVE,
+        False,
+    )
 
 
 @given(

@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
+from support.call_errors import words as words_of
 from support.http_servers import listening
 from support.ssh_servers import machines_of, ssh_site
 
@@ -109,7 +110,7 @@ async def test_an_end_before_the_answer_is_complete_leaves_the_effect_unknown(pa
 async def test_silence_is_bounded_in_time():
     async with listening(answering()) as url:
         error = await failure(at(url), timeout=0.2)
-    assert error.reason == "no answer within 0.2 s"
+    assert words_of(error) == "no answer within 0.2 s"
     assert error.is_lost
 
 
@@ -118,7 +119,7 @@ async def test_a_dribbling_node_is_bounded_in_time_and_each_byte_is_read_once():
     async with listening(answering(*[b"x"] * 500, pause=0.002)) as url:
         begin = time.monotonic()
         error = await failure(at(url), timeout=0.4, reader=reader)
-    assert error.reason == "no answer within 0.4 s"
+    assert words_of(error) == "no answer within 0.4 s"
     assert time.monotonic() - begin < 2
     assert sum(map(len, reader.parts)) < 500
 
@@ -126,7 +127,7 @@ async def test_a_dribbling_node_is_bounded_in_time_and_each_byte_is_read_once():
 async def test_an_endless_answer_is_bounded_in_size():
     async with listening(answering(*[b"x" * 65536] * 1000)) as url:
         error = await failure(at(url), limit=100 * KIB)
-    assert error.reason == "its answer is larger than 100 KB"
+    assert words_of(error) == "its answer is larger than 100 KB"
 
 
 async def test_another_protocol_is_no_answer_and_its_text_is_one_harmless_line():
@@ -146,7 +147,7 @@ async def test_a_refused_connection_sent_nothing():
     async with listening(answering()) as url:
         address = at(url)
     error = await failure(address)
-    assert error.reason == "connection refused"
+    assert words_of(error) == "connection refused"
     assert (error.is_lost, error.sign) == (False, Liveness.SILENT)
 
 
@@ -199,4 +200,4 @@ async def test_a_node_behind_a_bastion_is_reached_through_it(tmp_path):
         error = await failure(SocketAddress("redis.invalid", 6379), streams=streams.through("door"))
         assert "no connection from there" in error.reason
     without = await failure(at(url), streams=StreamTransport().through("door"))
-    assert without.reason == "this host has no way `ssh.door`"
+    assert words_of(without) == "this host has no way `ssh.door`"
