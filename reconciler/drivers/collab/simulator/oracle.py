@@ -94,8 +94,10 @@ class CollabOracle:
         world, effect = self._world, self._effects.get(request.target)
         if effect is CommandEffect.STOP:
             return node in world.servers and not is_running(before.cluster, world.servers.index(node))
-        if effect is CommandEffect.START:
-            return node in world.servers and is_running(before.cluster, world.servers.index(node))
+        if effect is CommandEffect.START and node in world.servers:
+            # One that is starting is as silent as one that is stopped: nobody can know.
+            server = before.cluster.servers[world.servers.index(node)]
+            return server.running is not None and not server.starting
         return False
 
     def find_broken_invariant(
