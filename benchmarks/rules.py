@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import machine_rules
 import mask_rules
+import unmanaged_rules
 from mask_rules import REVISION, STEP
 from mutation import running
 from planting import UNMASKED, Fault, faults
@@ -523,4 +524,5 @@ RULES = (
     ),
     Rule("reservations count", machine_rules.counted_reservations, machine_rules.RESERVATIONS),
     Rule("nodes that runs have stopped", machine_rules.resumed_nodes, machine_rules.RESUMED),
+    Rule("unmanaged fields", unmanaged_rules.unmanaged_fields, unmanaged_rules.HELD, unmanaged_rules.ALIKE),
 )

@@ -227,6 +227,12 @@ def _canonicalise_cluster(cluster: Object) -> None:
     _each(discover, "members", canonicalise_group)
 
 
+def _canonicalise_hosting(host: Object) -> None:
+    _fill(host, models.Hosting)
+    if host.get("aliases") in ([], None):  # no other name, whether it is written or not
+        host.pop("aliases", None)
+
+
 _MODELS: Final[Mapping[str, type[BaseModel]]] = {"meta": models.Meta, "env": models.Env}
 
 _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
@@ -236,7 +242,7 @@ _RULES: Final[Mapping[str, tuple[tuple[tuple[str, ...], Rule], ...]]] = {
         (("env", "management", "server"), _canonicalise_server),
         (("env", "management", "cluster"), _canonicalise_cluster),
     ),
-    "hosting": (((), lambda root: _each(root, "hosting", lambda host: _fill(host, models.Hosting))),),
+    "hosting": (((), lambda root: _each(root, "hosting", _canonicalise_hosting)),),
 }
 
 

@@ -11,14 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.core.canonical import encode_canonical
 from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.diff import Change, Op
 from reconciler.core.json_reader import JsonError, JsonLimits, check_size
 from reconciler.core.observation import Observed, Present, Stale
 from reconciler.core.plan import Payload
 from reconciler.core.pointer_pattern import ANY, Pattern
-from reconciler.core.secret import reveal
 from reconciler.core.unmanaged import (
     UNFILLED,
     UNMATCHED,
@@ -30,6 +28,7 @@ from reconciler.core.unmanaged import (
     strip_unmanaged,
 )
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.drivers.m2.canonical import encode_clear
 from reconciler.drivers.m2.changes import NAMED
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.schema import Content, LoadedSetting, M2Desired, NodeTarget
@@ -67,6 +66,9 @@ def keep_values(desired: M2Desired, observed: Observed[LoadedSetting]) -> M2Desi
         if not target.unmanaged or not isinstance(answer, Present | Stale):
             targets.append(target)  # without a setting there is nothing to keep
             continue
+        if not desired.resources and answer.value.shows(desired.expected(target.content)):
+            targets.append(target)  # nothing is delivered to it
+            continue
         cache = caches.setdefault(target.unmanaged, ContentCache(unmanaged=target.unmanaged))
         kept, document = _keep(target, answer.value, cache)
         if document is not None:
@@ -88,7 +90,7 @@ def _keep(target: NodeTarget, loaded: LoadedSetting, cache: ContentCache) -> tup
     try:
         check_values(loaded.own.document, target.unmanaged)
         document = _fill(target.content.document, loaded.own.document, target.unmanaged)
-        check_size(encode_canonical(reveal(document)), LIMITS)
+        check_size(encode_clear(document), LIMITS)
     except (UnfillableSetting, JsonError) as error:
         return replace(target, unfilled=str(error)), None
     return replace(target, content=_make_filled(target.content, document, cache)), document
@@ -115,22 +117,14 @@ def check_values(shown: Any, patterns: Iterable[Pattern]) -> None:
     Raises:
         JsonError: it is not; the message begins with "what it shows".
     """
-    size, count = 0, 0
-    for pattern in patterns:
-        for path in find_values(shown, pattern, NAMED):
-            value = _get_value(shown, path)
-            text = encode_canonical(reveal(value))
-            size, count = size + len(text), count + 1
-            where = make_pointer(path)
-            if _measure_depth(value) > VALUE_LIMITS.depth:
-                raise JsonError(
-                    f"what it shows at {where[:200]} is more than {VALUE_LIMITS.depth} levels deep"
-                )
-            if size > VALUE_LIMITS.size or count > VALUE_LIMITS.values:
-                raise JsonError(
-                    f"what it shows in its unmanaged fields has more than {VALUE_LIMITS.size:,} bytes, or "
-                    f"is at more than {VALUE_LIMITS.values:,} places"
-                )
+    values = [_get_value(shown, path) for pattern in patterns for path in find_values(shown, pattern, NAMED)]
+    if _measure_depth(values) > VALUE_LIMITS.depth:
+        raise JsonError(f"what it shows there is more than {VALUE_LIMITS.depth} levels deep")
+    if len(values) > VALUE_LIMITS.values or len(encode_clear(values)) > VALUE_LIMITS.size:
+        raise JsonError(
+            f"what it shows there has more than {VALUE_LIMITS.size:,} bytes, or is at more than "
+            f"{VALUE_LIMITS.values:,} places"
+        )
 
 
 def _measure_depth(value: Any) -> int:

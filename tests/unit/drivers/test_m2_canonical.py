@@ -10,6 +10,7 @@ from support.m2_wire import BASE, canonicalise, setting
 from reconciler.core.diff import diff_values
 from reconciler.core.secret import MASK, Secret, mask
 from reconciler.drivers.m2.canonical import fingerprint_clear
+from reconciler.drivers.m2.content import ContentCache
 
 MANAGEMENT = "env__management__"
 MEMBERS = MANAGEMENT + "cluster__discover__members"
@@ -211,3 +212,15 @@ def test_the_document_itself_is_left_alone():
     before = copy.deepcopy(document)
     canonicalise(document)
     assert document == before
+
+
+@pytest.mark.parametrize("aliases", [[], None])
+def test_no_aliases_are_the_same_written_or_not(aliases):
+    host = {"name": "www.example.com"}
+    without, written = (
+        ContentCache().of({"hosting": [host]}),
+        ContentCache().of({"hosting": [{**host, "aliases": aliases}]}),
+    )
+    assert without.fingerprint == written.fingerprint
+    named = ContentCache().of({"hosting": [{**host, "aliases": ["example.com"]}]})
+    assert named.fingerprint != without.fingerprint
