@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -64,6 +64,15 @@ ServerUrl = Annotated[
     ),
 ]
 """Where nodes reach this program, in its one normal form."""
+
+
+HOW: Final = frozenset(
+    {
+        *("name", "renamed_from", "concurrency", "timeouts", "rollout", "windows", "freeze", "suspend"),
+        *("policy", "after", "drain", "drift", "hold", "via", "authority"),
+    }
+)
+"""Keys of clusters and nodes that say how and when they are changed or reached, and not to what."""
 
 
 class NodeEntry(StrictModel):
@@ -209,6 +218,12 @@ class ClusterEntry(StrictModel):
         default=(), description="When nothing is changed, in addition to the fleet's freezes."
     )
     suspend: Suspend | None = Field(default=None, description="Nothing in this cluster is changed.")
+    drift: Literal["undo", "report"] | None = Field(
+        default=None,
+        description="What a run does about nodes that were changed behind its back: `undo` it, or only "
+        "`report` it. A commit that changes what a node gets is applied in both cases, as a whole. Default: "
+        "that of the fleet.",
+    )
 
     @property
     def ways(self) -> dict[str, str]:
@@ -230,6 +245,11 @@ class ClusterEntry(StrictModel):
     def reporting(self) -> Reporting | None:
         """How its nodes report to this program, also if they poll; None if they do not."""
         return self.polling
+
+    def plain_content(self) -> dict[str, Any]:
+        """What the entry says of the nodes' content, as plain JSON: without its name and `HOW`."""
+        of_nodes = {"__all__": set(HOW - {"name"})}
+        return self.model_dump(mode="json", exclude={**dict.fromkeys(HOW, True), "nodes": of_nodes})
 
     def members(self) -> tuple[NodeEntry, ...]:
         """The cluster's nodes, those of `nodes` in the file's order before those of `single_nodes`."""

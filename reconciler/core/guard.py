@@ -8,6 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+from reconciler.core.drift import Drift
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.file_state import FileStatus
 from reconciler.core.host_entries import EntryKind
@@ -61,6 +62,8 @@ class GuardContext:
         reserved: the nodes that somebody may stop now; they are in `observed.reserved`, too.
         files: node -> its files, for people.
         pin: what the revision means for the cluster's pin; None if it is not pinned.
+        drift: node -> its drift.
+        shown: node -> keyed fingerprint of what it shows, where nodes are independent.
     """
 
     plan: ClusterPlan
@@ -101,6 +104,8 @@ class GuardContext:
     digests: Mapping[str, str] = field(default_factory=dict)
     reserved: ReservedNodes = field(default_factory=ReservedNodes)
     pin: PinState | None = None
+    drift: Mapping[str, Drift] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def partial_apply_hint(self) -> str:

@@ -92,6 +92,7 @@ class ChangeRules:
         suspend: nothing is changed at all.
         require_signed: how a revision has to be signed, `gpg` or `ssh`; empty if it does not have to be.
         holds: node -> until when nothing is sent to it.
+        keeps_drift: whether changes behind our back are only reported.
     """
 
     rollout: Rollout | None = None
@@ -100,6 +101,7 @@ class ChangeRules:
     suspend: Suspend | None = None
     require_signed: str = ""
     holds: Mapping[str, Hold] = field(default_factory=dict)
+    keeps_drift: bool = False
 
     def of(self, entry: ClusterEntry) -> ChangeRules:
         """The rules of one cluster, given those of the fleet.
@@ -118,6 +120,7 @@ class ChangeRules:
             suspend=self.suspend or entry.suspend,
             require_signed=self.require_signed,
             holds={node.name: node.hold for node in entry.members() if node.hold is not None},
+            keeps_drift=self.keeps_drift if entry.drift is None else entry.drift == "report",
         )
 
 

@@ -50,6 +50,11 @@ class FleetFile(StrictModel):
     )
     freeze: tuple[Freeze, ...] = Field(default=(), description="Times when no cluster is changed.")
     suspend: Suspend | None = Field(default=None, description="Suspends changes in all clusters.")
+    drift: Literal["undo", "report"] = Field(
+        default="undo",
+        description="What a run does about nodes that were changed behind its back, in clusters without "
+        "their own `drift`: `undo` it, or only `report` it.",
+    )
     require_signed: Literal["gpg", "ssh"] | None = Field(
         default=None,
         description="Nothing is changed unless the management host has verified such a signature of the "
@@ -71,7 +76,14 @@ class FleetFile(StrictModel):
 
     def change_rules(self) -> ChangeRules:
         """When and how clusters may be changed, for clusters without their own rules."""
-        return ChangeRules(self.rollout, self.windows, self.freeze, self.suspend, self.require_signed or "")
+        return ChangeRules(
+            self.rollout,
+            self.windows,
+            self.freeze,
+            self.suspend,
+            self.require_signed or "",
+            keeps_drift=self.drift == "report",
+        )
 
 
 def make_policy_model(value: Any, drivers: Mapping[str, Driver[Any, Any]]) -> type[Policy]:

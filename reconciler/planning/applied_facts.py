@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from reconciler.core import attempts
+from reconciler.core.drift import BASELINE, SINCE, encode_baseline
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Present
 from reconciler.core.outcome import SUCCESSES, Outcome, State
 from reconciler.core.plan import Effect
 from reconciler.core.revision import BACK
 from reconciler.core.secret import find_secrets
+from reconciler.core.timestamps import format_timestamp
 from reconciler.diagnostic import Severity
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.plan_pass import Drivers, PlanResult
@@ -104,12 +106,36 @@ def _collect_facts(plan_result: PlanResult, context: GuardContext, outcomes: lis
         applied=revision if is_applied else None,
         content=context.content,
         shown_revisions=dict.fromkeys(running, revision.id),
-        facts={
-            **context.facts_to_store,
-            **({} if is_untouched else _list_references(plan_result, context, running)),
-        },
+        facts=_merge_facts(
+            context.facts_to_store,
+            {} if is_untouched else _list_references(plan_result, context, running),
+            _list_drift_facts(context, frozenset(running), outcomes),
+        ),
         ends_rollout=(is_other_rollout or is_last_passed) and not is_partial and context.is_idle,
     )
+
+
+def _merge_facts(*some: Facts) -> Facts:
+    found: dict[str, dict[str, str]] = {}
+    for facts in some:
+        for node, known in facts.items():
+            found.setdefault(node, {}).update(known)
+    return found
+
+
+def _list_drift_facts(context: GuardContext, running: frozenset[str], outcomes: list[Outcome]) -> Facts:
+    """What tells drift from a commit later: what nodes had when they were as desired, and since when not."""
+    touched = {outcome.step.node for outcome in outcomes if outcome.sent or outcome.state in SUCCESSES}
+    found: dict[str, dict[str, str]] = {}
+    for node in context.digests:
+        if node in running:
+            shown = "" if node in touched else context.shown.get(node, "")
+            found[node] = {BASELINE: encode_baseline(context.digests[node], shown), SINCE: ""}
+        elif node in touched:
+            found[node] = {BASELINE: "", SINCE: ""}
+        elif (drift := context.drift.get(node)) is not None:
+            found[node] = {SINCE: format_timestamp(drift.since or context.now)} if context.now else {}
+    return found
 
 
 def _list_references(plan_result: PlanResult, context: GuardContext, running: Collection[str]) -> Facts:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Final
 
+from reconciler.core.drift import DRIFT
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Step
@@ -24,6 +25,8 @@ class NodeCondition(StrEnum):
 
     AS_DESIRED = "as desired"
     DIFFERS = "differs"
+    DRIFTED = "drifted"
+    """It differs only because it was changed behind our back since it was last as desired."""
     HELD = "held"
     """It differs, and a person ordered that nothing is sent to it."""
     STALLED = "stalled"
@@ -53,7 +56,12 @@ UNREAD: Final = {
 """Types of answers that show nothing of a node -> its condition."""
 
 WAITING: Final = frozenset(
-    {NodeCondition.HELD, NodeCondition.WAITS, NodeCondition.OFFERED, NodeCondition.OVERDUE}
+    {
+        NodeCondition.HELD,
+        NodeCondition.WAITS,
+        NodeCondition.OFFERED,
+        NodeCondition.OVERDUE,
+    }
 )
 """Conditions of a node that differs, and that nothing is sent to now."""
 
@@ -68,15 +76,19 @@ def judge_nodes(context: GuardContext, names: Iterable[str]) -> dict[str, tuple[
     findings: dict[str, list[Diagnostic]] = defaultdict(list)
     for finding in context.plan.findings:
         findings[finding.target.removeprefix(f"{context.plan.cluster}/")].append(finding)
-    return {
-        node: judge_node(
+    found: dict[str, tuple[NodeCondition, str]] = {}
+    for node in names:
+        condition, reason = judge_node(
             context.observed.nodes.get(node),
             steps[node],
             findings[node],
             context.withheld_nodes.get(node, ""),
         )
-        for node in names
-    }
+        drift = context.drift.get(node)
+        if condition is NodeCondition.DIFFERS and drift is not None and not drift.has_commit:
+            condition = NodeCondition.DRIFTED
+        found[node] = condition, reason
+    return found
 
 
 def judge_node(
@@ -101,6 +113,7 @@ def judge_node(
     # These explain why nothing is sent to a node that differs, so they come before doubts about it.
     own = {
         HELD: NodeCondition.HELD,
+        DRIFT: NodeCondition.DRIFTED,
         STALLED: NodeCondition.STALLED,
         LATER: NodeCondition.WAITS,
         IN_FLIGHT: NodeCondition.WAITS,

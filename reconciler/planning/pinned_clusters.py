@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.canonical import fingerprint, fingerprint_with_key
-from reconciler.core.entries import ClusterEntry
-from reconciler.core.fields import StrictModel
 from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.pins import (
     ROLLED_BACK,
@@ -34,14 +32,6 @@ if TYPE_CHECKING:
 
 MOST: Final = 4
 """Fleets of earlier revisions that are kept in memory."""
-
-_HOW: Final = frozenset(
-    {
-        *("renamed_from", "concurrency", "timeouts", "rollout", "windows", "freeze", "suspend", "policy"),
-        *("after", "drain", "drift", "hold", "via", "authority"),
-    }
-)
-"""Keys of clusters and nodes that say how and when they are changed or reached, and not to what."""
 
 Drivers = Mapping[str, Driver[Any, Any]]
 
@@ -318,20 +308,6 @@ class PinReader:
 
     def _fingerprint_wanted(self, cluster: DesiredCluster, *, versioned: bool) -> str:
         """Fingerprint of all that a cluster gets, and where; it is compared, and never stored."""
-        own = replace(cluster.cluster_input, entry=_strip_rules(cluster.cluster_input.entry))
-        driver = self.drivers[own.entry.kind]
-        state = driver.desire(own)
+        driver, state = self.drivers[cluster.cluster_input.entry.kind], cluster.state
         contents = driver.contents(state) if versioned else driver.contents_without_version(state)
         return fingerprint([dict(contents), {node: str(one) for node, one in cluster.endpoints.items()}])
-
-
-def _strip_rules(entry: ClusterEntry) -> ClusterEntry:
-    """The entry without what says how and when the cluster is changed, and how its nodes are reached."""
-    nodes = [node.model_copy(update=_list_defaults(node)) for node in getattr(entry, "nodes", ())]
-    own = {**_list_defaults(entry), "name": "cluster"}
-    return entry.model_copy(update={**own, "nodes": tuple(nodes)} if nodes else own)
-
-
-def _list_defaults(model: StrictModel) -> dict[str, Any]:
-    fields = type(model).model_fields
-    return {name: fields[name].get_default(call_default_factory=True) for name in _HOW & fields.keys()}

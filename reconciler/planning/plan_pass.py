@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.canonical import fingerprint_with_key
+from reconciler.core.drift import BASELINE, SINCE
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import (
@@ -56,6 +57,7 @@ from reconciler.guards.removed_clusters import find_removed_clusters
 from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
 from reconciler.planning.content_history import ContentHistory
+from reconciler.planning.drifted_nodes import find_drift, remark_drift
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_conditions import NodeCondition, judge_nodes
 from reconciler.planning.node_places import FleetPlaces, locate_nodes
@@ -392,6 +394,17 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
     observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
     stamped = await _compare_stamps(target, context, observed, stamps, revision)
+    drifted = find_drift(
+        stamped.plan,
+        stamped.desired,
+        observed,
+        driver,
+        facts=target.recalled,
+        contents=target.digests,
+        key=memory.key,
+        keeps=change_rules.keeps_drift,
+    )
+    stamped = replace(stamped, desired=drifted.desired, plan=drifted.plan)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     progress = _find_progress(target, cluster_memory.progress if change_rules.rollout else None)
     kept, wave_state = _choose_steps(
@@ -426,7 +439,8 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         cluster_memory=cluster_memory,
         change_rules=change_rules,
         content=target.content,
-        attempts=kept.attempts,
+        # An intent forgets that the node was as desired: from then on, this program may have changed it.
+        attempts={step: {**facts, BASELINE: "", SINCE: ""} for step, facts in kept.attempts.items()},
         facts_to_store=kept.facts_to_store,
         stalled=kept.stalled,
         withheld_nodes=kept.withheld_nodes,
@@ -456,9 +470,12 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
             *stamped.remarks,
             *driver.remark(kept.desired, observed, plan),
             *_report_reservations(reserved),
+            *remark_drift(entry.name, drifted.drift),
         ),
         reserved=reserved,
         pin=context.pins.get(entry.name),
+        drift=drifted.drift,
+        shown=drifted.shown,
     )
     # Counted as a status counts them, so that both say the same; a product may know better that one is not.
     members = [node.name for node in entry.members()]

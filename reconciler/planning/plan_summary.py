@@ -79,8 +79,11 @@ def _list_unread(context: GuardContext) -> Iterator[str]:
 
 def _count_waiting(context: GuardContext) -> int:
     conditions = judge_nodes(context, context.observed.nodes)
+    only_reported = {node for node, drift in context.drift.items() if drift.is_kept}
     return sum(
-        state in WAITING or (state is NodeCondition.DIFFERS and node in context.withheld_nodes)
+        state in WAITING
+        or (state is NodeCondition.DIFFERS and node in context.withheld_nodes)
+        or (state is NodeCondition.DRIFTED and node in only_reported)
         for node, (state, _) in conditions.items()
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
+from reconciler.core.drift import Drift
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.operations import Operation
@@ -46,6 +47,7 @@ class NodeStatus:
         clash: what it says of itself that does not agree with its token; empty for nothing.
         files: its files, where the product has some.
         hold: the order that nothing is sent to it, of several the one that ends last; None if there is none.
+        drift: that it was changed behind our back since it was last as desired; None if it was not.
     """
 
     node: str
@@ -62,6 +64,7 @@ class NodeStatus:
     clash: str = ""
     files: tuple[FileStatus, ...] = ()
     hold: Reservation | None = None
+    drift: Drift | None = None
 
     @property
     def has_content(self) -> bool:
@@ -226,6 +229,8 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
     holds = {one.node: one for one in context.reserved.holds}
     for node in names:
         state, reason = conditions[node]
+        if (drift := context.drift.get(node)) is not None:
+            reason = drift.description if drift.is_kept else f"{reason}; {drift.description}"
         revision, since = _find_revision(context, node, has_content=state in _WITH_CONTENT)
         yield NodeStatus(
             node,
@@ -236,6 +241,7 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
             context.stamps.get(node, ""),
             files=context.files.get(node, ()),
             hold=holds.get(node),
+            drift=drift,
         )
 
 

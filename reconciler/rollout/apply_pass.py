@@ -10,7 +10,7 @@ from functools import partial
 
 from reconciler.core.actor import Actor
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
-from reconciler.core.outcome import RunReport
+from reconciler.core.outcome import SUCCESSES, RunReport
 from reconciler.core.pins import PinEffect
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.core.timestamps import Clock
@@ -26,6 +26,7 @@ from reconciler.planning.applied_facts import (
     list_removed_clusters,
     list_withdrawn_confirmations,
 )
+from reconciler.planning.drifted_nodes import report_undone_drift
 from reconciler.planning.plan_pass import Drivers, PlanResult
 from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.listener import SILENT, PassListener
@@ -305,7 +306,9 @@ class _Run:
                 ]
             )
             outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
-            report = RunReport(log.run, plan, outcomes, tuple(one for some in found for one in some))
+            done = frozenset(one.step.node for one in outcomes if one.state in SUCCESSES)
+            undone = (one for context in guard_contexts for one in report_undone_drift(context, done))
+            report = RunReport(log.run, plan, outcomes, (*(one for some in found for one in some), *undone))
             await log.finish_run(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
 

@@ -130,6 +130,7 @@ def _detail(pass_summary: PassSummary | None) -> dict[str, Any]:
         return {"pending": None}
     return {
         "pending": pass_summary.pending,
+        "drift": [{"node": one.node, **one.plain()} for one in pass_summary.drift[:FINDINGS]],
         "pin": pass_summary.pin.pin.plain() if pass_summary.pin else None,
         "problem": pass_summary.message or None,
         "run": pass_summary.run or None,

@@ -114,6 +114,8 @@ class StateCollector:
         violations = gauge("violations", "Guard violations of the last plan.", "code")
         stalled = gauge("stalled_nodes", "Nodes that no more steps are sent to.")
         held = gauge("held_nodes", "Nodes that nothing is sent to by order of a person.")
+        drifted = gauge("drifted_nodes", "Nodes that were changed behind our back, by the last pass.")
+        drift_began = gauge("drift_timestamp_seconds", "Since when the longest drifted node has drifted.")
         pinned = gauge("pinned_timestamp_seconds", "Since when a rollback pins the cluster.", "revision")
         pending = gauge("pending_steps", "Planned steps without their effect: the drift.")
         tries = gauge("unsettled_passes", "Passes in a row that need a retry.")
@@ -133,6 +135,9 @@ class StateCollector:
             findings = summary.findings if summary else ()
             stalled.add_metric([cluster], sum(finding.code == STALLED for finding in findings))
             held.add_metric([cluster], len(summary.held_nodes) if summary else 0)
+            drifted.add_metric([cluster], len(summary.drift) if summary else 0)
+            if began := [one.since for one in (summary.drift if summary else ()) if one.since]:
+                drift_began.add_metric([cluster], min(began).timestamp())
             if summary and summary.pin:
                 pin = summary.pin.pin
                 pinned.add_metric([cluster, pin.revision.id if pin.revision else ""], pin.since.timestamp())
@@ -146,7 +151,8 @@ class StateCollector:
         for (cluster, kind, state), count in sorted(self._watch_state.operations.items()):
             operations.add_metric([cluster, kind, state], count)
         yield operations
-        yield from (revision, nodes, violations, stalled, held, pinned, pending, tries, ended, success)
+        yield from (revision, nodes, violations, stalled, held, drifted, drift_began, pinned, pending)
+        yield from (tries, ended, success)
 
 
 def count_answers(observed: Observed[Any]) -> dict[str, int]:

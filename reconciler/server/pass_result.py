@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from reconciler.core.drift import DRIFT, Drift
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
@@ -31,7 +32,7 @@ class PassResult(StrEnum):
     """Nothing to send: nodes never show what they were sent; a change of content or node is needed."""
 
     DRIFT = "drift"
-    """Steps are pending; this is a dry run."""
+    """Steps are pending in a dry run, or nodes were changed behind our back and that is only reported."""
 
     REFUSED = "refused"
     """A guard refused the plan; nothing was done."""
@@ -87,6 +88,7 @@ class PassSummary:
             for.
         held_nodes: nodes that nothing is sent to by order of a person, sorted.
         pin: of the cluster; None if it is not pinned.
+        drift: of nodes that were changed behind our back, as the pass found them.
     """
 
     result: PassResult
@@ -102,6 +104,7 @@ class PassSummary:
     recheck: float = 0.0
     held_nodes: tuple[str, ...] = ()
     pin: PinState | None = None
+    drift: tuple[Drift, ...] = ()
 
     @property
     def pinned_revision(self) -> Revision | None:
@@ -135,7 +138,7 @@ def summarise_plan_pass(
     waits = _describe_waits(plan)
     if refused:
         result = PassResult.REFUSED
-    elif steps:
+    elif steps or any(finding.code == DRIFT for finding in plan.findings):
         result = PassResult.DRIFT
     # Only if nothing else is wrong: STALLED waits for the interval, INCOMPLETE is retried sooner.
     elif waits and not serious:

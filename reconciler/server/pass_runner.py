@@ -85,6 +85,7 @@ class ApplyPass:
             held_nodes=tuple(sorted(context.reserved.held)),
             recheck=polling.every if polling and is_waiting else 0.0,
             pin=_get_pin(context),
+            drift=tuple(context.drift.values()),
         )
 
 
@@ -107,4 +108,5 @@ def _summarise_reading(plan_result: PlanResult) -> PassSummary:
     ]
     held = tuple(sorted(context.reserved.held))
     findings = (*pass_summary.findings, *overridden)
-    return replace(pass_summary, findings=findings, held_nodes=held, pin=_get_pin(context))
+    drift = tuple(context.drift.values())
+    return replace(pass_summary, findings=findings, held_nodes=held, pin=_get_pin(context), drift=drift)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+from reconciler.core.drift import Drift
 from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
@@ -40,6 +41,7 @@ def served():
         PassResult.REFUSED,
         violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
         pin=PinState(pin, PinEffect.HOLDS, REVISION),
+        drift=(Drift("a", pin.since),),
     )
     watch_state = WatchState(
         source=WatchedSource(SourceState.GOOD, REVISION),

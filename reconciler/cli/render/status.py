@@ -45,6 +45,7 @@ _CALM = {
     NodeCondition.AS_DESIRED: Tone.ADD,
     NodeCondition.RESTART: Tone.CHANGE,
     NodeCondition.DIFFERS: Tone.CHANGE,
+    NodeCondition.DRIFTED: Tone.CHANGE,
     NodeCondition.OFFERED: Tone.CHANGE,
 }
 
@@ -334,6 +335,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,
+                "drift": node.drift.plain() if node.drift else None,
                 "hold": node.hold.plain_hold() if node.hold else None,
                 "files": [
                     {"file": one.entry, "state": one.match.value, "use": one.use.value, "reason": one.words}

@@ -46,7 +46,7 @@ def fingerprint_contents(desired: CollabDesired) -> Mapping[str, str]:
     """Node -> fingerprint of the whole cluster's desired state: its steps are one chain."""
     whole = fingerprint(
         [
-            desired.entry.model_dump(mode="json"),
+            desired.entry.plain_content(),
             {name: mask(dict(values)) for name, values in sorted(desired.configs.items())},
             mask(dict(desired.redis_keys)) if desired.redis_keys is not None else None,
         ]

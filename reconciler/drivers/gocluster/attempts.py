@@ -20,7 +20,7 @@ from reconciler.file_delivery.steps import (
 
 def fingerprint_contents(desired: GoDesired) -> Mapping[str, str]:
     """Node -> fingerprint of the cluster's entry and of its file without secrets."""
-    entry = desired.entry.model_dump(mode="json")
+    entry = desired.entry.plain_content()
     return {
         node: fingerprint([entry, file.content.redact(file.content.render(None))])
         for node, file in desired.files.items()

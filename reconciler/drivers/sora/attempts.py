@@ -25,7 +25,7 @@ _SHORT: Final = 16
 
 def fingerprint_contents(desired: SoraDesired) -> Mapping[str, str]:
     """Node -> fingerprint of its sora.conf, and of the entry, which decides who belongs to the cluster."""
-    whole = fingerprint(desired.entry.model_dump(mode="json"))
+    whole = fingerprint(desired.entry.plain_content())
     found = {node.name: whole for node in desired.entry.nodes}
     for name, conf in desired.confs.items():
         found[name] = fingerprint([whole, dict(reveal(conf.values)), conf.base])

@@ -1,0 +1,136 @@
+"""The nodes of a cluster that have drifted, and their part of the plan where drift is only reported; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reconciler.core.canonical import fingerprint_with_key
+from reconciler.core.drift import DRIFT, Drift, judge_drift
+from reconciler.core.guard import GuardContext
+from reconciler.core.observation import Observed, Present
+from reconciler.core.observation_digests import digest_observation
+from reconciler.core.plan import ClusterPlan
+from reconciler.core.timestamps import format_minute
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.ports.driver import Driver, Facts
+from reconciler.text.node_names import format_node_names
+
+
+@dataclass(frozen=True, slots=True)
+class DriftedCluster:
+    """A cluster with what is known of its drift.
+
+    Args:
+        desired: without the nodes whose drift is only reported.
+        plan: for it.
+        drift: node -> its drift.
+        shown: node -> keyed fingerprint of what it shows.
+    """
+
+    desired: Any
+    plan: ClusterPlan
+    drift: Mapping[str, Drift] = field(default_factory=dict)
+    shown: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_drift(
+    plan: ClusterPlan,
+    desired: Any,
+    observed: Observed[Any],
+    driver: Driver[Any, Any],
+    *,
+    facts: Facts,
+    contents: Mapping[str, str],
+    key: bytes,
+    keeps: bool,
+) -> DriftedCluster:
+    """The drift of a cluster; where it is only reported, nothing is planned for it.
+
+    Where nodes depend on each other, the plan is for the whole cluster: it is kept back only if all of it is
+    drift.
+
+    Args:
+        plan: all that is to be done.
+        desired: what it was made for.
+        observed: what it was made from.
+        driver: the product.
+        facts: node -> what is remembered of it.
+        contents: node -> keyed fingerprint of its desired content.
+        key: of this host.
+        keeps: whether drift is only reported.
+    """
+    is_single = driver.capabilities.single_node
+    shown = {
+        node: fingerprint_with_key(key, digest_observation(answer))
+        for node, answer in (observed.nodes.items() if is_single else ())
+        if isinstance(answer, Present)
+    }
+    differing = dict.fromkeys(step.node for step in plan.steps)
+    found: dict[str, Drift] = {}
+    for node in differing:
+        own = judge_drift(
+            node,
+            facts.get(node, {}),
+            content=contents.get(node, ""),
+            shown=shown.get(node, ""),
+            keeps=keeps,
+        )
+        if own is not None and isinstance(observed.nodes.get(node), Present):
+            found[node] = own
+    kept = frozenset(node for node, one in found.items() if one.is_kept)
+    if is_single and kept:
+        desired = driver.exclude_nodes(desired, kept)
+        plan = driver.plan(desired, observed)
+    elif kept and kept >= differing.keys():
+        plan = replace(plan, steps=())
+    elif kept:
+        found = {node: replace(one, is_kept=False, has_commit=True) for node, one in found.items()}
+        kept = frozenset()
+    findings = tuple(_report_kept(plan.cluster, node) for node in sorted(kept))
+    return DriftedCluster(desired, replace(plan, findings=(*plan.findings, *findings)), found, shown)
+
+
+def _report_kept(cluster: str, node: str) -> Diagnostic:
+    # Without the time: a finding is part of the plan's id, which is the same for each reader.
+    return Diagnostic(
+        Severity.WARNING,
+        DRIFT,
+        f"{node} was changed behind our back since it was last as desired; it is only reported, by "
+        "`drift: report`, and a commit that changes what the node gets is applied all the same",
+        "undo the change on the node, commit it (`reconcile import`), or write `drift: undo`",
+        target=f"{cluster}/{node}",
+    )
+
+
+def remark_drift(cluster: str, drift: Mapping[str, Drift]) -> tuple[Diagnostic, ...]:
+    """What somebody who reads a plan should know of the drift that it undoes; no part of the plan."""
+    remarks = []
+    for has_commit, fate in (
+        (False, "a run undoes that"),
+        (True, "a commit changes the same nodes: it is applied as a whole, which also undoes the drift"),
+    ):
+        own = [one for one in drift.values() if not one.is_kept and one.has_commit is has_commit]
+        if own:
+            names = format_node_names([one.node for one in own])
+            first = min((one.since for one in own if one.since is not None), default=None)
+            since = f" (seen since {format_minute(first)} UTC)" if first else ""
+            words = f"changed behind our back since last as desired{since}: {names}; {fate}"
+            remedy = "to keep such changes and only report them, set `drift: report` for the cluster"
+            remarks.append(Diagnostic(Severity.NOTE, DRIFT, words, remedy, target=cluster))
+    return tuple(remarks)
+
+
+def report_undone_drift(context: GuardContext, done: frozenset[str]) -> tuple[Diagnostic, ...]:
+    """For the history of a run: the nodes whose drift it has undone.
+
+    Args:
+        context: of the cluster.
+        done: nodes whose steps succeeded.
+    """
+    names = sorted(node for node, one in context.drift.items() if node in done and not one.is_kept)
+    if not names:
+        return ()
+    words = f"undid drift of {format_node_names(names)}: changed behind our back since last as desired"
+    return (Diagnostic(Severity.NOTE, DRIFT, words, target=context.plan.cluster),)
