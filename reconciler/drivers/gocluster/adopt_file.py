@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.core.secret import Secret
+from reconciler.drivers.gocluster.arguments import find_host
 from reconciler.drivers.gocluster.desired_state import SECRET, SIGNING_KEY
 from reconciler.drivers.gocluster.go_duration import format_go_duration, parse_go_duration
 from reconciler.drivers.gocluster.schema import GoSettings
@@ -291,7 +291,7 @@ class _Tokenizer:
             "settings": json.dumps(whole),
             "settings_ns": json.dumps(in_nanoseconds),
         }
-        own = {"node.addr": members[node], "node.host": _get_host(members[node]), "node.name": node}
+        own = {"node.addr": members[node], "node.host": find_host(members[node]), "node.name": node}
         forms = [(kind, re.escape(text)) for kind, text in exact.items() if text]
         forms += [(kind, rf"(?<![\w\-]){re.escape(text)}(?![\w\-])") for kind, text in own.items() if text]
         self._kinds = [kind for kind, _ in forms]
@@ -356,13 +356,6 @@ def _is_secret(key: str, text: str) -> bool:
     if not text or _HARMLESS.fullmatch(text):
         return False
     return bool(find_secret(key, text)) or should_mask_key(key)
-
-
-def _get_host(address: str) -> str:
-    try:
-        return parse_endpoint(address).host
-    except InvalidAddress:
-        return ""
 
 
 class _Draft:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from reconciler.core.arguments import OMITTED, StepFeedback, TypedArguments, read_arguments
+from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.core.plan import Step
 
 RESTART: Final = "restart"
@@ -71,7 +73,10 @@ class NodeArguments(TypedArguments):
     @property
     def feedback(self) -> StepFeedback:
         """See `core.arguments.Arguments`."""
-        return StepFeedback(self.feedback_api)
+        # A node that leaves has no entry any more: by its API, if that is known.
+        places = (self.members.get(self.target, ""), urlsplit(self.apis.get(self.target, "")).netloc)
+        hosts = [find_host(place) for place in places if place]
+        return StepFeedback(self.feedback_api, addresses=tuple(filter(None, hosts[:1])))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,6 +166,14 @@ class StopArguments(NodeArguments):
         """See `core.arguments.Arguments`."""
         # What a killed run has begun was approved, and the cluster is away until it has ended.
         return AT_ONCE if self.at_once and not self.resumes else ""
+
+
+def find_host(address: str) -> str:
+    """The host of a node's address, also for `{host}` of a command; empty if there is none."""
+    try:
+        return parse_endpoint(address).host
+    except InvalidAddress:
+        return ""
 
 
 ACTIONS: Final[Mapping[str, type[NodeArguments]]] = MappingProxyType(

@@ -20,7 +20,7 @@ from reconciler.core.observation import FileReading, Observed, Present
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import machine
-from reconciler.drivers.gocluster.arguments import START, STOP
+from reconciler.drivers.gocluster.arguments import START, STOP, find_host
 from reconciler.drivers.gocluster.cluster_view import NODE_NAME, ClusterView, Process
 from reconciler.drivers.gocluster.desired_state import (
     GoDesired,
@@ -39,7 +39,6 @@ from reconciler.drivers.gocluster.steps import (
     SEEN,
     STOPPED_FOR,
     StepMaker,
-    get_host,
 )
 from reconciler.drivers.gocluster.view import NodeView
 from reconciler.file_delivery.steps import FilePlan, FileWish, is_file_step, plan_file
@@ -117,7 +116,7 @@ class PlanDraft:
 
 def get_file_place(desired: GoDesired, node: str) -> FilePlace:
     """The file of a node."""
-    return FilePlace(desired.entry.config.file, node, get_host(desired.members[node]))
+    return FilePlace(desired.entry.config.file, node, find_host(desired.members[node]))
 
 
 def plan(desired: GoDesired, observed: Observed[NodeView | None]) -> ClusterPlan:
@@ -219,9 +218,15 @@ def _plan_one_by_one(draft: PlanDraft) -> None:
     order = None if why else _find_order(draft, state, starts, list(restarts), leaving)
     if order is None:
         why = why or _explain_order(draft, state, starts, list(restarts), leaving)
-        words = f"no node is restarted, started or stopped now: {why}"
         remedy = "remove the cause; the next run continues from there"
-        draft.add_finding("mesh-restart-waits", "", words, remedy)
+        # Of each node, because none of them is as desired.
+        waiting = restarts | {node: f"{node} does not run yet" for node in starts}
+        for node in sorted(waiting):
+            words = f"{waiting[node]}, and waits: {why}"
+            draft.add_finding("mesh-restart-waits", node, words, remedy)
+        if not waiting:
+            words = f"{', '.join(leaving)} runs and is not in the fleet file, and is not stopped now: {why}"
+            draft.add_finding("mesh-restart-waits", "", words, remedy)
         return
     for node in draft.names:
         # Its next start loads it, whoever starts it; or it runs with it already.
@@ -400,8 +405,10 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
     }
     for why, is_true in causes.items():
         if is_true:
-            words = f"{what} of {', '.join(sorted(changed))} changes, which needs all nodes at once: {why}"
-            draft.add_finding("auth-change-waits", "", words, "see `reconcile explain auth-change-waits`")
+            for node in sorted(changed):
+                words = f"{changed[node]} of {node} changes, which needs all nodes at once, and waits: {why}"
+                remedy = "see `reconcile explain auth-change-waits`"
+                draft.add_finding("auth-change-waits", node, words, remedy)
             return
     running = [node for node in draft.names if draft.cluster_view.get_process(node) is Process.RUNNING]
     bare = machine.make_state(

@@ -29,7 +29,7 @@ from reconciler.core.reservations import StopQuestion
 from reconciler.core.unmanaged import UnmanagedRules
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.gocluster import adopt, attempts, judge, lints, planner, stop_decision
-from reconciler.drivers.gocluster.arguments import ACTIONS, RestartArguments, read_node_arguments
+from reconciler.drivers.gocluster.arguments import ACTIONS, RestartArguments, find_host, read_node_arguments
 from reconciler.drivers.gocluster.client import READS, Client
 from reconciler.drivers.gocluster.cluster_view import ClusterView, Process
 from reconciler.drivers.gocluster.desired_state import (
@@ -48,7 +48,6 @@ from reconciler.drivers.gocluster.steps import (
     OUTDATED_START,
     SEEN,
     STOPPED_FOR,
-    get_host,
     undo_restart,
 )
 from reconciler.drivers.gocluster.view import NodeView
@@ -176,7 +175,7 @@ class GoClusterDriver(Driver[GoDesired, "NodeView | None"]):
         if entry.restart is not None:
             started = entry.restart.started
             values = {
-                node.name: fill_node_command(started, node.name, get_host(node.addr))
+                node.name: fill_node_command(started, node.name, find_host(node.addr))
                 for node in entry.nodes
                 # Not of nodes that do not answer: their machine may be down, and be waited for.
                 if isinstance(nodes[node.name], Present)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.core.command_reference import CommandReference, fill_node_command
-from reconciler.core.endpoint import InvalidAddress, parse_endpoint
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Effect, Inverse, Risk, Step
 from reconciler.drivers.gocluster.arguments import (
@@ -17,6 +16,7 @@ from reconciler.drivers.gocluster.arguments import (
     RestartArguments,
     StartArguments,
     StopArguments,
+    find_host,
     read_node_arguments,
 )
 from reconciler.drivers.gocluster.machine import MeshState, count_spare, get_shown
@@ -209,7 +209,7 @@ class StepMaker:
 
     def _fill(self, command: CommandReference, node: str, address: str = "") -> dict[str, str]:
         own = self.entry.node(node)
-        return fill_node_command(command, node, get_host(own.addr if own is not None else address))
+        return fill_node_command(command, node, find_host(own.addr if own is not None else address))
 
     def _make_links(self, node: str, state: MeshState) -> dict[str, Any]:
         """What has to be shown once the node is back."""
@@ -254,14 +254,6 @@ def _has_no_reserve(state: MeshState, name: str, target: str) -> bool:
 
 def _list_running(state: MeshState, target: str) -> tuple[str, ...]:
     return tuple(one.name for one in state.nodes if one.up and one.name != target)
-
-
-def get_host(address: str) -> str:
-    """The host of a node's address, for `{host}` of a command."""
-    try:
-        return parse_endpoint(address).host
-    except InvalidAddress:
-        return ""
 
 
 def undo_restart(step: Step, shown: Observed[NodeView | None]) -> Undo | None:
