@@ -61,7 +61,8 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
         if result.is_refused or open_ones.plan.is_empty:
             return _report_nothing_to_apply(reconciler, options, terminal, result)
         if options.format is PlanFormat.TEXT or not options.yes:
-            terminal.remark(text.render_plan_text(view, layout=terminal.layout) + "\n")
+            shown = text.render_plan_text(view, layout=terminal.layout)
+            terminal.remark(shown + "\n", is_asked=not options.yes)
         watch = _find_serving_watch(open_ones, options)
         question = f"Apply {phrases.describe_pending(open_ones.plan)}?"
         remedy = "add --yes to apply without asking, or --dry-run to plan only"

@@ -44,6 +44,9 @@ _SUMMARIES = {
     "watch": "keep nodes in the desired state: a long-running process",
     "simulate": "serve simulated nodes of a fleet on this machine",
     "demo": "show the program at work on this machine, in a few seconds",
+    "completion": "print the completion of commands, options and names for bash, zsh or fish",
+    "help": "show the help of a command, or `help environment`: variables and host configuration",
+    "version": "show the version",
 }
 _FOLDER = "reconciler.cli.commands."
 _MODULES = {

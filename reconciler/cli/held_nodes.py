@@ -53,7 +53,7 @@ async def find_known_node(text: str, store: StoreReader) -> KnownNode:
     """
     if not 0 < len(text) <= 2 * LONGEST_NAME or text.count("/") > 1 or text.startswith("/"):
         raise UsageError(f"{quote_text(text)} is no name of a node", remedy="write NODE, or CLUSTER/NODE")
-    known = await _list_known_nodes(store)
+    known = await list_known_nodes(store)
     cluster, slash, node = text.rpartition("/")
     found = [one for one in known if one.node == node and (not slash or one.cluster == cluster)]
     names = sorted({one.name for one in found})
@@ -118,7 +118,7 @@ def read_hold_end(text: str, now: datetime) -> datetime:
     return end
 
 
-async def _list_known_nodes(store: StoreReader) -> list[KnownNode]:
+async def list_known_nodes(store: StoreReader) -> list[KnownNode]:
     """The nodes that runs on this host have seen."""
     found: dict[tuple[int, str, str], KnownNode] = {}
     for fleet in await store.fleets():

@@ -26,6 +26,9 @@ PIPE_CLOSED = 141
 
 DEBUG = "RECONCILE_DEBUG"
 
+_BEFORE_COMMAND = frozenset({"-q", "--quiet", "-v", "--verbose", "--no-color"})
+"""Options of every command, which may stand before it."""
+
 _DESIRED = ("fleet.yaml", "fleet.yml", "fleet.json", "setting.json")
 """Files that show that a folder contains desired state."""
 
@@ -49,6 +52,9 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         environment = seal_environment()
     elif environment is None:
         environment = dict(os.environ)
+    from reconciler.cli.output_choices import CHOICES, OutputChoices  # noqa: PLC0415  (--version stays quick)
+
+    CHOICES.set(OutputChoices())
     try:
         escape_unencodable()
         _log_defects(environment)
@@ -96,18 +102,42 @@ def _print_version() -> int:
     return 0
 
 
+def run_command(given: Sequence[str], environment: Environment) -> int:
+    """Run a command from within another one; raises what it raises."""
+    return _dispatch(list(given), environment)
+
+
 def _dispatch(given: list[str], environment: Environment) -> int:
     from importlib import import_module  # noqa: PLC0415  (--version stays quick)
 
     from reconciler.cli.command_table import COMMANDS, DEFAULT  # noqa: PLC0415
+    from reconciler.cli.other_tools import refuse_foreign_word  # noqa: PLC0415
 
+    given = _put_command_first(given, COMMANDS)
     command = COMMANDS.get(given[0]) if given else None
     if command is not None and any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED):
         _print_error(f"note: `{given[0]}` runs the command; for the folder of that name write ./{given[0]}\n")
     if command is None:
+        if not any(os.path.lexists(f"{given[0]}/{name}") for name in _DESIRED if given) or _is_unsafe(given):
+            refuse_foreign_word(given)
         _refuse_misspelt_command(given, COMMANDS)
         return _invoke(import_module(DEFAULT.module), "reconcile", given, environment)
     return _invoke(import_module(command.module), f"reconcile {given[0]}", given[1:], environment)
+
+
+def _put_command_first(given: list[str], commands: Iterable[str]) -> list[str]:
+    """The arguments with the command before options that may stand before it: `reconcile -v status`."""
+    place = next((index for index, one in enumerate(given) if one not in _BEFORE_COMMAND), None)
+    if not place or given[place] not in commands:
+        return given
+    return [given[place], *given[:place], *given[place + 1 :]]
+
+
+def _is_unsafe(given: Sequence[str]) -> bool:
+    """Whether a word, as the name of a folder, would change nodes that its reader may only want to see."""
+    from reconciler.cli.other_tools import READS  # noqa: PLC0415
+
+    return given[:1] != [] and given[0].casefold() in READS and "--dry-run" not in given
 
 
 def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> None:
@@ -139,14 +169,20 @@ def _describe_usage_error(error: Exception) -> str:
 def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
     import typer  # noqa: PLC0415
 
+    from reconciler.cli.other_tools import suggest_option  # noqa: PLC0415
+
     command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
     try:
-        with command.make_context(name, arguments, obj=environment) as context:
+        with command.make_context(name, list(arguments), obj=environment) as context:  # it empties the list
             status = command.invoke(context)
     except typer.TyperException as error:  # typer itself would exit with 2, which here means pending changes
         below = getattr(error, "ctx", None)  # of the subcommand whose arguments are wrong
         path = below.command_path if below else name
-        raise UsageError(_describe_usage_error(error), remedy=f"see `{path} --help`") from error
+        message = _describe_usage_error(error)
+        remedy = suggest_option(arguments) if message.startswith("No such option") else ""
+        if message.startswith("No such command") and path == "reconcile history":
+            remedy = f"to see one run: `reconcile history show {arguments[0]}`"
+        raise UsageError(message, remedy=remedy or f"see `{path} --help`") from error
     except typer.Exit as end:
         return end.exit_code
     except typer.Abort as abort:

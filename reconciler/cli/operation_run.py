@@ -221,7 +221,7 @@ def run_operation(
     plan = aio.run_until_signal(place.plan(request))
     released = [planned for planned in plan.clusters if not planned.violations]
     if form is PlanFormat.TEXT or not yes or not released:
-        terminal.remark(rendered.render_operation_plan(plan, layout=terminal.layout) + "\n")
+        terminal.remark(rendered.render_operation_plan(plan, layout=terminal.layout) + "\n", is_asked=True)
     if not released:
         _print(plan, (), form, terminal, GuardRefusal.exit_status)
         return GuardRefusal.exit_status

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from reconciler.cli.output_choices import CHOICES
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 from reconciler.exit_status import MEANINGS, SIGNALS
@@ -181,7 +182,16 @@ Full = Annotated[
     bool,
     typer.Option("--full", help="Show every node, change and value in text, however many there are."),
 ]
-NoColor = Annotated[bool, typer.Option("--no-color", help="Use no colours.")]
+_OUTPUT: dict[str, Any] = {
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show only the result, questions and errors.")
+    ],
+    "verbose": Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also show what is read, and when each step begins.")
+    ],
+    "no_color": Annotated[bool, typer.Option("--no-color", help="Use no colours and no animation.")],
+}
+"""The options of every command; see `output_choices`."""
 
 
 class SignatureKind(StrEnum):
@@ -218,13 +228,11 @@ class HostOptions:
 class CommonOptions(HostOptions):
     """Options of nearly all commands."""
 
-    no_color: NoColor = False
-
     def open_terminal(self, *, for_people: bool = True, full: bool = False) -> Terminal:
         """The terminal of this process; see `Terminal.here`."""
         from reconciler.cli.terminal import Terminal  # noqa: PLC0415  (--help stays quick)
 
-        return Terminal.here(no_color=self.no_color, for_people=for_people, full=full)
+        return Terminal.here(for_people=for_people, full=full)
 
     def open_state(self, given: Path | None) -> AbstractContextManager[StateAccess]:
         """The state of the command; see `state_access.open_writable_state`."""
@@ -405,7 +413,13 @@ def expand_groups(run: Callable[..., Any]) -> Callable[..., Any]:
             for field in fields(kind)
         ]
 
+    parameters += [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in _OUTPUT.items()
+    ]
+
     def expanded(**given: Any) -> Any:
+        CHOICES.set(CHOICES.get().add(**{name: given.pop(name) for name in _OUTPUT}))
         for name, group in groups.items():
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         return run(**given)

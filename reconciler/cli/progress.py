@@ -27,6 +27,15 @@ class ProgressLines(PassListener):
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
+    def on_observing(self, cluster: str, nodes: int) -> None:
+        """A cluster is being read."""
+        self._terminal.detail(f"reading {clean_line(cluster)}, {format_count(nodes, 'node')}")
+
+    def on_step_started(self, step: Step) -> None:
+        """A step begins."""
+        place = f"{clean_line(step.cluster)}  {clean_line(step.action)}  {clean_line(step.node)}"
+        self._terminal.detail(f"begins        {place}")
+
     def on_step_ended(self, outcome: Outcome) -> None:
         """A step has ended."""
         self._terminal.remark(format_outcome(outcome, layout=self._terminal.layout) + "\n")
@@ -56,10 +65,12 @@ class LiveProgress(ProgressLines):
 
     def on_observing(self, cluster: str, nodes: int) -> None:
         """Show the cluster that is being read."""
+        super().on_observing(cluster, nodes)
         self._describe(f"reading {cluster}, {format_count(nodes, 'node')}")
 
     def on_step_started(self, step: Step) -> None:
         """Show the step that is being performed."""
+        super().on_step_started(step)
         self._describe(f"{step.action} {step.node}")
 
     def on_step_ended(self, outcome: Outcome) -> None:

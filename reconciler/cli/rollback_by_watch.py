@@ -53,7 +53,8 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
     shown, data = access.ask_watch({"do": "rollback", **asked})
     # The digest in the file shows that the answer arrived whole: this is what the user confirms.
     plan = parse_plan_file(data, "the watch's answer").load_plan()
-    terminal.remark(render_plan_text(PlanView(plan), layout=terminal.layout) + "\n")
+    shown_plan = render_plan_text(PlanView(plan), layout=terminal.layout)
+    terminal.remark(shown_plan + "\n", is_asked=not options.yes)
     if shown.get("refused"):
         _show_refusals(shown, terminal)
     if shown.get("status") or shown.get("empty"):

@@ -199,6 +199,6 @@ def open_history(
         yield None
         return
     with open_writable_state(folder) as access:
-        if always_shown or not access.is_open:
+        if always_shown or not access.is_open or terminal.verbose:
             terminal.remark(str(access))
         yield access.read()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self, TextIO
 
+from reconciler.cli.output_choices import CHOICES
 from reconciler.cli.render.text import PLAIN, TerminalLayout
 from reconciler.cli.standard_streams import release_streams
 from reconciler.errors import StateError, UsageError
@@ -32,6 +33,8 @@ class Terminal:
         layout: width and colours of text on `out`.
         live: whether `aside` can show animated progress.
         can_prompt: whether a person can answer questions.
+        quiet: show no progress and no remarks.
+        verbose: also show what is read, and when each step begins.
     """
 
     out: TextIO
@@ -39,28 +42,32 @@ class Terminal:
     layout: TerminalLayout = PLAIN
     live: bool = False
     can_prompt: bool = False
+    quiet: bool = False
+    verbose: bool = False
 
     @classmethod
-    def here(cls, *, no_color: bool = False, for_people: bool = True, full: bool = False) -> Self:
+    def here(cls, *, for_people: bool = True, full: bool = False) -> Self:
         """The terminal of this process.
 
         Args:
-            no_color: use no colours and no animation.
             for_people: whether `out` gets text for people, not a document for a program.
             full: whether text shows every node, change and value.
         """
         aside = sys.stdout if for_people else sys.stderr
-        may_colour = for_people and not no_color and not os.environ.get("NO_COLOR")
+        choices = CHOICES.get()
+        no_color = choices.no_color or bool(os.environ.get("NO_COLOR"))
         columns = shutil.get_terminal_size((100, 24)).columns
         return cls(
             out=sys.stdout,
             aside=aside,
             layout=TerminalLayout(
                 width=min(max(columns, _NARROW), _WIDE),
-                colour=may_colour and _is_smart_terminal(sys.stdout),
+                colour=for_people and not no_color and _is_smart_terminal(sys.stdout),
                 full=full,
             ),
-            live=_is_smart_terminal(aside) and not no_color,
+            live=_is_smart_terminal(aside) and not choices.no_color and not choices.quiet,
+            quiet=choices.quiet,
+            verbose=choices.verbose,
             can_prompt=sys.stdin is not None and sys.stdin.isatty(),
         )
 
@@ -83,8 +90,20 @@ class Terminal:
                 remedy="`reconcile history` shows what was done, if anything",
             ) from error
 
-    def remark(self, text: str) -> None:
-        """Write progress or a remark; a closed terminal is no reason to stop a run."""
+    def detail(self, text: str) -> None:
+        """Write a line that only somebody wants who asks for more."""
+        if self.verbose:
+            self.remark(f"{text}\n")
+
+    def remark(self, text: str, *, is_asked: bool = False) -> None:
+        """Write progress or a remark; a closed terminal is no reason to stop a run.
+
+        Args:
+            text: with its line break.
+            is_asked: it is a question, or what is asked about: shown in any case.
+        """
+        if self.quiet and not is_asked:
+            return
         try:
             self.aside.write(text)
             self.aside.flush()
@@ -93,10 +112,10 @@ class Terminal:
 
     def confirm(self, question: str) -> bool:
         """Ask a yes/no question; an empty line or the end of the input means no."""
-        self.remark(f"{question} [y/N] ")
+        self.remark(f"{question} [y/N] ", is_asked=True)
         answer = sys.stdin.readline()
         if not answer:
-            self.remark("\n")
+            self.remark("\n", is_asked=True)
         return answer.strip().lower() in _AGREED
 
     def get_consent(self, question: str, *, verb: str, remedy: str) -> bool:

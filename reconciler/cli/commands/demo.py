@@ -13,7 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from reconciler.cli.options import NoColor, add_command, make_app
+from reconciler.cli.options import add_command, make_app
+from reconciler.cli.output_choices import CHOICES
 from reconciler.errors import ReconcilerError
 
 app = make_app()
@@ -32,7 +33,7 @@ class DemoFailure(ReconcilerError):
 
 
 @add_command(app)
-def run_demo(*, everything: Everything = False, no_color: NoColor = False) -> int:
+def run_demo(*, everything: Everything = False) -> int:
     """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, polls, history.
 
     Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
@@ -46,7 +47,7 @@ def run_demo(*, everything: Everything = False, no_color: NoColor = False) -> in
         DemoNodes() as nodes,
         DemoSink() as sink,
     ):
-        demo = _Demo(Path(folder), nodes, sink, no_color=no_color)
+        demo = _Demo(Path(folder), nodes, sink, no_color=CHOICES.get().no_color)
         demo.set_up()
         demo.dry_run()
         demo.apply()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, add_command, make_app
+from reconciler.cli.options import add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
@@ -20,8 +20,6 @@ def run_explain(
             metavar="CODE", help="Code such as `frozen`, or `host`; without it, all codes are listed."
         ),
     ] = "",
-    *,
-    no_color: NoColor = False,
 ) -> int:
     """Explain a code that a message shows in brackets.
 
@@ -31,7 +29,7 @@ def run_explain(
     from reconciler.cli.terminal import Terminal
     from reconciler.text.suggestions import find_similar, join_choices
 
-    terminal = Terminal.here(no_color=no_color)
+    terminal = Terminal.here()
     name = code.strip("[]`")
     if not name:
         width = max(map(len, list_codes()))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import NoColor, add_command, make_app
+from reconciler.cli.options import add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
@@ -22,7 +22,6 @@ def run_schemas(
     write: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write the schemas into this folder.")
     ] = None,
-    no_color: NoColor = False,
 ) -> int:
     """Print a JSON Schema (2020-12), or write all schemas.
 
@@ -38,7 +37,7 @@ def run_schemas(
         near = find_similar(name, SCHEMAS)
         remedy = f"did you mean {join_choices(near)}?" if near else "`reconcile schemas` lists all schemas"
         raise UsageError(f"unknown schema {name!r}", remedy=remedy)
-    terminal = Terminal.here(no_color=no_color, for_people=False)
+    terminal = Terminal.here(for_people=False)
     if write is not None:
         written = [name] if name else list(SCHEMAS)
         write_texts(write, {f"{each}{SUFFIX}": format_schema(each) for each in written})

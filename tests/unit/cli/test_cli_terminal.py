@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.cli_samples import PLAN, partial, report
 
+from reconciler.cli.output_choices import CHOICES, OutputChoices
 from reconciler.cli.progress import show_progress
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.host import aio
@@ -42,7 +43,9 @@ def tty(monkeypatch):
 def test_colour_only_on_a_terminal_that_wants_it(tty, monkeypatch):
     tty()
     assert Terminal.here().layout.colour
-    assert not Terminal.here(no_color=True).layout.colour
+    CHOICES.set(OutputChoices(no_color=True))
+    assert not Terminal.here().layout.colour
+    CHOICES.set(OutputChoices())
     assert not Terminal.here(for_people=False).layout.colour
     monkeypatch.setenv("NO_COLOR", "1")
     assert not Terminal.here().layout.colour
