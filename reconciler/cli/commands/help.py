@@ -28,8 +28,8 @@ def show_help(
     common: CommonOptions,
 ) -> int:
     """Show the help of a command, or of everything that a host can set."""
+    from reconciler.cli.environment_page import render_environment
     from reconciler.cli.main import run_command
-    from reconciler.cli.render.environment import render_environment
 
     words = topic or []
     if words == [ENVIRONMENT_PAGE]:
