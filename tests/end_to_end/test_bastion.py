@@ -126,7 +126,7 @@ async def test_a_bad_bastion_is_one_sentence_for_each_cluster_and_no_node_is_abs
         assert "Nothing planned: 6 of 6 nodes could not be read" in told
         assert "absent" not in told
         told = await site.run("--yes", status=1)
-        told = await site.run("status", source=site.repository.folder)
+        told = await site.run("status", source=site.repository.folder, status=1)
         assert told.count(words[-1]) == 2, told
         assert "live-1@127.0.0.1, live-2@127.0.0.1, live-3@127.0.0.1 (3 nodes): " in told
         answer = await site.run("allow-stop", "live-2@127.0.0.1", "--source", status=7)
