@@ -35,6 +35,7 @@ class NodeStatus:
 
     Args:
         reason: why it is not as desired; empty if it is.
+        remedy: what to do about it, if it could not be read and the failure shows that; else empty.
         revision: the one whose content it has: of a node as desired this revision, of another node the last
             one that it was seen with; empty if none is known.
         since: when that was first seen; None if it was not seen before.
@@ -63,6 +64,7 @@ class NodeStatus:
     label: str = ""
     clash: str = ""
     files: tuple[FileStatus, ...] = ()
+    remedy: str = ""
     hold: Reservation | None = None
     drift: Drift | None = None
 
@@ -242,6 +244,7 @@ def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator
             files=context.files.get(node, ()),
             hold=holds.get(node),
             drift=drift,
+            remedy=getattr(context.observed.nodes.get(node), "remedy", ""),
         )
 
 

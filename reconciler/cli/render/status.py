@@ -164,9 +164,12 @@ def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: Termi
             continue
         if len(group) == 1:
             yield from layout.wrapped(clean_line(first.reason), 6)
+            yield from layout.wrapped(f"→ {clean_line(first.remedy)}", 8) if first.remedy else ()
             continue
         who = f"{format_node_names([node.node for node in group], full=layout.full)}: " if has_each else ""
         yield from layout.wrapped(who + _generalise(first), 6)
+        if first.remedy and all(node.remedy == first.remedy for node in group):
+            yield from layout.wrapped(f"→ {clean_line(first.remedy)}", 8)
 
 
 def _list_leaving(leaving: tuple[LeavingNode, ...], layout: TerminalLayout) -> Iterator[str]:
@@ -326,6 +329,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "node": node.node,
                 "state": node.state.value,
                 "reason": node.reason,
+                "remedy": node.remedy,
                 "revision": node.revision,
                 "since": node.since,
                 "stamp": node.stamp,
