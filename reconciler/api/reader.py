@@ -174,6 +174,8 @@ class Reader:
                 content_history=ContentHistory(fleet, self.source, drivers, resolver, renames),
                 is_applying=self.is_applying,
                 pins=pinned.states,
+                # Whoever goes back names what is to go back, and in which order.
+                reads_earlier=not self.is_named,
             )
         plan_result = replace(plan_result, identity=identity)
         return prepare_plan(file, plan_result, drivers) if file else plan_result

@@ -191,6 +191,11 @@ class ClusterEntry(StrictModel):
         description="Labels of all its nodes, for `--only LABEL=VALUE` and `--skip`.",
         examples=[{"site": "seoul"}],
     )
+    after: tuple[Name, ...] = Field(
+        default=(),
+        description="Clusters that have to be as desired, with gates passed, before this one is changed.",
+        examples=[["edge-seoul"]],
+    )
     concurrency: Whole = Field(
         default=5, ge=1, le=1000, description="How many nodes of the cluster may be changed at the same time."
     )

@@ -27,7 +27,12 @@ from reconciler.desired.lints import (
 from reconciler.desired.overrides import find_idle_overrides
 from reconciler.desired.schemas.judge import SchemaEntry, judge_documents
 from reconciler.desired.schemas.loader import LoadedSchema, SchemaLoader
-from reconciler.desired.uniqueness import find_repeated_clusters, find_repeated_nodes, find_wrong_renames
+from reconciler.desired.uniqueness import (
+    find_repeated_clusters,
+    find_repeated_nodes,
+    find_wrong_order,
+    find_wrong_renames,
+)
 from reconciler.desired.unmanaged_check import check_unmanaged
 from reconciler.desired.window_lints import find_window_lints
 from reconciler.diagnostic import Diagnostic, Position, Severity
@@ -246,6 +251,7 @@ class _FleetReader:
         entries: Sequence[Any] = raw if isinstance(raw, list) else ()
         wrong += find_repeated_clusters(document, entries)
         wrong += find_wrong_renames(document, entries)
+        wrong += find_wrong_order(document, entries)
         wrong += find_misplaced_references(document)
         placed = [(f"/clusters/{index}", entry) for index, entry in enumerate(entries)]
         return self._read(placed, top, limits, wrong)

@@ -1,15 +1,18 @@
-"""What must be unique in a fleet: names of clusters, names and addresses of nodes."""
+"""What clusters must not say of each other: equal names and addresses, wrong renames, a wrong order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from reconciler.core.endpoint import InvalidAddress, is_private_address, parse_api, parse_endpoint
+from reconciler.core.waves import DependencyCycle, sort_by_dependency
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.text.one_line import quote_text
+from reconciler.text.suggestions import find_nearest
 
 _Node: TypeAlias = tuple[str, str, ParsedCluster]
 """A node's JSON pointer, its name and its cluster."""
@@ -53,6 +56,39 @@ def find_wrong_renames(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnost
         place = f"/clusters/{index}/renamed_from"
         message = f"{claim}, so this one cannot take over its history"
         yield make_diagnostic(fleet, place, "wrong-rename", message, remedy, related=(where,))
+
+
+def find_wrong_order(fleet: Document, raw: Sequence[Any]) -> Iterator[Diagnostic]:
+    """Entries of `after` that name no cluster, the cluster itself, or close a circle."""
+    after: dict[str, list[str]] = {}
+    places: dict[tuple[str, str], str] = {}
+    for index, cluster in enumerate(raw):
+        name = cluster.get("name") if isinstance(cluster, Mapping) else None
+        own = cluster.get("after") if isinstance(cluster, Mapping) else None
+        if not isinstance(name, str):
+            continue
+        after.setdefault(name, [])
+        for position, earlier in enumerate(own if isinstance(own, list) else ()):
+            if isinstance(earlier, str):
+                after[name].append(earlier)
+                places.setdefault((name, earlier), f"/clusters/{index}/after/{position}")
+    for (name, earlier), place in places.items():
+        if earlier == name:
+            message = f"{quote_text(name)} cannot wait for itself"
+            yield make_diagnostic(fleet, place, "wrong-order", message, "remove it")
+        elif earlier not in after:
+            near = find_nearest(earlier, after)
+            remedy = f"did you mean `{near}`?" if near else f"the clusters are {', '.join(sorted(after))}"
+            message = f"{quote_text(earlier)} is not a cluster of this file"
+            yield make_diagnostic(fleet, place, "wrong-order", message, remedy)
+    known = {name: [one for one in own if one in after and one != name] for name, own in after.items()}
+    try:
+        sort_by_dependency(known)
+    except DependencyCycle as error:
+        circle = tuple(reversed(error.members))
+        place = next(places[pair] for pair in pairwise(circle) if pair in places)
+        message = f"clusters wait for each other: {' after '.join(map(quote_text, circle))}"
+        yield make_diagnostic(fleet, place, "wrong-order", message, "remove one of these entries of `after`")
 
 
 def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> Iterator[Diagnostic]:

@@ -8,6 +8,7 @@ from typing import Final
 from reconciler.core.guard import Guard
 from reconciler.guards import (
     change_control,
+    cluster_order,
     foreign_changes,
     host_commands,
     limits,
@@ -29,8 +30,8 @@ EVERYWHERE: Final[tuple[Guard, ...]] = (
 )
 """The guards of every cluster, before those of its product."""
 
-FLEETWIDE: Final = (foreign_changes.FOREIGN, removed_clusters.CODE)
-"""Codes of violations that do not come from a guard of one plan: foreign changes, removed clusters."""
+FLEETWIDE: Final = (foreign_changes.FOREIGN, removed_clusters.CODE, cluster_order.CODE)
+"""Codes that come from no guard of one plan: foreign changes, removed clusters, the order of clusters."""
 
 
 def list_guard_codes(products: Iterable[Guard]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import UnreadableArguments, UsageError, WorldChanged
 from reconciler.guards import change_control
+from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.planning.plan_pass import Drivers, PlanResult, check_guards
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot, SourceFiles
@@ -329,12 +330,17 @@ def prepare_plan(file: PlanFile, fresh: PlanResult, drivers: Drivers) -> PlanRes
         replace(context, plan=one.list_remaining()) for one, context in zip(compared, contexts, strict=True)
     ]
     judged = check_guards(fresh.fleet, left, drivers)
+
+    def is_kept(violation: Diagnostic) -> bool:
+        """Whether it is about more than the plan of one cluster."""
+        return violation.cluster not in now or violation.code == ORDER
+
     return replace(
         fresh,
         plan=plan,
         guard_contexts=tuple(contexts),
-        violations=(*judged.in_force, *(one for one in fresh.violations if one.cluster not in now)),
-        overridden=(*judged.overridden, *(one for one in fresh.overridden if one[0].cluster not in now)),
+        violations=(*judged.in_force, *(one for one in fresh.violations if is_kept(one))),
+        overridden=(*judged.overridden, *(one for one in fresh.overridden if is_kept(one[0]))),
         stale={step: why for one in compared for step, why in one.stale.items()},
         new_plan=replace(fresh.plan, clusters=tuple(one.plan_again() for one in compared)),
     )

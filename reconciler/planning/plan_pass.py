@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -44,6 +44,8 @@ from reconciler.desired.overrides import find_expired_overrides
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards import change_control
+from reconciler.guards.cluster_order import CODE as ORDER
+from reconciler.guards.cluster_order import check_cluster_order
 from reconciler.guards.merge_base import (
     add_merge_base,
     report_leaving_nodes,
@@ -110,6 +112,8 @@ class PlanResult:
         identity: finds the fleet's memory; None if the caller gave a store that is bound to it.
         renames: cluster -> the name under which the store still has its history.
         all_or_nothing: whether the refusal of one cluster refuses the whole plan.
+        first: cluster -> clusters of the plan that have to succeed before it begins, each with what is to do
+            there.
     """
 
     fleet: Fleet
@@ -123,6 +127,7 @@ class PlanResult:
     identity: FleetIdentity | None = None
     renames: Mapping[str, str] = field(default_factory=dict)
     all_or_nothing: bool = False
+    first: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def is_refused(self) -> bool:
@@ -211,6 +216,7 @@ async def run_plan_pass(
     is_applying: bool = False,
     nodes: NodeReader | None = None,
     pins: Mapping[str, PinState] = MappingProxyType({}),
+    reads_earlier: bool = True,
 ) -> PlanResult:
     """Observe, plan, and check with guards; the same fleet and the same answers give the same plan.
 
@@ -228,6 +234,7 @@ async def run_plan_pass(
         is_applying: whether this host applies the plan.
         nodes: has the tokens of nodes that poll; None where there is no state.
         pins: cluster -> what the revision means for its pin; the fleet has its desired state accordingly.
+        reads_earlier: whether clusters that others wait for are read although the plan leaves them out.
 
     Raises:
         InputError: with the problems of all clusters.
@@ -268,6 +275,15 @@ async def run_plan_pass(
     guarded = check_guards(fleet, guard_contexts, drivers)
     chosen = {target.cluster_input.entry.name: target.chosen for target in targets if target.chosen}
     found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, chosen)
+    others: dict[str, GuardContext] = {}
+    if reads_earlier and (names := _list_earlier(found)):
+        listed = [
+            one for one in _list_targets(whole, drivers, memory) if one.cluster_input.entry.name in names
+        ]
+        earlier, _ = await _assign_tokens(listed, nodes)
+        read = await gather_all([_plan_cluster(target, replace(context, fleet=whole)) for target in earlier])
+        others = {one.plan.cluster: one for one in read}
+    found = _check_order(found, others, memory.at.date())
     return _check_fleet(found, memory, whole=not selection.only)
 
 
@@ -321,6 +337,36 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
         renames=memory.renames,
         violations=(*found.violations, *gone.in_force),
         overridden=(*found.overridden, *gone.overridden),
+    )
+
+
+def _list_earlier(found: PlanResult) -> frozenset[str]:
+    """Clusters that others with changes wait for, and that the plan does not have, or only in part."""
+    known = {context.plan.cluster for context in found.guard_contexts} - found.chosen.keys()
+    named = (context.entry.after for context in found.guard_contexts if context.plan.steps)
+    return frozenset(name for names in named for name in names) - known
+
+
+def _check_order(found: PlanResult, others: Mapping[str, GuardContext], today: date) -> PlanResult:
+    """The result with the order between its clusters, and with notes about it."""
+    order = check_cluster_order(found.guard_contexts, others, found.violations)
+    judged = apply_overrides(order.violations, found.fleet.overrides, today)
+    notes = [
+        Diagnostic(
+            Severity.NOTE,
+            ORDER,
+            f"{cluster} begins after {earlier} is as desired: {left}",
+            target=cluster,
+        )
+        for cluster, before in sorted(order.first.items())
+        for earlier, left in sorted(before.items())
+    ]
+    return replace(
+        found,
+        fleet=replace(found.fleet, warnings=(*notes, *found.fleet.warnings)),
+        violations=(*found.violations, *judged.in_force),
+        overridden=(*found.overridden, *judged.overridden),
+        first=order.first,
     )
 
 

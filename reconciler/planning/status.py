@@ -17,6 +17,7 @@ from reconciler.core.reservations import Reservation
 from reconciler.core.revision import shorten_commit, strip_uncommitted
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
+from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.leaving_nodes import LeavingNode, list_leaving_nodes
 from reconciler.planning.node_conditions import UNREAD, NodeCondition, judge_nodes
@@ -213,8 +214,12 @@ def _compute_cluster_status(
             for one in _list_node_statuses(context, names)
         ),
         findings=tuple(finding for finding in context.plan.findings if finding.target not in own),
-        holds=held,
-        violations=tuple(one for one in plan_result.violations if one.cluster == name and one not in held),
+        holds=(*held, *_list_order_holds(plan_result, name)),
+        violations=tuple(
+            one
+            for one in plan_result.violations
+            if one.cluster == name and one not in held and one.code != ORDER
+        ),
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
         unmanaged=context.unmanaged,
@@ -224,6 +229,12 @@ def _compute_cluster_status(
         leaving=list_leaving_nodes(context, partial(plan_result.is_chosen, name)),
         pending=len(context.plan.steps),
     )
+
+
+def _list_order_holds(plan_result: PlanResult, cluster: str) -> Iterator[Diagnostic]:
+    """The clusters that a cluster waits for, or would be changed after."""
+    yield from (one for one in plan_result.violations if one.cluster == cluster and one.code == ORDER)
+    yield from (one for one in plan_result.fleet.warnings if one.target == cluster and one.code == ORDER)
 
 
 def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:

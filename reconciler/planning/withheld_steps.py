@@ -385,6 +385,7 @@ def _report_held(step: Step, hold: StepHold) -> Diagnostic:
         f"{step.node}: nothing is sent ({step.action}): {hold.why}{differs}",
         hold.reservation.remedy,
         target=f"{step.cluster}/{step.node}",
+        ends=hold.reservation.until,
     )
 
 

@@ -32,6 +32,7 @@ from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
+from reconciler.rollout.cluster_queue import ClusterQueue
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
 from reconciler.rollout.known_reservations import KnownReservations
 from reconciler.rollout.polled_nodes import (
@@ -299,9 +300,10 @@ class _Run:
             for cluster in plan.clusters:
                 if cluster.cluster in busy:
                     await log.record_skipped([(step, busy[cluster.cluster]) for step in cluster.steps])
+            queue = ClusterQueue(self.plan_result.first, held.keys())
             found = await gather_all(
                 [
-                    self._apply_cluster(guard_context, log, held[guard_context.plan.cluster])
+                    self._apply_in_order(guard_context, log, held[guard_context.plan.cluster], queue)
                     for guard_context in guard_contexts
                 ]
             )
@@ -340,6 +342,21 @@ class _Run:
         if busy and not held:
             raise next(iter(busy.values()))
         return held, {cluster: error.message for cluster, error in busy.items()}
+
+    async def _apply_in_order(
+        self, guard_context: GuardContext, log: RunLog, lock: AsyncExitStack, queue: ClusterQueue
+    ) -> tuple[Diagnostic, ...]:
+        """Perform the steps of one cluster once the clusters before it have succeeded."""
+        plan = guard_context.plan
+        with queue.performing(plan.cluster):
+            if why := await queue.wait(plan.cluster):
+                await log.record_skipped([(step, why) for step in plan.steps])
+                return ()
+            findings = await self._apply_cluster(guard_context, log, lock)
+            missed = [step.id for step in plan.steps if log.outcomes[step.id].state not in SUCCESSES]
+            if findings or missed:
+                queue.fail(plan.cluster, findings[0].message if findings else f"{missed[0]} was not done")
+            return findings
 
     async def _apply_cluster(
         self, guard_context: GuardContext, log: RunLog, lock: AsyncExitStack

@@ -16,6 +16,7 @@ from reconciler.core.finding_groups import group_findings
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
+from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.metrics import Metrics
@@ -89,10 +90,18 @@ class LoopContext:
 class ClusterLoop:
     """Reconciles one cluster with the latest fleet; `run` is its task."""
 
-    def __init__(self, name: str, perform: PassRunner, context: LoopContext) -> None:
+    def __init__(
+        self,
+        name: str,
+        perform: PassRunner,
+        context: LoopContext,
+        on_good: Callable[[str, bool], None] = lambda *_: None,
+    ) -> None:
         self.name = name
         self._perform = perform
         self._context = context
+        self._on_good = on_good
+        self.waits_for_others = False
         self._trigger = Trigger()
         self._fleet: Fleet | None = None
         self._stop_pass = asyncio.Event()
@@ -188,6 +197,9 @@ class ClusterLoop:
         context.metrics.seconds.labels(self.name).observe(now - began)
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
         self._update_status(pass_summary, pass_summary.pinned_revision or fleet.revision, timing, now)
+        self.waits_for_others = any(one.code == ORDER for one in pass_summary.violations)
+        if pass_summary.is_good:
+            self._on_good(self.name, pass_summary.result is PassResult.APPLIED)
         self._log_end(log, pass_summary, fleet.revision, trigger)
         return timing
 

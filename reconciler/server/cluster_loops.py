@@ -43,7 +43,7 @@ class ClusterLoops:
             self._loops[name].pause()
         for name in names:
             if name not in self._loops:
-                self._loops[name] = ClusterLoop(name, self._perform, self._context)
+                self._loops[name] = ClusterLoop(name, self._perform, self._context, self._wake_following)
                 self._spawn(self._loops[name].run, f"cluster {name}")
             self._loops[name].use_fleet(fleet, trigger, force=force)
 
@@ -51,6 +51,14 @@ class ClusterLoops:
         """Run a pass over every cluster now, because another process has written to the store."""
         for loop in self._loops.values():
             loop.request_pass("request")
+
+    def _wake_following(self, cluster: str, is_changed: bool) -> None:  # noqa: FBT001  (a callback)
+        """Run a pass over the clusters that wait for one that is as desired now."""
+        for following in self.fleet.cluster_inputs if self.fleet else ():
+            loop = self._loops.get(following.entry.name)
+            # Also one that does not know yet that it waits: its pass may have read the nodes before.
+            if cluster in following.entry.after and loop and (is_changed or loop.waits_for_others):
+                loop.request_pass("request")
 
     def stop(self) -> None:
         """Stop every loop: none starts another step, and no further fleet is accepted."""

@@ -155,8 +155,13 @@ def summarise_plan_pass(
         unread_nodes=unheard,
         violations=refused,
         findings=plan.findings,
-        hold_end=min((each.ends for each in refused if each.ends is not None), default=None),
+        hold_end=_find_hold_end((*refused, *plan.findings)),
     )
+
+
+def _find_hold_end(found: Iterable[Diagnostic]) -> datetime | None:
+    """The next moment at which something of it ends by itself."""
+    return min((each.ends for each in found if each.ends is not None), default=None)
 
 
 def _list_texts(findings: Iterable[Diagnostic]) -> list[str]:
@@ -185,6 +190,7 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
         unread_nodes=list_unheard_nodes(observed),
         waiting_for_restart=tuple(sorted(restarts)),
         findings=plan.findings,
+        hold_end=_find_hold_end(plan.findings),
     )
 
 

@@ -50,6 +50,7 @@ BEYOND = {
     "setting": {"unknown-role", "unknown-connection", "wrong-connection-type", "duplicate-name"},
     "fleet": {
         "duplicate-cluster",
+        "wrong-order",
         "wrong-rename",
         "duplicate-node",
         "unknown-node",

@@ -262,6 +262,33 @@ def test_a_history_goes_to_one_cluster_whose_former_name_is_free():
     assert wrong == [f"/clusters/{index}/renamed_from" for index in (0, 2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("after", "pointer", "words"),
+    [
+        (("[a]", "[]", "[]"), "/clusters/0/after/0", "`a` cannot wait for itself"),
+        (("[]", "[a, hal]", "[]"), "/clusters/1/after/1", "`hal` is not a cluster of this file"),
+        (
+            ("[b]", "[c]", "[a]"),
+            "/clusters/0/after/0",
+            "clusters wait for each other: `a` after `b` after `c` after `a`",
+        ),
+    ],
+)
+def test_an_order_between_clusters_names_others_and_has_no_circle(after, pointer, words):
+    def make(order):
+        node = "nodes: [{{name: n{}, address: 'h:{}'}}]"
+        entry = f"  - {{{{name: {{}}, after: {{}}, kind: lamp, setting: s.json, {node}}}}}\n"
+        clusters = "".join(
+            entry.format(name, own, at, at)
+            for at, (name, own) in enumerate(zip("abc", order, strict=True), 1)
+        )
+        return {"fleet.yaml": f"clusters:\n{clusters}", "s.json": "{}"}
+
+    assert [code for _, _, code in locate(make(("[b, c]", "[c]", "[]"))) if code == "wrong-order"] == []
+    assert [(place, code) for _, place, code in locate(make(after))] == [(pointer, "wrong-order")]
+    assert words in get_problem(make(after))[0]
+
+
 def test_a_node_that_is_wrong_does_not_hide_what_is_wrong_with_others():
     text = (
         HEAD

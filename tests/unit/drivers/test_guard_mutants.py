@@ -79,6 +79,7 @@ from reconciler.guards import (
     reservations,
     rollout_gates,
 )
+from reconciler.guards.cluster_order import ClusterOrder
 from reconciler.guards.registry import EVERYWHERE
 from reconciler.planning import plan_pass as surveying
 
@@ -618,4 +619,19 @@ async def test_a_lost_cluster_is_refused_by_that_guard_alone(monkeypatch):
 
     assert await told() == ["cluster-vanished"]
     monkeypatch.setattr(surveying, "find_removed_clusters", lambda *_: ())
+    assert await told() == []
+
+
+async def test_the_order_of_clusters_is_kept_by_that_guard_alone(monkeypatch):
+    async def told():
+        world = World({"a": "old", "b": "old"}, silent={"a"})
+        found = await surveying.run_plan_pass(
+            fleet(cluster("first", {"a": "new"}), cluster("then", {"b": "new"}, after=("first",))),
+            drivers={"fake": FakeDriver(world)},
+            transports=NOWHERE,
+        )
+        return [one.code for one in found.violations]
+
+    assert await told() == ["waits-for-cluster"]
+    monkeypatch.setattr(surveying, "check_cluster_order", lambda *_: ClusterOrder())
     assert await told() == []
