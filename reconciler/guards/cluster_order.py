@@ -8,6 +8,7 @@ from typing import Final
 
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Present
+from reconciler.core.pins import PinEffect
 from reconciler.core.waves import sort_by_dependency
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.one_line import join_some
@@ -89,6 +90,8 @@ def describe_unfinished(context: GuardContext) -> str:
 
 def _describe_blocked(context: GuardContext) -> str:
     """Why a plan leaves its cluster short of what is desired; empty if it does not."""
+    if context.pin is not None and context.pin.effect is PinEffect.HOLDS:
+        return f"it is pinned {context.pin.pin.describe()}"
     unread = [
         node.name
         for node in context.entry.members()

@@ -278,7 +278,9 @@ async def run_plan_pass(
     others: dict[str, GuardContext] = {}
     if reads_earlier and (names := _list_earlier(found)):
         listed = [
-            one for one in _list_targets(whole, drivers, memory) if one.cluster_input.entry.name in names
+            one
+            for one in _list_targets(whole, drivers, memory, pins)
+            if one.cluster_input.entry.name in names
         ]
         earlier, _ = await _assign_tokens(listed, nodes)
         read = await gather_all([_plan_cluster(target, replace(context, fleet=whole)) for target in earlier])

@@ -1,5 +1,6 @@
 """Clusters that are changed after others: in one run, over several, and what holds them up."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,9 +9,11 @@ from support.rollouts import Bench, states
 
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Suspend
+from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.policy import Override, Policy
 from reconciler.core.selection import Selection
 from reconciler.errors import GuardRefusal
+from reconciler.guards.cluster_order import check_cluster_order
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.planning.status import compute_status
 from reconciler.ports.store import OpenOrders
@@ -169,3 +172,15 @@ async def test_nodes_that_wait_for_a_person_hold_up(bench):
     edge = {"e1": FakeNode(name="e1", value="new", person=True), "e2": "new"}
     report = await bench.run(*wanted(edge=edge))
     assert states(report) == {"e1": "waiting", "e2": "done", "l1": "skipped", "z1": "skipped"}
+
+
+async def test_a_cluster_that_is_pinned_after_a_rollback_holds_up(bench):
+    """It is as desired at the revision where it is pinned, and not at this one."""
+    result = await bench.plan_result(*wanted())
+    edge, lab, _ = result.guard_contexts
+    pin = Pin("edge", None, (LeftRevision("f7dd"),), "kim", "it looks odd", NOON)
+    edge = replace(
+        edge, plan=replace(edge.plan, steps=()), pin=PinState(pin, PinEffect.HOLDS), as_desired=frozenset()
+    )
+    order = check_cluster_order([edge, lab], {}, ())
+    assert "lab waits for edge: it is pinned at an earlier revision" in order.violations[0].message
