@@ -24,6 +24,7 @@ _SUMMARIES = {
     "approve": "approve a waiting plan, for one run",
     "suspend": "stop all changes, in one cluster or in all",
     "resume": "allow changes again",
+    "retry": "try a stalled node or a rejected revision again",
     "hold": "send nothing to one node for a while",
     "release": "end the hold of a node before its time",
     "state": "list the fleets that this host remembers; back up, restore, check",

@@ -138,6 +138,10 @@ class OrdersToWatch:
         """End holds before their time; gives their nodes."""
         return self._ask("release", ids=" ".join(ids), by=by.encode())
 
+    async def retry(self, cluster: str, node: str, by: Actor) -> Sequence[str]:
+        """Let a cluster, or one of its nodes, be tried again; gives what had been given up."""
+        return self._ask("retry", cluster=cluster, node=node, by=by.encode())
+
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
         """Let stalled nodes be tried again; gives their names."""
         return self._ask("forget_attempts", cluster=cluster)

@@ -87,6 +87,7 @@ def apply_renames(memory: FleetMemory, renames: Mapping[str, str]) -> FleetMemor
             former_names=tuple(dict.fromkeys((*before.former_names, former))),
             suspended=(*before.suspended, *own.suspended),
             rejected={**before.rejected, **own.rejected},
+            rejected_contents={**before.rejected_contents, **own.rejected_contents},
             pin=merge_pins(before.pin, own.pin, name),
             progress=rename_progress(before.progress, former, name) if before.progress else None,
             reservations=(

@@ -48,6 +48,7 @@ class ClusterMemory:
         recent_changes: (node, hours ago) of every change that still counts for a budget.
         suspended: suspensions by command that apply to it.
         rejected: revision -> why it failed its gates here.
+        rejected_contents: keyed fingerprint of what a rejected revision gave the cluster -> which and why.
         pin: the order that it stays at a revision; None if it is not pinned.
         content: keyed fingerprint of what was applied last; empty if it is not known.
         approved: digests of approved plans.
@@ -66,6 +67,7 @@ class ClusterMemory:
     recent_changes: tuple[tuple[str, float], ...] = ()
     suspended: tuple[Suspension, ...] = ()
     rejected: Mapping[str, str] = field(default_factory=dict)
+    rejected_contents: Mapping[str, str] = field(default_factory=dict)
     approved: frozenset[str] = frozenset()
     applied: Revision | None = None
     ancestry: Ancestry = Ancestry.UNKNOWN

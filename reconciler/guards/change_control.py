@@ -93,14 +93,21 @@ def refuse_suspended(context: GuardContext) -> Iterator[Diagnostic]:
 
 @guard("revision-rejected")
 def refuse_rejected_revision(context: GuardContext) -> Iterator[Diagnostic]:
-    """A revision that failed its gates in this cluster is not applied again."""
-    why = context.cluster_memory.rejected.get(context.revision.id) if context.revision else None
-    if why and context.revision:
+    """A revision that failed its gates in this cluster is not applied again, nor another with its content."""
+    if context.revision is None:
+        return
+    memory, name = context.cluster_memory, context.revision.short or context.revision.id
+    why = memory.rejected.get(context.revision.id)
+    words = f"revision {name} was rejected: {why}" if why else ""
+    # By content: a commit that changes nothing for this cluster, such as one of a README, is no fix.
+    if not words and context.content in memory.rejected_contents:
+        words = f"revision {name} gives it rejected content: {memory.rejected_contents[context.content]}"
+    if words:
         yield context.violation(
             "revision-rejected",
-            f"revision {context.revision.short or context.revision.id} was rejected: {why}",
-            "commit a fix, or any new commit if the cause was elsewhere; content that a node refused is sent "
-            f"again only after it changes, or after `reconcile resume {context.plan.cluster}`",
+            words,
+            "commit a fix; if the cause was elsewhere, such as nodes that were away, run "
+            f"`reconcile retry {context.plan.cluster}`",
         )
 
 

@@ -161,8 +161,8 @@ class OrderRecord:
     """An order of an operator or its use; it stays in the history.
 
     Args:
-        kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `rename` for
-            a renamed cluster, or `rotate` for a new token of a node.
+        kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `retry`,
+            `rename` for a renamed cluster, or `rotate` for a new token of a node.
         cluster: its name; empty for all clusters, and for an approval.
         digest: of the approved plan; empty for other orders.
         node: that was held or released; empty for other orders.
@@ -180,13 +180,18 @@ class OrderRecord:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A revision that failed its gates in a cluster, and must not be applied again there."""
+    """A revision that failed its gates in a cluster, and must not be applied again there.
+
+    Args:
+        content: keyed fingerprint of what it gives the cluster; empty if an older version rejected it.
+    """
 
     cluster: str
     revision: str
     short: str
     reason: str
     since: datetime
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,16 +526,27 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
         reason: str,
         *,
         ends_rollout: bool,
+        content: str = "",
         pending: PendingReturn | None = None,
     ) -> None:
-        """Record that a revision must not be applied again in a cluster.
+        """Record that a revision must not be applied again in a cluster, nor another one with its content.
 
         Args:
             cluster: its name.
             revision: that failed there.
             reason: why.
             ends_rollout: whether its rollout ends.
+            content: keyed fingerprint of what it gives the cluster; empty if it is not known.
             pending: what is to do for the offers of its wave; what earlier waves left to do stays.
+        """
+
+    async def retry(self, cluster: str, node: str, by: Actor) -> Sequence[str]:
+        """Delete the attempts at a node, or those in a cluster and its rejections; gives what was deleted.
+
+        Args:
+            cluster: its name.
+            node: its name; empty for the whole cluster.
+            by: who orders it, and why.
         """
 
     async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:

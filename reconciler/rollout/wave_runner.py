@@ -329,13 +329,20 @@ class WaveRunner:
         self._progress = replace(self._progress, wave=(), runs=())
         # Stored before anything is undone: after a kill, the next run must not apply the revision again, and
         # has to finish what is to do for the offers.
-        await self.log.store.reject(plan.cluster, revision, why, ends_rollout=self.is_whole, pending=pending)
+        await self.log.store.reject(
+            plan.cluster,
+            revision,
+            why,
+            ends_rollout=self.is_whole,
+            content=self.gate_keeper.guard_context.content,
+            pending=pending,
+        )
         self._findings.append(
             Diagnostic(
                 Severity.ERROR,
                 "gate-failed" if bad else "gate-unclear",
                 f"{plan.cluster}: {why}; revision {revision.short or revision.id} is rejected here",
-                "commit a fix",
+                f"commit a fix; if the cause was elsewhere, `reconcile retry {plan.cluster}`",
                 target=plan.cluster,
             )
         )

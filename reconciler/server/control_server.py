@@ -266,6 +266,7 @@ class ControlServer:
             ),
             "release": lambda store: store.end_holds(text("ids").split(), by),
             "unpin": lambda store: store.unpin(text("cluster"), by),
+            "retry": lambda store: store.retry(text("cluster"), text("node"), by),
             "forget_attempts": lambda store: store.forget_attempts(text("cluster")),
             "approve": lambda store: store.approve(text("digest"), by, text("reason")),
         }
@@ -367,6 +368,8 @@ def _refuse_incomplete_order(order: str, request: Mapping[str, str]) -> None:
         raise OrderDenied("the cluster name is too long", remedy="name a cluster of the fleet")
     if order == "suspend" and not _get_text(request, "reason").strip():
         raise OrderDenied("a suspension needs a reason", remedy="give a reason")
+    if order == "retry" and not _get_text(request, "cluster"):
+        raise OrderDenied("a retry needs a cluster", remedy="name a cluster or a node of the fleet")
     if order == "hold":
         if not _identify_reason(request):
             raise OrderDenied("a hold needs a reason", remedy="give a reason")

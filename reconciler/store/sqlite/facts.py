@@ -100,10 +100,10 @@ def read_fact(tx: Transaction, cluster: str, node: str, key: str) -> str:
     return str(row["value"]) if row else ""
 
 
-def forget_attempts(tx: Transaction, cluster: str) -> tuple[str, ...]:
-    """Delete the attempts of a cluster, or of all; gives the nodes that had some, as `cluster/node`."""
-    where = "key LIKE ? AND ? IN ('', cluster) AND ? IN (0, fleet)"
-    values = (f"{attempts.FACT}%", cluster, tx.fleet)
+def forget_attempts(tx: Transaction, cluster: str, node: str = "") -> tuple[str, ...]:
+    """Delete the attempts of a cluster, of all, or at one node; gives the nodes that had some."""
+    where = "key LIKE ? AND ? IN ('', cluster) AND ? IN ('', node) AND ? IN (0, fleet)"
+    values = (f"{attempts.FACT}%", cluster, node, tx.fleet)
     rows = tx.execute(
         f"SELECT DISTINCT cluster, node FROM fact WHERE {where} ORDER BY cluster, node",  # noqa: S608
         values,

@@ -122,6 +122,11 @@ def _make_cluster_memory(
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
         suspended=tuple(one for one in open_orders.suspensions if one.cluster == cluster),
         rejected={one.revision: one.reason for one in rejections},
+        rejected_contents={
+            one.content: f"revision {one.short or one.revision} was rejected with it: {one.reason}"
+            for one in rejections
+            if one.content
+        },
         pin=next((one for one in open_orders.pins if one.cluster == cluster), None),
         content=own.get(CONTENT, ""),
         pending_returns=load_returns(own.get(RETURN, "[]")),

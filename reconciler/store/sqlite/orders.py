@@ -31,6 +31,7 @@ from reconciler.store.sqlite.facts import (
     RETURN,
     ROLLOUT,
     SUSPENDED,
+    forget_attempts,
     write_cluster_facts,
 )
 from reconciler.store.sqlite.order_records import write_order_record
@@ -59,15 +60,29 @@ def write_rejection(
     reason: str,
     *,
     ends_rollout: bool,
+    content: str = "",
     pending: PendingReturn | None = None,
 ) -> None:
-    """Reject a revision in a cluster, with what is to do for the offers of its wave."""
+    """Reject a revision and its content in a cluster, with what is to do for the offers of its wave."""
     over = {ROLLOUT: ""} if ends_rollout else {}
     # In the transaction of the rejection: nobody else would ever do it after a kill.
     if pending is not None:
         over |= _replace_return(tx, cluster, pending.run, pending)
-    rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason)}
+    rejection = {f"{REJECTED}{revision.id}": _json(short=revision.short, reason=reason, content=content)}
     write_cluster_facts(tx, cluster, rejection | over)
+
+
+def delete_failures(tx: Transaction, cluster: str, node: str, by: Actor) -> tuple[str, ...]:
+    """Let a cluster, or one node of it, be tried again; gives the nodes and revisions that were given up."""
+    nodes = forget_attempts(tx, cluster, node)
+    found = [one for one in read_orders(tx).rejections if one.cluster == cluster] if not node else []
+    for one in found:
+        tx.execute(
+            "DELETE FROM fact WHERE cluster = ? AND node = '' AND key = ? AND ? IN (0, fleet)",
+            (cluster, f"{REJECTED}{one.revision}", tx.fleet),
+        )
+    write_order_record(tx, "retry", by, cluster=cluster, node=node)
+    return (*nodes, *(f"revision {one.short or one.revision} of {cluster}" for one in found))
 
 
 def write_return(tx: Transaction, cluster: str, run: str, pending: PendingReturn | None) -> None:

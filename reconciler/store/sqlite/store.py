@@ -272,11 +272,21 @@ class SqliteStore:
         reason: str,
         *,
         ends_rollout: bool,
+        content: str = "",
         pending: PendingReturn | None = None,
     ) -> None:
         await self._write_in_run(
-            orders.write_rejection, cluster, revision, reason, ends_rollout=ends_rollout, pending=pending
+            orders.write_rejection,
+            cluster,
+            revision,
+            reason,
+            ends_rollout=ends_rollout,
+            content=content,
+            pending=pending,
         )
+
+    async def retry(self, cluster: str, node: str, by: Actor) -> tuple[str, ...]:
+        return await self._write(orders.delete_failures, cluster, node, by)
 
     async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
         await self._write_in_run(orders.write_return, cluster, run, pending)
