@@ -188,7 +188,7 @@ class _Chain:
     @property
     def targets(self) -> frozenset[str]:
         """The nodes that findings are about."""
-        return frozenset(one.target for one in self.findings if one.severity is Severity.ERROR)
+        return frozenset(one.target for one in self.findings if one.severity is not Severity.NOTE)
 
     def _plan_idle(self, server: CollabServer, password: PasswordChange) -> None:
         """A server that does not serve: nobody is harmed by its restart."""
@@ -306,7 +306,7 @@ class _Chain:
         elif any(self._get_place(one) in (self.upstream or ()) for one in self._list_others(server)):
             self.findings.append(
                 Diagnostic(
-                    Severity.NOTE,
+                    Severity.WARNING,
                     "server-moves-later",
                     f"{name} gets its other port or TLS in a later run: until others have moved, it serves",
                     "nothing, if the watch runs; otherwise run it again",

@@ -39,6 +39,14 @@ def test_servers_with_and_without_tls_of_which_no_committed_file_says_anything()
     assert "speaks TLS, other than the servers that it uses; write `enableTls`" in found.message
 
 
+def test_a_server_whose_turn_comes_later_is_not_as_desired():
+    site = settled(3)
+    site.cluster_input = moved(3, port=3001)
+    plan = site.plan()
+    later = [one.target for one in plan.findings if one.code == "server-moves-later"]
+    assert (later, plan.unchanged) == (["collab/c2", "collab/c3"], 1)
+
+
 def test_a_server_that_is_alone_moves_in_its_place():
     site = settled(1)
     site.cluster_input = moved(1, port=3001)
