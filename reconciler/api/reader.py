@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from reconciler.core.cluster_renames import apply_renames, find_renames
+from reconciler.core.expiry import Expiry
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.pins import PinState
@@ -225,15 +226,22 @@ class Reader:
 
         plan_result = await self.plan(fleet, only=only, listener=listener)
         _, store = await self.bind(plan_result.fleet)
+        expiries = self.list_expiries(plan_result)
         if store is None:
-            return compute_status(plan_result, OpenOrders(), None)
+            return replace(compute_status(plan_result, OpenOrders(), None), expiries=expiries)
         newest = await store.runs(1)
         status = compute_status(
             plan_result, await store.orders(), next(iter(newest), None), await store.contacts()
         )
         named = {cluster.cluster for cluster in status.clusters}
         opened = (one for one in await store.open_operations() if one.cluster in named)
-        return replace(status, operations=tuple(opened))
+        return replace(status, operations=tuple(opened), expiries=expiries)
+
+    def list_expiries(self, plan_result: PlanResult) -> tuple[Expiry, ...]:
+        """What has expired or expires soon, of the clusters of a pass and of this host."""
+        from reconciler.planning.expiries import list_soon_expiries  # noqa: PLC0415  (as for `status`)
+
+        return list_soon_expiries(plan_result, self.products, self.host)
 
     def check(
         self, plan_result: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False

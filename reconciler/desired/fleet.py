@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from reconciler.core.cluster_renames import read_declared_renames
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import FeedbackEntry
+from reconciler.core.expiry import EXPIRY_WARNING
 from reconciler.core.plan import Revision
 from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCluster
@@ -83,6 +84,7 @@ class Fleet:
         name: of the fleet; may be empty.
         renamed_from: its previous name.
         secrets: masks the fleet's secrets in quotations of nodes.
+        expiry_warning: seconds before its end at which what expires is named.
     """
 
     revision: Revision
@@ -97,6 +99,7 @@ class Fleet:
     name: str = ""
     renamed_from: str = ""
     secrets: KnownSecrets = field(default_factory=KnownSecrets, repr=False, compare=False)
+    expiry_warning: float = EXPIRY_WARNING
 
     @property
     def label(self) -> str:
@@ -314,6 +317,7 @@ class _FleetReader:
             change_rules_by_cluster={cluster.entry.name: rules.of(cluster.entry) for cluster in clusters},
             name=top.name or "",
             renamed_from=top.renamed_from or "",
+            expiry_warning=float(top.expiry_warning),
             secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
         )
         return FleetReadResult(fleet, problems, cluster_inputs)

@@ -10,7 +10,8 @@ from pydantic import Field, create_model
 
 from reconciler.core.change_windows import Freeze, Suspend, Window
 from reconciler.core.entries import Address, FeedbackEntry, Name
-from reconciler.core.fields import StrictModel
+from reconciler.core.expiry import EXPIRY_WARNING
+from reconciler.core.fields import Span, StrictModel
 from reconciler.core.policy import ChangeRules, Lint, Override, Policy
 from reconciler.core.rollout_rules import Rollout
 from reconciler.desired.schemas.judge import SchemaEntry
@@ -54,6 +55,12 @@ class FleetFile(StrictModel):
         default="undo",
         description="What a run does about nodes that were changed behind its back, in clusters without "
         "their own `drift`: `undo` it, or only `report` it.",
+    )
+    expiry_warning: Span = Field(
+        default=EXPIRY_WARNING,
+        description="How long before its end status and metrics name what expires: delivered certificates, "
+        "those of the management host, tokens, overrides, licences. Default: 30 days.",
+        examples=["30d"],
     )
     require_signed: Literal["gpg", "ssh"] | None = Field(
         default=None,

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from reconciler.core.drift import Drift
+from reconciler.core.expiry import Expiry
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.operations import Operation
@@ -131,6 +132,8 @@ class FleetStatus:
         operations: those that have not ended, oldest first.
         reservations: of nodes that somebody may stop now.
         holds: orders that nothing is sent to a node, by command or in the fleet file.
+        expiries: what has expired or expires soon, the first one first.
+        at: when the nodes were read; None if no cluster was.
     """
 
     revision: Revision
@@ -141,6 +144,8 @@ class FleetStatus:
     reservations: tuple[Reservation, ...] = ()
     summary: PlanSummary = field(default_factory=PlanSummary)
     holds: tuple[Reservation, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
+    at: datetime | None = None
 
     @property
     def is_any_different(self) -> bool:
@@ -190,6 +195,7 @@ def compute_status(
         ),
         summary=PlanSummary.of(plan_result),
         holds=tuple(one for context in plan_result.guard_contexts for one in context.reserved.holds),
+        at=max((context.now for context in plan_result.guard_contexts if context.now), default=None),
     )
 
 

@@ -14,6 +14,7 @@ from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments,
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.expiry import Expiry
 from reconciler.core.fields import StrictModel
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import Guard
@@ -526,6 +527,10 @@ class Driver(ABC, Generic[D, S]):
     def list_file_statuses(self, desired: D, observed: Observed[S]) -> Mapping[str, tuple[FileStatus, ...]]:
         """Node -> its files as a status tells them; empty for products without files."""
         return {}
+
+    def list_expiries(self, desired: D, observed: Observed[S]) -> Iterable[Expiry]:
+        """What of the nodes' own things ends at a moment that they show, such as licences."""
+        return ()
 
     def remark(self, desired: D, observed: Observed[S], plan: ClusterPlan) -> Iterable[Diagnostic]:
         """What somebody who carries out a plan should know of its nodes at this moment.

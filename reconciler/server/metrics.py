@@ -145,6 +145,19 @@ class StateCollector:
             tries.add_metric([cluster], status.tries)
             ended.add_metric([cluster], status.ended)
             success.add_metric([cluster], status.success)
+        expiry = GaugeMetricFamily(
+            "reconciler_expiry_timestamp_seconds",
+            "When something ends that has expired or expires soon.",
+            labels=["kind", "target", "what"],
+        )
+        ends = {
+            one
+            for status in self._watch_state.clusters.values()
+            for one in (status.pass_summary.expiries if status.pass_summary else ())
+        }
+        for one in sorted(ends, key=lambda one: (one.kind, one.target, one.what, one.at)):
+            expiry.add_metric([one.kind.value, one.target, one.what], one.at.timestamp())
+        yield expiry
         operations = gauge(
             "operation_nodes", "Nodes of operations that have not ended, by state.", "operation", "state"
         )

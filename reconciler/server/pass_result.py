@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from reconciler.core.drift import DRIFT, Drift
+from reconciler.core.expiry import Expiry
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
@@ -89,6 +90,7 @@ class PassSummary:
         held_nodes: nodes that nothing is sent to by order of a person, sorted.
         pin: of the cluster; None if it is not pinned.
         drift: of nodes that were changed behind our back, as the pass found them.
+        expiries: what has expired or expires soon.
     """
 
     result: PassResult
@@ -105,6 +107,7 @@ class PassSummary:
     held_nodes: tuple[str, ...] = ()
     pin: PinState | None = None
     drift: tuple[Drift, ...] = ()
+    expiries: tuple[Expiry, ...] = ()
 
     @property
     def pinned_revision(self) -> Revision | None:

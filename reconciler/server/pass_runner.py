@@ -45,7 +45,9 @@ class DryRunPass:
                 job.stop,
                 reader.plan(job.fleet, cluster=job.cluster, only=self.only, listener=job.listener),
             )
-        return _summarise_reading(plan_result) if plan_result else HALTED
+            if plan_result is None:
+                return HALTED
+            return _add_expiries(_summarise_reading(plan_result), plan_result, reader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +70,9 @@ class ApplyPass:
         if done.plan_result is None:
             return HALTED
         # No report: a guard refused the plan. A report without a run: there was nothing to apply.
+        reader = self.reconciler.reader
         if done.report is None:
-            return _summarise_reading(done.plan_result)
+            return _add_expiries(_summarise_reading(done.plan_result), done.plan_result, reader)
         (context,) = done.plan_result.guard_contexts
         report = done.report
         pass_summary = (
@@ -79,6 +82,7 @@ class ApplyPass:
         )
         polling = context.entry.polling
         is_waiting = pass_summary.result is PassResult.WAITING or bool(context.progress)
+        pass_summary = _add_expiries(pass_summary, done.plan_result, reader)
         return replace(
             pass_summary,
             findings=(*pass_summary.findings, *report.findings),
@@ -87,6 +91,10 @@ class ApplyPass:
             pin=_get_pin(context),
             drift=tuple(context.drift.values()),
         )
+
+
+def _add_expiries(pass_summary: PassSummary, plan_result: PlanResult, reader: Reader) -> PassSummary:
+    return replace(pass_summary, expiries=reader.list_expiries(plan_result))
 
 
 def _get_pin(context: GuardContext) -> PinState | None:

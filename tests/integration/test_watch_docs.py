@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from reconciler.core.drift import Drift
+from reconciler.core.expiry import Expiry, ExpiryKind
 from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
@@ -42,6 +43,7 @@ def served():
         violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
         pin=PinState(pin, PinEffect.HOLDS, REVISION),
         drift=(Drift("a", pin.since),),
+        expiries=(Expiry(ExpiryKind.LICENCE, "of Sora", "live/a", pin.since),),
     )
     watch_state = WatchState(
         source=WatchedSource(SourceState.GOOD, REVISION),

@@ -79,6 +79,19 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
     if status.holds:
         head = layout.paint("Held nodes, which nothing is sent to, and which count as away", Tone.STRONG)
         blocks.append([head, *list_hold_lines(status.holds, layout)])
+    if status.expiries and status.at is not None:
+        head = layout.paint("Expires soon", Tone.STRONG)
+        lines = [
+            line
+            for one in status.expiries
+            for line in layout.wrapped(
+                clean_line(one.describe(status.at)),
+                2,
+                Tone.DANGER if one.at <= status.at else Tone.CHANGE,
+                hang=2,
+            )
+        ]
+        blocks.append([head, *lines])
     if status.last_run is not None:
         last = status.last_run
         blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
@@ -99,6 +112,7 @@ def render_status_json(status: FleetStatus, ended: ExitShape) -> str:
             "operations": [summarise_operation(one) for one in status.operations],
             "reservations": [one.plain() for one in status.reservations],
             "holds": [one.plain_hold() for one in status.holds],
+            "expiring": [one.plain(status.at) for one in status.expiries] if status.at else [],
             "vanished": [_to_plain_violation(one) for one in status.removed_clusters],
             "last_run": last and {"id": last.id, "started": last.started, "exit_status": last.exit_status},
         }

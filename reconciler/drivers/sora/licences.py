@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
+from reconciler.core.expiry import Expiry, ExpiryKind
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.sora.cluster_view import ClusterView
 from reconciler.drivers.sora.schema import NodeRow, SoraDesired
@@ -16,6 +18,9 @@ from reconciler.text.one_line import join_some
 
 _NUMBER: Final = re.compile(r"-E\d+(?=-)")
 """The part of a serial code in which the samples of one cluster differ."""
+
+_MONTH: Final = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(?=-)")
+"""The part of a serial code that names the last month."""
 
 _MOST_NAMED: Final = 4
 
@@ -72,6 +77,16 @@ def find_licence_facts(desired: SoraDesired, cluster_view: ClusterView) -> Itera
             "give all nodes equal licences",
             target=cluster,
         )
+
+
+def list_licence_ends(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[Expiry]:
+    """The month at whose end each licence ends, where its serial code has one."""
+    for name, row in _list_licensed_rows(cluster_view).items():
+        month = _MONTH.search(row.license_serial_code or "")
+        if month is not None:
+            year, number = int(month[1]), int(month[2])
+            first = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+            yield Expiry(ExpiryKind.LICENCE, "of Sora", f"{desired.entry.name}/{name}", first)
 
 
 def _list_licensed_rows(cluster_view: ClusterView) -> Mapping[str, NodeRow]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.expiry import Expiry
 from reconciler.core.file_state import FilePlace
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
@@ -39,6 +40,7 @@ from reconciler.drivers.sora import (
     attempts,
     conf_status,
     judge,
+    licences,
     lints,
     modelcheck,
     planner,
@@ -294,6 +296,9 @@ class SoraDriver(Driver[SoraDesired, NodeView]):
             starts = await read_starts(transports.commands, started.command, values)
             observed = replace(observed, starts=starts)
         return observed
+
+    def list_expiries(self, desired: SoraDesired, observed: Observed[NodeView]) -> Iterable[Expiry]:
+        return licences.list_licence_ends(desired, view_cluster(desired, observed))
 
     def list_uncounted_nodes(self, desired: SoraDesired, observed: Observed[NodeView]) -> frozenset[str]:
         """Temporary nodes, and members that are dead; see `node_actions.list_uncounted`."""
