@@ -46,6 +46,7 @@ from reconciler.simulation.simulated_node import (
     edit_files,
     follow_world,
     has_machine_files,
+    kill_node,
     perform_local_change,
     start_node,
 )
@@ -353,10 +354,7 @@ class Simulation:
             return
         for place in self._find_nodes(name):
             if fault.kind is not FaultKind.STARTED:
-                # The listener closes first: no request may reach a node that is down.
-                await place.listener.close()
-                place.is_up = place.is_stopped = False
-                place.served.world.kill(place.node)
+                await kill_node(place)
             if fault.kind is FaultKind.RESTARTED and fault.argument:
                 task = asyncio.create_task(start_node(place, fault.argument))
                 self._restarts.add(task)

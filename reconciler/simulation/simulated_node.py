@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace
@@ -50,6 +50,7 @@ class SimulatedNode:
         shown: last answer to each read, for the fault `stale`.
         is_up: whether it is running.
         is_stopped: whether a command of the host has stopped it.
+        moving: held while it starts or goes down.
     """
 
     cluster: str
@@ -64,6 +65,7 @@ class SimulatedNode:
     shown: dict[tuple[str, str, str], Reply] = field(default_factory=dict)
     is_up: bool = True
     is_stopped: bool = False
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def answer_with_faults(
@@ -220,14 +222,47 @@ async def open_node(place: SimulatedNode) -> None:
 async def start_node(place: SimulatedNode, delay: float = 0) -> None:
     """Start a node after `delay` seconds, at its current address."""
     await asyncio.sleep(delay)
-    await place.listener.close()
-    place.served.world.start(place.node)
-    place.is_stopped = False
-    await follow_world(place)
+    await _complete(_start(place))
+
+
+async def _start(place: SimulatedNode) -> None:
+    async with place.moving:
+        await place.listener.close()
+        place.served.world.start(place.node)
+        place.is_stopped = False
+        await _follow(place)
+
+
+async def kill_node(place: SimulatedNode) -> None:
+    """Take a node down."""
+    await _complete(_kill(place))
+
+
+async def _kill(place: SimulatedNode) -> None:
+    async with place.moving:
+        # The listener closes first: no request may reach a node that is down.
+        await place.listener.close()
+        place.is_up = place.is_stopped = False
+        place.served.world.kill(place.node)
 
 
 async def follow_world(place: SimulatedNode) -> None:
     """Open or close the listener of a node that was started or stopped; old connections end."""
+    async with place.moving:
+        await _follow(place)
+
+
+async def _complete(work: Coroutine[Any, Any, None]) -> None:
+    """Await something to its end, also if this task is cancelled: half a start is no state of a node."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _follow(place: SimulatedNode) -> None:
     await place.listener.close()
     place.is_up = place.served.world.running(place.node)
     if not place.is_up:
