@@ -28,6 +28,9 @@ VIOLATED: Final = "schema-violated"
 MOST_VIOLATIONS: Final = 50
 """Highest number of violations of one schema that are reported for one document."""
 
+MOST_REPORTED: Final = 500
+"""Number of violations of one schema from which no further document is judged by it."""
+
 _LONGEST: Final = 300
 _WHOLE: Final = frozenset({"enum", "const", "anyOf", "oneOf", "not", "contains", "uniqueItems"})
 """Keywords that look at all in a value, so also at secrets in it."""
@@ -85,6 +88,8 @@ def judge_documents(
         found: dict[Any, Diagnostic] = {}
         for document in chosen if schema is not None else ():
             assert schema is not None
+            if len(found) >= MOST_REPORTED:
+                break
             for problem in _judge(document, entry, schema):
                 # Nodes that share a file share its problems.
                 found.setdefault((problem.position, problem.pointer, problem.message), problem)
@@ -118,12 +123,13 @@ def _judge_value(
     document: Document, base: _Path, value: Any, schema: LoadedSchema, secrets: set[_Path]
 ) -> Iterator[Diagnostic]:
     try:
-        errors = list(islice(schema.judge.iter_errors(value), MOST_VIOLATIONS * 4))
+        # First the answer alone: that takes microseconds, and the errors of a large document seconds.
+        errors = [] if schema.judge.is_valid(value) else schema.judge.iter_errors(value)
     except ValueError as bad:  # such as a whole number that no library holds
         words = f"{schema.name} cannot judge this: {make_one_line(str(bad), _LONGEST)}"
         yield make_diagnostic(document, make_pointer(base), VIOLATED, words)
         return
-    for error in errors:
+    for error in islice(errors, MOST_VIOLATIONS * 4):
         inner = tuple(error.instance_path)
         if _is_undecided(inner, error.kind.name, secrets):
             continue

@@ -28,8 +28,11 @@ MOST_FILES: Final = 50
 SHOWN: Final = "the value"
 """What messages of a judge have in place of a value, which may be a secret."""
 
-_PATTERN_BYTES: Final = 1_000_000
-"""Memory of one compiled pattern."""
+_PATTERN_BYTES: Final = (200_000, 1_000_000, 10_000_000)
+"""Memory that one compiled pattern may take; the smallest of these that it fits into counts."""
+
+_ALL_PATTERNS: Final = 64_000_000
+"""Memory that all patterns may take together."""
 
 Opened: TypeAlias = Callable[[str], Document | tuple[str, str]]
 """Path -> the file as a document, or why not and what to do."""
@@ -70,6 +73,7 @@ class SchemaLoader:
         self._open = open_file
         self._files: dict[str, SchemaFile] = {}
         self._loaded: dict[str, LoadedSchema | None] = {}
+        self._pattern_bytes = 0
 
     def list_problems(self) -> list[Diagnostic]:
         """All problems of all files."""
@@ -131,14 +135,20 @@ class SchemaLoader:
             schema_file = self._files[document.name] = SchemaFile(document)
             if schema_file.check_top():
                 schema_file.walk("")
-                self._check_schema(schema_file, "")
+                if not schema_file.is_too_large:
+                    self._check_schema(schema_file, "")
         return self._files[document.name]
 
     def _check_schema(self, schema_file: SchemaFile, pointer: str) -> None:
         for place, message in find_metaschema_problems(schema_file, pointer):
             schema_file.report(place, f"this is not valid in a schema: {message}")
         for place, pattern in _list_patterns(schema_file, pointer):
-            if not _is_pattern(pattern):
+            size = _measure_pattern(pattern)
+            self._pattern_bytes += size
+            if self._pattern_bytes > _ALL_PATTERNS:
+                schema_file.report(place, "the patterns of all schemas are too large together", "use fewer")
+                break
+            if not size:
                 schema_file.report(
                     place,
                     "this is not a regular expression that can be used here, or it is too large: look-around "
@@ -154,7 +164,7 @@ class SchemaLoader:
             judge = jsonschema_rs.validator_for(
                 {"$schema": root.document.value.get("$schema", root.dialect), "$ref": root.uri},
                 registry=registry,
-                pattern_options=jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES),
+                pattern_options=jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES[-1]),
                 validate_formats=True,
                 mask=SHOWN,
                 offline=True,
@@ -196,12 +206,15 @@ def _list_patterns(schema_file: SchemaFile, start: str) -> list[tuple[str, str]]
     return found
 
 
-def _is_pattern(pattern: str) -> bool:
+def _measure_pattern(pattern: str) -> int:
+    """Bytes that a compiled pattern takes at most; 0 if it is none, or too large."""
     import jsonschema_rs  # noqa: PLC0415  (few fleets have schemas)
 
-    options = jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES)
-    try:
-        jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=options, offline=True)
-    except ValueError:
-        return False
-    return True
+    for size in _PATTERN_BYTES:
+        options = jsonschema_rs.RegexOptions(size_limit=size)
+        try:
+            jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=options, offline=True)
+        except ValueError:
+            continue
+        return size
+    return 0

@@ -273,7 +273,10 @@ def test_files_violations_and_schemas_are_bounded():
     (large,) = check({"description": "x" * 300_000})
     assert "256 KiB" in large.message
     (many,) = check({"properties": {str(i): {} for i in range(6000)}})
-    assert "5,000 schemas" in many.message
+    assert "2,000 schemas" in many.message
+    (large,) = check({"properties": {str(i): {"pattern": "^\\S{1,200}$"} for i in range(70)}})
+    assert "too large together" in large.message
+    assert check({"pattern": "^.{1,1000}$"}) == []
     deep = {}
     for _ in range(150):
         deep = {"properties": {"size": deep}}
