@@ -15,12 +15,14 @@ from reconciler.adopt.meaningful_edits import NodeDifference
 from reconciler.adopt.new_cluster import make_new_cluster, render_fleet_file
 from reconciler.core.canonical import EDITOR_KEY
 from reconciler.core.entries import ClusterEntry
+from reconciler.core.file_state import FileMatch
 from reconciler.core.host_entries import HostEntries
 from reconciler.core.observation import Observed
 from reconciler.core.plan import Revision, Step
 from reconciler.core.secret import find_secrets
 from reconciler.desired.fleet import Fleet, load_fleet
 from reconciler.desired.glob import is_pattern
+from reconciler.diagnostic import Severity
 from reconciler.documents.document import KEY_VALUE_SUFFIX
 from reconciler.documents.edit import REMOVED, Edit
 from reconciler.documents.editor import apply_text_edits
@@ -179,10 +181,14 @@ async def import_live_state(
             continue
         if not rest:
             return _make_result(files, after, extractor, live)
-        first_error = first_error or StateError(
-            f"the new files would not describe what {rest[0]} shows",
-            remedy="nothing was written; change the files by hand",
+        node, why = next(iter(rest.items()))
+        # What is left with an overlay for each node says more than what is left without.
+        is_open = first_error is None or isinstance(first_error, StateError)
+        remaining = StateError(
+            f"the new files would not describe what {node} shows: {why}",
+            remedy="nothing was written; remove the cause, or change the files by hand",
         )
+        first_error = remaining if is_open else first_error
     assert first_error is not None
     raise first_error
 
@@ -381,25 +387,36 @@ def _find_wanted_edits(live: Sequence[_LiveCluster]) -> Iterator[tuple[Member, t
 
 def _find_remaining_nodes(
     files: OverlaidFiles, live: Sequence[_LiveCluster], drivers: Drivers, resolver: SecretResolver
-) -> list[str]:
-    """The nodes that a plan of the new files would still change; empty if the import is complete.
+) -> dict[str, str]:
+    """The nodes that a plan of the new files would still change -> why; empty if the import is complete.
 
     Raises:
         InputError: the files would be wrong.
     """
     fleet = load_fleet(Snapshot(_NOWHERE, files), drivers, resolver)
-    found: list[str] = []
+    found: dict[str, str] = {}
     for one in live:
         (cluster_input,) = fleet.part(one.cluster_input.entry.name).cluster_inputs
         driver = drivers[cluster_input.entry.kind]
-        plan = driver.plan(driver.desire(cluster_input), one.observed)
-        found += [
-            step.node
+        desired = driver.desire(cluster_input)
+        plan = driver.plan(desired, one.observed)
+        # A plan may have to wait with a file that differs: then no step says so.
+        errors = {
+            finding.target.rpartition("/")[2]: finding.message
+            for finding in plan.findings
+            if finding.severity is Severity.ERROR
+        }
+        for node, statuses in driver.list_file_statuses(desired, one.observed).items():
+            for status in statuses:
+                if status.match is FileMatch.DIFFERS:
+                    found[node] = errors.get(node, f"its file {status.entry} differs")
+        found |= {
+            step.node: step.reason
             for step in plan.steps  # a step that changes only stamped values is no difference
             # Nor is what an earlier run has left beside a file.
             if step.action != DISCARD
             if not step.changes or any(change.pointer not in one.stamped for change in step.changes)
-        ]
+        }
     return found
 
 
