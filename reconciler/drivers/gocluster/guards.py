@@ -20,8 +20,9 @@ from reconciler.drivers.gocluster.arguments import (
     StopArguments,
     read_node_arguments,
 )
-from reconciler.drivers.gocluster.cluster_view import ClusterView
+from reconciler.drivers.gocluster.cluster_view import ClusterView, Process
 from reconciler.drivers.gocluster.desired_state import GoDesired, find_changed_authentication, has_loaded
+from reconciler.drivers.gocluster.steps import AUTHENTICATION, STOPPED_FOR
 from reconciler.file_delivery.steps import SWITCH, is_file_step
 
 
@@ -154,6 +155,10 @@ def _changes_authentication(context: GuardContext, node: str) -> bool:
     content = reading.value.content if isinstance(reading, Present) else None
     # A file that was edited since the process was started with the desired one changes nothing that runs.
     if has_loaded(desired, node, context.observed.starts.get(node, "")):
+        return False
+    # Nobody meets a node that is down, unless all are down for such a change.
+    is_down = ClusterView(desired.members, context.observed).get_process(node) is Process.DOWN
+    if is_down and desired.recall(node, STOPPED_FOR) != AUTHENTICATION:
         return False
     return bool(find_changed_authentication(desired, node, content))
 

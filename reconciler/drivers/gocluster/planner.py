@@ -183,6 +183,9 @@ def _find_authentication_changes(draft: PlanDraft) -> dict[str, str]:
     """Node -> what of its authentication its new file changes, also of one that runs with the former file."""
     found = {}
     for node in draft.names:
+        is_down = draft.cluster_view.get_process(node) is Process.DOWN
+        if is_down and not _is_part_of_outage(draft, node):
+            continue  # nobody meets it, whatever stands in its file
         reading = draft.get_reading(node)
         if isinstance(reading, Present) and not draft.has_loaded(node):
             what = find_changed_authentication(draft.desired, node, reading.value.content)
@@ -278,8 +281,33 @@ def _find_doubt(draft: PlanDraft) -> str:
         running = draft.cluster_view.get_process(node) is Process.RUNNING
         if running and not draft.observed.starts.get(node):
             return f"when {node} was started last cannot be read by a command of the host"
+    if dropped := _find_dropped_peer(draft):
+        return dropped
     reserved = sorted(draft.observed.reserved & draft.desired.members.keys())
     return f"{', '.join(reserved)} counts as away: it is reserved or held" if reserved else ""
+
+
+def _find_dropped_peer(draft: PlanDraft) -> str:
+    """A member that a node's file names now and no longer would, in words; empty if there is none.
+
+    The order of restarts is found for files that name all members. A template that lost its list of peers
+    would leave nodes alone, and a node without peers always has a quorum.
+    """
+    for node, own in sorted(draft.desired.files.items()):
+        reading = draft.get_reading(node)
+        before = reading.value.content if isinstance(reading, Present) else None
+        if not before or not draft.files[node].is_changed:
+            continue
+        after = own.content.render(before)
+        for name, address in sorted(draft.desired.members.items()):
+            marks = (name.encode(), address.encode())
+            if (
+                name != node
+                and any(map(before.__contains__, marks))
+                and not any(map(after.__contains__, marks))
+            ):
+                return f"the new file of {node} no longer names {name}, which stays a member"
+    return ""
 
 
 def _list_file_peers(draft: PlanDraft) -> dict[str, frozenset[str]]:
@@ -400,6 +428,7 @@ def _plan_all_at_once(draft: PlanDraft, changed: Mapping[str, str]) -> None:
         f"whether {', '.join(unknown)} runs is not known": unknown,
         f"the file of {', '.join(unread)} cannot be read": unread,
         f"{', '.join(leaving)} runs and is not in the fleet file; remove it first": leaving,
+        _find_dropped_peer(draft): bool(_find_dropped_peer(draft)),
         "the fleet file names no `stop` and `start`": entry.stop is None or entry.start is None,
         "`observe: true` is missing, so nothing shows that all nodes are stopped": not entry.observe,
     }

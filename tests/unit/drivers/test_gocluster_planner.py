@@ -458,6 +458,28 @@ def test_a_node_that_left_and_that_nobody_lists_any_more_is_still_stopped():
     assert judge(stop, unclear).status is StepStatus.CHANGED
 
 
+@pytest.mark.parametrize("secret", ["s3cr3t-of-all", "another-secret"])
+def test_a_template_that_lost_its_peers_restarts_nothing(secret):
+    before = desired(entry(**COMMANDS))
+    bare = '{"name": {{node.name}}, "authKey": {{values.secret}}, "tls": {{tls}}}\n'
+    after = seen(desired(entry(**COMMANDS), template=bare, secret=secret))
+    plan = made(after, changed(before, after, views(3)))
+    assert plan.steps == ()
+    assert any("no longer names node2, which stays a member" in one.message for one in plan.findings)
+    # One that never named them is its operator's affair.
+    again = seen(desired(entry(**COMMANDS), template=bare.replace("{", "{ ", 1)))
+    observed = changed(seen(desired(entry(**COMMANDS), template=bare)), again, views(3))
+    assert "restart node1" in shape(made(again, observed))
+
+
+def test_what_stands_in_the_file_of_a_new_node_that_is_down_needs_no_outage():
+    wanted, observed = moved(3, 4)
+    left = content(wanted, "node1").replace(b"s3cr3t-of-all", b"of-an-earlier-life")
+    files = {**observed.files, "node4": {"app": Present(FileState(left))}}
+    plan = made(wanted, replace(observed, files=files))
+    assert [step.action for step in planner.list_process_steps(plan)] == ["start", *["restart"] * 3]
+
+
 def test_a_node_that_a_run_removed_is_started_when_it_comes_back():
     wanted, observed = left_over(Present(view("node4", 4)))
     (stop,) = made(wanted, observed).steps
