@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self, TextIO
 
@@ -17,8 +16,11 @@ from reconciler.cli.standard_streams import release_streams
 from reconciler.errors import StateError, UsageError
 from reconciler.host.aio import defer_first_signal
 
-_NARROW, _WIDE = 60, 120
+_NARROW, _WIDE = 40, 120
 """Columns that text is wrapped at, at least and at most: wider lines are hard to read."""
+
+_USUAL = 100
+"""Columns where there is no terminal."""
 
 _AGREED = frozenset({"y", "yes"})
 
@@ -56,7 +58,7 @@ class Terminal:
         aside = sys.stdout if for_people else sys.stderr
         choices = CHOICES.get()
         no_color = choices.no_color or bool(os.environ.get("NO_COLOR"))
-        columns = shutil.get_terminal_size((100, 24)).columns
+        columns = _find_columns()
         return cls(
             out=sys.stdout,
             aside=aside,
@@ -134,6 +136,18 @@ class Terminal:
                 f"cannot ask whether to {verb} this: standard input is not a terminal", remedy=remedy
             )
         return self.confirm(question)
+
+
+def _find_columns() -> int:
+    """The width of the terminal, which may be behind standard error: `reconcile … | less`."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given[:6]) > 0:
+        return int(given[:6])
+    for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
+        with suppress(OSError, ValueError, AttributeError):
+            if columns := os.get_terminal_size(stream.fileno()).columns:  # type: ignore[union-attr]
+                return columns
+    return _USUAL
 
 
 def _is_smart_terminal(stream: TextIO) -> bool:

@@ -28,6 +28,25 @@ if TYPE_CHECKING:
 
 app = make_app()
 
+OfCluster = Annotated[
+    str, typer.Option("--cluster", metavar="CLUSTER", help="Only what is about this cluster.")
+]
+OfUser = Annotated[
+    str,
+    typer.Option("--user", metavar="NAME", help="Only what this user asked for, or asked --by NAME."),
+]
+Since = Annotated[
+    str,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Only since then: 2h, 7d, today, or 2026-12-24T18:00 (UTC).",
+    ),
+]
+
+LATEST = "latest"
+"""Stands for the id of the newest run."""
+
 _ABOVE = "reconciler.cli.commands.history"
 """Key under which the options before `show` and `orders` are kept for them."""
 
@@ -37,6 +56,9 @@ _ABOVE = "reconciler.cli.commands.history"
 def list_runs(
     *,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs to show.")] = 20,
+    cluster: OfCluster = "",
+    user: OfUser = "",
+    since: Since = "",
     format: Format = OutputFormat.TEXT,
     state: State = None,
     common: CommonOptions,
@@ -45,17 +67,25 @@ def list_runs(
     common.context.meta[_ABOVE] = state, common.host_config
     if common.context.invoked_subcommand:
         return 0
+    from reconciler.cli.history_filter import HistoryFilter, parse_since
     from reconciler.cli.render import history, operations
     from reconciler.cli.render.text import Tone
     from reconciler.host import aio
+    from reconciler.host.clock import utc_now
 
+    chosen = HistoryFilter(cluster, user, parse_since(since, utc_now()), limit)
     with _open_state(common, state) as access:
         used, store = str(access), access.read()
-        found, acts = (
-            aio.run_until_signal(store.runs(limit)),
-            aio.run_until_signal(store.list_past_orders(limit)),
+        runs = aio.run_until_signal(store.runs(chosen.most_read))
+        found = aio.run_until_signal(chosen.select_runs(runs, store))
+        acts = chosen.select(
+            aio.run_until_signal(store.list_past_orders(chosen.most_read)),
+            lambda one: (one.actor, one.at, one.cluster),
         )
-        asked = aio.run_until_signal(store.operations(limit))
+        asked = chosen.select(
+            aio.run_until_signal(store.operations(chosen.most_read)),
+            lambda one: (one.actor, one.at, one.cluster),
+        )
     terminal = common.open_terminal()
     as_json = format is OutputFormat.JSON
     terminal.say(
@@ -122,7 +152,8 @@ def list_operations(
 @add_command(app, "show")
 def show_run(
     run: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of a run or an operation, or its first characters.")
+        str,
+        typer.Argument(metavar="ID", help="Id of a run or an operation, its first characters, or `latest`."),
     ],
     *,
     format: Format = OutputFormat.TEXT,
@@ -142,6 +173,11 @@ def show_run(
     as_json = format is OutputFormat.JSON
     with _open_state(common, state) as access:
         store, terminal = access.read(), common.open_terminal(full=full)
+        if run == LATEST:
+            newest = aio.run_until_signal(store.runs(1))
+            if not newest:
+                raise UsageError("there is no run yet", remedy="`reconcile history` lists runs and orders")
+            run = newest[0].id
         if (operation := aio.run_until_signal(_find_operation(store, run))) is not None:
             terminal.say(
                 format_json(operations.to_plain_operation(operation))
@@ -156,6 +192,14 @@ def show_run(
         else history.render_run_record(record, layout=terminal.layout)
     )
     return 0
+
+
+@add_command(app, LATEST)
+def show_latest_run(
+    *, format: Format = OutputFormat.TEXT, full: Full = False, state: State = None, common: CommonOptions
+) -> int:
+    """Show the newest run in full, like `reconcile history show latest`."""
+    return show_run(LATEST, format=format, full=full, state=state, common=common)
 
 
 async def _find_operation(store: StoreReader, text: str) -> Operation | None:

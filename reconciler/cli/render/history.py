@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.cli.render import phrases
 from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.json import format_json
+from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
 from reconciler.cli.render.values import format_count, format_value
 from reconciler.core.outcome import SUCCESSES, State
@@ -50,13 +51,7 @@ def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -
         )
         for run in runs
     ]
-    widths = [max(len(row[index]) for row in rows) for index in range(4)]
-    lines = []
-    for number, row in enumerate(rows):
-        tone = Tone.QUIET if not number else Tone.PLAIN
-        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-        lines.append(layout.paint("  ".join([*cells, row[-1]]), tone))
-    return "\n".join(lines) + "\n"
+    return "\n".join(list_table_lines(rows, layout)) + "\n"
 
 
 def render_run_record(record: RunRecord, *, layout: TerminalLayout = PLAIN) -> str:
@@ -152,15 +147,21 @@ def _format_counts(counts: Mapping[str, int]) -> str:
 
 def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     tone = Tone.ADD if run.exit_status == ExitStatus.DONE else Tone.DANGER
-    yield f"{layout.paint(f'run {run.id}', Tone.STRONG)}  {layout.paint(describe_run_result(run), tone)}"
+    result, name = describe_run_result(run), layout.paint(f"run {run.id}", Tone.STRONG)
+    if len(run.id) + len(result) + 6 <= layout.width:
+        yield f"{name}  {layout.paint(result, tone)}"
+    else:
+        yield name
+        yield from layout.wrapped(f"result        {result}", 2, tone, hang=14)
     title = f" “{clean_line(run.title)}”" if run.title else ""
-    yield f"  revision      {clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
+    revision = f"{clean_line(run.short or run.revision)}{title} from {clean_line(run.source)}"
+    yield from layout.wrapped(f"revision      {revision}", 2, hang=14)
     who = (
         f"{clean_line(run.actor.description)} ({clean_line(run.trigger)})"
         if run.actor.description
         else clean_line(run.trigger)
     )
-    yield f"  started by    {who}; reconcile {clean_line(run.program)}"
+    yield from layout.wrapped(f"started by    {who}; reconcile {clean_line(run.program)}", 2, hang=14)
     if run.actor.why:
         yield from layout.wrapped(f"reason        {clean_line(run.actor.why)}", 2)
     yield f"  started       {format_second(run.started)} UTC, {_describe_duration(run)}"

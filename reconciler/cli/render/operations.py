@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.markdown import LIMIT, escape_markdown, format_code
+from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import group_findings
@@ -111,12 +112,7 @@ def render_operations(operations: Sequence[Operation], *, layout: TerminalLayout
         )
         for one in operations
     ]
-    widths = [max(len(row[index]) for row in rows) for index in range(4)]
-    lines = [
-        "  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in rows
-    ]
-    return "\n".join([layout.paint(lines[0], Tone.QUIET), *lines[1:]]) + "\n"
+    return "\n".join(list_table_lines(rows, layout)) + "\n"
 
 
 def render_operations_json(

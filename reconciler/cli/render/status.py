@@ -41,6 +41,9 @@ _SILENT = 5
 _EACH = 30
 """Up to so many nodes of a cluster have a line each; in larger clusters equal nodes share one."""
 
+_WORD = 18
+"""Columns of the state of a node."""
+
 _CALM = {
     NodeCondition.AS_DESIRED: Tone.ADD,
     NodeCondition.RESTART: Tone.CHANGE,
@@ -55,7 +58,11 @@ _UNREAD = frozenset({NodeCondition.UNREACHABLE, NodeCondition.UNIDENTIFIED, Node
 def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str:
     """The state of each node, its revision, and what holds changes back."""
     blocks = [
-        [layout.paint(f"Status compared with {phrases.describe_revision(status.revision)}", Tone.STRONG)]
+        list(
+            layout.wrapped(
+                f"Status compared with {phrases.describe_revision(status.revision)}", 0, Tone.STRONG, hang=2
+            )
+        )
     ]
     blocks += [list(_cluster(cluster, status.revision, layout)) for cluster in status.clusters]
     if status.removed_clusters:
@@ -94,7 +101,8 @@ def render_status(status: FleetStatus, *, layout: TerminalLayout = PLAIN) -> str
         blocks.append([head, *lines])
     if status.last_run is not None:
         last = status.last_run
-        blocks.append([f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"])
+        text = f"Last run {last.id}, {format_minute(last.started)} UTC: {describe_run_result(last)}"
+        blocks.append(list(layout.wrapped(text, 0, hang=2)))
     tone = Tone.ADD if status.is_converged else Tone.CHANGE
     blocks.append([layout.paint(_summarise_status(status), tone)])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -171,8 +179,18 @@ def _list_nodes(nodes: tuple[NodeStatus, ...], revision: Revision, layout: Termi
     for group, names in groups:
         for name, node in zip(names, group, strict=False):
             tone = _CALM.get(node.state, Tone.DANGER)
-            word = layout.paint(f"{node.state.value:<18}", tone)
-            yield f"  {name:<{width}}  {word}  {_describe_revision(node, revision)}".rstrip()
+            word = layout.paint(f"{node.state.value:<{_WORD}}", tone)
+            about = _describe_revision(node, revision)
+            line = f"  {name:<{width}}  {word}"
+            if width + _WORD + 6 + len(about) <= layout.width:
+                yield f"{line}  {about}".rstrip()
+                continue
+            if width + len(node.state.value) + 4 <= layout.width:
+                yield line.rstrip()
+            else:
+                yield from layout.wrapped(name, 2)
+                yield from layout.wrapped(node.state.value, 6, tone)
+            yield from layout.wrapped(about, 6)
         first = group[0]
         if not first.reason:
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from reconciler.cli.render import phrases
@@ -59,13 +59,18 @@ class TerminalLayout:
     colour: bool = False
     full: bool = False
 
+    @property
+    def unpainted(self) -> TerminalLayout:
+        """The same without colours."""
+        return replace(self, colour=False)
+
     def paint(self, text: str, tone: Tone) -> str:
         """The text in a tone; unchanged without colours."""
         return f"\x1b[{tone}m{text}\x1b[0m" if self.colour and tone and text else text
 
     def wrapped(self, text: str, indent: int, tone: Tone = Tone.PLAIN, *, hang: int = 0) -> Iterator[str]:
         """A sentence as lines, indented by `indent` columns, all but the first by `hang` more."""
-        width = max(self.width - indent, 30)
+        width = max(self.width - indent, 20)
         lines = textwrap.wrap(
             text,
             width,
@@ -192,7 +197,7 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
     verb = layout.paint(f"{clean_line(step.action):<{widths[1]}}", choose_step_tone(step))
     manual = "  (manual step)" if step.is_manual else ""
     names = format_node_names([one.node for one in group.steps], full=layout.full) + manual
-    first, *more = layout.wrapped(names, sum(widths) + 6) if layout.full else [names]
+    first, *more = layout.wrapped(names, sum(widths) + 6)
     yield f"  {group.numbers:>{widths[0]}}  {verb}  {first.lstrip()}"
     yield from more
     yield from layout.wrapped(group.words(step.reason), indent)

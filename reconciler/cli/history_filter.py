@@ -1,0 +1,108 @@
+"""Selects runs, orders and operations of the history: by cluster, by person, and by time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from reconciler.core.actor import Actor
+from reconciler.core.fields import parse_duration
+from reconciler.errors import UsageError
+from reconciler.text.one_line import quote_text
+
+if TYPE_CHECKING:
+    from reconciler.ports.store import RunSummary, StoreReader
+
+_ALL: Final = 100_000
+"""Records that are looked through for those that are asked for; a store keeps no more runs."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFilter:
+    """What of the history is asked for; an empty value asks for all.
+
+    Args:
+        cluster: its name.
+        user: of the operating system, or the name that `--by` gave.
+        since: the beginning.
+        limit: number of records at most.
+    """
+
+    cluster: str = ""
+    user: str = ""
+    since: datetime | None = None
+    limit: int = 20
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it asks for the newest records, whatever they are."""
+        return not self.cluster and not self.user and self.since is None
+
+    @property
+    def most_read(self) -> int:
+        """How many records are to be read from the store."""
+        return self.limit if self.is_open else _ALL
+
+    def select(self, records: Iterable[_T], get: Callable[[_T], tuple[Actor, datetime, str]]) -> Sequence[_T]:
+        """The records that are asked for.
+
+        Args:
+            records: newest first.
+            get: person, time and cluster of a record; a record without a cluster is of all of them.
+        """
+        found = []
+        for record in records:
+            actor, at, cluster = get(record)
+            is_wanted = self._is_by(actor) and (self.since is None or at >= self.since)
+            if is_wanted and (not self.cluster or cluster in {"", self.cluster}):
+                found.append(record)
+        return found[: self.limit]
+
+    async def select_runs(self, runs: Sequence[RunSummary], store: StoreReader) -> Sequence[RunSummary]:
+        """The runs that are asked for; those of a cluster have planned a step of it."""
+        found: list[RunSummary] = []
+        for run in self.select(runs, lambda one: (one.actor, one.started, "")) if not self.cluster else runs:
+            if len(found) == self.limit:
+                break
+            if not self._is_by(run.actor) or (self.since is not None and run.started < self.since):
+                continue
+            if self.cluster:
+                plan = (await store.run(run.id)).plan
+                if not any(one.cluster == self.cluster and one.steps for one in plan.clusters):
+                    continue
+            found.append(run)
+        return found
+
+    def _is_by(self, actor: Actor) -> bool:
+        names = {actor.user.casefold(), actor.claim.casefold()} - {""}
+        return not self.user or self.user.casefold() in names
+
+
+def parse_since(text: str, now: datetime) -> datetime | None:
+    """The moment of `--since`: a duration before now, a day, or a day and time in UTC; None for no text.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if not text:
+        return None
+    word = text.strip().lower()
+    midnight = datetime.combine(now.date(), time(), UTC)
+    if word in {"today", "yesterday"}:
+        return midnight - timedelta(days=word == "yesterday")
+    try:
+        return now - timedelta(seconds=parse_duration(word))
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UsageError(
+            f"--since {quote_text(text)} is no time",
+            remedy="write a duration such as 2h or 7d, a day as 2026-12-24, or 2026-12-24T18:00 (UTC)",
+        ) from None
+    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
