@@ -474,6 +474,15 @@ async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
         ),
     )
     planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
+    strayed = {f"{entry.name}/{node}" for node, one in drifted.drift.items() if not one.has_commit}
+    planned = replace(
+        planned,
+        findings=tuple(
+            one
+            for one in planned.findings
+            if one.code not in driver.commit_codes or one.target not in strayed
+        ),
+    )
     planned = replace(planned, revision=None if revision == fleet.revision else revision)
     plan = assign_waves(planned, entry, change_rules.rollout, progress)
     if (about_wave := _report_wave(entry.name, progress, wave_state)) is not None:

@@ -222,6 +222,9 @@ class Driver(ABC, Generic[D, S]):
     lone_file: str = ""
     """Name of a settings file that works without a fleet file; empty for none."""
 
+    commit_codes: frozenset[str] = frozenset()
+    """Codes of findings that ask to change the files: they do not apply to nodes that only drifted."""
+
     lint_codes: frozenset[str] = frozenset()
     """The codes of `lint`; each has a page, as every code of the product (`explanations`)."""
 

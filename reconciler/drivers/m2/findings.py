@@ -34,6 +34,9 @@ DELIVER_AGAIN = (
 
 _MAX_NAMED = 3
 
+SAME_VERSION = "same-version"
+"""Code of the finding that a setting changes and its version does not."""
+
 WAITS = "waits-for-restart"
 """Code of the finding about fields that wait and that no step brings in."""
 
@@ -251,18 +254,16 @@ def _report_unknown_files(
 
 
 def report_same_version(desired: M2Desired, targets: Sequence[NodeTarget]) -> Iterator[Diagnostic]:
-    """Settings that change while their `meta.version` does not; one finding for each version."""
-    by_version: dict[str, list[str]] = {}
-    for target in targets:
-        by_version.setdefault(target.content.version, []).append(target.node)
-    for version, nodes in sorted(by_version.items()):
-        stays = f"stays {version}" if version else "is missing"
+    """Settings that change while their `meta.version` does not; not said of nodes that only drifted."""
+    # With a stamp, the version changes with each commit: where it did not, somebody changed the node.
+    for target in () if desired.entry.is_stamped else targets:
+        stays = f"stays {target.content.version}" if target.content.version else "is missing"
         yield Diagnostic(
             Severity.WARNING,
-            "same-version",
-            f"the setting of {join_some(nodes, _MAX_NAMED)} changes, but its meta.version {stays}",
+            SAME_VERSION,
+            f"the setting of {target.node} changes, but its meta.version {stays}",
             "change meta.version, or add `version: commit` to the cluster in the fleet file",
-            target=desired.entry.name,
+            target=f"{desired.entry.name}/{target.node}",
         )
 
 

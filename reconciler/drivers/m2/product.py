@@ -69,7 +69,7 @@ from reconciler.drivers.m2.central_server.offered_parts import write_checkout, w
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
-from reconciler.drivers.m2.findings import FILES_FACT, WAITS_FACT, recall_waiting
+from reconciler.drivers.m2.findings import FILES_FACT, SAME_VERSION, WAITS_FACT, recall_waiting
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
 from reconciler.drivers.m2.modelcheck import setups
@@ -161,6 +161,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     actions: Mapping[str, type[TypedArguments]] = MappingProxyType({**ACTIONS, RESTART: RestartArguments})
     unmanaged_rules = unmanaged.RULES
     lone_file = "setting.json"
+    commit_codes = frozenset({SAME_VERSION})
     lint_codes = lints.CODES
 
     def __init__(self) -> None:
