@@ -338,7 +338,7 @@ class _Withholding:
             return
         if attempt is not before:
             self.noted.setdefault(step.node, {})[key] = attempt.plain()
-        self.stalled[step.node] = _explain_attempt(attempt)
+        self.stalled[step.node] = _explain_attempt(attempt, step)
         self.findings[step.node] = _report_stalled(cluster, step, attempt, self.driver.find_remedy(step))
         if attempt.refused:
             self.refused.add(step.node)
@@ -417,9 +417,9 @@ def _report_later(cluster: str, step: Step, attempt: Attempt, way_out: str) -> D
     return Diagnostic(
         Severity.ERROR,
         LATER,
-        f"{step.node} does not show what it was sent: {_explain_attempt(attempt)}; attempt "
+        f"{step.node} does not show what it was sent: {_explain_attempt(attempt, step)}; attempt "
         f"{attempt.count + 1} of {attempts.MOST_ATTEMPTS} is due after {format_second(due)} UTC"
-        f"{_describe_differences(step.changes)}",
+        f"{describe_differences(step.changes)}",
         f"run again then; `reconcile resume {cluster}` allows an attempt at once"
         f"{f'; if it fails each time, {way_out}' if way_out else ''}",
         target=f"{cluster}/{step.node}",
@@ -440,19 +440,22 @@ def _report_stalled(cluster: str, step: Step, attempt: Attempt, way_out: str) ->
     return Diagnostic(
         Severity.ERROR,
         STALLED,
-        f"{step.node} is stalled: {step.action} was sent {tries} with {end} ({_explain_attempt(attempt)}); "
-        "nothing more is sent until its desired content changes, or what it shows"
-        f"{_describe_differences(step.changes)}",
+        f"{step.node} is stalled: {step.action} was sent {tries} with {end} "
+        f"({_explain_attempt(attempt, step)}); nothing more is sent until its desired content changes, or "
+        "what it shows"
+        f"{describe_differences(step.changes)}",
         remedy,
         target=f"{cluster}/{step.node}",
     )
 
 
-def _explain_attempt(attempt: Attempt) -> str:
-    return attempt.reason or "the result of the last attempt is unknown"
+def _explain_attempt(attempt: Attempt, step: Step) -> str:
+    # What the node shows now follows in the same sentence: it is not said twice.
+    reason = attempt.reason.removesuffix(describe_differences(step.changes))
+    return reason or "the result of the last attempt is unknown"
 
 
-def _describe_differences(changes: Sequence[Change]) -> str:
+def describe_differences(changes: Sequence[Change]) -> str:
     """What a node shows where it differs, masked and bounded."""
     if not changes:
         return ""

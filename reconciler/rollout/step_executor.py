@@ -18,6 +18,7 @@ from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, Reser
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
+from reconciler.planning.withheld_steps import describe_differences
 from reconciler.ports.driver import Driver, StepAnswer
 from reconciler.ports.store import StepEnd
 from reconciler.ports.transport import Transports
@@ -187,7 +188,7 @@ async def _call_and_read_back(step: Step, context: ExecutionContext) -> StepEnd:
     outcome = Outcome(
         step,
         state,
-        _explain(state, verdict, error, answer),
+        _explain(step, state, verdict, error, answer),
         round(now() - began, 3),
         answer.waiting_for_restart if answer else (),
         # An error that is no NodeError, such as a missing tool, was raised here before any call.
@@ -286,7 +287,7 @@ def _decide_state(verdict: StepVerdict, *, is_open: bool, is_offered: bool) -> S
 
 
 def _explain(
-    state: State, verdict: StepVerdict, error: ReconcilerError | None, answer: StepAnswer | None
+    step: Step, state: State, verdict: StepVerdict, error: ReconcilerError | None, answer: StepAnswer | None
 ) -> str:
     """What happened, as one sentence: of a success the reading first, otherwise the call first."""
     why = error.reason if isinstance(error, NodeError) else str(error)
@@ -296,7 +297,13 @@ def _explain(
         return "; ".join(part for part in (lost, verdict.reason) if part)
     if state is State.OFFERED:
         return f"{words or 'the content is ready for the node'}; the node has not taken it yet"
-    answered = f"the node answered {words!r}" if words else "the call was made"
-    call = why if error is not None else answered
-    effect = "it is unknown whether it took effect" if state is State.UNKNOWN else "the effect is not visible"
+    # The words of an accepted call are in the journal: they say nothing of why there is no effect.
+    call = why if error is not None else "the node accepted the call"
+    if state is State.UNKNOWN:
+        effect = "it is unknown whether it took effect"
+    elif error is None and verdict.status is StepStatus.READY and not verdict.reason:
+        shown = describe_differences(step.changes)
+        return f"{call}, and still shows what it showed before{shown}"
+    else:
+        effect = "the effect is not visible"
     return f"{call}; {effect}" + (f": {verdict.reason}" if verdict.reason else "")

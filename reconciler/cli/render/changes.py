@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ def format_change(change: Change, *, full: bool = False) -> tuple[DiffLine, ...]
     if (lines := _LINES.fullmatch(change.pointer)) is not None:
         return _format_lines(clean_line(lines["file"]), int(lines["number"]), change, full=full)
     place = clean_line(format_pointer(change.pointer)) or "the whole document"
+    if not unicodedata.is_normalized("NFC", place):
+        place += " (decomposed letters: NFD)"
     return _format_value_change(place, change, full=full)
 
 
@@ -59,9 +62,22 @@ def _format_value_change(place: str, change: Change, *, full: bool) -> tuple[Dif
     old, new = show(change.old), show(change.new)
     if mask(change.old) == mask(change.new):
         return (DiffLine(REPLACE, f"{place}: a secret in it changes (not shown)"),)
+    if _look_alike(old, new):
+        old, new = f"{old} ({_name_form(old)})", f"{new} ({_name_form(new)})"
+        place += ": the same letters in another Unicode form"
     if len(old) + len(new) <= _ONE_LINE:
         return (DiffLine(REPLACE, f"{place}: was {old}, becomes {new}"),)
     return DiffLine(REPLACE, place), DiffLine(REMOVE, f"  was      {old}"), DiffLine(ADD, f"  becomes  {new}")
+
+
+def _look_alike(one: str, other: str) -> bool:
+    """Whether two different texts look the same, because their letters are composed in one of them only."""
+    return one != other and unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
+def _name_form(text: str) -> str:
+    is_composed = unicodedata.is_normalized("NFC", text)
+    return "NFC" if is_composed else "NFD" if unicodedata.is_normalized("NFD", text) else "NFC and NFD mixed"
 
 
 def _format_lines(file: str, number: int, change: Change, *, full: bool) -> tuple[DiffLine, ...]:
@@ -78,7 +94,8 @@ def _list_lines(mark: str, lines: Sequence[Any], *, full: bool) -> Iterable[Diff
     most = len(lines) if full else _ITEMS
     for line in lines[:most]:
         text = escape_unseen(str(line).expandtabs(4))
-        yield DiffLine(mark, f"  {text if full else shorten_text(text, _LONGEST_LINE)}")
+        form = "" if unicodedata.is_normalized("NFC", text) else f" ({_name_form(text)})"
+        yield DiffLine(mark, f"  {text if full else shorten_text(text, _LONGEST_LINE)}{form}")
     if len(lines) > most:
         yield DiffLine(mark, f"  … and {format_count(len(lines) - most, 'more line')}")
 
@@ -128,7 +145,10 @@ def _subtract(items: Sequence[Any], others: Sequence[Any]) -> list[Any]:
 def _list_items(mark: str, items: Sequence[Any], *, full: bool) -> Iterable[DiffLine]:
     most = len(items) if full else _ITEMS
     limit = None if full else LONGEST_VALUE
-    yield from (DiffLine(mark, f"  {format_value(item, limit=limit)}") for item in items[:most])
+    for item in items[:most]:
+        text = format_value(item, limit=limit)
+        form = "" if unicodedata.is_normalized("NFC", text) else f" ({_name_form(text)})"
+        yield DiffLine(mark, f"  {text}{form}")
     if len(items) > most:
         yield DiffLine(mark, f"  … and {format_count(len(items) - most, 'more item')}")
 

@@ -27,9 +27,14 @@ from reconciler.drivers.m2.arguments import (
     read_delivery,
     read_restart,
 )
-from reconciler.drivers.m2.schema import ExpectedSetting, LoadedSetting
+from reconciler.drivers.m2.schema import Content, ExpectedSetting, LoadedSetting
+from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN
 from reconciler.secrets.patterns import is_masked
+from reconciler.text.json_pointer import split_pointer
+from reconciler.text.one_line import join_some
+
+_MOST_MOVED: Final = 3
 
 BLIND: Final = "the node does not show which files it has, so its answer to the upload counts"
 """Of a step that delivers files alone."""
@@ -103,12 +108,33 @@ def judge_delivery(step: Step, answer: Observation[LoadedSetting]) -> StepVerdic
     its package leaves the step unknown, so that nothing is sent again.
     """
     verdict = _judge_delivery(read_delivery(step), answer)
+    if verdict.status is StepStatus.CHANGED and isinstance(answer, Present):
+        moved = describe_moving_values(step, answer.value.content)
+        verdict = replace(verdict, reason=f"{verdict.reason}{moved}")
     if not isinstance(answer, Present):
         return verdict
     said = answer.value.reported
     if answer.value.reported_step != step.id:
         said = replace(said, url="", last_modified="")  # of another package
     return replace(verdict, feedback=said)
+
+
+def describe_moving_values(step: Step, shown: Content) -> str:
+    """Numbers that the node showed for the plan, and that it neither keeps nor gets: they move."""
+    moved = []
+    for change in step.changes:
+        path = split_pointer(change.pointer)
+        now = get_value(shown.canonical, path)
+        is_plain = all(isinstance(one, int | float) for one in (change.old, now))
+        if is_plain and now not in (change.old, change.new):
+            moved.append(f"{change.pointer} (was {change.old} for the plan, is {now} now)")
+    if not moved:
+        return ""
+    words = "changes" if len(moved) == 1 else "change"
+    return (
+        f": {join_some(moved, _MOST_MOVED)} {words} from one reading to the next; a value that the node sets "
+        "by itself belongs in `unmanaged` of the fleet file"
+    )
 
 
 def _judge_delivery(own: DeliveryArguments, answer: Observation[LoadedSetting]) -> StepVerdict:

@@ -433,3 +433,14 @@ def test_what_is_left_out_of_a_plan_is_said_and_shown_in_full():
     assert "…" not in full
     assert "edge-39" in full
     assert full.count("x" * 400) == len(changes)
+
+
+def test_letters_that_look_alike_are_told_apart_by_their_unicode_form():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    (line,) = format_change(Change("/name", Op.REPLACE, decomposed, composed))
+    assert "the same letters in another Unicode form" in line.text
+    assert f'was "{decomposed}" (NFD), becomes "{composed}" (NFC)' in line.text
+    lines = format_change(Change("/names", Op.REPLACE, [decomposed], [composed]))
+    assert [line.text for line in lines[1:]] == [f'  "{decomposed}" (NFD)', f'  "{composed}"']
+    (key,) = format_change(Change(f"/{decomposed}", Op.ADD, None, 1))
+    assert "NFD" in key.text

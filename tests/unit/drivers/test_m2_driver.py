@@ -160,6 +160,25 @@ async def test_a_value_that_moves_by_itself_does_not_wait_for_a_restart():
     assert observed.present()["edge-01"].waiting == ()
 
 
+async def test_a_value_that_moves_at_every_reading_is_named():
+    wire = WorldWire(world())
+    seconds = iter(range(1, 1000))
+
+    def move(method, path):
+        document = {**BASE, "env": {**BASE["env"], "uptime": next(seconds)}}
+        setting = machine.AcceptedSetting(document, machine.NodePackage(json.dumps(document).encode()))
+        state = wire.nodes.state("edge-01")
+        wire.nodes._nodes["edge-01"] = replace(state, running=document, loaded=setting)
+
+    wire.before = move
+    (step,) = (await plan(cluster_input(), wire)).steps
+    verdict = DRIVER.judge(step, await DRIVER.observe_step(step, Transports(wire)))
+    assert verdict.status is StepStatus.CHANGED
+    assert "/env/uptime (was " in verdict.reason
+    assert "changes from one reading to the next" in verdict.reason
+    assert "`unmanaged`" in verdict.reason
+
+
 async def test_a_dry_run_only_reads():
     wire = WorldWire(world())
     await plan(cluster_input(CHANGED, resources=FILES), wire)

@@ -221,9 +221,7 @@ def test_each_way_of_delivery_has_its_arguments():
 def test_a_change_under_the_same_version_is_reported_for_each_node_without_a_stamp():
     wanted = setting(env__management__cluster__balance__mode="hash")
     cluster = planned(wanted, BASE, BASE)
-    assert codes(cluster) == [
-        ("same-version", f"edge/edge-0{number}", Severity.WARNING) for number in (1, 2)
-    ]
+    assert codes(cluster) == [("same-version", f"edge/edge-0{number}", Severity.WARNING) for number in (1, 2)]
     assert "stays A" in cluster.findings[0].message
 
 

@@ -109,7 +109,7 @@ async def test_no_answer_and_no_effect_is_a_failure_after_the_time_to_settle():
 async def test_success_without_an_effect_is_a_failure():
     outcome = await Table("ignored").outcome()
     assert outcome.state is State.FAILED
-    assert outcome.reason == "the node answered 'accepted'; the effect is not visible: n still holds old"
+    assert outcome.reason == "the node accepted the call; the effect is not visible: n still holds old"
 
 
 async def test_a_late_effect_is_waited_for():
