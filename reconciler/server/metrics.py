@@ -89,6 +89,7 @@ class StateCollector:
         lost.add_metric([], self._watch_state.log.lost)
         yield lost
         yield from self._clusters()
+        yield self._unmanaged()
         yield from collect_node_metrics(self._watch_state.node_server)
 
     def _source(self) -> Iterator[Metric]:
@@ -104,6 +105,19 @@ class StateCollector:
         if source.revision:
             revision.add_metric([source.revision.source, source.revision.id, source.revision.short], 1)
         yield revision
+
+    def _unmanaged(self) -> Metric:
+        """How many nodes show something in the fields that are not ours."""
+        found = GaugeMetricFamily(
+            "reconciler_unmanaged_nodes",
+            "Nodes that show a value in a field that is not ours.",
+            labels=["cluster", "field"],
+        )
+        for cluster, status in sorted(self._watch_state.clusters.items()):
+            summary = status.pass_summary
+            for pattern, count in sorted((summary.unmanaged if summary else {}).items()):
+                found.add_metric([cluster, pattern], count)
+        return found
 
     def _clusters(self) -> Iterator[Metric]:
         def gauge(name: str, description: str, *labels: str) -> GaugeMetricFamily:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -89,6 +89,7 @@ class PassSummary:
             for.
         held_nodes: nodes that nothing is sent to by order of a person, sorted.
         pin: of the cluster; None if it is not pinned.
+        unmanaged: pattern of fields that are not ours -> number of nodes that show a value there.
         drift: of nodes that were changed behind our back, as the pass found them.
         expiries: what has expired or expires soon.
     """
@@ -107,6 +108,7 @@ class PassSummary:
     held_nodes: tuple[str, ...] = ()
     pin: PinState | None = None
     drift: tuple[Drift, ...] = ()
+    unmanaged: Mapping[str, int] = field(default_factory=dict)
     expiries: tuple[Expiry, ...] = ()
 
     @property

@@ -90,6 +90,7 @@ class ApplyPass:
             recheck=polling.every if polling and is_waiting else 0.0,
             pin=_get_pin(context),
             drift=tuple(context.drift.values()),
+            unmanaged=context.unmanaged,
         )
 
 
@@ -117,4 +118,11 @@ def _summarise_reading(plan_result: PlanResult) -> PassSummary:
     held = tuple(sorted(context.reserved.held))
     findings = (*pass_summary.findings, *overridden)
     drift = tuple(context.drift.values())
-    return replace(pass_summary, findings=findings, held_nodes=held, pin=_get_pin(context), drift=drift)
+    return replace(
+        pass_summary,
+        findings=findings,
+        held_nodes=held,
+        pin=_get_pin(context),
+        drift=drift,
+        unmanaged=context.unmanaged,
+    )

@@ -42,6 +42,7 @@ def served():
         PassResult.REFUSED,
         violations=(Diagnostic(Severity.ERROR, "quorum", "no", "wait", target="live"),),
         pin=PinState(pin, PinEffect.HOLDS, REVISION),
+        unmanaged={"/x": 1},
         drift=(Drift("a", pin.since),),
         expiries=(Expiry(ExpiryKind.LICENCE, "of Sora", "live/a", pin.since),),
     )
