@@ -41,7 +41,6 @@ _HARMLESS: Final = re.compile(
 )
 """What no secret looks like, though its key may sound so: a duration, a number, a path."""
 
-_SECRET_NAMES: Final = frozenset({"authkey", "secret", "sharedsecret", "clustersecret", "clusterkey", "auth"})
 _TLS_NAMES: Final = frozenset({"tls", "enabletls", "usetls", "tlsenabled"})
 _KEY_BEFORE: Final = re.compile(r"""([A-Za-z_][\w\-]{0,60})["']?[ \t]*[:=][^:=\n]*$""")
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,14}")
@@ -358,6 +357,11 @@ def _is_secret(key: str, text: str) -> bool:
     return bool(find_secret(key, text)) or should_mask_key(key)
 
 
+def _is_shared(plain: str) -> bool:
+    """Whether a key is that of the secret of all nodes, by the name in the library or a usual one."""
+    return plain == "authkey" or plain.removeprefix("shared").removeprefix("cluster") == SECRET
+
+
 class _Draft:
     """The template while it is made, column by column."""
 
@@ -405,7 +409,7 @@ class _Draft:
             )
         is_text, written = mark.startswith("text "), mark.removeprefix("text ")
         plain, own = _plain(written), [one.value for one in column]
-        wanted = SECRET if plain in _SECRET_NAMES else SIGNING_KEY if "signing" in plain else written
+        wanted = SECRET if _is_shared(plain) else SIGNING_KEY if "signing" in plain else written
         key = next(
             (self.secrets[text] for text in own if self.secrets.get(text) == wanted), ""
         ) or self._name(wanted)
