@@ -116,7 +116,7 @@ DOCUMENTS = {
     "fleet.yaml": FLEET,
     "edge/setting.json": SETTING,
     "edge/overlay.json": OVERLAY,
-    "edge/patch.yaml": [PATCH[1]],
+    "edge/patch.yaml": [{"op": "add", "path": "/hosting/-", "value": {"name": "c"}}],
 }
 FILES = {name: json.dumps(value, indent=1).encode() for name, value in DOCUMENTS.items()}
 FILES["certs/a.pem"] = b"-----BEGIN CERTIFICATE-----\n"
