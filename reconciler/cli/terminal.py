@@ -57,14 +57,13 @@ class Terminal:
         """
         aside = sys.stdout if for_people else sys.stderr
         choices = CHOICES.get()
-        no_color = choices.no_color or bool(os.environ.get("NO_COLOR"))
         columns = _find_columns()
         return cls(
             out=sys.stdout,
             aside=aside,
             layout=TerminalLayout(
                 width=min(max(columns, _NARROW), _WIDE),
-                colour=for_people and not no_color and _is_smart_terminal(sys.stdout),
+                colour=for_people and may_colour() and sys.stdout.isatty(),
                 full=full,
             ),
             live=_is_smart_terminal(aside) and not choices.no_color and not choices.quiet,
@@ -136,6 +135,12 @@ class Terminal:
                 f"cannot ask whether to {verb} this: standard input is not a terminal", remedy=remedy
             )
         return self.confirm(question)
+
+
+def may_colour() -> bool:
+    """Whether colours are welcome: not with `--no-color`, `NO_COLOR`, or on a dumb terminal."""
+    refused = CHOICES.get().no_color or os.environ.get("NO_COLOR")
+    return not refused and os.environ.get("TERM", "") != "dumb"
 
 
 def _find_columns() -> int:

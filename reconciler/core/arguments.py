@@ -153,6 +153,11 @@ class Arguments(ABC):
         return bool(self._read("resumes", default=False))
 
     @property
+    def longest_wait(self) -> float:
+        """Seconds that the step may wait before it acts, such as for clients to leave; 0 for none."""
+        return 0.0
+
+    @property
     def is_offer(self) -> bool:
         """Whether the step only records an offer, which its node takes when it next polls."""
         return False

@@ -59,7 +59,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
     writer = LogWriter(stream.fileno(), state, closed=is_null_device(stream))
     host = options.host
     known = list_known_credentials(host.environment, host.config.secrets.variables)
-    log = open_log(writer, form=options.log_format, secrets=known)
+    log = open_log(writer, form=options.log_format, secrets=known, colour=options.colour)
     # A log inside the watched folder would trigger a read with each of its lines: `writes` refuses that.
     source = locate_source(
         options.source,

@@ -50,13 +50,14 @@ class LogStream(Protocol):
         """Whether this is a terminal."""
 
 
-def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) -> Log:
+def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = (), colour: bool = True) -> Log:
     """A logger that writes to `stream`; no global configuration changes.
 
     Args:
         stream: where the lines go.
         form: `console`, `json`, or empty: console if the stream is a terminal.
         secrets: texts to mask in every event.
+        colour: whether a terminal gets colours.
     """
     plain = form == "json" or (not form and not stream.isatty())
     shape: list[Processor] = (
@@ -64,7 +65,9 @@ def open_log(stream: LogStream, *, form: str = "", secrets: Iterable[str] = ()) 
         if plain
         else [
             _escape_event,
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, pad_event_to=24),
+            structlog.dev.ConsoleRenderer(
+                colors=colour and stream.isatty(), sort_keys=False, pad_event_to=24
+            ),
         ]
     )
     # A terminal shows the time of its user; collected logs of several hosts need one time zone.

@@ -36,6 +36,7 @@ class WatchOptions:
         listen: address of the endpoints, with port 0 for a free one; None for no endpoints.
         log_format: `console`, `json`, or empty: console if stderr is a terminal.
         secret: shared with the forge; empty to accept no webhook calls.
+        colour: whether the log on a terminal has colours.
         trust: required signatures of revisions; None if signatures are not required.
     """
 
@@ -55,6 +56,7 @@ class WatchOptions:
     listen: SocketAddress | None = None
     log_format: str = ""
     secret: str = ""
+    colour: bool = True
     trust: Trust | None = None
 
 

@@ -102,6 +102,7 @@ def run_watch(
     """
     import sys
 
+    from reconciler.cli.terminal import may_colour
     from reconciler.host.credentials import WEBHOOK_SECRET, read_credential
     from reconciler.server import bootstrap, watch_options
 
@@ -124,5 +125,6 @@ def run_watch(
         grace=watch_options.parse_duration_option(grace, name="--grace"),
         secret=read_credential(host.environment, WEBHOOK_SECRET),
         trust=signer_options.read_trust(host),
+        colour=may_colour(),
     )
     return bootstrap.start_watch(chosen, sys.stderr)

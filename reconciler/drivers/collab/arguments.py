@@ -198,6 +198,11 @@ class StopArguments(CommandArguments):
     intent_facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict, metadata=OMITTED)
 
     @property
+    def longest_wait(self) -> float:
+        """See `core.arguments.Arguments`."""
+        return float(self.drain)
+
+    @property
     def facts_of_intent(self) -> Mapping[str, Mapping[str, str]]:
         """See `core.arguments.Arguments`."""
         return self.intent_facts

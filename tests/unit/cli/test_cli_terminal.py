@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli_samples import PLAN, partial, report
+from support.cli_samples import PLAN, partial, report, upload
 
 from reconciler.cli.output_choices import CHOICES, OutputChoices
-from reconciler.cli.progress import show_progress
+from reconciler.cli.progress import ProgressLines, show_progress
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.host import aio
 
@@ -137,3 +137,20 @@ def test_a_full_disk_behind_standard_output_is_an_error_message():
     assert ended.returncode == 1
     assert "error: cannot write to standard output: No space left on device" in ended.stderr
     assert "defect" not in ended.stderr
+
+
+async def test_what_takes_long_is_told_now_and_then_with_the_time_left(monkeypatch):
+    monkeypatch.setattr(ProgressLines, "_every", 0.02)
+    out = io.StringIO()
+    lines = ProgressLines(Terminal(out=out, aside=out))
+    lines.on_soaking("edge", 2, 90)
+    lines.on_step_started(upload(1))
+    await asyncio.sleep(0.05)
+    lines.close()
+    shown = out.getvalue().splitlines()
+    assert shown[0] == "edge: wave 2 soaks for 1 min 30 s before its gates"
+    assert any(line.endswith("edge-01: since 1 s") for line in shown[1:])
+    lines.on_soaking("live", 1, 3600)
+    await asyncio.sleep(0.05)
+    lines.close()
+    assert "live: wave 1 soaks, 1 h left" in out.getvalue()
