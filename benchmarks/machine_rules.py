@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -182,6 +183,23 @@ def counted_reservations() -> None:
     )
     assert [one.id for one in later.nodes.values()] == ["2"]
 
+    def hold(minutes: float, name: str) -> Reservation:
+        return replace(reserve("n", minutes, name), is_hold=True)
+
+    def find_holds(*known: Reservation) -> tuple[list[str], list[str], tuple[str, ...]]:
+        found = reservations.find_reserved_nodes(known, Observed({"n": silent}), now, members=frozenset("n"))
+        return [one.id for one in found.nodes.values()], [one.id for one in found.holds], found.over
+
+    # A hold ends with its time, whatever the node shows, and counts before a reservation that ends later.
+    assert find_holds(hold(1, "h")) == (["h"], ["h"], ())
+    assert find_holds(hold(0, "h")) == ([], [], ("h",))
+    assert find_holds(hold(1, "h"), reserve("n", 9)) == (["h"], ["h"], ())
+    assert find_holds(hold(1, "h"), hold(2, "g")) == (["g"], ["h", "g"], ())
+    moved = reservations.find_moved_holds(
+        [replace(hold(1, "h"), places=frozenset({"x:1"}))], "c", {"n": ("x:1",), "m": ("x:1",), "o": ("y:1",)}
+    )
+    assert [(one.node, one.ordered_as) for one in moved] == [("m", "c/n")]
+
 
 def resumed_nodes() -> None:
     """Only a node that a run has stopped is brought back, and only while it is down."""
@@ -232,5 +250,9 @@ FILES = (
     steps._judge_start,
 )
 REPLACING = (steps._replace_file,)
-RESERVATIONS = (reservations.find_reserved_nodes, reservations.is_back)
+RESERVATIONS = (
+    reservations.find_reserved_nodes,
+    reservations.find_moved_holds,
+    reservations.is_back,
+)
 RESUMED = (interruptions.is_interrupted, interruptions.list_ended_interruptions)

@@ -246,6 +246,11 @@ def _describe_lost(before: _Records, after: _Records) -> list[str]:
         for one in before.orders.suspensions
         if one not in after.orders.suspensions
     ]
+    lines += [
+        f"hold of {one.cluster}/{one.node} until {format_minute(one.until)} UTC: {one.actor.why}"
+        for one in before.orders.holds
+        if one not in after.orders.holds
+    ]
     return lines + [
         f"rejected revision {one.short} of cluster {one.cluster}: {one.reason}"
         for one in before.orders.rejections
