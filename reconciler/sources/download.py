@@ -143,7 +143,7 @@ async def open_answer(
     except httpx.TransportError as error:
         raise SourceUnreachable(
             f"{address.shown} sent an incomplete response: "
-            f"{take_first_line(str(error)) or type(error).__name__}",
+            f"{take_first_line(str(error)) or 'no reason is given'}",
             remedy="try again; check the server and any proxies",
         ) from error
 

@@ -42,7 +42,7 @@ def make_http_transport(environment: Mapping[str, str]) -> httpx.AsyncBaseTransp
                     raise
                 raise SourceUnreachable(
                     f"{request.url.host} cannot be reached through the proxy {proxy.shown}, which "
-                    f"{proxy.variable} sets: {take_first_line(str(error)) or type(error).__name__}",
+                    f"{proxy.variable} sets: {take_first_line(str(error)) or 'no reason is given'}",
                     remedy=f"check the proxy and {proxy.variable}, or add {request.url.host} to NO_PROXY",
                 ) from error
             except ValueError as error:  # a host name that cannot be encoded

@@ -222,4 +222,4 @@ def _other_tls(reason: str, remedy: str) -> CallFailed:
 
 def _shorten(error: object) -> str:
     """The message of an error on one line, masked and shortened."""
-    return make_one_line(SHAPES.redact_text(str(error)), 200) or type(error).__name__
+    return make_one_line(SHAPES.redact_text(str(error)), 200) or "no reason is given"

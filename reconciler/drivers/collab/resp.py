@@ -132,7 +132,13 @@ class ReplyReader:
         kind = bytes(self._buffer[self._start : self._start + 1])
         if kind not in {b"+", b"-", b":", b"$", b"*"}:
             begin = bytes(self._buffer[self._start : self._start + _QUOTED]).decode("latin-1")
-            raise OtherProtocol(f"is not that of a Redis, beginning {make_one_line(repr(begin), 60)}")
+            first = begin.splitlines()[0] if begin.splitlines() else ""
+            shown = (
+                f'beginning "{make_one_line(first, 60)}"'
+                if first.isprintable() and first
+                else "but binary data"
+            )
+            raise OtherProtocol(f"is not that of a Redis, {shown}")
         end = self._buffer.find(b"\r\n", max(self._scanned, self._start))
         if end < 0:
             self._scanned = max(len(self._buffer) - 1, self._start)

@@ -294,4 +294,4 @@ def _find_signal_status(name: str) -> int:
 
 def _shorten(error: Exception) -> str:
     words = getattr(error, "reason", None) or error
-    return make_one_line(SHAPES.redact_text(str(words)), 200) or type(error).__name__
+    return make_one_line(SHAPES.redact_text(str(words)), 200) or "no reason is given"

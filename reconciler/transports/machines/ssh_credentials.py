@@ -198,4 +198,4 @@ def _read_known_hosts(path: Path) -> asyncssh.SSHKnownHosts:
 
 
 def _shorten(error: object) -> str:
-    return make_one_line(str(error), 200) or type(error).__name__
+    return make_one_line(str(error), 200) or "no reason is given"

@@ -251,4 +251,4 @@ def _export(key: asyncssh.SSHKey) -> str:
 
 
 def _shorten(error: Any) -> str:
-    return make_one_line(SHAPES.redact_text(str(error)), 200) or type(error).__name__
+    return make_one_line(SHAPES.redact_text(str(error)), 200) or "no reason is given"
