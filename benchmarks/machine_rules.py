@@ -182,6 +182,13 @@ def counted_reservations() -> None:
         [reserve("n", 5, "2"), reserve("n", -1)], Observed({"n": silent}), now, members=frozenset("n")
     )
     assert [one.id for one in later.nodes.values()] == ["2"]
+    # A hold ends by its time alone, also of a silent node, and is no reservation.
+    for minutes, held_nodes, ended in ((1, {"n"}, ()), (-1, set(), ("h",))):
+        hold = replace(reserve("n", minutes, "h"), is_hold=True)
+        kept = reservations.find_reserved_nodes(
+            [hold, reserve("m", 1, "r")], Observed({"n": silent}), now, members=frozenset("nm")
+        )
+        assert (kept.held, kept.over, "m" in kept.names) == (held_nodes, ended, True)
 
     def hold(minutes: float, name: str) -> Reservation:
         return replace(reserve("n", minutes, name), is_hold=True)

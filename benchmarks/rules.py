@@ -241,6 +241,7 @@ def exit_statuses() -> None:
             assert report_run_exit(report, rest).status == (wanted or 5), states
         assert report_run_exit(report, PlanSummary(), is_removed=True).status == (wanted or 5), states
         assert report_run_exit(report, PlanSummary(), is_refused=True).status == 3, states
+        assert report_run_exit(report, PlanSummary(), is_refused=True).status == 3, states
     failed = ended(State.DONE, findings=(NOTE, ERROR))
     assert (failed.exit_status, failed.is_success) == (5, False)
     noted = ended(State.DONE, findings=(NOTE,))
@@ -254,6 +255,7 @@ def exit_statuses() -> None:
         return [report_plan_exit(summary, detailed=one, limit=read).status for one in (False, True)]
 
     away = ("live/a", "live/b")
+    assert report_plan_exit(PlanSummary(pending=1)).status == 0, "without a status of its own"
     assert planned(PlanSummary(pending=1)) == [0, 2]
     assert report_plan_exit(PlanSummary(pending=1)).status == 0
     assert planned(PlanSummary(waiting=1)) == [0, 2]
