@@ -76,8 +76,8 @@ PEERS_UNREAD = edit(judge._judge_restart, "if status.is_healthy and away:", "if 
 JOINS_UNREAD = edit(judge._judge_reload, "if name not in _list_serving(seen, own.joining):", "if False:")
 JOINS_EARLY = edit(
     balancer_plan.find_balancer_plan,
-    "ready = [address for address in new if named[address] in well]",
-    "ready = new",
+    "if own.named[one] in well and own.fits_protocol(own.named[one])",
+    "",
 )
 STOPS_EARLY = edit(
     balancer_plan.find_balancer_plan,
@@ -87,7 +87,7 @@ STOPS_EARLY = edit(
 )
 USED_IS_LEFT = edit(judge._judge_stop, "if balancer.marker != own.marker:", "if False:")
 DROP_UNREAD = edit(judge._judge_drop_password, "if status.start == outdated:", "if False:")
-NO_SERVING = edit(_Chain.plan, "self._plan_serving(server, password)", "pass")
+NO_SERVING = edit(_Chain._plan_used, "self._plan_serving(server, password)", "pass")
 DROP_EARLY = edit(_Chain._uses_new_file, "if name in self.renewed:", "if True:")
 FILES_UNREAD = edit(
     judge._judge_delivered_passwords, "if password is not None and password != own.password:", "if False:"
@@ -231,7 +231,7 @@ COLLAB = (
         "a file that nginx has not loaded counts as loaded",
         edit(
             balancer_plan.find_balancer_plan,
-            "is_in_use = view.balancer.marker == read_marker(view.balancer_file)",
+            "is_in_use = view.is_balancer_loaded",
             "is_in_use = True",
         ),
         JOINING,
