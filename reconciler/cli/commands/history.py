@@ -110,7 +110,7 @@ def list_orders(
 ) -> int:
     """List the newest orders of operators.
 
-    Suspend, resume, approve, and the use of approvals: who, when and why.
+    Suspend, resume, pin by a rollback, unpin, approve, and the use of approvals: who, when and why.
     """
     from reconciler.cli.render import history
     from reconciler.host import aio
