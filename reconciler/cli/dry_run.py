@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from reconciler.api.reader import Reader
 from reconciler.cli.options import PlanFormat
-from reconciler.cli.plan_files import write_plan_file
+from reconciler.cli.plan_files import format_apply_command, write_plan_file
 from reconciler.cli.planned_source import PlannedSource
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
@@ -49,8 +49,9 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
     print_plan(view, options.format, terminal, ended)
     if options.out is not None:
         write_plan_file(options.out, found, options, notes, reader.products)
+        command = format_apply_command(options.out, options)
         terminal.remark(
-            f"The plan is in {options.out}; `reconcile apply {options.out}` applies exactly this plan.\n"
+            f"The plan is in {options.out}; on this host `{command}` applies exactly this plan.\n"
         )
     return ended.status
 

@@ -180,6 +180,11 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
         path = below.command_path if below else name
         message = _describe_usage_error(error)
         remedy = suggest_option(arguments) if message.startswith("No such option") else ""
+        if path == "reconcile apply" and message == "Missing argument 'FILE'":
+            remedy = (
+                "name a plan file, which `reconcile --dry-run --out FILE` writes; to plan, confirm and "
+                "apply in one go: `reconcile`"
+            )
         if message.startswith("No such command") and path == "reconcile history":
             remedy = f"to see one run: `reconcile history show {arguments[0]}`"
         raise UsageError(message, remedy=remedy or f"see `{path} --help`") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.cli.state_folder import OPTION
 from reconciler.core.selection import format_selection
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import write_atomically
@@ -30,6 +32,16 @@ LARGEST = 256 * 1024 * 1024
 
 _HEAD = 256
 """Bytes at the start of a plan file that contain its kind; a tarball of any size is not read further."""
+
+
+def format_apply_command(path: Path, options: RunOptions) -> str:
+    """The command that applies a plan file on this host: from the same source, with the same state."""
+    # Without them another source or another history would be used, and the plan refused.
+    words = ["reconcile", "apply", str(path), strip_secrets(options.source)]
+    words += ["--path", options.path] if options.path else []
+    if options.state is not None and options.state.origin == OPTION:
+        words += ["--state", str(options.state.path)]
+    return shlex.join(words)
 
 
 def write_plan_file(
@@ -72,9 +84,10 @@ def read_plan_file(path: Path) -> PlanFile:
         with path.open("rb") as file:
             data = file.read(LARGEST + 1)  # one byte more shows that there is more
     except OSError as error:
-        raise UsageError(
-            f"cannot read the plan file {path}: {error.strerror}", remedy="check the path"
-        ) from error
+        remedy = "check the path"
+        if isinstance(error, IsADirectoryError):
+            remedy = f"to plan, confirm and apply a folder: `reconcile {shlex.quote(str(path))}`"
+        raise UsageError(f"cannot read the plan file {path}: {error.strerror}", remedy=remedy) from error
     if len(data) > LARGEST:
         raise UsageError(
             f"the plan file {path} is larger than {format_size(LARGEST)}", remedy="check the path"

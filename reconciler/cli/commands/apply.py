@@ -30,9 +30,10 @@ from reconciler.cli.state_folder import require_state
 
 app = make_app()
 
+_STATUSES = {**STATUSES, 1: STATUSES[1].removesuffix(", or a plan that was not confirmed")}
 EPILOG = f"""\b
 Exit status:
-{format_columns({str(number): STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
+{format_columns({str(number): _STATUSES[number] for number in (0, 1, 3, 4, 5)})}"""
 
 
 @add_command(app, epilog=EPILOG)
@@ -65,6 +66,9 @@ def run_apply(
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Without effect: this command never asks.")
+    ] = False,
     common: CommonOptions,
 ) -> int:
     """Apply exactly the plan in FILE, without asking for confirmation.
@@ -73,6 +77,7 @@ def run_apply(
     whose node has changed since, and the steps that depend on it, and shows the new plan for these nodes.
     The guards check the plan again.
     """
+    del yes
     from reconciler.cli.apply_run import plan_and_apply
     from reconciler.cli.host_source import HostSource, find_host_source
     from reconciler.cli.plan_files import read_plan_file

@@ -222,7 +222,9 @@ def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = (), *, all_or_
 def summarise_run(report: RunReport, remaining: Plan | None = None) -> str:
     """The summary of a run in one line, with the changes that remain."""
     if report.is_success:
-        head = f"Done: {format_count(len(report.outcomes), 'change')}"
+        found = sum(outcome.state is State.FOUND for outcome in report.outcomes)
+        done = format_count(len(report.outcomes) - found, "change")
+        head = f"Done: {done}{f', {found:,} already done' if found else ''}"
     else:
         numbers = Counter(outcome.state for outcome in report.outcomes)
         counts = ", ".join(f"{numbers[state]:,} {word}" for state, word in STATES.items() if numbers[state])

@@ -102,3 +102,9 @@ def test_every_command_has_the_options_of_output(capsys, command):
         "state",
         "secrets",
     }
+
+
+def test_apply_without_a_plan_file_or_with_a_folder_leads_on(capsys, tmp_path):
+    assert "`reconcile --dry-run --out FILE`" in told(capsys, "apply")[2]
+    assert f"`reconcile {tmp_path}`" in told(capsys, "apply", "--yes", str(tmp_path))[2]
+    assert "not confirmed" not in told(capsys, "apply", "--help")[1]
