@@ -260,7 +260,8 @@ def _report_silent(desired: SoraDesired, cluster_view: ClusterView) -> Iterator[
                 f"{entry.name}/{name}",
                 f"{name} could not be read: {cluster_view.describe_answer(name)}; a cluster is initialised "
                 "only after every regular node has answered",
-                "correct `api` in the fleet file" if is_other else cluster_view.suggest_remedy(name),
+                getattr(answer, "remedy", "")
+                or ("correct `api` in the fleet file" if is_other else cluster_view.suggest_remedy(name)),
             )
 
 

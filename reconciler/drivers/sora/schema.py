@@ -469,4 +469,7 @@ def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
-        raise UnreadableAnswer(describe_first_error(error)) from error
+        # What the parser says of a text that is no JSON is in words of its own.
+        is_json = all(one["type"] != "json_invalid" for one in error.errors(include_url=False))
+        words = describe_first_error(error) if is_json else "it is not JSON"
+        raise UnreadableAnswer(words) from error
