@@ -470,6 +470,5 @@ def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
         return adapter.validate_json(body)
     except ValidationError as error:
         # What the parser says of a text that is no JSON is in words of its own.
-        is_json = all(one["type"] != "json_invalid" for one in error.errors(include_url=False))
-        words = describe_first_error(error) if is_json else "it is not JSON"
-        raise UnreadableAnswer(words) from error
+        words = describe_first_error(error)
+        raise UnreadableAnswer("it is not JSON" if "line 1 column" in words else words) from error
