@@ -471,4 +471,4 @@ def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
     except ValidationError as error:
         # What the parser says of a text that is no JSON is in words of its own.
         words = describe_first_error(error)
-        raise UnreadableAnswer("it is not JSON" if "line 1 column" in words else words) from error
+        raise UnreadableAnswer("it is not JSON" if " column " in words else words) from error
