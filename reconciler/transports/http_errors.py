@@ -213,6 +213,8 @@ def _quote_bytes(begin: bytes) -> str:
 
 def describe_os_error(error: OSError) -> str:
     """The words for an error of the system."""
+    if isinstance(error, ConnectionError) and not str(error):  # asyncio's own, without a number
+        return "the connection was closed"
     return _ERRNOS.get(error.errno or 0) or _shorten(error.strerror or error)
 
 

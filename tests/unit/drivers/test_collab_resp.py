@@ -76,7 +76,7 @@ def test_whatever_comes_is_read_or_refused(raw):
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n", "not that of a Redis, beginning 'HTTP"),
+        (b"HTTP/1.1 400 Bad Request\r\n", 'not that of a Redis, beginning "HTTP'),
         (b"\x15\x03\x01\x00", "not that of a Redis"),
         (b"$99999999999\r\n", "a number that is none"),
         (b"$-2\r\n", "a number that is none"),
