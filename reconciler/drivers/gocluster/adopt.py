@@ -132,8 +132,8 @@ async def _read_apis(name: str, addresses: Sequence[str], transports: Transports
 
 def _make_unnamed(api: str, error: NodeError) -> NodeError:
     """A process that does not answer cannot tell which node it is."""
-    remedy = f"start it, or write which node it is, such as NAME@{api}, if another one of the cluster answers"
-    return NodeUnreachable(error.node, error.reason, remedy=error.remedy or remedy)
+    name = f"if another node of the cluster answers, write which node it is, such as NAME@{api}"
+    return NodeUnreachable(error.node, error.reason, remedy=f"{error.remedy or 'start it'}; {name}")
 
 
 async def _find_manager(name: str, api: str, transports: Transports) -> str:
