@@ -87,7 +87,9 @@ _LOGIN_REMEDY: Final = (
 _LOOK: Final = "look at the log of the node, and of a proxy before it if there is one"
 _LOGIN: Final = re.compile(r"log-?in|sign-?in|\bauth|\bsso\b|oauth|password", re.IGNORECASE)
 _LOOKED_AT: Final = 4_000
-_BEHIND: Final = "a proxy answers and does not reach the node behind it: see if the node runs, and correct the proxy"
+_BEHIND: Final = (
+    "a proxy answers and does not reach the node behind it: see if the node runs, and correct the proxy"
+)
 
 _BY_STATUS: Final[dict[int, str]] = {
     HTTPStatus.UNAUTHORIZED: "allow this host to call the API, in the node and in a proxy before it",
