@@ -15,6 +15,9 @@ CASES = Path(__file__).parent / "cases"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Tables are as wide as the terminal. The tests have none, wherever they run.
+os.environ.pop("COLUMNS", None)
+
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("other", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))  # `other` looks for new examples
