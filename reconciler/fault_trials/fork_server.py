@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.clock import OffsetClock, run_skipping_waits
-from reconciler.fault_trials.runner import CrashingWrites, RunResult, WriteCounter, commit_again, run_once
+from reconciler.fault_trials.runner import CrashingWrites, RunResult, WriteCounter, run_once
 from reconciler.fault_trials.setup import load_trial_fleet
 from reconciler.host.environment import make_child_environment
 from reconciler.host.subprocesses import TERMINAL, Process, kill_group, run_blocking, start_program
@@ -62,7 +62,7 @@ def _run(request: dict[str, Any], writing: int) -> None:
     async def run() -> RunResult:
         around = CrashingWrites(write_counter, die)
         with open_store(Path(request["state"]), clock=clock, around=around) as store:
-            fleet = commit_again(_FLEETS[request["fleet"]], request["commits"])
+            fleet = _FLEETS[request["fleet"]]
             earlier, machines = request["earlier"], request["machines"]
             return await run_once(fleet, DRIVERS, store, clock, earlier, machines=machines)
 

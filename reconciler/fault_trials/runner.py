@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +22,6 @@ from reconciler.rollout.apply_pass import RunContext, run_apply_pass
 from reconciler.rollout.recovery import settle_open_runs
 from reconciler.simulation.machine_transports import add_machines
 from reconciler.store.factory import open_store
-from reconciler.text.one_line import SHORT_ID
 from reconciler.transports.bundle import open_transports
 from reconciler.transports.mailbox import MailReader
 
@@ -54,12 +52,10 @@ class TrialRunner(Protocol):
     """Runs the reconciler.
 
     Args:
-        commits: how often a person has committed the fleet again, with the same content.
         machines: URL of the endpoint for files and commands of the nodes.
     """
 
     write_counter: WriteCounter
-    commits: int
     machines: str
 
     async def run(self) -> RunResult:
@@ -127,7 +123,6 @@ class TaskRunner:
     write_counter: WriteCounter
     names: Iterator[str]
     earlier: Earlier = field(default_factory=dict)
-    commits: int = 0
     machines: str = ""
 
     async def run(self) -> RunResult:
@@ -136,9 +131,8 @@ class TaskRunner:
         crashing_writes = CrashingWrites(self.write_counter, died.set)
         name = self.names.__next__
         with open_store(self.folder, clock=self.clock, name=name, around=crashing_writes) as store:
-            fleet = commit_again(self.fleet, self.commits)
             run = asyncio.ensure_future(
-                run_once(fleet, self.drivers, store, self.clock, self.earlier, machines=self.machines)
+                run_once(self.fleet, self.drivers, store, self.clock, self.earlier, machines=self.machines)
             )
             death = asyncio.ensure_future(died.wait())
             await asyncio.wait({run, death}, return_when=asyncio.FIRST_COMPLETED)
@@ -148,16 +142,6 @@ class TaskRunner:
                 await asyncio.wait({run})
                 return RunResult("it dies", died=True)
             return run.result()
-
-
-def commit_again(fleet: Fleet, number: int) -> Fleet:
-    """The same content in a further commit, the one with this number; 0 for the fleet as it is."""
-    if not number:
-        return fleet
-    id_ = hashlib.sha256(f"{fleet.revision.id} {number}".encode()).hexdigest()
-    revision = replace(fleet.revision, id=id_, short=id_[:SHORT_ID])
-    inputs = tuple(replace(one, revision=revision) for one in fleet.cluster_inputs)
-    return replace(fleet, revision=revision, cluster_inputs=inputs)
 
 
 def make_prior(machines: Fleet) -> Earlier:

@@ -42,7 +42,6 @@ class SubprocessRunner:
     clock: OffsetClock
     changes: int = 0
     process: int = 0
-    commits: int = 0
     machines: str = ""
 
     async def run(self) -> RunResult:
@@ -56,7 +55,6 @@ class SubprocessRunner:
                 "writes": writes,
                 "earlier": self.earlier,
                 "ahead": self.clock.seconds,
-                "commits": self.commits,
                 "machines": self.machines,
             }
         )

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.core.actor import Actor
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS
@@ -26,7 +27,6 @@ from reconciler.fault_trials.runner import (
     TaskRunner,
     TrialRunner,
     WriteCounter,
-    commit_again,
     make_prior,
 )
 from reconciler.fault_trials.scenario import Invariant
@@ -44,8 +44,8 @@ LEFT: Final = 8
 PATIENCE: Final = 3600.0
 """Seconds between them: longer than any call is in flight, and longer than the backoff between attempts."""
 
-COMMITS: Final = 2
-"""How often a rejected commit is committed again after the faults: late reports may reject the first one."""
+RETRIES: Final = 2
+"""How often a rejected commit is tried again after the faults: late reports may reject it once more."""
 
 FRESH: Final = 45.0
 """Seconds for which nodes that poll call between two runs: three polls each."""
@@ -216,11 +216,13 @@ class Trial:
             ran = [await self._run(number, reconciler, injector) for number in range(1, setup.runs + 1)]
             await injector.end()
             await self._allow_attempts(recorder)
+            retries = 0
             for number in range(setup.runs + 1, setup.runs + LEFT + 1):
                 await self.wait(PATIENCE)
                 if self.traffic is not None:  # what nodes sent is out of date by now
                     await self.traffic.follow(FRESH)
-                await self._commit_again(reconciler, recorder)
+                if retries < RETRIES and await self._retry_rejected(recorder):
+                    retries += 1
                 ran.append(await self._run(number, reconciler, injector))
                 if ran[-1].calm and not any(one.list_differences() for one in recorder.witnesses.values()):
                     break
@@ -232,15 +234,15 @@ class Trial:
             if await store.forget_attempts():
                 recorder.note("an operator allows new attempts for nodes that refused")
 
-    async def _commit_again(self, reconciler: TrialRunner, recorder: TrialRecorder) -> None:
-        """Do what the refusal of a rejected revision asks for if the cause was elsewhere: a new commit."""
-        revision = commit_again(self.setup.fleet, reconciler.commits).revision
+    async def _retry_rejected(self, recorder: TrialRecorder) -> bool:
+        """Do what an operator does about a rejection whose cause is gone: `reconcile retry`."""
         with open_store(self.folder, clock=self.clock) as store:
-            rejected = {one.revision for one in (await store.orders()).rejections}
-        if revision.id in rejected and reconciler.commits < COMMITS:
-            reconciler.commits += 1
-            recorder.note(f"an operator commits again: revision {revision.short} was rejected")
-            await self._allow_attempts(recorder)
+            clusters = sorted({one.cluster for one in (await store.orders()).rejections})
+            for cluster in clusters:
+                await store.retry(cluster, "", Actor("operator"))
+        if clusters:
+            recorder.note(f"an operator tries the rejected revision again: {', '.join(clusters)}")
+        return bool(clusters)
 
     async def _read_tokens(self) -> dict[str, Mapping[str, NodeTokens]]:
         """The tokens of nodes that poll, which the nodes and the store of this trial share."""

@@ -64,7 +64,9 @@ def test_check_explores_the_offers_of_a_plan():
     rollout = Rollout(canary=1, on_failure="return")
     rules = SimpleNamespace(rollout=rollout)
     context = GuardContext(plan, desired.entry, desired, observed, change_rules=rules)
-    result = SimpleNamespace(is_refused=False, guard_contexts=[context], stale={})
+    result = SimpleNamespace(
+        is_refused=False, refused_clusters=frozenset(), guard_contexts=[context], stale={}
+    )
     (found,) = check_plans(result, {"m2": DRIVER}, faults=0, most=1_000_000)
     assert (found.reason, found.explored.broken, found.explored.complete) == ("", "", True)
     assert found.explored.states > 20_000

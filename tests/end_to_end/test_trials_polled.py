@@ -68,11 +68,11 @@ def test_nodes_that_poll_reach_the_commit_whatever_happens(play, seed):
     assert any("calls package: answered 200" in line for line in verdict.story)
 
 
-def test_a_commit_that_a_node_refused_is_committed_again_after_the_faults(monkeypatch, play):
+def test_a_commit_that_a_node_refused_is_tried_again_after_the_faults(monkeypatch, play):
     verdict = play(65)
     assert said(verdict) == set(), "\n".join(verdict.story[-60:])
-    assert any("an operator commits again" in line for line in verdict.story)
-    monkeypatch.setattr(trial, "COMMITS", 0)
+    assert any("an operator tries the rejected revision again" in line for line in verdict.story)
+    monkeypatch.setattr(trial, "RETRIES", 0)
     assert said(play(65)) == {"converged"}
 
 
@@ -81,10 +81,11 @@ def test_commits_that_are_rejected_again_and_again_are_found(monkeypatch, play):
     refusal = Fault(FaultKind.REFUSE, on=FaultScope.CHANGES)
     verdict = play(faults=[ScheduledFault("edge-01", refusal, FaultMoment("run"))])
     assert said(verdict) == {"converged"}
-    assert sum("an operator commits again" in line for line in verdict.story) == trial.COMMITS
+    tried = [line for line in verdict.story if "an operator tries the rejected revision again" in line]
+    assert len(tried) == trial.RETRIES
 
 
-def test_a_killed_reconciler_applies_the_further_commit(folder):
+def test_a_killed_reconciler_applies_what_is_tried_again(folder):
     scenario = folder / "killed.yaml"
     scenario.write_text(
         "name: Killed\nfleet: polled\nbefore: {fleet: polled-before, converged: true}\n"
@@ -93,7 +94,7 @@ def test_a_killed_reconciler_applies_the_further_commit(folder):
     script, verdicts = read_scenario(scenario), []
     run_subprocess_trials(script, prepare_trial(script), 1, verdicts.append)
     assert [said(one) for one in verdicts] == [set()]
-    assert any("an operator commits again" in line for line in verdicts[0].story)
+    assert any("an operator tries the rejected revision again" in line for line in verdicts[0].story)
 
 
 def test_a_server_that_never_answers_an_offer_is_found(monkeypatch, play):

@@ -42,7 +42,7 @@ def test_a_killed_process_is_really_killed(scenario):
         text=True,
     ) as program:
         folders = {"fleet": str(path.parent), "state": str(path.parent / "state")}
-        request = {**folders, "crashes": {"1": True}, "writes": 0, "earlier": {}, "ahead": 0.0, "commits": 0}
+        request = {**folders, "crashes": {"1": True}, "writes": 0, "earlier": {}, "ahead": 0.0}
         request["machines"] = ""
         program.stdin.write(json.dumps(request) + "\n")
         program.stdin.flush()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,10 +32,8 @@ def script(lines: list[str]) -> str:
     parts = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT"]
     for line in lines:
         wanted = match[1] if (match := STATUS.search(line)) else "0"
-        parts += [
-            line,
-            f'status=$?; [ $status -eq {wanted} ] || {{ echo "exit $status: "{line!r} >&2; exit 99; }}',
-        ]
+        told = shlex.quote(f"not {wanted}: {line}")
+        parts += [line, f'status=$?; [ $status -eq {wanted} ] || {{ echo "$status, "{told} >&2; exit 99; }}']
     return "\n".join(parts)
 
 

@@ -19,7 +19,7 @@ def main(folder):
         NodeServerParts(
             lambda: open_store(folder),
             {"m2": CENTRAL_SERVER}.get,
-            lambda cluster, now: frozenset(),
+            lambda cluster, node, now: frozenset(),
             lambda cluster: 60.0,
             open_log(sys.stderr, form="json"),
             lambda name, error, wait: sys.stderr.write(f"crash of {name}: {error!r}\n"),

@@ -16,7 +16,7 @@ from reconciler.core.operations import Operation, OperationState
 from reconciler.core.reservations import ALLOW_STOP, ANSWERED_KINDS, RELEASE
 from reconciler.core.timestamps import format_second, format_timestamp
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
-from reconciler.text.node_names import format_node_names
+from reconciler.text.node_names import format_node_names, generalise_urls
 from reconciler.text.one_line import SHORT_ID, clean_line
 
 SHOWN_TARGETS: Final = 20
@@ -238,6 +238,9 @@ def _group_results(operation: Operation) -> list[tuple[OperationState, str, list
     groups: dict[tuple[OperationState, str], list[str]] = defaultdict(list)
     for node in operation.nodes:
         result = operation.result(node)
-        groups[result.state, result.reason].append(node)
-    found = [(state, reason, nodes) for (state, reason), nodes in groups.items()]
+        groups[result.state, generalise_urls(result.reason)].append(node)
+    found = [
+        (state, operation.result(nodes[0]).reason if len(nodes) == 1 else reason, nodes)
+        for (state, reason), nodes in groups.items()
+    ]
     return sorted(found, key=lambda one: (_ORDER.index(one[0]), one[1]))
