@@ -88,9 +88,9 @@ def judge_drift(
     except (ValueError, TypeError, KeyError):
         return None  # it was never as desired, or this program has sent something to it since
     has_commit = former != content
-    # With the same desired content, whatever differs is drift. With another one, the node itself has to show
-    # something else than when it was as desired.
-    if has_commit and (not seen or not shown or seen == shown):
+    # A node that shows what it showed when it was as desired has not changed: the fleet has, perhaps only in
+    # a version that content does not count. Without both readings, only the same content tells drift.
+    if (seen and seen == shown) or (has_commit and not (seen and shown)):
         return None
     return Drift(node, _load_since(facts), has_commit, is_kept=keeps and not has_commit)
 
