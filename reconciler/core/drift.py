@@ -88,9 +88,12 @@ def judge_drift(
     except (ValueError, TypeError, KeyError):
         return None  # it was never as desired, or this program has sent something to it since
     has_commit = former != content
-    # A node that shows what it showed when it was as desired has not changed: the fleet has, perhaps only in
-    # a version that content does not count. Without both readings, only the same content tells drift.
-    if (seen and seen == shown) or (has_commit and not (seen and shown)):
+    # A node has changed if it shows something else than when it was as desired: the content alone does not
+    # tell, since it leaves out a version that a commit may change. Where what a node shows depends on others,
+    # there is no such reading, and whatever differs with the same content is drift.
+    if seen == shown if shown else has_commit:
+        return None
+    if shown and not seen:  # not read since it was changed by this program: nobody knows
         return None
     return Drift(node, _load_since(facts), has_commit, is_kept=keeps and not has_commit)
 
