@@ -137,6 +137,7 @@ class GoSite:
             if process.poll() is None:
                 process.kill()
             process.wait()
+            process.stdout.close()
 
     def supervise(self, *words):
         return call(*self.control, *words)
