@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.canonical import fingerprint_with_key
-from reconciler.core.drift import BASELINE, SINCE
-from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import (
     GuardContext,
@@ -23,31 +20,19 @@ from reconciler.core.guard import (
 )
 from reconciler.core.host_entries import EntryKind, HostEntries
 from reconciler.core.memory import ClusterMemory, FleetMemory
-from reconciler.core.observation import Observed
 from reconciler.core.pins import PinState
-from reconciler.core.plan import Plan, Revision, Step, compute_plan_id
-from reconciler.core.policy import ChangeRules, Override
+from reconciler.core.plan import Plan
+from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.reservations import (
-    ReservedNodes,
-    find_moved_holds,
-    find_reserved_nodes,
-    list_file_holds,
-)
-from reconciler.core.rollout_rules import Rollout, RolloutProgress, continue_rollout
 from reconciler.core.selection import Selection, select_nodes
-from reconciler.core.wave_state import WAVE_WAITS, WaveState, assess_wave
-from reconciler.core.waves import assign_waves
 from reconciler.desired.fleet import Fleet, add_desired_state
 from reconciler.desired.holds import find_ended_holds
 from reconciler.desired.overrides import find_expired_overrides
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
-from reconciler.guards import change_control
 from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.guards.cluster_order import check_cluster_order
 from reconciler.guards.merge_base import (
-    add_merge_base,
     report_leaving_nodes,
     report_missing_comparison,
     report_stale_branch,
@@ -58,25 +43,15 @@ from reconciler.guards.removed_clusters import CODE as VANISHED
 from reconciler.guards.removed_clusters import find_removed_clusters
 from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
+from reconciler.planning.cluster_plan import ClusterTarget, PassContext, find_revision, plan_cluster
 from reconciler.planning.content_history import ContentHistory
-from reconciler.planning.drifted_nodes import find_drift, remark_drift
 from reconciler.planning.masked_transports import mask_transports
-from reconciler.planning.node_conditions import NodeCondition, judge_nodes
-from reconciler.planning.node_places import FleetPlaces, locate_nodes
-from reconciler.planning.read_only import restrict_to_reading
-from reconciler.planning.reserved_steps import StepHold, describe_reserved, find_reservation_hold
+from reconciler.planning.node_places import locate_nodes
 from reconciler.planning.routed_transports import route_transports
-from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
 from reconciler.planning.unknown_entries import find_unknown_entries
-from reconciler.planning.withheld_steps import (
-    OVERDUE,
-    WAITING,
-    WithheldSteps,
-    fingerprint_content,
-    withhold_steps,
-)
+from reconciler.planning.withheld_steps import fingerprint_content
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.driver import Driver, Facts
+from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.node_store import NodeReader
 from reconciler.ports.transport import Transports
@@ -87,9 +62,6 @@ Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""
 
 _SUGGESTIONS = 3
-
-_RESERVATION_ENDS = "until it is released, or back after that time"
-_HOLD_ENDS = "until then, and nothing is sent to it"
 
 _DIGEST = 16
 """Digits of a node's fingerprint in the progress of a rollout."""
@@ -173,34 +145,6 @@ class PlanResult:
         return replace(self, plan=plan, guard_contexts=guard_contexts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One cluster to observe and plan; `chosen` has the nodes that it is restricted to, if it is."""
-
-    cluster_input: ClusterInput
-    driver: Driver[Any, Any]
-    desired: Any
-    recalled: Facts
-    chosen: frozenset[str] = frozenset()
-    content: str = ""
-    digests: Mapping[str, str] = field(default_factory=dict)
-    prior: PriorRevisions = field(default_factory=PriorRevisions)
-
-
-@dataclass(frozen=True, slots=True)
-class _PassContext:
-    """What all clusters of a pass share."""
-
-    fleet: Fleet
-    transports: Transports
-    memory: FleetMemory
-    listener: PassListener
-    places: FleetPlaces
-    content_history: ContentHistory | None
-    is_applying: bool = False
-    pins: Mapping[str, PinState] = field(default_factory=dict)
-
-
 async def run_plan_pass(
     fleet: Fleet,
     *,
@@ -257,10 +201,10 @@ async def run_plan_pass(
         )
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
     places = await locate_nodes(whole, transports.http, memory)
-    context = _PassContext(
+    context = PassContext(
         fleet, transports, memory, listener, places, content_history, is_applying=is_applying, pins=pins
     )
-    planned = await gather_all([_plan_cluster(target, context) for target in targets])
+    planned = await gather_all([plan_cluster(target, context) for target in targets])
     shared = find_shared_files({one.plan.cluster: one.observed.files for one in planned})
     planned = [
         replace(one, place_conflicts=(*one.place_conflicts, *shared.get(one.plan.cluster, ())))
@@ -283,7 +227,7 @@ async def run_plan_pass(
             if one.cluster_input.entry.name in names
         ]
         earlier, _ = await _assign_tokens(listed, nodes)
-        read = await gather_all([_plan_cluster(target, replace(context, fleet=whole)) for target in earlier])
+        read = await gather_all([plan_cluster(target, replace(context, fleet=whole)) for target in earlier])
         others = {one.plan.cluster: one for one in read}
     found = _check_order(found, others, memory.at.date())
     return _check_fleet(found, memory, whole=not selection.only)
@@ -384,9 +328,9 @@ def check_guards(fleet: Fleet, guard_contexts: Iterable[GuardContext], drivers: 
 
 def _list_targets(
     fleet: Fleet, drivers: Drivers, memory: FleetMemory, pins: Mapping[str, PinState]
-) -> list[_Target]:
+) -> list[ClusterTarget]:
     """Every cluster with its desired state and what is remembered of it, sorted by name."""
-    targets: list[_Target] = []
+    targets: list[ClusterTarget] = []
     for one in fleet.desired:
         entry = one.cluster_input.entry
         driver, facts = drivers[entry.kind], memory.list_node_facts(entry.name)
@@ -394,7 +338,7 @@ def _list_targets(
         cluster_memory = memory.cluster_memory.get(entry.name, ClusterMemory())
         prior = replace(prior, references=prior.references | cluster_memory.references)
         desired = driver.add_history(one.state, facts, prior)
-        revision = _find_revision(entry.name, fleet, pins)
+        revision = find_revision(entry.name, fleet, pins)
         content = fingerprint_with_key(memory.key, fingerprint_content(driver, desired) or revision.id)
         # Short: the store has one for each node of an open rollout, and only equality counts.
         digests = {
@@ -402,22 +346,18 @@ def _list_targets(
             for node, print_ in driver.contents(desired).items()
         }
         targets.append(
-            _Target(one.cluster_input, driver, desired, facts, content=content, digests=digests, prior=prior)
+            ClusterTarget(
+                one.cluster_input, driver, desired, facts, content=content, digests=digests, prior=prior
+            )
         )
     return targets
 
 
-def _find_revision(cluster: str, fleet: Fleet, pins: Mapping[str, PinState]) -> Revision:
-    """The revision of a cluster's desired state: that of the fleet, or where the cluster is pinned."""
-    pin = pins.get(cluster)
-    return pin.revision if pin and pin.revision else fleet.revision
-
-
 async def _assign_tokens(
-    targets: list[_Target], nodes: NodeReader | None
-) -> tuple[list[_Target], frozenset[str]]:
+    targets: list[ClusterTarget], nodes: NodeReader | None
+) -> tuple[list[ClusterTarget], frozenset[str]]:
     """The targets with the tokens of nodes that report, and all these tokens in clear."""
-    found: list[_Target] = []
+    found: list[ClusterTarget] = []
     clear: set[str] = set()
     for target in targets:
         reporting = target.driver.list_reporting_nodes(target.desired)
@@ -430,310 +370,9 @@ async def _assign_tokens(
     return found, frozenset(clear)
 
 
-async def _plan_cluster(target: _Target, context: _PassContext) -> GuardContext:
-    """Observe one cluster, and plan what may be sent to its nodes now."""
-    fleet, memory, places = context.fleet, context.memory, context.places
-    entry, driver = target.cluster_input.entry, target.driver
-    revision = _find_revision(entry.name, fleet, context.pins)
-    observed = await _observe(target, context)
-    target = replace(target, desired=driver.keep_unmanaged(target.desired, observed))
-    policy, change_rules = fleet.policy(entry.name), fleet.change_rules(entry.name)
-    reserved = _find_reserved(memory, entry, observed, places.places.get(entry.name, {}), change_rules)
-    observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
-    stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
-    stamped = await _compare_stamps(target, context, observed, stamps, revision)
-    drifted = find_drift(
-        stamped.plan,
-        stamped.desired,
-        observed,
-        driver,
-        facts=target.recalled,
-        contents=target.digests,
-        key=memory.key,
-        keeps=change_rules.keeps_drift,
-    )
-    stamped = replace(stamped, desired=drifted.desired, plan=drifted.plan)
-    cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
-    progress = _find_progress(target, cluster_memory.progress if change_rules.rollout else None)
-    kept, wave_state = _choose_steps(
-        target,
-        stamped,
-        observed,
-        memory,
-        rollout=change_rules.rollout,
-        progress=progress,
-        find_hold=partial(
-            find_reservation_hold,
-            reserved=reserved.nodes,
-            reasons=describe_reserved(reserved.nodes),
-            driver=driver,
-            entry=entry,
-            desired=stamped.desired,
-            observed=observed,
-            policy=policy,
-        ),
-    )
-    planned = replace(kept.plan, findings=(*kept.plan.findings, *stamped.findings))
-    strayed = {f"{entry.name}/{node}" for node, one in drifted.drift.items() if not one.has_commit}
-    planned = replace(
-        planned,
-        findings=tuple(
-            one
-            for one in planned.findings
-            if one.code not in driver.commit_codes or one.target not in strayed
-        ),
-    )
-    planned = replace(planned, revision=None if revision == fleet.revision else revision)
-    plan = assign_waves(planned, entry, change_rules.rollout, progress)
-    if (about_wave := _report_wave(entry.name, progress, wave_state)) is not None:
-        plan = replace(plan, findings=(*plan.findings, about_wave))
-    context_of_guards = GuardContext(
-        plan=plan,
-        entry=entry,
-        desired=kept.desired,
-        observed=observed,
-        policy=policy,
-        cluster_memory=cluster_memory,
-        change_rules=change_rules,
-        content=target.content,
-        # An intent forgets that the node was as desired: from then on, this program may have changed it.
-        attempts={step: {**facts, BASELINE: "", SINCE: ""} for step, facts in kept.attempts.items()},
-        facts_to_store=kept.facts_to_store,
-        stalled=kept.stalled,
-        withheld_nodes=kept.withheld_nodes,
-        uncounted_nodes=driver.list_uncounted_nodes(kept.desired, observed),
-        can_select_node=driver.capabilities.single_node,
-        progress=progress,
-        is_waiting=not wave_state.can_close and not (progress and kept.refused & progress.nodes)
-        if wave_state
-        else any(finding.code in WAITING for finding in kept.plan.findings),
-        superseded=kept.superseded,
-        as_desired=kept.as_desired,
-        refused=kept.refused,
-        polling=frozenset(driver.list_polling_nodes(target.desired)),
-        reporting=frozenset(driver.list_reporting_nodes(target.desired)),
-        wave_state=wave_state,
-        digests=target.digests,
-        revision=revision,
-        now=memory.at,
-        node_facts=target.recalled,
-        files=driver.list_file_statuses(kept.desired, observed),
-        unmanaged=driver.count_unmanaged(target.desired, observed),
-        place_conflicts=tuple(places.violations.get(entry.name, ())),
-        places=dict(places.places.get(entry.name, {})),
-        stamps=stamps,
-        released_places=tuple(places.released.get(entry.name, ())),
-        remarks=(
-            *stamped.remarks,
-            *driver.remark(kept.desired, observed, plan),
-            *_report_reservations(reserved),
-            *remark_drift(entry.name, drifted.drift),
-        ),
-        reserved=reserved,
-        pin=context.pins.get(entry.name),
-        drift=drifted.drift,
-        shown=drifted.shown,
-    )
-    # Counted as a status counts them, so that both say the same; a product may know better that one is not.
-    members = [node.name for node in entry.members()]
-    names = [name for name in members if name in observed.nodes]
-    as_desired = [state for state, _ in judge_nodes(context_of_guards, names).values()].count(
-        NodeCondition.AS_DESIRED
-    )
-    plan = replace(plan, unchanged=min(plan.unchanged, as_desired), left_out=len(members) - len(names))
-    needs_id = change_control.may_need_approval(plan, policy)
-    digest = compute_plan_id(plan, revision, __version__) if needs_id else ""
-    return replace(context_of_guards, plan=plan, digest=digest)
-
-
-def _find_reserved(
-    memory: FleetMemory,
-    entry: ClusterEntry,
-    observed: Observed[Any],
-    places: Mapping[str, tuple[str, ...]],
-    rules: ChangeRules,
-) -> ReservedNodes:
-    """The reservations and holds that count by a reading of the cluster."""
-    known = memory.get_cluster_memory(entry.name).reservations
-    # A node that got another name is the same machine: whoever works on it must not be disturbed.
-    moved = find_moved_holds(memory.list_holds(), entry.name, places)
-    written = list_file_holds(entry.name, rules)
-    members = frozenset(node.name for node in entry.members())
-    renamed = {one.id for one in moved}
-    known = tuple(one for one in known if one.node in members or one.id not in renamed)
-    return find_reserved_nodes((*known, *moved, *written), observed, memory.at, members=members)
-
-
-def _report_reservations(reserved: ReservedNodes) -> tuple[Diagnostic, ...]:
-    """Who may stop or works on which nodes; no part of the plan: its id does not depend on who asked."""
-    shown = [*(one for _, one in sorted(reserved.nodes.items()) if not one.is_hold), *reserved.holds]
-    return tuple(
-        Diagnostic(
-            Severity.NOTE,
-            one.code,
-            f"{one.node} is {one.description}; it counts as away "
-            f"{_HOLD_ENDS if one.is_hold else _RESERVATION_ENDS}",
-            one.remedy,
-            target=f"{one.cluster}/{one.node}",
-        )
-        for one in shown
-    )
-
-
-async def _observe(target: _Target, context: _PassContext) -> Observed[Any]:
-    entry, listener, driver = target.cluster_input.entry, context.listener, target.driver
-    listener.on_observing(entry.name, len(target.chosen or entry.members()))
-    # The only way that a driver gets to the nodes in this half of the pass: it cannot write.
-    observed = await driver.observe(target.desired, restrict_to_reading(context.transports, driver.reads))
-    listener.on_observed(entry.name, observed)
-    return observed
-
-
-async def _compare_stamps(
-    target: _Target,
-    context: _PassContext,
-    observed: Observed[Any],
-    stamps: Mapping[str, str],
-    revision: Revision,
-) -> StampedCluster:
-    """The plan of a cluster by the revisions that its nodes show."""
-    fleet, memory = context.fleet, context.memory
-    reading = ClusterReading(
-        driver=target.driver,
-        cluster=target.cluster_input.entry.name,
-        desired=target.desired,
-        observed=observed,
-        facts=target.recalled,
-        prior=target.prior,
-        stamps=stamps,
-        revision=revision,
-        overrides=fleet.overrides,
-        is_elsewhere=not context.is_applying and not memory.applied_revisions,
-    )
-    return await compare_stamps(reading, memory, context.content_history)
-
-
-def _find_progress(target: _Target, progress: RolloutProgress | None) -> RolloutProgress | None:
-    """The rollout that this plan continues; None if there is none."""
-    # A rollout of other content ends here. A run of some nodes is no part of a rollout of their cluster.
-    if not progress or target.chosen:
-        return None
-    members = frozenset(node.name for node in target.cluster_input.entry.members())
-    return continue_rollout(progress, target.content, target.digests, members)
-
-
-def _choose_steps(
-    target: _Target,
-    stamped: StampedCluster,
-    observed: Observed[Any],
-    memory: FleetMemory,
-    *,
-    rollout: Rollout | None,
-    progress: RolloutProgress | None,
-    find_hold: Callable[[Step], StepHold | None],
-) -> tuple[WithheldSteps, WaveState | None]:
-    """What of a plan may be sent now, and the state of the open wave if its nodes poll."""
-    members = frozenset(node.name for node in target.cluster_input.entry.members())
-    kept = withhold_steps(
-        stamped.plan,
-        stamped.desired,
-        observed,
-        target.driver,
-        memory=memory,
-        content=target.content,
-        in_waves=rollout is not None,
-        chosen=target.chosen,
-        members=members,
-        open_wave=progress.nodes if progress else frozenset(),
-        is_continued=progress is not None,
-        find_hold=find_hold,
-    )
-    if rollout and progress and progress.wave and target.driver.list_polling_nodes(target.desired):
-        return _postpone_overdue(kept, progress.nodes & members, observed, rollout)
-    return kept, None
-
-
-def _report_wave(
-    cluster: str, progress: RolloutProgress | None, wave_state: WaveState | None
-) -> Diagnostic | None:
-    """That the open wave of a rollout waits, or was interrupted; None if neither."""
-    if progress and wave_state and not wave_state.can_close:
-        return Diagnostic(
-            Severity.NOTE,
-            WAVE_WAITS,
-            f"{cluster}: wave {progress.number} waits: {wave_state.describe()}",
-            target=cluster,
-        )
-    if progress and progress.wave:
-        return Diagnostic(
-            Severity.NOTE,
-            "wave-unfinished",
-            f"{cluster}: wave {progress.number} of a rollout was interrupted before its gates were "
-            "evaluated; the next run continues with it",
-            target=cluster,
-        )
-    return None
-
-
-def _postpone_overdue(
-    kept: WithheldSteps, wave: frozenset[str], observed: Observed[Any], rollout: Rollout
-) -> tuple[WithheldSteps, WaveState]:
-    """What may be sent while a wave of polled nodes is open, and the state of the wave.
-
-    No later wave starts before it can close, and overdue nodes get no new offer while others are waited for.
-    """
-    state = assess_wave(
-        wave,
-        observed,
-        pending=kept.pending,
-        planned={step.node for step in kept.plan.steps},
-        retried=kept.retried,
-        withheld=kept.withheld_nodes,
-        allowed=rollout.max_unknown,
-    )
-    steps, unknown, cluster = kept.plan.steps, frozenset(state.unknown), kept.plan.cluster
-    late: dict[str, Step] = {}
-    # Offered again at once, they would hold the wave for another time until they are overdue.
-    if state.waiting or state.unsent or state.can_close:
-        late = {step.node: step for step in reversed(steps) if step.node in unknown}
-    later = {} if state.can_close else {step.node: step for step in reversed(steps) if step.node not in wave}
-    if not late and not later:
-        return kept, state
-    findings = [
-        Diagnostic(
-            Severity.WARNING,
-            OVERDUE,
-            f"{node} was offered its content and did not show it in time; it is offered again after the wave",
-            "look at the node: it polls, and neither loads the content nor reports why not",
-            target=f"{cluster}/{node}",
-        )
-        for node in sorted(late)
-    ]
-    plan = replace(
-        kept.plan,
-        steps=tuple(step for step in steps if step.node not in late and step.node not in later),
-        findings=(*kept.plan.findings, *findings),
-    )
-    withheld = {**kept.withheld_nodes, **{node: step.reason for node, step in {**late, **later}.items()}}
-    return replace(kept, plan=plan, withheld_nodes=withheld), state
-
-
-def _recall_cluster(memory: FleetMemory, cluster: str) -> ClusterMemory:
-    """What is remembered of a cluster; if the store has no names of its nodes, git gives them."""
-    # Only from the applied commit: of any other one, nobody knows whether its nodes were ever members.
-    cluster_memory = memory.get_cluster_memory(cluster)
-    applied = (one.nodes for one in memory.prior.get(cluster, PriorRevisions()).clusters if one.is_applied)
-    named = next(applied, None)
-    return (
-        replace(cluster_memory, names=frozenset(named))
-        if named and cluster_memory.nodes and not cluster_memory.names
-        else cluster_memory
-    )
-
-
 def _restrict(
-    targets: Iterable[_Target], selected: Mapping[str, frozenset[str]], selection: Selection
-) -> Iterator[_Target]:
+    targets: Iterable[ClusterTarget], selected: Mapping[str, frozenset[str]], selection: Selection
+) -> Iterator[ClusterTarget]:
     """The targets with the selected nodes alone.
 
     Raises:
@@ -755,7 +394,7 @@ def _restrict(
 
 
 def _make_whole_error(
-    target: _Target, chosen: frozenset[str], others: frozenset[str], selection: Selection
+    target: ClusterTarget, chosen: frozenset[str], others: frozenset[str], selection: Selection
 ) -> UsageError:
     cluster, title = target.cluster_input.entry.name, target.driver.title
     if len(chosen) < len(others) or not selection.skip:
