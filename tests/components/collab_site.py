@@ -6,12 +6,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 
-from sora_site import call, running
-from support.git_repositories import ALONE, Repository
+from supervised_site import SupervisedSite
+from support.git_repositories import ALONE
 from support.waiting import block_until
 
 from reconciler.simulation.addresses import find_free_addresses
@@ -48,23 +46,18 @@ http {{
 """
 
 
-class CollabSite:
+class CollabSite(SupervisedSite):
     """The machines and the management host; a context manager."""
 
     def __init__(self, redis):
         self.redis_program = redis
-        self.folder = Path(tempfile.mkdtemp(prefix="collab-site-"))
-        self.folder.chmod(0o755)
-        self._stack = ExitStack()
-        ports = [address.port for address in find_free_addresses(6)]
-        self.ssh_port, self.redis_port, self.port, *own = ports
+        ssh_port, self.redis_port, self.port, *own = [address.port for address in find_free_addresses(6)]
+        super().__init__("collab", ssh_port)
         self.ports = dict(zip(SERVERS, own, strict=True))
         self.log = self.folder / "starts"
         self.passwords = {"RECONCILE_SECRET_P": "old"}
-        self.repository = Repository.make(self.folder / "fleet")
 
     def __enter__(self):
-        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         for node in (*SERVERS, "redis-1", "balancer-1"):
             self.path(node).parent.mkdir(parents=True)
         for node in SERVERS:
@@ -82,25 +75,10 @@ class CollabSite:
                 second=self.ports["collab-2"],
             )
         )
-        self._start_sshd()
-        self._start_supervisor()
-        self.host_file.write_text(json.dumps(self._make_host_config()))
+        self.start_sshd()
+        self._start_programs()
+        self._configure_host()
         return self
-
-    def __exit__(self, *_):
-        self._stack.close()
-
-    @property
-    def host_file(self):
-        return self.folder / "host.json"
-
-    @property
-    def control(self):
-        return [
-            str(Path(shutil.which("supervisorctl")).absolute()),
-            "-c",
-            str(self.folder / "supervisor.ini"),
-        ]
 
     def path(self, node):
         """The file of a node."""
@@ -155,9 +133,6 @@ class CollabSite:
         assert done.returncode in status, (done.returncode, shown)
         return shown
 
-    def supervise(self, *words):
-        return call(*self.control, *words)
-
     def starts(self):
         """The ports of the servers that were started, in order."""
         return [json.loads(line)["port"] for line in self.log.read_text().splitlines()]
@@ -176,73 +151,30 @@ class CollabSite:
         assert found.recv(4000).startswith(b"HTTP/1.1 101 ")
         return found
 
-    def _make_host_config(self):
-        def supervise(*words):
-            return {"run": [*self.control, *words], "ssh": "machines", "timeout": 30}
-
+    def _configure_host(self):
         nginx = [shutil.which("nginx"), "-t", "-q", "-p", str(self.folder), "-c", "{file}"]
         files = {
             "collab-config": {"path": str(self.folder / "machines" / "{node}" / "config.json")},
             "redis-conf": {"path": str(self.path("redis-1"))},
             "nginx-conf": {"path": str(self.path("balancer-1")), "check": nginx},
         }
-        return {
-            "ssh": {
-                "machines": {
-                    "port": self.ssh_port,
-                    "user": "root",
-                    "keys": [str(self.folder / "id")],
-                    "known_hosts": str(self.folder / "known_hosts"),
-                }
-            },
-            "files": {name: {**entry, "ssh": "machines"} for name, entry in files.items()},
-            "commands": {
-                "restart-collab": supervise("restart", "{node}"),
-                "start-collab": supervise("start", "{node}"),
-                "stop-collab": supervise("stop", "{node}"),
-                "restart-redis": supervise("restart", "redis-1"),
-                "reload-nginx": supervise("signal", "HUP", "balancer-1"),
-            },
+        commands = {
+            "restart-collab": self.make_command("restart", "{node}"),
+            "start-collab": self.make_command("start", "{node}"),
+            "stop-collab": self.make_command("stop", "{node}"),
+            "restart-redis": self.make_command("restart", "redis-1"),
+            "reload-nginx": self.make_command("signal", "HUP", "balancer-1"),
         }
+        self.write_host_file(files, commands)
 
-    def _start_sshd(self):
-        for name in ("host", "id"):
-            call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name)
-        shutil.copy(self.folder / "id.pub", self.folder / "authorized")
-        host_key = (self.folder / "host.pub").read_text()
-        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.ssh_port} {host_key}")
-        (self.folder / "sshd_config").write_text(
-            f"Port {self.ssh_port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\n"
-            f"PidFile none\nUsePAM no\nAuthorizedKeysFile {self.folder}/authorized\nStrictModes no\n"
-            "PermitRootLogin prohibit-password\n"
-        )
-        Path("/run/sshd").mkdir(exist_ok=True)
-        command = [shutil.which("sshd"), "-D", "-e", "-f", self.folder / "sshd_config"]
-        self._stack.enter_context(running(command, self.folder / "sshd.log"))
-
-    def _start_supervisor(self):
+    def _start_programs(self):
         nginx = f"{shutil.which('nginx')} -p {self.folder} -c {self.path('balancer-1')}"
         programs = {
             "redis-1": f"{self.redis_program} {self.path('redis-1')}",
             "balancer-1": f"{nginx} -g 'daemon off;'",
             **{node: f"{sys.executable} -IS {PROGRAM} {self.path(node)} {self.log}" for node in SERVERS},
         }
-        text = (
-            f"[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
-            f"pidfile={self.folder}/pid\nchildlogdir={self.folder}\nidentifier=collab\n"
-            f"[unix_http_server]\nfile={self.folder}/socket\n"
-            f"[supervisorctl]\nserverurl=unix://{self.folder}/socket\n"
-            "[rpcinterface:supervisor]\n"
-            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-        )
-        for name, command in programs.items():
-            text += (
-                f"[program:{name}]\ncommand={command}\nstartsecs=1\nautorestart=false\n"
-                f"stdout_logfile={self.folder}/{name}.log\nredirect_stderr=true\n"
-            )
-        (self.folder / "supervisor.ini").write_text(text)
-        command = [shutil.which("supervisord"), "-c", self.folder / "supervisor.ini"]
-        self._stack.enter_context(running(command, self.folder / "supervisor.log"))
+        self.start_supervisor(programs)
 
         def is_up():
             done = subprocess.run([*self.control, "status"], check=False, capture_output=True, text=True)

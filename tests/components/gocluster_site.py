@@ -2,17 +2,15 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-from sora_site import call, running
-from support.git_repositories import ALONE, Repository
-from support.waiting import block_until
+from sora_site import call
+from supervised_site import SupervisedSite
+from support.git_repositories import ALONE
 
 from reconciler.simulation.addresses import find_free_addresses
 
@@ -32,47 +30,36 @@ TEMPLATE = """{
 """
 
 
-class GoSite:
+class GoSite(SupervisedSite):
     """The machines and the management host; a context manager."""
 
     def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="go-site-"))
-        self.folder.chmod(0o755)
-        self._stack = ExitStack()
         ports = [address.port for address in find_free_addresses(9)]
-        self.ssh_port = ports[0]
+        super().__init__("go", ports[0])
         self.addrs = {name: f"127.0.0.1:{port}" for name, port in zip(NAMES, ports[1:5], strict=True)}
         self.apis = {name: f"127.0.0.1:{port}" for name, port in zip(NAMES, ports[5:], strict=True)}
         self.log = self.folder / "events"
         self.secrets = {"RECONCILE_SECRET_GO": "first-secret-of-all"}
-        self.repository = Repository.make(self.folder / "fleet")
 
     def __enter__(self):
-        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.log.touch()
         for name in NAMES:
             self.path(name).parent.mkdir(parents=True)
         for name in ("first", "second"):
             self._make_certificate(name)
-        self._start_sshd()
-        self._start_supervisor()
-        self.host_file.write_text(json.dumps(self._make_host_config()))
+        self.start_sshd()
+        programs = {name: f"{sys.executable} -IS {PROGRAM} {self.path(name)} {self.log}" for name in NAMES}
+        self.start_supervisor(programs, "autostart=false", "startretries=0")
+        check = [sys.executable, "-IS", str(PROGRAM), "check", "{file}"]
+        file = {"path": str(self.folder / "machines" / "{node}" / "app.json"), "check": check}
+        commands = {
+            "restart-app": self.make_command("restart", "{node}"),
+            "start-app": self.make_command("start", "{node}"),
+            "stop-app": self.make_command("stop", "{node}"),
+            "app-started": self.make_command("pid", "{node}", reads=True),
+        }
+        self.write_host_file({"app-config": file}, commands)
         return self
-
-    def __exit__(self, *_):
-        self._stack.close()
-
-    @property
-    def host_file(self):
-        return self.folder / "host.json"
-
-    @property
-    def control(self):
-        return [
-            str(Path(shutil.which("supervisorctl")).absolute()),
-            "-c",
-            str(self.folder / "supervisor.ini"),
-        ]
 
     def path(self, name):
         """The file of a node."""
@@ -139,9 +126,6 @@ class GoSite:
             process.wait()
             process.stdout.close()
 
-    def supervise(self, *words):
-        return call(*self.control, *words)
-
     def events(self, *kinds):
         """What the processes said, in order: events and nodes."""
         lines = self.log.read_text().splitlines(keepends=True)
@@ -160,35 +144,6 @@ class GoSite:
             found[name] = {one for one, row in nodes.items() if row["status"] == "Online"}
         return found
 
-    def _make_host_config(self):
-        def supervise(word, **more):
-            return {"run": [*self.control, word, "{node}"], "ssh": "machines", "timeout": 30, **more}
-
-        check = [sys.executable, "-IS", str(PROGRAM), "check", "{file}"]
-        return {
-            "ssh": {
-                "machines": {
-                    "port": self.ssh_port,
-                    "user": "root",
-                    "keys": [str(self.folder / "id")],
-                    "known_hosts": str(self.folder / "known_hosts"),
-                }
-            },
-            "files": {
-                "app-config": {
-                    "path": str(self.folder / "machines" / "{node}" / "app.json"),
-                    "check": check,
-                    "ssh": "machines",
-                }
-            },
-            "commands": {
-                "restart-app": supervise("restart"),
-                "start-app": supervise("start"),
-                "stop-app": supervise("stop"),
-                "app-started": supervise("pid", reads=True),
-            },
-        }
-
     def _make_certificate(self, name):
         path = self.folder / f"{name}.pem"
         call(
@@ -205,38 +160,3 @@ class GoSite:
             *("-subj", f"/CN={name}", "-days", "2", "-keyout", path, "-out", f"{path}.crt"),
         )
         path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-
-    def _start_sshd(self):
-        for name in ("host", "id"):
-            call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.folder / name)
-        shutil.copy(self.folder / "id.pub", self.folder / "authorized")
-        host_key = (self.folder / "host.pub").read_text()
-        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.ssh_port} {host_key}")
-        (self.folder / "sshd_config").write_text(
-            f"Port {self.ssh_port}\nListenAddress 127.0.0.1\nHostKey {self.folder}/host\n"
-            f"PidFile none\nUsePAM no\nAuthorizedKeysFile {self.folder}/authorized\nStrictModes no\n"
-            "PermitRootLogin prohibit-password\n"
-        )
-        Path("/run/sshd").mkdir(exist_ok=True)
-        command = [shutil.which("sshd"), "-D", "-e", "-f", self.folder / "sshd_config"]
-        self._stack.enter_context(running(command, self.folder / "sshd.log"))
-
-    def _start_supervisor(self):
-        text = (
-            f"[supervisord]\nnodaemon=true\nuser=root\nlogfile=/dev/null\nlogfile_maxbytes=0\n"
-            f"pidfile={self.folder}/pid\nchildlogdir={self.folder}\nidentifier=go\n"
-            f"[unix_http_server]\nfile={self.folder}/socket\n"
-            f"[supervisorctl]\nserverurl=unix://{self.folder}/socket\n"
-            "[rpcinterface:supervisor]\n"
-            "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface\n"
-        )
-        for name in NAMES:
-            text += (
-                f"[program:{name}]\ncommand={sys.executable} -IS {PROGRAM} {self.path(name)} {self.log}\n"
-                f"autostart=false\nstartsecs=1\nstartretries=0\nautorestart=false\n"
-                f"stdout_logfile={self.folder}/{name}.log\nredirect_stderr=true\n"
-            )
-        (self.folder / "supervisor.ini").write_text(text)
-        command = [shutil.which("supervisord"), "-c", self.folder / "supervisor.ini"]
-        self._stack.enter_context(running(command, self.folder / "supervisor.log"))
-        block_until((self.folder / "socket").exists, seconds=30)
