@@ -38,6 +38,8 @@ from reconciler.text.json_pointer import make_pointer
 
 VERSION: Final = "/meta/version"
 
+_MULTIPART_NAME: Final = ("env", "management", "api", "multipartName")
+
 
 def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     """One step for each node that differs; nodes that could not be read get a finding instead.
@@ -190,40 +192,18 @@ def _make_step(
     # Where the node answered, where else it may answer, and where the step may move it.
     moved = find_new_address(base, before, target.content) if before and base else ""
     bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
-    polling = entry.polling
     version = None
     if before:
         masks = (desired.earlier, target.content.redaction_mask, before.redaction_mask)
         version = before.version_behind(RedactionMask.of(masks))
     shown_before = fingerprints.of(before, target.content) if before else ""
-    shown = {
-        "before": shown_before,
-        "after": fingerprints.of(target.content),
-        "resources": dict(desired.shown_resources),
-    }
-    own: dict[str, Any] = {}
-    label = get_value(target.content.canonical, ("meta", "version")) if entry.is_stamped else None
-    label = label if isinstance(label, str) else ""
-    match action:
-        case "offer":
-            assert polling is not None
-            own = {
-                "payload": target.payload,
-                "label": label,
-                "period": polling.every,
-                "fresh": polling.fresh_seconds,
-                "checkout": polling.checkout,
-            }
-        case "upload":
-            path = ("env", "management", "api", "multipartName")
-            name = get_value(before.canonical, path) if before else None
-            own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
-            if loaded is not None and not changes and has_files(loaded.held, desired.resources) is None:
-                own["is_blind"] = True
-            if entry.reporting is not None:
-                own |= {"reports": True, "label": label}
-        case "checkout":
-            own = {"method": entry.checkout_method}
+    # Nothing to compare with: the files of the setting are sent, and nothing that the node shows will change.
+    is_blind = (
+        action == "upload"
+        and loaded is not None
+        and not changes
+        and has_files(loaded.held, desired.resources) is None
+    )
     arguments = ACTIONS[action](
         bases=bases,
         addresses=(urlsplit(bases[0]).hostname,) if bases else (),
@@ -231,7 +211,11 @@ def _make_step(
         after=target.content.fingerprint,
         restart=impact.restart,
         resources=dict(desired.resources),
-        shown=shown,
+        shown={
+            "before": shown_before,
+            "after": fingerprints.of(target.content),
+            "resources": dict(desired.shown_resources),
+        },
         setting_version=mask(
             hide_by_key("version", get_value(target.content.canonical, ("meta", "version")))
         ),
@@ -239,15 +223,17 @@ def _make_step(
         connect=entry.timeouts.connect,
         uses={findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
         unmanaged=tuple(make_pointer(pattern) for pattern in target.unmanaged),
-        **own,
+        **_make_action_arguments(action, desired, target, before),
+        **({"is_blind": True} if is_blind else {}),
     )
+    is_offer = action == "offer"
     return Step(
         id=f"{entry.name}/{target.node}/{action}",
         cluster=entry.name,
         node=target.node,
         action=action,
         arguments=arguments,
-        reason=_explain(desired, target, version, changes, is_blind="is_blind" in own),
+        reason=_explain(desired, target, version, changes, is_blind=is_blind),
         effect=impact.effect,
         risk=impact.risk,
         risk_reason=impact.reason,
@@ -255,12 +241,38 @@ def _make_step(
         if loaded
         else "the node still has no setting loaded",
         inverse=make_inverse(
-            before, impact.lost, shown_before, version or "", "offer" if action == "offer" else "upload"
+            before, impact.lost, shown_before, version or "", "offer" if is_offer else "upload"
         ),
         changes=changes,
         settle=entry.timeouts.settle,
-        in_flight=polling.overdue_seconds if polling and action == "offer" else entry.timeouts.in_flight,
+        in_flight=entry.polling.overdue_seconds if entry.polling and is_offer else entry.timeouts.in_flight,
     )
+
+
+def _make_action_arguments(
+    action: str, desired: M2Desired, target: NodeTarget, before: Content | None
+) -> dict[str, Any]:
+    """The arguments that only one kind of delivery has."""
+    entry, canonical = desired.entry, target.content.canonical
+    label = get_value(canonical, ("meta", "version")) if entry.is_stamped else None
+    label = label if isinstance(label, str) else ""
+    match action:
+        case "offer":
+            assert entry.polling is not None
+            return {
+                "payload": target.payload,
+                "label": label,
+                "period": entry.polling.every,
+                "fresh": entry.polling.fresh_seconds,
+                "checkout": entry.polling.checkout,
+            }
+        case "upload":
+            name = get_value(before.canonical, _MULTIPART_NAME) if before else None
+            own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
+            return own | ({"reports": True, "label": label} if entry.reporting is not None else {})
+        case "checkout":
+            return {"method": entry.checkout_method}
+    return {}
 
 
 def _choose_action(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting | None, base: str) -> str:
