@@ -31,7 +31,7 @@ from reconciler.errors import InputError, StateError, UsageError
 from reconciler.file_delivery.steps import DISCARD
 from reconciler.guards.host_commands import ENTRY
 from reconciler.host.aio import gather_all
-from reconciler.host.config import PREFIX
+from reconciler.host.config_fields import PREFIX
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.plan_pass import Drivers
 from reconciler.planning.read_only import restrict_to_reading

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import UsageError
-from reconciler.host.config import PREFIX
+from reconciler.host.config_fields import PREFIX
 from reconciler.host.files import FileRefused, read_regular
 
 GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from reconciler.host.config import NEVER
+from reconciler.host.config_fields import NEVER
 
 LINKS: Final = 40
 """Links on one path, as many as the kernel allows."""

@@ -8,7 +8,7 @@ from typing import Final
 import platformdirs
 
 from reconciler.errors import SecretError
-from reconciler.host.config import CREDENTIALS
+from reconciler.host.config_fields import CREDENTIALS
 from reconciler.host.files import FileAbsent, FileRefused, read_below
 from reconciler.host.host import Host
 

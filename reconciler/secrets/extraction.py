@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reconciler.host.config import PREFIX
+from reconciler.host.config_fields import PREFIX
 from reconciler.secrets.patterns import find_secret, should_mask_key
 from reconciler.secrets.references import MARK
 

@@ -25,7 +25,8 @@ from typing import Final
 
 from reconciler.core.file_state import NO_FILE, FilePlace, FileState, compute_file_digest
 from reconciler.errors import NodeError, NodeRefused, NodeUnauthorized, NodeUnreachable
-from reconciler.host.config import NEVER, HostFile
+from reconciler.host.config import HostFile
+from reconciler.host.config_fields import NEVER
 from reconciler.host.host import Host
 from reconciler.host.subprocesses import OutputTooLarge, ProgramError, ProgramResult
 from reconciler.ports.transport import Files, refuse_file

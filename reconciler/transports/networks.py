@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 
 from reconciler.core.endpoint import unmap_address
-from reconciler.host.config import Network
+from reconciler.host.config_fields import Network
 
 
 def is_within_networks(address: str, networks: Iterable[Network]) -> bool:

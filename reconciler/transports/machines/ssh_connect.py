@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import __version__
-from reconciler.host.config import Network, SshWay
+from reconciler.host.config import SshWay
+from reconciler.host.config_fields import Network
 from reconciler.transports.machines.machine import MachineError, MachineUnreachable
 from reconciler.transports.machines.ssh_credentials import CredentialFiles, SshCredentials
 from reconciler.transports.machines.ssh_errors import (

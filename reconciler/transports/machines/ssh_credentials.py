@@ -10,7 +10,8 @@ from pathlib import Path
 from stat import S_IROTH
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.host.config import CREDENTIALS, SshWay
+from reconciler.host.config import SshWay
+from reconciler.host.config_fields import CREDENTIALS
 from reconciler.host.files import FileRefused, read_trusted
 from reconciler.text.one_line import make_one_line
 from reconciler.transports.machines.machine import LoginRefused, MachineUnidentified
