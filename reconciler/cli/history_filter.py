@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reconciler.core.actor import Actor
 from reconciler.core.fields import parse_duration
+from reconciler.core.retention import MOST_KEPT_RUNS
+from reconciler.core.timestamps import format_second
 from reconciler.errors import UsageError
 from reconciler.text.one_line import quote_text
 
 if TYPE_CHECKING:
-    from reconciler.ports.store import RunSummary, StoreReader
-
-_ALL: Final = 100_000
-"""Records that are looked through for those that are asked for; a store keeps no more runs."""
+    from reconciler.core.operations import Operation
+    from reconciler.ports.store import OrderRecord, RunSummary, StoreReader
 
 _T = TypeVar("_T")
 
@@ -45,7 +45,7 @@ class HistoryFilter:
     @property
     def most_read(self) -> int:
         """How many records are to be read from the store."""
-        return self.limit if self.is_open else _ALL
+        return self.limit if self.is_open else MOST_KEPT_RUNS
 
     def select(self, records: Iterable[_T], get: Callable[[_T], tuple[Actor, datetime, str]]) -> Sequence[_T]:
         """The records that are asked for.
@@ -62,10 +62,10 @@ class HistoryFilter:
                 found.append(record)
         return found[: self.limit]
 
-    async def select_runs(self, runs: Sequence[RunSummary], store: StoreReader) -> Sequence[RunSummary]:
-        """The runs that are asked for; those of a cluster have planned a step of it."""
+    async def read_runs(self, store: StoreReader) -> Sequence[RunSummary]:
+        """The runs that are asked for, newest first; those of a cluster have planned a step of it."""
         found: list[RunSummary] = []
-        for run in self.select(runs, lambda one: (one.actor, one.started, "")) if not self.cluster else runs:
+        for run in await store.runs(self.most_read):
             if len(found) == self.limit:
                 break
             if not self._is_by(run.actor) or (self.since is not None and run.started < self.since):
@@ -76,6 +76,34 @@ class HistoryFilter:
                     continue
             found.append(run)
         return found
+
+    async def read_orders(self, store: StoreReader) -> Sequence[OrderRecord]:
+        """The orders that are asked for, newest first; an approval names no cluster and is of all of them."""
+        return self.select(
+            await store.list_past_orders(self.most_read), lambda one: (one.actor, one.at, one.cluster)
+        )
+
+    async def read_operations(self, store: StoreReader) -> Sequence[Operation]:
+        """The operations that are asked for, newest first."""
+        return self.select(
+            await store.operations(self.most_read), lambda one: (one.actor, one.at, one.cluster)
+        )
+
+    @property
+    def conditions(self) -> str:
+        """What is asked for, in words that begin with a space; empty if all is."""
+        asked = [f" of cluster {quote_text(self.cluster)}"] if self.cluster else []
+        asked += [f" by {quote_text(self.user)}"] if self.user else []
+        asked += [f" since {format_second(self.since)} UTC"] if self.since else []
+        return "".join(asked)
+
+    def describe_nothing(self, what: str) -> str:
+        """The line that is shown where nothing is found.
+
+        Args:
+            what: is listed, in the plural.
+        """
+        return f"No {what}{self.conditions or ' yet'}.\n"
 
     def _is_by(self, actor: Actor) -> bool:
         names = {actor.user.casefold(), actor.claim.casefold()} - {""}
@@ -96,13 +124,19 @@ def parse_since(text: str, now: datetime) -> datetime | None:
         return midnight - timedelta(days=word == "yesterday")
     try:
         return now - timedelta(seconds=parse_duration(word))
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        since = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"--since {quote_text(text)} is no time",
             remedy="write a duration such as 2h or 7d, a day as 2026-12-24, or 2026-12-24T18:00 (UTC)",
         ) from None
-    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    if since > now:
+        raise UsageError(
+            f"--since {quote_text(text)} is later than now, {format_second(now)} UTC",
+            remedy="write a moment that has passed; a time without an offset such as +09:00 is in UTC",
+        )
+    return since

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,79 +19,106 @@ from reconciler.cli.options import (
     expand_groups,
     make_app,
 )
+from reconciler.core.retention import MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.cli.history_filter import HistoryFilter
     from reconciler.cli.state_access import StateAccess
     from reconciler.core.operations import Operation
     from reconciler.ports.store import StoreReader
 
 app = make_app()
 
-OfCluster = Annotated[
-    str, typer.Option("--cluster", metavar="CLUSTER", help="Only what is about this cluster.")
+Limit = Annotated[
+    int, typer.Option("--limit", metavar="N", min=1, max=MOST_KEPT_RUNS, help="Number to show.")
 ]
-OfUser = Annotated[
-    str,
-    typer.Option("--user", metavar="NAME", help="Only what this user asked for, or asked --by NAME."),
-]
-Since = Annotated[
-    str,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Only since then: 2h, 7d, today, or 2026-12-24T18:00 (UTC).",
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """Options that select what of the history is shown; `history` and its subcommands take them."""
+
+    cluster: Annotated[
+        str, typer.Option("--cluster", metavar="CLUSTER", help="Only what is about this cluster.")
+    ] = ""
+    user: Annotated[
+        str,
+        typer.Option("--user", metavar="NAME", help="Only what this user asked for, or asked --by NAME."),
+    ] = ""
+    since: Annotated[
+        str,
+        typer.Option(
+            "--since", metavar="TIME", help="Only since then: 2h, 7d, today, or 2026-12-24T18:00 (UTC)."
+        ),
+    ] = ""
+
+    def make_filter(self, common: CommonOptions, limit: int) -> HistoryFilter:
+        """What is asked for, with what stands before the name of a subcommand."""
+        from reconciler.cli.history_filter import HistoryFilter, parse_since
+        from reconciler.host.clock import utc_now
+
+        above = _read_above(common)
+        since = parse_since(self.since or above.filters.since, utc_now())
+        if above.limit and not is_given(common.context, "limit"):
+            limit = above.limit
+        return HistoryFilter(
+            self.cluster or above.filters.cluster, self.user or above.filters.user, since, limit
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Above:
+    """The options between `history` and the name of a subcommand; the subcommand's own options come first.
+
+    Args:
+        limit: 0 if it is not given.
+    """
+
+    state: Path | None
+    host_config: Path | None
+    filters: FilterOptions
+    limit: int
+
 
 LATEST = "latest"
 """Stands for the id of the newest run."""
 
 _ABOVE = "reconciler.cli.commands.history"
-"""Key under which the options before `show` and `orders` are kept for them."""
+"""Key under which the options before the name of a subcommand are kept for it."""
 
 
 @app.callback(invoke_without_command=True)
 @expand_groups
 def list_runs(
     *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of runs to show.")] = 20,
-    cluster: OfCluster = "",
-    user: OfUser = "",
-    since: Since = "",
+    limit: Limit = 20,
+    filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
     common: CommonOptions,
 ) -> int:
-    """List the newest runs: time, trigger, revision, result."""
-    common.context.meta[_ABOVE] = state, common.host_config
+    """List the newest runs: time, trigger, revision, result; with the orders and operations beside them."""
+    common.context.meta[_ABOVE] = _Above(
+        state, common.host_config, filters, limit if is_given(common.context, "limit") else 0
+    )
     if common.context.invoked_subcommand:
         return 0
-    from reconciler.cli.history_filter import HistoryFilter, parse_since
     from reconciler.cli.render import history, operations
     from reconciler.cli.render.text import Tone
     from reconciler.host import aio
-    from reconciler.host.clock import utc_now
 
-    chosen = HistoryFilter(cluster, user, parse_since(since, utc_now()), limit)
+    chosen = filters.make_filter(common, limit)
     with _open_state(common, state) as access:
         used, store = str(access), access.read()
-        runs = aio.run_until_signal(store.runs(chosen.most_read))
-        found = aio.run_until_signal(chosen.select_runs(runs, store))
-        acts = chosen.select(
-            aio.run_until_signal(store.list_past_orders(chosen.most_read)),
-            lambda one: (one.actor, one.at, one.cluster),
-        )
-        asked = chosen.select(
-            aio.run_until_signal(store.operations(chosen.most_read)),
-            lambda one: (one.actor, one.at, one.cluster),
-        )
+        found = aio.run_until_signal(chosen.read_runs(store))
+        acts = aio.run_until_signal(chosen.read_orders(store))
+        asked = aio.run_until_signal(chosen.read_operations(store))
     terminal = common.open_terminal()
-    as_json = format is OutputFormat.JSON
-    terminal.say(
-        history.render_runs_json(found) if as_json else history.render_runs(found, layout=terminal.layout)
-    )
-    if not as_json:
+    if format is OutputFormat.JSON:
+        terminal.say(history.render_runs_json(found))
+    else:
+        terminal.say(history.render_runs(found, layout=terminal.layout) or chosen.describe_nothing("runs"))
         terminal.say(history.render_orders(acts, layout=terminal.layout))
         if asked:
             title = terminal.layout.paint("Operations", Tone.STRONG)
@@ -103,7 +130,8 @@ def list_runs(
 @add_command(app, "orders")
 def list_orders(
     *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of orders to show.")] = 20,
+    limit: Limit = 20,
+    filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
     common: CommonOptions,
@@ -115,20 +143,24 @@ def list_orders(
     from reconciler.cli.render import history
     from reconciler.host import aio
 
+    chosen = filters.make_filter(common, limit)
     with _open_state(common, state) as access:
-        found = aio.run_until_signal(access.read().list_past_orders(limit))
+        found = aio.run_until_signal(chosen.read_orders(access.read()))
     terminal = common.open_terminal()
-    as_json = format is OutputFormat.JSON
-    terminal.say(
-        history.render_orders_json(found) if as_json else history.render_orders(found, layout=terminal.layout)
-    )
+    if format is OutputFormat.JSON:
+        terminal.say(history.render_orders_json(found))
+    else:
+        terminal.say(
+            history.render_orders(found, layout=terminal.layout) or chosen.describe_nothing("orders")
+        )
     return 0
 
 
 @add_command(app, "operations")
 def list_operations(
     *,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Number of operations to show.")] = 20,
+    limit: Limit = 20,
+    filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
     common: CommonOptions,
@@ -137,15 +169,17 @@ def list_operations(
     from reconciler.cli.render import operations
     from reconciler.host import aio
 
+    chosen = filters.make_filter(common, limit)
     with _open_state(common, state) as access:
-        found = aio.run_until_signal(access.read().operations(limit))
+        found = aio.run_until_signal(chosen.read_operations(access.read()))
     terminal = common.open_terminal()
-    as_json = format is OutputFormat.JSON
-    terminal.say(
-        operations.render_operations_json(found)
-        if as_json
-        else operations.render_operations(found, layout=terminal.layout)
-    )
+    if format is OutputFormat.JSON:
+        terminal.say(operations.render_operations_json(found))
+    else:
+        terminal.say(
+            operations.render_operations(found, layout=terminal.layout)
+            or chosen.describe_nothing("operations")
+        )
     return 0
 
 
@@ -171,13 +205,11 @@ def show_run(
     from reconciler.host import aio
 
     as_json = format is OutputFormat.JSON
+    _refuse_filters(common)
     with _open_state(common, state) as access:
         store, terminal = access.read(), common.open_terminal(full=full)
         if run == LATEST:
-            newest = aio.run_until_signal(store.runs(1))
-            if not newest:
-                raise UsageError("there is no run yet", remedy="`reconcile history` lists runs and orders")
-            run = newest[0].id
+            run = _find_latest(FilterOptions().make_filter(common, 1), store)
         if (operation := aio.run_until_signal(_find_operation(store, run))) is not None:
             terminal.say(
                 format_json(operations.to_plain_operation(operation))
@@ -196,10 +228,68 @@ def show_run(
 
 @add_command(app, LATEST)
 def show_latest_run(
-    *, format: Format = OutputFormat.TEXT, full: Full = False, state: State = None, common: CommonOptions
+    *,
+    filters: FilterOptions,
+    format: Format = OutputFormat.TEXT,
+    full: Full = False,
+    state: State = None,
+    common: CommonOptions,
 ) -> int:
-    """Show the newest run in full, like `reconcile history show latest`."""
-    return show_run(LATEST, format=format, full=full, state=state, common=common)
+    """Show the newest run in full, also of one cluster or user."""
+    from reconciler.cli.render import history
+    from reconciler.host import aio
+
+    chosen = replace(filters.make_filter(common, 1), limit=1)
+    with _open_state(common, state) as access:
+        store = access.read()
+        record = aio.run_until_signal(store.run(_find_latest(chosen, store)))
+    terminal = common.open_terminal(full=full)
+    terminal.say(
+        history.render_run_record_json(record)
+        if format is OutputFormat.JSON
+        else history.render_run_record(record, layout=terminal.layout)
+    )
+    return 0
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether a person wrote this option of the command."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _read_above(common: CommonOptions) -> _Above:
+    above: _Above = common.context.meta[_ABOVE]
+    return above
+
+
+def _refuse_filters(common: CommonOptions) -> None:
+    """What selects among runs has no meaning where one is named."""
+    above = _read_above(common)
+    given = [f"--{name}" for name, value in asdict(above.filters).items() if value]
+    given += ["--limit"] if above.limit else []
+    if given:
+        raise UsageError(
+            f"`reconcile history show` takes no {given[0]}: it shows the run that you name",
+            remedy="`reconcile history latest` takes --cluster, --user and --since",
+        )
+
+
+def _find_latest(chosen: HistoryFilter, store: StoreReader) -> str:
+    """The id of the newest run that is asked for.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from reconciler.host import aio
+
+    found = aio.run_until_signal(chosen.read_runs(store))
+    if not found:
+        raise UsageError(
+            f"there are no runs{chosen.conditions or ' yet'}",
+            remedy="`reconcile history` lists runs and orders",
+        )
+    return found[0].id
 
 
 async def _find_operation(store: StoreReader, text: str) -> Operation | None:
@@ -218,7 +308,7 @@ async def _find_operation(store: StoreReader, text: str) -> Operation | None:
 
 def _open_state(common: CommonOptions, state: Path | None) -> AbstractContextManager[StateAccess]:
     """The state by a subcommand's own options, else by those of `history` before it."""
-    state_above, host_config_above = common.context.meta[_ABOVE]
-    return replace(common, host_config=common.host_config or host_config_above).open_state(
-        state or state_above
+    above = _read_above(common)
+    return replace(common, host_config=common.host_config or above.host_config).open_state(
+        state or above.state
     )

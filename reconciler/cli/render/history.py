@@ -37,9 +37,9 @@ _ENDINGS: dict[int, str] = {
 
 
 def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -> str:
-    """Runs as a table, newest first."""
+    """Runs as a table, newest first; empty if there are none."""
     if not runs:
-        return "No runs yet.\n"
+        return ""
     rows = [("id", "when (UTC)", "trigger", "revision", "result")]
     rows += [
         (

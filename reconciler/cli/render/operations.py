@@ -98,9 +98,9 @@ def render_operation(operation: Operation, *, layout: TerminalLayout = PLAIN) ->
 
 
 def render_operations(operations: Sequence[Operation], *, layout: TerminalLayout = PLAIN) -> str:
-    """Operations as a table, newest first."""
+    """Operations as a table, newest first; empty if there are none."""
     if not operations:
-        return "No operations yet.\n"
+        return ""
     rows = [("id", "when (UTC)", "what", "cluster", "result")]
     rows += [
         (
