@@ -56,6 +56,11 @@ def is_ip_address(text: str) -> bool:
     return True
 
 
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or an address, without brackets, means this machine."""
+    return host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
+
+
 def is_private_address(text: str) -> bool:
     """Whether a text is an IP address that different networks may use for different machines."""
     return is_ip_address(text) and not ip_address(text).is_global

@@ -21,10 +21,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from reconciler.core.endpoint import LAST_PORT
 from reconciler.core.fields import Flag, Size, SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
+from reconciler.host.aws_accounts import AwsAccount
 from reconciler.host.config_fields import (
     CREDENTIALS,
     PREFIX,
     AbsolutePath,
+    AccountName,
     Argument,
     AuthorityName,
     Cidr,
@@ -49,6 +51,7 @@ _FILE_MOST: Final = 64 * 1024 * 1024
 _MODE: Final = r"^0?[0-7]{3}$"
 _OWNER: Final = r"^[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63}(:[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63})?$"
 
+_TWO_ACCOUNTS: Final = PydanticCustomError("two_accounts", "another account of `aws` has this bucket too")
 _UNKNOWN_WAY: Final = PydanticCustomError("unknown_way", "it names no entry of `ssh`")
 _JUMP_CIRCLE: Final = PydanticCustomError("jump_circle", "its jump hosts lead back to it")
 _JUMP_HOST: Final = PydanticCustomError(
@@ -402,6 +405,27 @@ class HostConfig(StrictModel):
         examples=[{"office": "/etc/reconciler/office-ca.pem"}],
     )
 
+    aws: Mapping[AccountName, AwsAccount] = Field(
+        default_factory=dict,
+        description="Accounts of AWS, and of servers with its protocols, which this host may use. Keys in "
+        "settings are those of nodes, and never used here.",
+        examples=[{"backups": {"region": "eu-central-1", "s3": {"buckets": ["m2-backups"]}}}],
+    )
+
+    @model_validator(mode="after")
+    def _require_one_account(self) -> HostConfig:
+        """Require that a bucket belongs to one account: its name alone says where it is read."""
+        seen: dict[str, str] = {}
+        wrong = []
+        for name, account in self.aws.items():
+            for index, bucket in enumerate(account.s3.buckets if account.s3 else ()):
+                if seen.setdefault(bucket, name) != name:
+                    place: tuple[str | int, ...] = ("aws", name, "s3", "buckets", index)
+                    wrong.append(_make_wrong_entry(_TWO_ACCOUNTS, place, bucket))
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
     @model_validator(mode="after")
     def _check_ways(self) -> HostConfig:
         """Check what entries name: an unknown way would otherwise be found only when a node needs it."""
@@ -472,7 +496,9 @@ class HostConfig(StrictModel):
         return found if isinstance(found, model) else model()
 
 
-def _make_wrong_entry(error: PydanticCustomError, place: tuple[str, ...], value: Any) -> InitErrorDetails:
+def _make_wrong_entry(
+    error: PydanticCustomError, place: tuple[str | int, ...], value: Any
+) -> InitErrorDetails:
     return InitErrorDetails(type=error, loc=place, input=value)
 
 

@@ -139,6 +139,7 @@ KeyFile = Annotated[
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+AccountName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 AuthorityName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshHost = Annotated[str, Field(pattern=_SSH_HOST)]
 HostPattern = Annotated[str, Field(pattern=_HOST_PATTERN, max_length=253)]

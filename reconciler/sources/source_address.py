@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from reconciler.core.endpoint import format_url_host
+from reconciler.core.endpoint import format_url_host, is_loopback_host
 from reconciler.errors import UsageError
 from reconciler.host.credentials import read_credential
 from reconciler.text.one_line import take_first_line
@@ -45,7 +44,7 @@ class SourceAddress:
     @property
     def confidential(self) -> bool:
         """Whether a token may be sent there: over https, or to this host itself."""
-        return self.scheme == "https" or (self.scheme == "http" and _is_loopback(self.host))
+        return self.scheme == "https" or (self.scheme == "http" and is_loopback_host(_strip_port(self.host)))
 
 
 def parse_source_address(text: str) -> SourceAddress:
@@ -125,12 +124,6 @@ def _parse_scp_form(text: str) -> SourceAddress:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def _strip_port(host: str) -> str:
     bare = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    bare = bare.strip("[]")
-    if bare == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(bare).is_loopback
-    except ValueError:
-        return False
+    return bare.strip("[]")

@@ -79,7 +79,8 @@ it started. It gets PATH, HOME, USER, LANG, TZ, TMPDIR and similar variables, an
 ## Credentials of the program
 
 Credentials are in variables or, better, in files that variables name: `RECONCILE_GIT_TOKEN_FILE`,
-`RECONCILE_SOURCE_TOKEN_FILE`, `RECONCILE_WEBHOOK_SECRET_FILE`, `RECONCILE_AGE_IDENTITY_FILE`. Token files are
+`RECONCILE_SOURCE_TOKEN_FILE`, `RECONCILE_WEBHOOK_SECRET_FILE`, `RECONCILE_AGE_IDENTITY_FILE`, and
+`RECONCILE_AWS_SECRET_ACCESS_KEY_FILE` for entries of `aws` without a file of their own. Token files are
 read at each use, so a new token works without a restart. When the program starts, it reads its environment
 once and clears it, also in `/proc/PID/environ`. It writes no core files, and other processes of its user
 cannot read its memory. Programs that it starts get a list of harmless variables. Only `git fetch` and

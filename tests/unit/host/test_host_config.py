@@ -130,3 +130,35 @@ def test_a_jump_host_is_one_machine():
     found = parse_config("host.yaml", text.rpartition("\n")[0].encode())
     assert found.list_jumps("far") == ("near", "door")
     assert found.ssh["far"].host == "{host}"
+
+
+ACCOUNT = "aws: {a: {region: eu-central-1, s3: {buckets: [m2-backups]%s}}%s}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (ACCOUNT % (", endpoint: 'http://storage.example.com'", ""), ":1:71", "https"),
+        (ACCOUNT % (", endpoint: 'https://storage.example.com/x'", ""), ":1:71", "without a path"),
+        (ACCOUNT % (", endpoint: 'https://u:p@storage.example.com'", ""), ":1:71", "https://HOST"),
+        (ACCOUNT % (", endpoint: 'https://storage.example.com:70000'", ""), ":1:71", "https://HOST"),
+        (ACCOUNT % ("", ", b: {region: x, s3: {buckets: [other, m2-backups]}}"), ":1:100", "another account"),
+        (ACCOUNT % ("", ", b: {region: x, s3: {buckets: []}}"), ":1:", "buckets"),
+        (ACCOUNT % ("", ", b: {region: x, s3: {buckets: [UPPER]}}"), ":1:", "form"),
+        (ACCOUNT % ("", ", b: {region: x, credentials: keys}"), ":1:", "begin with /"),
+        (ACCOUNT % ("", ", b: {s3: {buckets: [abc]}}"), ":1:", "region"),
+    ],
+)
+def test_an_invalid_aws_account_is_refused_with_its_position(text, place, words):
+    with pytest.raises(InputError) as caught:
+        parse_config("host.yaml", text.encode())
+    found = [f"{problem.where} {problem.message} {problem.remedy}" for problem in caught.value.problems]
+    assert len(found) == 1
+    assert place in str(caught.value)
+    assert words in found[0]
+
+
+def test_an_endpoint_on_this_machine_may_use_plain_http():
+    for host in ("127.0.0.1:9000", "[::1]:9000", "localhost:1"):
+        config = parse_config("host.yaml", (ACCOUNT % (f", endpoint: 'http://{host}'", "")).encode())
+        assert config.aws["a"].s3.endpoint == f"http://{host}"
