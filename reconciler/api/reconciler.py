@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Self
@@ -17,10 +17,11 @@ from reconciler.core.policy import Override
 from reconciler.core.selection import Selection
 from reconciler.core.timestamps import Clock
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import GuardRefusal
+from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.guards.change_control import ROLLBACK_ASIDE
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
+from reconciler.planning.applied_facts import collect_baselines
 from reconciler.planning.plan_file import restrict_plan
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.routed_transports import route_transports
@@ -261,6 +262,8 @@ class Reconciler:
     ) -> PlanResult:
         """Another pass after a run, towards the same desired state; of a plan file, only for the nodes in it.
 
+        The store learns which nodes it found as desired, so that a change behind our back is known as one.
+
         Args:
             plan_result: what was applied.
             only: its restriction.
@@ -269,7 +272,26 @@ class Reconciler:
         Raises:
             ReconcilerError: as `Reader.plan` does.
         """
+        newest = await self._find_newest_run(plan_result)
         again = await self.reader.plan(plan_result.fleet, only=only, listener=listener)
+        await self._record_baselines(again, newest)
         if plan_result.new_plan is None:
             return again
         return replace(again, plan=restrict_plan(again.plan, plan_result.plan))
+
+    async def _find_newest_run(self, plan_result: PlanResult) -> str:
+        journal = await self._enter_fleet(plan_result)
+        return next((run.id for run in await journal.runs(1)), "")
+
+    async def _record_baselines(self, again: PlanResult, newest: str) -> None:
+        journal = await self._enter_fleet(again)
+        for cluster, facts in collect_baselines(again).items():
+            with suppress(ClusterBusy):
+                async with journal.lock(cluster):
+                    # A run of another process may have changed nodes since they were read.
+                    if await self._find_newest_run(again) == newest:
+                        await journal.store_facts(cluster, facts)
+
+    async def _enter_fleet(self, plan_result: PlanResult) -> Store:
+        identity = plan_result.identity
+        return self.store if identity is None else await self.store.enter_fleet(identity)

@@ -7,12 +7,16 @@ from then on, this program may be what changed the node.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from reconciler.core.diff import Change, Op
+from reconciler.core.secret import mask
 from reconciler.core.timestamps import format_minute, format_timestamp, parse_timestamp
+from reconciler.text.json_pointer import format_pointer
+from reconciler.text.one_line import LONGEST_NAME, MOST_QUOTED, make_one_line
 
 BASELINE: Final = "as-desired"
 """Fact of a node: what it had when it was last as desired, as JSON."""
@@ -23,6 +27,9 @@ SINCE: Final = "drifted"
 DRIFT: Final = "drift"
 """Code of what is said about drift."""
 
+_MOST_PLACES: Final = 3
+"""Places that are listed; the desired state has all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -32,24 +39,31 @@ class Drift:
         since: when a pass first saw it; None if no earlier pass did.
         has_commit: whether a commit, too, changes what the node gets since it was last as desired.
         is_kept: whether it is only reported, so that nothing is sent to the node.
+        places: where it differs, and how, for people.
     """
 
     node: str
     since: datetime | None = None
     has_commit: bool = False
     is_kept: bool = False
+    places: str = ""
 
     @property
     def description(self) -> str:
         """For people: since when, and what becomes of it."""
         since = f"seen since {format_minute(self.since)} UTC" if self.since else "seen now for the first time"
         if self.is_kept:
-            fate = "; it is only reported, by `drift: report`"
+            fate = f"; it is only reported, by `drift: report`{self.quoted_places}"
         elif self.has_commit:
             fate = "; a commit changes it, too: its whole content is delivered, which undoes the drift"
         else:
             fate = ""
         return f"changed behind our back since it was last as desired ({since}){fate}"
+
+    @property
+    def quoted_places(self) -> str:
+        """Where it differs, to follow a sentence about it; empty if nothing is known of that."""
+        return f"; it differs at {self.places}" if self.places else ""
 
     def plain(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -58,6 +72,32 @@ class Drift:
             "with_commit": self.has_commit,
             "only_reported": self.is_kept,
         }
+
+
+def describe_places(changes: Sequence[Change]) -> str:
+    """Where a node differs, and how: `/level: shows "debug", desired "info"`; in short, secrets masked."""
+    found = [_describe_place(change) for change in changes[:_MOST_PLACES]]
+    if len(changes) > _MOST_PLACES:
+        found.append(f"and {len(changes) - _MOST_PLACES} more")
+    return "; ".join(found)
+
+
+def _describe_place(change: Change) -> str:
+    place = make_one_line(format_pointer(change.pointer), LONGEST_NAME) or "the whole document"
+    old, new = mask(change.old), mask(change.new)
+    if change.op is Op.ADD:
+        return f"{place}: missing, desired {_quote(new)}"
+    if change.op is Op.REMOVE:
+        return f"{place}: shows {_quote(old)}, not desired"
+    if old == new:
+        return f"{place}: another secret (not shown)"
+    return f"{place}: shows {_quote(old)}, desired {_quote(new)}"
+
+
+def _quote(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) == 1 and isinstance(value[0], str):  # a line of a file
+        return make_one_line(value[0], MOST_QUOTED)
+    return make_one_line(json.dumps(value, ensure_ascii=False, sort_keys=True, default=str), MOST_QUOTED)
 
 
 def encode_baseline(content: str, shown: str = "") -> str:

@@ -126,15 +126,47 @@ def _merge_facts(*some: Facts) -> Facts:
 def _list_drift_facts(context: GuardContext, running: frozenset[str], outcomes: list[Outcome]) -> Facts:
     """What tells drift from a commit later: what nodes had when they were as desired, and since when not."""
     touched = {outcome.step.node for outcome in outcomes if outcome.sent or outcome.state in SUCCESSES}
+    if touched and not context.can_select_node:
+        # A change of one node is a reason to change others, also in a later run: what is planned for them
+        # before the whole cluster has been read as desired again is no drift.
+        return {node: {BASELINE: "", SINCE: ""} for node in context.digests}
+    has_baseline = context.can_select_node or _is_whole_as_desired(context, running)
     found: dict[str, dict[str, str]] = {}
     for node in context.digests:
-        if node in running:
+        if node in running and has_baseline:
             shown = "" if node in touched else context.shown.get(node, "")
             found[node] = {BASELINE: encode_baseline(context.digests[node], shown), SINCE: ""}
         elif node in touched:
             found[node] = {BASELINE: "", SINCE: ""}
         elif (drift := context.drift.get(node)) is not None:
             found[node] = {SINCE: format_timestamp(drift.since or context.now)} if context.now else {}
+    return found
+
+
+def _is_whole_as_desired(context: GuardContext, running: frozenset[str]) -> bool:
+    """Whether nothing is left to do in a cluster, as far as its nodes answered."""
+    answered = {node for node, answer in context.observed.nodes.items() if isinstance(answer, Present)}
+    return not (context.plan.steps or context.withheld_nodes or answered - running)
+
+
+def collect_baselines(plan_result: PlanResult) -> dict[str, Facts]:
+    """Cluster -> what tells drift from a commit later, by a reading after a run alone.
+
+    Only of nodes that were found as desired, and of which this is not known yet.
+    """
+    kept_back = {violation.cluster for violation in plan_result.violations}
+    found: dict[str, Facts] = {}
+    for context in plan_result.guard_contexts:
+        planned = {node for step in context.plan.steps for node in step.nodes}
+        running = frozenset(_list_running_nodes(plan_result, context, [])) - planned
+        facts = _list_drift_facts(context, running, []) if context.plan.cluster not in kept_back else {}
+        new = {
+            node: own
+            for node, own in facts.items()
+            if own.get(BASELINE) and own[BASELINE] != context.node_facts.get(node, {}).get(BASELINE)
+        }
+        if new:
+            found[context.plan.cluster] = new
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.canonical import fingerprint_with_key
-from reconciler.core.drift import DRIFT, Drift, judge_drift
+from reconciler.core.drift import DRIFT, Drift, describe_places, judge_drift
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed, Present
 from reconciler.core.observation_digests import digest_observation
@@ -78,7 +78,8 @@ def find_drift(
             keeps=keeps,
         )
         if own is not None and isinstance(observed.nodes.get(node), Present):
-            found[node] = own
+            changes = [change for step in plan.steps if step.node == node for change in step.changes]
+            found[node] = replace(own, places=describe_places(changes))
     kept = frozenset(node for node, one in found.items() if one.is_kept)
     if is_single and kept:
         desired = driver.exclude_nodes(desired, kept)
@@ -88,19 +89,20 @@ def find_drift(
     elif kept:
         found = {node: replace(one, is_kept=False, has_commit=True) for node, one in found.items()}
         kept = frozenset()
-    findings = tuple(_report_kept(plan.cluster, node) for node in sorted(kept))
+    findings = tuple(_report_kept(plan.cluster, found[node]) for node in sorted(kept))
     return DriftedCluster(desired, replace(plan, findings=(*plan.findings, *findings)), found, shown)
 
 
-def _report_kept(cluster: str, node: str) -> Diagnostic:
+def _report_kept(cluster: str, drift: Drift) -> Diagnostic:
     # Without the time: a finding is part of the plan's id, which is the same for each reader.
     return Diagnostic(
         Severity.WARNING,
         DRIFT,
-        f"{node} was changed behind our back since it was last as desired; it is only reported, by "
-        "`drift: report`, and a commit that changes what the node gets is applied all the same",
+        f"{drift.node} was changed behind our back since it was last as desired{drift.quoted_places}; it is "
+        "only reported, by `drift: report`, and a commit that changes what the node gets is applied all the "
+        "same",
         "undo the change on the node, commit it (`reconcile import`), or write `drift: undo`",
-        target=f"{cluster}/{node}",
+        target=f"{cluster}/{drift.node}",
     )
 
 

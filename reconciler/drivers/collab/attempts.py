@@ -8,7 +8,7 @@ from typing import Final
 from reconciler.core.canonical import fingerprint
 from reconciler.core.observation import Observed, Present
 from reconciler.core.plan import Step
-from reconciler.core.secret import mask
+from reconciler.core.secret import reveal
 from reconciler.drivers.collab.arguments import (
     ADD_PASSWORD,
     DROP_PASSWORD,
@@ -43,12 +43,12 @@ _REMEDIES: Final = {
 
 
 def fingerprint_contents(desired: CollabDesired) -> Mapping[str, str]:
-    """Node -> fingerprint of the whole cluster's desired state: its steps are one chain."""
+    """Node -> fingerprint of the whole cluster's desired state, with its secrets: its steps are one chain."""
     whole = fingerprint(
         [
             desired.entry.plain_content(),
-            {name: mask(dict(values)) for name, values in sorted(desired.configs.items())},
-            mask(dict(desired.redis_keys)) if desired.redis_keys is not None else None,
+            {name: reveal(dict(values)) for name, values in sorted(desired.configs.items())},
+            reveal(dict(desired.redis_keys)) if desired.redis_keys is not None else None,
         ]
     )
     return {node.name: whole for node in desired.entry.members()}

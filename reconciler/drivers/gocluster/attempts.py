@@ -19,10 +19,10 @@ from reconciler.file_delivery.steps import (
 
 
 def fingerprint_contents(desired: GoDesired) -> Mapping[str, str]:
-    """Node -> fingerprint of the cluster's entry and of its file without secrets."""
+    """Node -> fingerprint of the cluster's entry and of its file, with its secrets."""
     entry = desired.entry.plain_content()
     return {
-        node: fingerprint([entry, file.content.redact(file.content.render(None))])
+        node: fingerprint([entry, file.content.render(None).decode("utf-8", "replace")])
         for node, file in desired.files.items()
     }
 

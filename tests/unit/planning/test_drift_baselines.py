@@ -1,0 +1,81 @@
+"""What is remembered of nodes that were found as desired, so that drift is told from a commit later."""
+
+import dataclasses
+
+import pytest
+from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
+
+from reconciler.core.drift import BASELINE, SINCE
+from reconciler.core.memory import FleetMemory
+from reconciler.core.outcome import Outcome, State
+from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.applied_facts import collect_baselines, collect_cluster_facts
+from reconciler.planning.plan_pass import run_plan_pass
+from reconciler.ports.driver import Capabilities
+
+NODES = {"a": "new", "b": "new"}
+
+
+class DependentDriver(FakeDriver):
+    """Nodes that depend on each other."""
+
+    capabilities = Capabilities(single_node=False)
+
+
+async def look(driver_type=FakeDriver, facts=None, silent=(), **values):
+    world = World({"a": "new", "b": "new", **values}, silent=set(silent))
+    memory = FleetMemory(at=NOON, facts={"edge": facts or {}})
+    return await run_plan_pass(
+        fleet(cluster("edge", NODES)),
+        drivers={"fake": driver_type(world)},
+        transports=NOWHERE,
+        recalled=memory,
+    )
+
+
+def known(facts):
+    """Nodes with a baseline, and those whose baseline is forgotten."""
+    own = {node: facts.get(node, {}).get(BASELINE) for node in "ab"}
+    return {node for node, base in own.items() if base}, {node for node, base in own.items() if base == ""}
+
+
+def facts_of(seen, *outcomes):
+    return collect_cluster_facts(seen, outcomes)["edge"].facts
+
+
+@pytest.mark.parametrize("driver_type", [FakeDriver, DependentDriver])
+async def test_a_cluster_that_is_as_desired_is_remembered(driver_type):
+    assert known(facts_of(await look(driver_type))) == ({"a", "b"}, set())
+    assert known(collect_baselines(await look(driver_type))["edge"]) == ({"a", "b"}, set())
+
+
+async def test_where_nodes_depend_on_each_other_a_change_of_one_forgets_all_until_the_whole_is_as_desired():
+    for driver_type, expected in (
+        (FakeDriver, ({"a", "b"}, set())),
+        (DependentDriver, (set(), {"a", "b"})),
+    ):
+        seen = await look(driver_type, a="old")
+        (step,) = seen.plan.steps()
+        assert known(facts_of(seen, Outcome(step, State.DONE, "it holds new", sent=True))) == expected
+    seen = await look(DependentDriver, a="old")
+    assert known(facts_of(seen)) == (set(), set()), "nothing was sent: what was known stays"
+    assert collect_baselines(seen) == {}
+    assert known(collect_baselines(await look(FakeDriver, a="old"))["edge"]) == ({"b"}, set())
+
+
+async def test_an_unread_node_hides_no_other_one():
+    assert known(facts_of(await look(DependentDriver, silent="b"))) == ({"a"}, set())
+
+
+async def test_a_reading_after_a_run_stores_only_what_is_new_and_nothing_of_a_refused_cluster():
+    seen = await look()
+    again = await look(facts=collect_baselines(seen)["edge"])
+    assert collect_baselines(again) == {}
+    refusal = Diagnostic(Severity.ERROR, "older-revision", "it is older", target="edge")
+    assert collect_baselines(dataclasses.replace(seen, violations=(refusal,))) == {}
+
+
+async def test_since_when_a_node_has_drifted_stays_while_it_is_only_seen():
+    facts = collect_baselines(await look(DependentDriver))["edge"]
+    seen = await look(DependentDriver, facts=facts, a="by hand")
+    assert facts_of(seen)["a"] == {SINCE: "2026-11-21T12:00:00.000Z"}
