@@ -135,7 +135,7 @@ def _make_guard_context(reading: _ReadCluster, context: PassContext) -> GuardCon
     policy = context.fleet.policy(entry.name)
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     progress = _find_progress(target, cluster_memory.progress if reading.rules.rollout else None)
-    kept, wave_state = _choose_steps(reading, memory, policy, progress)
+    kept, wave_state = _choose_steps(reading, context, policy, progress)
     plan = _complete_plan(reading, kept, context.fleet.revision, progress, wave_state)
     return GuardContext(
         plan=plan,
@@ -306,7 +306,7 @@ def _find_progress(target: ClusterTarget, progress: RolloutProgress | None) -> R
 
 
 def _choose_steps(
-    reading: _ReadCluster, memory: FleetMemory, policy: Policy, progress: RolloutProgress | None
+    reading: _ReadCluster, context: PassContext, policy: Policy, progress: RolloutProgress | None
 ) -> tuple[WithheldSteps, WaveState | None]:
     """What of a plan may be sent now, and the state of the open wave if its nodes poll."""
     target, stamped, observed = reading.target, reading.stamped, reading.observed
@@ -317,8 +317,9 @@ def _choose_steps(
         stamped.desired,
         observed,
         target.driver,
-        memory=memory,
+        memory=context.memory,
         content=target.content,
+        is_applying=context.is_applying,
         in_waves=rollout is not None,
         chosen=target.chosen,
         members=members,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from reconciler.core.drift import DRIFT
 from reconciler.core.guard import GuardContext
+from reconciler.core.missing_secrets import CODE as SECRET_UNAVAILABLE
 from reconciler.core.observation import Observation, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.plan import Step
 from reconciler.core.reservations import HELD
@@ -120,6 +121,7 @@ def judge_node(
         OFFERED: NodeCondition.OFFERED,
         OVERDUE: NodeCondition.OVERDUE,
         UNFILLED: NodeCondition.DIFFERS,
+        SECRET_UNAVAILABLE: NodeCondition.DIFFERS,
     }
     for finding in findings:
         if finding.code in own:

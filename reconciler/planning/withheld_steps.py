@@ -14,6 +14,7 @@ from reconciler.core.attempts import Attempt, AttemptDecision
 from reconciler.core.canonical import encode_canonical, fingerprint, fingerprint_with_key
 from reconciler.core.diff import Change, Op
 from reconciler.core.memory import FleetMemory, PendingCall
+from reconciler.core.missing_secrets import CODE as SECRET_UNAVAILABLE
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.reservations import HELD, RESERVED
@@ -106,6 +107,7 @@ def withhold_steps(
     open_wave: AbstractSet[str] = frozenset(),
     is_continued: bool = False,
     find_hold: Callable[[Step], StepHold | None] = find_no_hold,
+    is_applying: bool = False,
 ) -> WithheldSteps:
     """The part of a plan that may be sent now.
 
@@ -127,6 +129,8 @@ def withhold_steps(
             not held by offers to others of them: a run that was killed has begun the wave.
         is_continued: whether this is a rollout that has begun: then no node that stays gets other content.
         find_hold: why a reservation or a hold keeps a step back; None if none does.
+        is_applying: whether the plan is to be applied by this host: then a step whose content needs a secret
+            that is not available here is withheld. A dry run elsewhere shows it.
     """
     polling = frozenset(driver.list_polling_nodes(desired))
     withholding = _Withholding(
@@ -134,6 +138,7 @@ def withhold_steps(
     )
     withholding.is_continued = is_continued
     withholding.find_hold = find_hold
+    withholding.is_applying = is_applying
     withholding.check_steps()
     given = WithheldSteps(
         desired,
@@ -203,6 +208,7 @@ class _Withholding:
     waits: bool = False
     is_continued: bool = False
     find_hold: Callable[[Step], StepHold | None] = find_no_hold
+    is_applying: bool = False
 
     def check_steps(self) -> None:
         """Check every step, and fill in the results."""
@@ -220,6 +226,8 @@ class _Withholding:
         self.as_desired = {node for node in as_desired if not self.chosen or node in self.chosen}
         self._block_calls_in_flight(as_desired, contents, facts)
         self._block_reserved()
+        if self.is_applying:
+            self._block_missing_secrets()
         # A node that shows its content starts the count again: old attempts say nothing about its next drift.
         for node in sorted(as_desired & facts.keys()):
             spent = {key: "" for key in facts[node] if key.startswith(attempts.FACT)}
@@ -286,6 +294,19 @@ class _Withholding:
             else:
                 self.findings.setdefault(step.node, _report_reserved(step, hold.why))
                 self.whole |= self.in_waves
+
+    def _block_missing_secrets(self) -> None:
+        """Block the steps whose content needs a secret that is not available here."""
+        # Known before anything is sent: otherwise each retry would be a run that does nothing, and the steps
+        # before it would be half of a change.
+        for step in self.plan.steps:
+            payload = self.plan.payloads.get(step.payload)
+            if payload is None or not payload.missing or step.id in self.blocked:
+                continue
+            self.blocked.add(step.id)
+            self.findings.setdefault(step.node, _report_missing_secret(step, payload.missing))
+            # No wave starts without a node that is to prove it.
+            self.whole |= self.in_waves
 
     def _is_outdated(self, call: PendingCall, facts: Mapping[str, Mapping[str, str]]) -> bool:
         """Whether a silent node could still take an offer of a revision with other content.
@@ -386,6 +407,19 @@ def _report_held(step: Step, hold: StepHold) -> Diagnostic:
         hold.reservation.remedy,
         target=f"{step.cluster}/{step.node}",
         ends=hold.reservation.until,
+    )
+
+
+def _report_missing_secret(step: Step, missing: Mapping[str, str]) -> Diagnostic:
+    name, why = next(iter(missing.items()))
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    return Diagnostic(
+        Severity.ERROR,
+        SECRET_UNAVAILABLE,
+        f"{step.node}: nothing is sent ({step.action}): the secret {name}{more} is not available here: {why}",
+        "provide it on this host; `reconcile watch` goes on by itself once a file is there, and needs a "
+        "restart for a variable",
+        target=f"{step.cluster}/{step.node}",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.core.drift import DRIFT, Drift
 from reconciler.core.expiry import Expiry
 from reconciler.core.finding_groups import group_findings
+from reconciler.core.missing_secrets import CODE as SECRET_UNAVAILABLE
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.pins import PinState
@@ -145,6 +146,8 @@ def summarise_plan_pass(
         result = PassResult.REFUSED
     elif steps or any(finding.code == DRIFT for finding in plan.findings):
         result = PassResult.DRIFT
+    elif _list_missing_secrets(plan):
+        result = PassResult.INVALID
     # Only if nothing else is wrong: STALLED waits for the interval, INCOMPLETE is retried sooner.
     elif waits and not serious:
         result = PassResult.WAITING
@@ -162,6 +165,15 @@ def summarise_plan_pass(
         findings=plan.findings,
         hold_end=_find_hold_end((*refused, *plan.findings)),
     )
+
+
+def _list_missing_secrets(plan: ClusterPlan) -> list[Diagnostic]:
+    """Why nodes are left out that need a secret; a secret that is only not compared leaves out none."""
+    return [
+        finding
+        for finding in plan.findings
+        if finding.code == SECRET_UNAVAILABLE and finding.severity is Severity.ERROR
+    ]
 
 
 def _find_hold_end(found: Iterable[Diagnostic]) -> datetime | None:
@@ -186,9 +198,12 @@ def summarise_apply_pass(plan: ClusterPlan, observed: Observed[Any], report: Run
     open_ends = [outcome for outcome in report.outcomes if outcome.state not in SUCCESSES]
     restarts = {outcome.step.node for outcome in report.outcomes if outcome.waiting_for_restart}
     reasons = sorted({f"{outcome.step.id}: {outcome.reason}" for outcome in open_ends if outcome.reason})
+    result, missing = _choose_result(states, report), _list_missing_secrets(plan)
+    if missing and result is PassResult.APPLIED:
+        result = PassResult.PARTIAL
     return PassSummary(
-        _choose_result(states, report),
-        message="; ".join(reasons),
+        result,
+        message="; ".join((*reasons, *_list_texts(missing))),
         run=report.run,
         steps=len(plan.steps),
         pending=len(open_ends),

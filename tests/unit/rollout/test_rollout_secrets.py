@@ -20,6 +20,7 @@ from reconciler.core.plan import Payload
 from reconciler.core.rollout_rules import ReportGate
 from reconciler.core.secret import MASK, Secret
 from reconciler.core.step_status import StepStatus, StepVerdict
+from reconciler.diagnostic import Severity
 from reconciler.errors import NodeRefused, NodeUnidentified
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import withhold_steps
@@ -269,3 +270,53 @@ async def test_the_record_of_an_attempt_cannot_be_guessed_without_the_key_of_the
         kept.append(json.loads(next(iter(found.attempts[plan.steps[0].id].values())))["aim"])
     assert len(set(kept)) == 3
     assert kept[0] == driver.fingerprint_purpose(plan.steps[0], driver.contents(wish))
+
+
+def _withheld(*, in_waves=False, is_applying=True, missing="b"):
+    """What may be sent of a plan of three nodes, of which one needs a secret that is missing."""
+    values = {"a": "old", "b": "old", "c": "old"}
+    wish = Wish(cluster("c", {name: FakeNode(name=name, value="new") for name in values}))
+    driver, observed = FakeDriver(World(values)), Observed({name: Present("old") for name in values})
+    why = "the file is not there; write it"
+
+    def plan(wish, observed):
+        found = FakeDriver.plan(driver, wish, observed)
+        steps = tuple(replace(one, arguments=replace(set_of(one), payload=one.node)) for one in found.steps)
+        payloads = {
+            one.node: Payload({}, missing={"${file:t} at /key": why} if one.node in missing else {})
+            for one in steps
+        }
+        return replace(found, steps=steps, payloads=payloads)
+
+    driver.plan = plan
+    return withhold_steps(
+        plan(wish, observed),
+        wish,
+        observed,
+        driver,
+        memory=FleetMemory(at=datetime(2026, 1, 1, tzinfo=UTC)),
+        content="c",
+        in_waves=in_waves,
+        is_applying=is_applying,
+    )
+
+
+def test_a_node_whose_secret_is_missing_is_left_out_before_anything_is_sent():
+    kept = _withheld()
+    assert [step.node for step in kept.plan.steps] == ["a", "c"]
+    [found] = [one for one in kept.plan.findings if one.code == "secret-unavailable"]
+    assert (found.severity, found.target) == (Severity.ERROR, "c/b")
+    assert "b: nothing is sent (set): the secret ${file:t} at /key is not available here" in found.message
+    assert set(kept.withheld_nodes) == {"b"}
+    assert "c/b" not in kept.attempts
+
+
+def test_no_wave_starts_without_a_node_whose_secret_is_missing():
+    assert _withheld(in_waves=True).plan.steps == ()
+    assert len(_withheld(in_waves=True, missing="").plan.steps) == 3
+
+
+def test_where_nothing_is_applied_a_missing_secret_hides_no_step():
+    kept = _withheld(is_applying=False)
+    assert [step.node for step in kept.plan.steps] == ["a", "b", "c"]
+    assert kept.plan.findings == ()

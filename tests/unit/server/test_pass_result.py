@@ -107,3 +107,24 @@ def test_the_states_of_the_steps_decide_the_result(states, result):
 def test_the_message_names_each_open_step_once():
     pass_summary = summarise_apply_pass(plan("a", "b"), ALL, report(b=State.FAILED, a=State.DONE))
     assert pass_summary.message == "edge/b/upload: failed it is"
+
+
+def test_a_node_whose_secret_is_missing_makes_the_cluster_invalid_until_it_is_there():
+    missing = Diagnostic(
+        Severity.ERROR, "secret-unavailable", "a: nothing is sent", "write it", target="edge/a"
+    )
+    pass_summary = summarise_plan_pass(replace(plan(), findings=(missing,)), ALL)
+    assert flags(pass_summary) == (PassResult.INVALID, "retried", "not good")
+    assert pass_summary.message == "a: nothing is sent"
+    applied = summarise_apply_pass(replace(plan("b"), findings=(missing,)), ALL, report(b=State.DONE))
+    assert flags(applied) == (PassResult.PARTIAL, "retried", "not good")
+    assert "a: nothing is sent" in applied.message
+
+
+def test_a_secret_that_is_only_not_compared_leaves_a_converged_cluster_good():
+    unseen = Diagnostic(
+        Severity.WARNING, "secret-unavailable", "/a: not compared", "provide it", target="edge"
+    )
+    assert flags(summarise_plan_pass(replace(plan(), findings=(unseen,)), ALL))[0] is PassResult.CONVERGED
+    applied = summarise_apply_pass(replace(plan("b"), findings=(unseen,)), ALL, report(b=State.DONE))
+    assert applied.result is PassResult.APPLIED
