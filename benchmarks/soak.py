@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 from reconciler.core.secret import reveal
 from reconciler.ports.node_store import NodeReader
 from reconciler.store.factory import open_reader
+from reconciler.store.sql.host_key import HostKey
 from reconciler.store.sqlite import FILE
-from reconciler.store.sqlite.host_key import HostKey
 
 BIN = Path(sys.executable).parent
 CLUSTER = "edge"

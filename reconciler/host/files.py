@@ -269,3 +269,11 @@ def _make_refusal(error: OSError | ValueError) -> FileRefused:
         return FileRefused("is a folder")
     reason = getattr(error, "strerror", None) or "its name contains a NUL byte"
     return FileRefused(f"cannot be read: {reason}")
+
+
+def give_to_owner_of(folder: Path, file: Path) -> None:
+    """Give a file that root creates in a state folder to the owner of the folder."""
+    # A command that root runs must not leave a file that the watch, under its own user, cannot open.
+    owner = folder.stat()
+    if os.geteuid() == 0 and owner.st_uid != 0:
+        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)

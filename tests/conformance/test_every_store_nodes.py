@@ -332,7 +332,7 @@ async def test_a_text_that_is_none_fails_no_call_of_another_node(store):
     )
     assert (await store.mail("c", ["b"]))["b"].items["setting.feedback"].body == b"{}"
     (contact, _) = await store.contacts()
-    assert contact.clash == contact.label == "\\ud800\x00"
+    assert contact.clash == contact.label == "\\ud800\\x00"
     assert await store.record_calls([call("a", feed=OfferFeed.SETTING, took=bad)]) == {bad}
 
 

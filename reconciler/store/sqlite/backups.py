@@ -15,14 +15,15 @@ from urllib.parse import quote
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import replace_atomically
+from reconciler.host.files import give_to_owner_of
 from reconciler.ports.store import StoreSummary
+from reconciler.store.sql.facts import APPROVED
+from reconciler.store.sql.node_tokens import mark_restored
 from reconciler.store.sqlite import FILE
 from reconciler.store.sqlite.database import PATIENCE, translate_sqlite_error
-from reconciler.store.sqlite.facts import APPROVED
 from reconciler.store.sqlite.locks import wait_for_lock
-from reconciler.store.sqlite.node_tokens import mark_restored
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
-from reconciler.store.sqlite.state_file import BESIDE, give_to_owner_of
+from reconciler.store.sqlite.state_file import BESIDE
 
 _PROBLEMS = 5
 """Faults of a damaged file that a message lists."""

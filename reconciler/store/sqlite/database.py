@@ -9,17 +9,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from reconciler.core.defect import name_error
-from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import StateError
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.node_polls import FIELDS
+from reconciler.store.sql.transaction import Dialect
 from reconciler.store.sqlite import rekeying
-from reconciler.store.sqlite.host_key import HostKey
 from reconciler.store.sqlite.locks import wait_for_lock
 from reconciler.store.sqlite.schema import APPLICATION, MIGRATIONS
 from reconciler.store.sqlite.state_file import FileIdentity, prepare_file
@@ -66,35 +65,21 @@ def translate_sqlite_error(path: Path, error: sqlite3.Error) -> StateError:
     return StateError(f"the state file {path}: {what}", remedy=remedy)
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """What each function of this package works with, as `tx`.
-
-    Args:
-        connection: in a transaction.
-        fleet: number of the fleet that the work is about; `HOST` for the host, and to read all fleets.
-        now: time of what is written.
-    """
-
-    connection: sqlite3.Connection
-    fleet: int
-    now: datetime
-
-    @property
-    def timestamp(self) -> str:
-        """`now` as it is stored."""
-        return format_timestamp(self.now)
-
-    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
-        """The rows of one statement of SQL."""
-        return self.connection.execute(statement, values)
-
-    def for_fleet(self, number: int) -> Transaction:
-        """The same transaction, for another fleet or the host."""
-        return replace(self, fleet=number)
+DIALECT = Dialect(
+    texts="SELECT value FROM json_each({})",
+    numbers="SELECT value FROM json_each({})",
+    polls="SELECT "  # noqa: S608  (names of fields)
+    + ", ".join(f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(FIELDS))
+    + " FROM json_each({})",
+    known_tokens="SELECT json_group_array(json_array(token.digest, token.node,"
+    " token.used IS NULL AND token.ended IS NULL))"
+    " FROM json_each({}) AS own JOIN node_token AS token ON token.digest = own.value",
+    next_fleet="SELECT 1 + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'fleet'), 0)",
+)
+"""The queries of `store.sql` in SQLite."""
 
 
-class Database:
+class SqliteDatabase:
     """Runs functions over the connection, one after the other, all or none of each.
 
     Reads have a transaction each. Writes that wait together share one, since the disk takes most of their

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from reconciler.errors import ClusterBusy, StateError
+from reconciler.host.files import give_to_owner_of
 from reconciler.host.locks import open_lock_file, try_lock, try_lock_within, wait_lock
-from reconciler.store.sqlite.state_file import give_to_owner_of
 
 LOCKS = "locks"
 """Folder of the locks of clusters in the state folder."""

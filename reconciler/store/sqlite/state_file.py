@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from reconciler.errors import StateError
+from reconciler.host.files import give_to_owner_of
 
 BESIDE = ("-wal", "-shm")
 """Endings of the files that SQLite keeps next to an open file, with the same mode."""
@@ -51,14 +52,6 @@ def _restrict_mode(path: Path) -> None:
                 raise StateError(f"the state file {path} is a broken link", remedy=remedy) from None
         except OSError as error:
             raise StateError(f"the state file {file} cannot be used: {error.strerror}") from error
-
-
-def give_to_owner_of(folder: Path, file: Path) -> None:
-    """Give a file that root creates in a state folder to the owner of the folder."""
-    # A command that root runs must not leave a file that the watch, under its own user, cannot open.
-    owner = folder.stat()
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 class FileIdentity:

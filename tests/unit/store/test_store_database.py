@@ -145,7 +145,7 @@ def test_a_write_takes_no_time_of_a_clock_that_skips_waits(tmp_path):
         bound.cancel()
         return early
 
-    store = database.Database(tmp_path / FILE)
+    store = database.SqliteDatabase(tmp_path / FILE)
     try:
         assert run_skipping_waits(work()) == (False, 0.0)
     finally:

@@ -20,10 +20,10 @@ from reconciler.core.secret import reveal
 from reconciler.host.clock import utc_now
 from reconciler.ports.node_store import CallRecord
 from reconciler.store.factory import back_up_store, open_store, restore_store
-from reconciler.store.sqlite import operations
-from reconciler.store.sqlite.content_parts import ContentParts
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.node_offers import KEPT_LABELS, KEPT_OFFERS
+from reconciler.store.sql import operations
+from reconciler.store.sql.content_parts import ContentParts
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.node_offers import KEPT_LABELS, KEPT_OFFERS
 
 OURS = FleetIdentity("/srv/ours", name="ours")
 PLANTED = "planted-secret-7f3a9c"

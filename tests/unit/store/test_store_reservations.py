@@ -10,7 +10,8 @@ from reconciler.core.actor import Actor
 from reconciler.core.operations import Operation
 from reconciler.core.reservations import ALLOW_STOP, Reservation
 from reconciler.store.factory import open_store
-from reconciler.store.sqlite import FILE, reservations
+from reconciler.store.sql import reservations
+from reconciler.store.sqlite import FILE
 
 
 async def answer_yes(store, name):

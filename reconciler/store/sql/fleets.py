@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
-from reconciler.store.sqlite import facts
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.node_tokens import absorb_nodes
+from reconciler.store.sql import facts
+from reconciler.store.sql.node_tokens import absorb_nodes
+from reconciler.store.sql.transaction import Transaction
 
-KEYED = ("fact", "claim", "run", "operation")
-"""Tables whose rows belong to a fleet."""
+KEYED = ("claim", "run", "operation")
+"""Tables whose rows belong to a fleet, beside facts and nodes that poll."""
 
 
 def read_fleets(tx: Transaction) -> tuple[KnownFleet, ...]:
@@ -41,9 +41,7 @@ def enter_fleet(tx: Transaction, me: FleetIdentity) -> int:
     found = resolve_fleet(me, read_fleets(tx))
     number = found.number
     if number == NEW:
-        row = tx.execute("INSERT INTO fleet DEFAULT VALUES")
-        assert row.lastrowid is not None
-        number = row.lastrowid
+        (number,) = tx.execute("INSERT INTO fleet DEFAULT VALUES RETURNING number").fetchone()
     for other in found.absorbed:
         _absorb(tx, number, other)
     write_identity(tx, number, me)
@@ -71,7 +69,8 @@ def write_identity(tx: Transaction, number: int, me: FleetIdentity) -> None:
     # written only if it is new: each pass calls this
     tx.execute(
         "INSERT INTO fleet_source (source, fleet, since) VALUES (?, ?, ?) ON CONFLICT (source)"
-        " DO UPDATE SET fleet = excluded.fleet, since = excluded.since WHERE fleet IS NOT excluded.fleet",
+        " DO UPDATE SET fleet = excluded.fleet, since = excluded.since"
+        " WHERE fleet_source.fleet != excluded.fleet",
         (me.source, number, tx.timestamp),
     )
 
@@ -80,7 +79,13 @@ def _absorb(tx: Transaction, number: int, other: int) -> None:
     """Merge another fleet into one, because both are the same; facts of the first one win."""
     absorb_nodes(tx, number, other)
     for table in KEYED:
-        tx.execute(f"UPDATE OR IGNORE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
+        tx.execute(f"UPDATE {table} SET fleet = ? WHERE fleet = ?", (number, other))  # noqa: S608
+    tx.execute(
+        "UPDATE fact SET fleet = ?1 WHERE fleet = ?2 AND NOT EXISTS (SELECT 1 FROM fact AS own"
+        " WHERE own.fleet = ?1 AND own.cluster = fact.cluster AND own.node = fact.node"
+        " AND own.key = fact.key)",
+        (number, other),
+    )
     tx.execute("DELETE FROM fact WHERE fleet = ?", (other,))
     tx.execute("UPDATE fleet_source SET fleet = ? WHERE fleet = ?", (number, other))
     tx.execute("DELETE FROM fleet WHERE number = ?", (other,))

@@ -22,8 +22,7 @@ from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import load_progress, load_returns
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import REFERENCES, OpenOrders
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.facts import (
+from reconciler.store.sql.facts import (
     APPLIED,
     CONTENT,
     FORMER,
@@ -35,9 +34,10 @@ from reconciler.store.sqlite.facts import (
     ROLLOUT,
     SOURCE,
 )
-from reconciler.store.sqlite.fleets import read_fleets
-from reconciler.store.sqlite.orders import read_orders
-from reconciler.store.sqlite.reservations import read_reservations
+from reconciler.store.sql.fleets import read_fleets
+from reconciler.store.sql.orders import read_orders
+from reconciler.store.sql.reservations import read_reservations
+from reconciler.store.sql.transaction import Transaction
 
 WINDOW = timedelta(days=31)
 """How long a change counts for budgets: the longest window of a policy."""
@@ -167,8 +167,8 @@ def _read_pending_calls(tx: Transaction) -> tuple[PendingCall, ...]:
 
 def _list_acted_revisions(tx: Transaction) -> tuple[tuple[str, str], ...]:
     rows = tx.execute(
-        "SELECT revision, short, max(number) AS last FROM run WHERE acted AND fleet = ?"
-        " GROUP BY revision ORDER BY last",
+        "SELECT revision, short FROM run WHERE number IN"
+        " (SELECT max(number) FROM run WHERE acted AND fleet = ? GROUP BY revision) ORDER BY number",
         (tx.fleet,),
     )
     return tuple((row["revision"], row["short"]) for row in rows)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.rollout_rules import load_progress, rename_progress
-from reconciler.store.sqlite import facts
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.memory import find_kind_in_runs
-from reconciler.store.sqlite.node_tokens import rename_nodes
-from reconciler.store.sqlite.order_records import write_order_record
-from reconciler.store.sqlite.reservations import rename_reservations
+from reconciler.store.sql import facts
+from reconciler.store.sql.memory import find_kind_in_runs
+from reconciler.store.sql.node_tokens import rename_nodes
+from reconciler.store.sql.order_records import write_order_record
+from reconciler.store.sql.reservations import rename_reservations
+from reconciler.store.sql.transaction import Transaction
 
 
 def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
@@ -38,8 +38,12 @@ def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
     # Without the epoch, a run that holds the lock of the former name is refused at its next intent.
     facts.write_cluster_facts(tx, former, {facts.EPOCH: "", facts.ROLLOUT: ""})
     _move_suspension(tx, former, name)
-    move = "UPDATE OR IGNORE fact SET cluster = ? WHERE fleet = ? AND cluster = ? AND key != ?"
-    tx.execute(move, (name, tx.fleet, former, facts.SUSPENDED))
+    tx.execute(
+        "UPDATE fact SET cluster = ?1 WHERE fleet = ?2 AND cluster = ?3 AND key != ?4 AND NOT EXISTS"
+        " (SELECT 1 FROM fact AS own WHERE own.fleet = ?2 AND own.cluster = ?1"
+        " AND own.node = fact.node AND own.key = fact.key)",
+        (name, tx.fleet, former, facts.SUSPENDED),
+    )
     tx.execute(
         "DELETE FROM fact WHERE fleet = ? AND cluster = ? AND key != ?", (tx.fleet, former, facts.SUSPENDED)
     )
@@ -58,9 +62,9 @@ def rename_cluster(tx: Transaction, former: str, name: str, by: Actor) -> None:
 def _move_suspension(tx: Transaction, former: str, name: str) -> None:
     """Copy a suspension to the new name; other fleets may still have a cluster of the former name."""
     tx.execute(
-        "INSERT OR IGNORE INTO fact (fleet, cluster, node, key, value, since)"
+        "INSERT INTO fact (fleet, cluster, node, key, value, since)"
         " SELECT fleet, ?, node, key, value, since FROM fact"
-        " WHERE (fleet, cluster, node, key) = (?, ?, '', ?)",
+        " WHERE (fleet, cluster, node, key) = (?, ?, '', ?) ON CONFLICT DO NOTHING",
         (name, HOST, former, facts.SUSPENDED),
     )
     others = tx.execute(

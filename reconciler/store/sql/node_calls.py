@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,19 +15,16 @@ from reconciler.core.operations import OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import POLL, CallRecord, NodeContact
 from reconciler.ports.transport import MailItem, NodeLabel, NodeMail, OfferedContent
-from reconciler.store.sqlite.content_parts import ContentParts
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.node_offers import StoredOffer, read_newest_offers, take_offer
-from reconciler.store.sqlite.node_polls import is_plain_poll, write_polls
-from reconciler.store.sqlite.node_tokens import use_token
-from reconciler.store.sqlite.operations import write_called_result, write_reported_result
+from reconciler.store.sql.content_parts import ContentParts
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.node_offers import StoredOffer, read_newest_offers, take_offer
+from reconciler.store.sql.node_polls import is_plain_poll, write_polls
+from reconciler.store.sql.node_tokens import use_token
+from reconciler.store.sql.operations import write_called_result, write_reported_result
+from reconciler.store.sql.transaction import Row, Transaction
 
 _REPORT: Final = "report of a node"
 _CONTENT: Final = "setting of a node"
-
-_REPORTS: Final = "SELECT * FROM node_report WHERE node IN (SELECT value FROM json_each(?))"
-_CONTENTS: Final = "SELECT * FROM node_content WHERE node IN (SELECT value FROM json_each(?))"
 
 _COLUMNS: Final = (
     "heard",
@@ -91,8 +87,8 @@ def _write_each(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> s
 
 
 def _write_callers(tx: Transaction, key: HostKey, known: Sequence[_Caller]) -> None:
-    tx.connection.executemany(_UPDATE, [(*(one.row[name] for name in _COLUMNS), one.number) for one in known])
-    tx.connection.executemany(
+    tx.execute_many(_UPDATE, [(*(one.row[name] for name in _COLUMNS), one.number) for one in known])
+    tx.execute_many(
         "INSERT INTO node_report (node, kind, at, sealed) VALUES (?, ?, ?, ?) ON CONFLICT (node, kind)"
         " DO UPDATE SET at = excluded.at, sealed = excluded.sealed",
         [
@@ -101,7 +97,7 @@ def _write_callers(tx: Transaction, key: HostKey, known: Sequence[_Caller]) -> N
             for kind, (at, body) in one.reports.items()
         ],
     )
-    tx.connection.executemany(
+    tx.execute_many(
         "INSERT INTO node_content (node, at, sealed) VALUES (?, ?, ?) ON CONFLICT (node)"
         " DO UPDATE SET at = excluded.at, sealed = excluded.sealed",
         [(one.number, one.content[0], key.seal(one.content[1], _CONTENT)) for one in known if one.content],
@@ -115,8 +111,7 @@ def read_mail(
     rows = {
         row["node"]: row
         for row in tx.execute(
-            "SELECT * FROM polled_node WHERE fleet = ? AND cluster = ?"
-            " AND node IN (SELECT value FROM json_each(?))",
+            f"SELECT * FROM polled_node WHERE fleet = ? AND cluster = ? AND node IN {tx.texts('?')}",  # noqa: S608
             (tx.fleet, cluster, json.dumps(list(nodes))),
         )
     }
@@ -124,10 +119,12 @@ def read_mail(
     offers = read_newest_offers(tx, numbers)
     items: dict[int, dict[str, MailItem]] = defaultdict(dict)
     settings: dict[int, MailItem | None] = {}
-    for one in tx.execute(_REPORTS, (json.dumps(numbers),)):
+    reports = f"SELECT * FROM node_report WHERE node IN {tx.numbers('?')}"  # noqa: S608
+    for one in tx.execute(reports, (json.dumps(numbers),)):
         if (item := _read_item(tx, key, (one["at"], one["sealed"]), _REPORT)) is not None:
             items[one["node"]][one["kind"]] = item
-    for one in tx.execute(_CONTENTS, (json.dumps(numbers),)):
+    own = f"SELECT * FROM node_content WHERE node IN {tx.numbers('?')}"  # noqa: S608
+    for one in tx.execute(own, (json.dumps(numbers),)):
         settings[one["node"]] = _read_item(tx, key, (one["at"], one["sealed"]), _CONTENT)
     found = {node: NodeMail() for node in nodes}
     for node, row in rows.items():
@@ -152,7 +149,7 @@ def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
     for row in tx.execute("SELECT node, kind, at FROM node_report"):
         heard[row["node"]][row["kind"]] = parse_timestamp(row["at"])
     rows = tx.execute(
-        "SELECT * FROM polled_node WHERE ? IN (0, fleet) AND left IS NULL ORDER BY cluster, node, fleet",
+        'SELECT * FROM polled_node WHERE ? IN (0, fleet) AND "left" IS NULL ORDER BY cluster, node, fleet',
         (tx.fleet,),
     ).fetchall()
     offers = read_newest_offers(tx, [row["number"] for row in rows])
@@ -184,7 +181,7 @@ def _find_caller(
     row = tx.execute(own, (token,)).fetchone() if token else None
     if row is None:
         row = tx.execute(
-            "SELECT *, 0 AS is_new FROM polled_node WHERE fleet = ? AND cluster = ? AND node = ?",
+            "SELECT *, FALSE AS is_new FROM polled_node WHERE fleet = ? AND cluster = ? AND node = ?",
             (*names,),
         ).fetchone()
     if row is None:
@@ -196,9 +193,10 @@ def _find_caller(
 
 def _clean(text: str) -> str:
     """A text of a node as it can be stored: one bad text must not fail the calls of other nodes."""
-    if text.isascii():
+    if text.isascii() and "\0" not in text:
         return text
-    return text.encode("utf-8", "backslashreplace").decode()
+    # PostgreSQL stores no character 0, and neither database half of a character.
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
@@ -276,7 +274,7 @@ def _note_result(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecor
     return newest is None or newest["number"] <= own["number"]
 
 
-def _read_label(tx: Transaction, row: sqlite3.Row) -> NodeLabel | None:
+def _read_label(tx: Transaction, row: Row) -> NodeLabel | None:
     if not row["labelled"]:
         return None
     other = _count_seconds(tx, row["other_label"]) if row["other_label"] else None

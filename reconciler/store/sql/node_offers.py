@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.node_store import NodeChanges, NodePlace
 from reconciler.ports.transport import OfferDraft
-from reconciler.store.sqlite.content_parts import ContentParts
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.facts import SUSPENDED
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.node_tokens import advance_position, insert_node, read_known_tokens
-from reconciler.store.sqlite.operations import write_reported_result
+from reconciler.store.sql.content_parts import ContentParts
+from reconciler.store.sql.facts import SUSPENDED
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.node_tokens import advance_position, insert_node, read_known_tokens
+from reconciler.store.sql.operations import write_reported_result
+from reconciler.store.sql.transaction import Row, Transaction
 
 KEPT_OFFERS: Final = 5
 """Offers of a feed that a node keeps, the newest ones, besides the one that it took last.
@@ -36,9 +35,9 @@ KEPT_LABELS: Final = 100
 _ASKED: Final = {OfferFeed.SETTING: "asked_setting", OfferFeed.PURGE: "asked_purge"}
 
 _ENDS: Final = """
-    SELECT max(number) AS number FROM node_offer WHERE node IN (SELECT value FROM json_each(?1))
+    SELECT max(number) AS number FROM node_offer WHERE node IN {nodes}
     AND restored <= ?2 GROUP BY node, feed
-    UNION SELECT max(number) FROM node_offer WHERE node IN (SELECT value FROM json_each(?1))
+    UNION SELECT max(number) FROM node_offer WHERE node IN {nodes}
     AND restored <= ?2 AND taken IS NOT NULL GROUP BY node, feed"""
 """Numbers of the newest offer of each node and feed, and of the newest one that it took."""
 
@@ -77,7 +76,7 @@ def write_offer(
         if same and newest.parts == tuple(digest for _, digest in parts):
             return newest
     tx.execute(
-        "UPDATE node_offer SET withdrawn = 1 WHERE node = ? AND feed = ? AND taken IS NULL",
+        "UPDATE node_offer SET withdrawn = TRUE WHERE node = ? AND feed = ? AND taken IS NULL",
         (number, draft.feed),
     )
     asked = tx.execute(
@@ -95,9 +94,9 @@ def write_offer(
     )
     # No offer may close before it opens.
     opens = spread(name, draft.node, tx.now, min(draft.period, max(0.0, draft.seconds) / 2))
-    row = tx.execute(
+    (offered,) = tx.execute(
         "INSERT INTO node_offer (id, node, feed, run, step, revision, label, last_modified, opens, closes,"
-        " despite) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " despite) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
         (
             name,
             number,
@@ -111,11 +110,11 @@ def write_offer(
             format_timestamp(tx.now + timedelta(seconds=draft.seconds)),
             " ".join(sorted(draft.despite)),
         ),
-    )
-    tx.connection.executemany(
+    ).fetchone()
+    tx.execute_many(
         "INSERT INTO offer_part (offer, former, position, part) VALUES (?, ?, ?, ?)",
         [
-            (row.lastrowid, former, position, part)
+            (offered, former, position, part)
             for former, own in enumerate((parts, [contents.add(tx, part) for part in draft.former]))
             for position, (part, _) in enumerate(own)
         ],
@@ -136,7 +135,7 @@ def withdraw_offers(tx: Transaction, cluster: str, nodes: Sequence[str], feed: O
         if (
             number
             and tx.execute(
-                "UPDATE node_offer SET withdrawn = 1 WHERE node = ? AND feed = ? AND taken IS NULL"
+                "UPDATE node_offer SET withdrawn = TRUE WHERE node = ? AND feed = ? AND taken IS NULL"
                 " AND NOT withdrawn",
                 (number, feed),
             ).rowcount
@@ -160,7 +159,7 @@ def end_exemptions(tx: Transaction, cluster: str) -> None:
         (cluster,),
     ).fetchall()
     without = "trim(replace(' ' || despite || ' ', ' suspended ', ' '))"
-    tx.connection.executemany(
+    tx.execute_many(
         f"UPDATE node_offer SET despite = {without} WHERE number = ?",  # noqa: S608
         [(row["number"],) for row in rows],
     )
@@ -173,7 +172,7 @@ def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) 
     # The node server reads orders a few times a second: `reconcile suspend` and `hold` count at once.
     if not tx.execute(
         "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
-        " AND (instr(' ' || despite || ' ', ' suspended ') OR NOT EXISTS"
+        " AND (' ' || despite || ' ' LIKE '% suspended %' OR NOT EXISTS"
         " (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
         " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))"
         " AND NOT EXISTS (SELECT 1 FROM reservation JOIN polled_node USING (cluster, node)"
@@ -233,7 +232,7 @@ def read_newest_offers(
         restored: whether offers of a restored backup count: as evidence, but not to deliver them.
     """
     found: dict[int, list[StoredOffer]] = defaultdict(list)
-    for row, stored in _read_offers(tx, _ENDS, (json.dumps(nodes), restored)):
+    for row, stored in _read_offers(tx, _ENDS.format(nodes=tx.numbers("?1")), (json.dumps(nodes), restored)):
         found[row["node"]].append(stored)
     return found
 
@@ -261,7 +260,7 @@ def _read_newest(tx: Transaction, number: int, feed: OfferFeed) -> Offer | None:
 
 def _read_offers(
     tx: Transaction, which: str, values: tuple[object, ...]
-) -> Iterator[tuple[sqlite3.Row, StoredOffer]]:
+) -> Iterator[tuple[Row, StoredOffer]]:
     """The offers whose numbers a query gives, newest first, each with its row."""
     parts: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for part in tx.execute(
@@ -286,7 +285,7 @@ def _read_offers(
         yield row, StoredOffer(_make_offer(row, own), tuple(former), row["shared"] == 0, report)
 
 
-def _make_offer(row: sqlite3.Row, parts: Sequence[str]) -> Offer:
+def _make_offer(row: Row, parts: Sequence[str]) -> Offer:
     return Offer(
         id=row["id"],
         cluster=row["cluster"],
@@ -314,7 +313,7 @@ def _write_label(tx: Transaction, key: HostKey, number: int, draft: OfferDraft) 
     tx.execute(
         "INSERT INTO node_label (node, label, content, since) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (node, label) DO UPDATE SET since = excluded.since,"
-        " shared = shared OR content IS NOT excluded.content",
+        " shared = node_label.shared OR node_label.content != excluded.content",
         (number, draft.label, content, tx.timestamp),
     )
     tx.execute(
@@ -329,8 +328,8 @@ def _prune(tx: Transaction, contents: ContentParts, number: int, feed: OfferFeed
     old = tx.execute(
         "SELECT number FROM node_offer WHERE node = ?1 AND feed = ?2 AND number NOT IN"
         " (SELECT number FROM node_offer WHERE node = ?1 AND feed = ?2 ORDER BY number DESC LIMIT ?3)"
-        " AND number IS NOT (SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2"
-        " AND taken IS NOT NULL)",
+        " AND number != coalesce((SELECT max(number) FROM node_offer WHERE node = ?1 AND feed = ?2"
+        " AND taken IS NOT NULL), 0)",
         (number, feed, KEPT_OFFERS),
     ).fetchall()
     for row in old:

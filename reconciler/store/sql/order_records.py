@@ -7,7 +7,7 @@ from datetime import datetime
 from reconciler.core.actor import Actor, load_actor
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.ports.store import OrderRecord
-from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sql.transaction import Transaction
 
 KEPT_ACTS = 10_000
 """Orders that the history keeps, the newest ones."""

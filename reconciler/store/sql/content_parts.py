@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.transaction import Transaction
 
 CACHED_BYTES: Final = 32 * 1024 * 1024
 """Contents that a store keeps decrypted: those that many nodes share are read again and again."""
@@ -50,7 +50,7 @@ class ContentParts:
 
     def delete_unused(self, tx: Transaction, numbers: Iterable[int]) -> None:
         """Delete those of these contents that no offer has any more."""
-        tx.connection.executemany(
+        tx.execute_many(
             "DELETE FROM content_part WHERE number = ?1"
             " AND NOT EXISTS (SELECT 1 FROM offer_part WHERE part = ?1)",
             [(number,) for number in numbers],

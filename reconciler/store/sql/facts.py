@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from reconciler.core import attempts
 from reconciler.core.fleet_matching import HOST
 from reconciler.ports.store import ClusterFacts
-from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sql.transaction import Transaction
 
 # Keys of facts. Those of a cluster are under the empty node name, those of a fleet under the empty cluster
 # name.
@@ -35,7 +35,7 @@ def write_facts(tx: Transaction, cluster: str, facts: Mapping[str, Mapping[str, 
     keep = (
         "INSERT INTO fact (fleet, cluster, node, key, value, since) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (fleet, cluster, node, key) DO UPDATE SET value = excluded.value,"
-        " since = excluded.since WHERE value IS NOT excluded.value"
+        " since = excluded.since WHERE fact.value != excluded.value"
     )
     forget = "DELETE FROM fact WHERE (fleet, cluster, node, key) = (?, ?, ?, ?)"
     for node in sorted(facts):
@@ -81,12 +81,12 @@ def forget_members(tx: Transaction, cluster: str) -> None:
 def write_claims(tx: Transaction, taken: Mapping[str, tuple[str, str]], given_up: Iterable[str]) -> None:
     """Write the places that a fleet claims, as cluster and node, and delete those it gave up."""
     mine = [(place, tx.fleet) for place in given_up]
-    tx.connection.executemany("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
-    tx.connection.executemany(
+    tx.execute_many("DELETE FROM claim WHERE place = ? AND fleet = ?", mine)
+    tx.execute_many(
         "INSERT INTO claim (place, fleet, cluster, node, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (place)"
         " DO UPDATE SET fleet = excluded.fleet, cluster = excluded.cluster, node = excluded.node,"
-        " since = excluded.since WHERE (fleet, cluster, node)"
-        " IS NOT (excluded.fleet, excluded.cluster, excluded.node)",
+        " since = excluded.since WHERE (claim.fleet, claim.cluster, claim.node)"
+        " != (excluded.fleet, excluded.cluster, excluded.node)",
         [(place, tx.fleet, *owner, tx.timestamp) for place, owner in sorted(taken.items())],
     )
 

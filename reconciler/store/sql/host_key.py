@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.errors import SecretError, StateError
-from reconciler.host.files import FileAbsent, FileRefused, read_regular
+from reconciler.host.files import FileAbsent, FileRefused, give_to_owner_of, read_regular
 from reconciler.secrets.local_resolver import encrypt_data, parse_identities
-from reconciler.store.sqlite.state_file import give_to_owner_of
 
 FILE = "host.key"
 """File in the state folder: an age identity that only its owner can read."""

@@ -14,14 +14,14 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.timestamps import format_timestamp
-from reconciler.errors import ReservedMeanwhile, RunFenced, StateError
+from reconciler.errors import ReservedMeanwhile, StateError
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import RunStart, StepEnd
-from reconciler.store.sqlite import facts, history, outbox
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.memory import WINDOW
-from reconciler.store.sqlite.reservations import read_reservation_ids
+from reconciler.store.sql import facts, history, outbox
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.memory import WINDOW
+from reconciler.store.sql.reservations import read_reservation_ids
+from reconciler.store.sql.transaction import Transaction
 
 IDLE_SHARE = 5
 """One in so many of the kept runs may be idle: refused or waiting again and again, without a step sent."""
@@ -54,7 +54,7 @@ def begin_run(
 ) -> str:
     """Write a run with all its steps open, and delete runs beyond `keep`; gives the id of the run."""
     number, run = _insert(tx, opening, name, encoded)
-    tx.connection.executemany(
+    tx.execute_many(
         "INSERT INTO step (run, position, id, cluster, node) VALUES (?, ?, ?, ?, ?)",
         [
             (number, position, step.id, step.cluster, step.node)
@@ -92,7 +92,7 @@ def write_intent(
     run: str,
     step: Step,
     *,
-    epoch: int,
+    fence: Callable[[Transaction], None],
     new_facts: Mapping[str, str],
     reserved: frozenset[str] | None,
 ) -> None:
@@ -102,7 +102,7 @@ def write_intent(
         tx: the transaction.
         run: that performs the step.
         step: to perform.
-        epoch: of the run, for the cluster of the step; 0 without a lock.
+        fence: raises `RunFenced` if a later run holds the cluster of the step.
         new_facts: facts of the node that are true from now on, such as one more attempt.
         reserved: ids of the reservations of the cluster that the step was judged with; None if they do not
             concern it.
@@ -115,17 +115,12 @@ def write_intent(
     # Compared in the transaction that writes the intent: a check before it would leave a gap in which a later
     # run begins. The lock alone is not enough, because somebody may have removed its file.
     tx = tx.for_fleet(_read_fleet(tx, run))
-    if epoch and (latest := facts.read_epoch(tx, step.cluster)) != epoch:
-        raise RunFenced(
-            f"cluster {step.cluster}: a later run took over from run {run} (epoch {latest}, run {run} has "
-            f"{epoch}); run {run} has stopped writing [fenced]",
-            remedy="this run needs no action; `reconcile history` shows the later one",
-        )
+    fence(tx)
     # In the same transaction, too: a question that gets its yes after the judgement would else not count.
     if reserved is not None and not read_reservation_ids(tx, step.cluster) <= reserved:
         raise ReservedMeanwhile(f"a node of {step.cluster} was reserved meanwhile; nothing was sent")
     facts.write_facts(tx, step.cluster, step.arguments.facts_of_intent)
-    tx.execute("UPDATE run SET acted = 1 WHERE id = ?", (run,))
+    tx.execute("UPDATE run SET acted = TRUE WHERE id = ?", (run,))
     facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_confirmations})
     # A call whose answer is lost may still take effect until then, and other plans take it into account.
     until = tx.now + timedelta(seconds=max(step.in_flight, step.settle))
@@ -187,7 +182,7 @@ def _ends_facts(outcome: Outcome) -> bool:
 
 def end_superseded_steps(tx: Transaction, found: Sequence[tuple[int, str]]) -> None:
     """Write the end of steps that nothing can settle any more; see `Store.end_superseded`."""
-    tx.connection.executemany(
+    tx.execute_many(
         "UPDATE step SET state = ?, reason = 'superseded; before that: ' || reason, until = NULL"
         " WHERE run = ? AND id = ? AND state IN ('unknown', 'offered')",
         [(State.SUPERSEDED.value, *one) for one in found],
@@ -240,9 +235,9 @@ def _insert(
         run = name()
     plan: Plan = opening.plan
     revision = plan.revision
-    row = tx.execute(
+    (number,) = tx.execute(
         'INSERT INTO run (id, "trigger", source, revision, short, title, program, digest, plan, started,'
-        " fleet, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " fleet, actor) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
         (
             run,
             opening.trigger,
@@ -257,9 +252,8 @@ def _insert(
             tx.fleet,
             opening.actor.encode(),
         ),
-    )
-    assert row.lastrowid is not None
-    return row.lastrowid, run
+    ).fetchone()
+    return number, run
 
 
 def _prune(tx: Transaction, keep: int) -> None:

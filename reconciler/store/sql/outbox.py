@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.ports.store import OutboxMessage
-from reconciler.store.sqlite.database import Transaction
+from reconciler.store.sql.transaction import Transaction
 
 REFUSALS = 5
 """Refusals of one message by the sink before it is only kept in the history."""
@@ -35,7 +35,7 @@ def mark_unsent(tx: Transaction, outbox_message: str, error: str, *, refused: bo
     # Only a refusal counts: an outage, however long, must not make the outbox give up.
     tx.execute(
         "UPDATE message SET attempts = attempts + 1, refusals = refusals + ?, error = ? WHERE id = ?",
-        (refused, error, outbox_message),
+        (int(refused), error, outbox_message),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,8 +15,8 @@ from reconciler.core.outcome import State
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import UsageError
 from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.transaction import Row, Transaction
 from reconciler.text.suggestions import find_similar
 
 UNKNOWN = """
@@ -38,7 +37,7 @@ _SUPERSEDED = """
     SELECT mine.run, mine.id FROM step AS mine JOIN run ON run.number = mine.run
     WHERE mine.state IN ('unknown', 'offered') AND mine.intended IS NOT NULL
     AND mine.cluster = ?1 AND run.fleet = ?2 AND coalesce(mine.until, '') <= ?3
-    AND (mine.node NOT IN (SELECT value FROM json_each(?4)) OR mine.node IN (SELECT value FROM json_each(?5))
+    AND (mine.node NOT IN {members} OR mine.node IN {as_desired}
         OR EXISTS (
             SELECT 1 FROM step AS later JOIN run AS its ON its.number = later.run
             WHERE later.run > mine.run AND later.cluster = mine.cluster AND later.node = mine.node
@@ -115,7 +114,8 @@ def find_superseded_steps(
     if not has_open_step(tx, cluster):
         return ()
     nodes = json.dumps(list(members)), json.dumps(list(as_desired))
-    rows = tx.execute(_SUPERSEDED, (cluster, tx.fleet, tx.timestamp, *nodes))
+    statement = _SUPERSEDED.format(members=tx.texts("?4"), as_desired=tx.texts("?5"))
+    rows = tx.execute(statement, (cluster, tx.fleet, tx.timestamp, *nodes))
     return tuple((row["run"], row["id"]) for row in rows)
 
 
@@ -130,7 +130,7 @@ def has_open_step(tx: Transaction, cluster: str) -> bool:
     return row is not None
 
 
-def _read_record(tx: Transaction, row: sqlite3.Row, key: HostKey | None = None) -> RunRecord:
+def _read_record(tx: Transaction, row: Row, key: HostKey | None = None) -> RunRecord:
     plan = plans.load_plan(json.loads(zlib.decompress(row["plan"])))
     whole = (
         plans.restore_exact_arguments(plan, _read_exact_arguments(tx, row["number"], key))
@@ -154,7 +154,7 @@ def _read_exact_arguments(tx: Transaction, run: int, key: HostKey) -> dict[str, 
     return found
 
 
-def _make_entry(step: plans.Step, row: sqlite3.Row) -> JournalEntry:
+def _make_entry(step: plans.Step, row: Row) -> JournalEntry:
     return JournalEntry(
         step=replace(step, cluster=row["cluster"]),  # the cluster may have been renamed since
         intended=_moment(row["intended"]),
@@ -182,7 +182,7 @@ def _read_messages(tx: Transaction, run: int) -> Iterator[MessageRecord]:
         )
 
 
-def _read_summary(tx: Transaction, row: sqlite3.Row) -> RunSummary:
+def _read_summary(tx: Transaction, row: Row) -> RunSummary:
     counts = tx.execute(
         "SELECT coalesce(state, 'open') AS state, count(*) AS number FROM step WHERE run = ?"
         " GROUP BY 1 ORDER BY 1",

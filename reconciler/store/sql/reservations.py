@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -14,10 +13,10 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.operations import Operation
 from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.operations import end_operation, write_operation
-from reconciler.store.sqlite.order_records import write_order_record
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.operations import end_operation, write_operation
+from reconciler.store.sql.order_records import write_order_record
+from reconciler.store.sql.transaction import Row, Transaction
 
 KEPT_RESERVATIONS: Final = 1_000
 """Ended reservations of a fleet that are kept, the newest ones."""
@@ -66,7 +65,7 @@ def write_release(tx: Transaction, key: HostKey, operation: Operation, nodes: Se
 
 def end_reservations(tx: Transaction, ids: Iterable[str]) -> None:
     """Write that reservations are over."""
-    tx.connection.executemany(
+    tx.execute_many(
         "UPDATE reservation SET ended = ? WHERE id = ? AND fleet IN (?, ?) AND ended IS NULL",
         [(tx.timestamp, one, tx.fleet, HOST) for one in ids],
     )
@@ -108,7 +107,7 @@ def write_hold(tx: Transaction, fleet: int, name: tuple[str, str], until: dateti
 def delete_holds(tx: Transaction, ids: Sequence[str], by: Actor) -> tuple[Reservation, ...]:
     """End holds before their time; gives those that were in force."""
     found = [one for one in read_holds(tx.for_fleet(HOST)) if one.id in ids]
-    tx.connection.executemany(
+    tx.execute_many(
         "UPDATE reservation SET ended = ? WHERE id = ? AND is_hold AND ended IS NULL",
         [(tx.timestamp, one.id) for one in found],
     )
@@ -184,7 +183,7 @@ def _drop_old(tx: Transaction) -> None:
     )
 
 
-def _make_reservation(row: sqlite3.Row) -> Reservation:
+def _make_reservation(row: Row) -> Reservation:
     return Reservation(
         id=row["id"],
         cluster=row["cluster"],

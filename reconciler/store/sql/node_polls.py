@@ -15,19 +15,13 @@ import orjson
 from reconciler.core.offers import FUTURE, OfferFeed
 from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.node_store import CallRecord
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.node_tokens import use_token
+from reconciler.store.sql.node_tokens import use_token
+from reconciler.store.sql.transaction import Transaction
 
-_FIELDS: Final = ("number", "at", "label", "address", "setting", "purge")
+FIELDS: Final = ("number", "at", "label", "address", "setting", "purge")
 """Of a poll as SQL gets it; the last two are its `If-Modified-Since`, by feed."""
 
-_FIND: Final = """SELECT json_group_array(json_array(token.digest, token.node,
-        token.used IS NULL AND token.ended IS NULL))
-    FROM json_each(?) AS own JOIN node_token AS token ON token.digest = own.value"""
-
-_UPDATE: Final = f"""WITH found AS MATERIALIZED (SELECT {
-    ", ".join(f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(_FIELDS))
-} FROM json_each(?))
+_UPDATE: Final = """WITH found AS MATERIALIZED ({polls})
     UPDATE polled_node SET
         heard = found.at,
         polled = found.at,
@@ -36,9 +30,11 @@ _UPDATE: Final = f"""WITH found AS MATERIALIZED (SELECT {
             THEN coalesce(labelled, other_label) ELSE other_label END,
         labelled = CASE found.label WHEN '' THEN labelled ELSE found.at END,
         label = CASE found.label WHEN '' THEN polled_node.label ELSE found.label END,
-        asked_setting = max(coalesce(asked_setting, found.setting), coalesce(found.setting, asked_setting)),
-        asked_purge = max(coalesce(asked_purge, found.purge), coalesce(found.purge, asked_purge))
-    FROM found WHERE polled_node.number = found.number"""  # noqa: S608
+        asked_setting = CASE WHEN coalesce(asked_setting, '') > coalesce(found.setting, '')
+            THEN asked_setting ELSE found.setting END,
+        asked_purge = CASE WHEN coalesce(asked_purge, '') > coalesce(found.purge, '')
+            THEN asked_purge ELSE found.purge END
+    FROM found WHERE polled_node.number = found.number"""
 
 
 def is_plain_poll(call: CallRecord) -> bool:
@@ -53,7 +49,7 @@ def is_plain_poll(call: CallRecord) -> bool:
 def write_polls(tx: Transaction, calls: Sequence[CallRecord]) -> list[CallRecord]:
     """Write polls; gives those whose token is unknown, which are not written."""
     tokens = orjson.dumps(list({call.token for call in calls})).decode()
-    (known,) = tx.execute(_FIND, (tokens,)).fetchone()
+    (known,) = tx.execute(tx.dialect.known_tokens.format("?"), (tokens,)).fetchone()
     numbers, unused = {}, set()
     for digest, number, is_unused in orjson.loads(known):
         numbers[digest] = number
@@ -76,8 +72,9 @@ def write_polls(tx: Transaction, calls: Sequence[CallRecord]) -> list[CallRecord
             statements.append({})
         statements[counts[number]][number] = (number, at, call.label, call.address, *_encode_asked(call))
         counts[number] += 1
+    update = _UPDATE.format(polls=tx.dialect.polls.format("?"))
     for polls in statements:
-        tx.execute(_UPDATE, (orjson.dumps(list(polls.values())).decode(),))
+        tx.execute(update, (orjson.dumps(list(polls.values())).decode(),))
     return left
 
 

@@ -6,7 +6,6 @@ A token is derived from the key of the host when it is needed; the store has onl
 from __future__ import annotations
 
 import json
-import sqlite3
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +18,9 @@ from reconciler.core.secret import Secret
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.errors import UsageError
 from reconciler.ports.node_store import KnownToken, NodeTokens
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
-from reconciler.store.sqlite.order_records import write_order_record
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.order_records import write_order_record
+from reconciler.store.sql.transaction import Row, SqlConnection, Transaction
 
 FORESEEN = 3
 """Rotations since a backup that are recognised when it is restored."""
@@ -87,14 +86,16 @@ def enrol_nodes(tx: Transaction, key: HostKey, cluster: str, kind: str, nodes: I
         if row is not None and now.digest in digests and (row["kind"], row["left"]) == (kind, None):
             continue
         number = row["number"] if row else insert_node(tx, cluster, node, now.origin)
-        tx.execute("UPDATE polled_node SET kind = ?, left = NULL WHERE number = ?", (kind, number))
+        tx.execute('UPDATE polled_node SET kind = ?, "left" = NULL WHERE number = ?', (kind, number))
         _write_token(tx, number, now)
         changed = True
     gone = [row for node, row in rows.items() if node not in members and row["left"] is None]
     end_nodes(tx, [row["number"] for row in gone])
     if changed:
         advance_position(tx, tokens=True)
-    if tx.execute("DELETE FROM polled_node WHERE left < ?", (format_timestamp(tx.now - LEFT_FOR),)).rowcount:
+    if tx.execute(
+        'DELETE FROM polled_node WHERE "left" < ?', (format_timestamp(tx.now - LEFT_FOR),)
+    ).rowcount:
         tx.execute("DELETE FROM content_part WHERE number NOT IN (SELECT part FROM offer_part)")
         advance_position(tx, tokens=True)
 
@@ -104,9 +105,9 @@ def end_nodes(tx: Transaction, numbers: Sequence[int]) -> None:
     if not numbers:
         return
     for number in numbers:
-        tx.execute("UPDATE polled_node SET left = ? WHERE number = ?", (tx.timestamp, number))
+        tx.execute('UPDATE polled_node SET "left" = ? WHERE number = ?', (tx.timestamp, number))
         tx.execute("UPDATE node_token SET ended = ? WHERE node = ? AND ended IS NULL", (tx.timestamp, number))
-        tx.execute("UPDATE node_offer SET withdrawn = 1 WHERE node = ? AND taken IS NULL", (number,))
+        tx.execute("UPDATE node_offer SET withdrawn = TRUE WHERE node = ? AND taken IS NULL", (number,))
     advance_position(tx, numbers, tokens=True)
 
 
@@ -186,35 +187,34 @@ def use_token(tx: Transaction, digest: str, number: int, at: str) -> None:
         advance_position(tx, tokens=True)
 
 
-def mark_restored(connection: sqlite3.Connection) -> None:
+def mark_restored(connection: SqlConnection) -> None:
     """Mark nodes and offers as those of a backup: what was done since is not known."""
     # What a node has since taken is not known, so that nothing of the backup may be delivered to it; it stays
     # evidence of what a version contains.
-    connection.execute("UPDATE node_offer SET restored = 1, withdrawn = 1")
-    connection.execute("UPDATE polled_node SET restored = 1")
+    connection.execute("UPDATE node_offer SET restored = TRUE, withdrawn = TRUE")
+    connection.execute("UPDATE polled_node SET restored = TRUE")
 
 
-def _foresee_tokens(tx: Transaction, key: HostKey, row: sqlite3.Row) -> None:
+def _foresee_tokens(tx: Transaction, key: HostKey, row: Row) -> None:
     """Make tokens count that a node may have got after the backup; the first use of one makes it current."""
     tokens = [
         (digest_token(_make_token(key, row["origin"], generation)), row["number"], generation)
         for generation in range(row["generation"] + 1, row["generation"] + 1 + FORESEEN)
     ]
-    tx.connection.executemany(
+    tx.execute_many(
         "INSERT INTO node_token (digest, node, generation) VALUES (?, ?, ?) ON CONFLICT (digest) DO NOTHING",
         tokens,
     )
-    tx.execute("UPDATE polled_node SET restored = 0 WHERE number = ?", (row["number"],))
+    tx.execute("UPDATE polled_node SET restored = FALSE WHERE number = ?", (row["number"],))
 
 
 def insert_node(tx: Transaction, cluster: str, node: str, origin: str = "") -> int:
     """Write a node that polls, and give its number."""
-    row = tx.execute(
-        "INSERT INTO polled_node (fleet, cluster, node, origin) VALUES (?, ?, ?, ?)",
+    (number,) = tx.execute(
+        "INSERT INTO polled_node (fleet, cluster, node, origin) VALUES (?, ?, ?, ?) RETURNING number",
         (tx.fleet, cluster, node, origin or _choose_origin(tx, cluster, node)),
-    )
-    assert row.lastrowid is not None
-    return row.lastrowid
+    ).fetchone()
+    return int(number)
 
 
 def advance_position(tx: Transaction, nodes: Iterable[int] = (), *, tokens: bool = False) -> None:
@@ -224,7 +224,7 @@ def advance_position(tx: Transaction, nodes: Iterable[int] = (), *, tokens: bool
     ).fetchone()
     if tokens:
         tx.execute("UPDATE node_position SET position = ? WHERE what = 'tokens'", (position,))
-    tx.connection.executemany(
+    tx.execute_many(
         "UPDATE polled_node SET changed = ? WHERE number = ?", [(position, number) for number in nodes]
     )
 
@@ -260,7 +260,7 @@ def rename_nodes(tx: Transaction, former: str, name: str) -> None:
         advance_position(tx, moved, tokens=True)
 
 
-def _read_rows(tx: Transaction, cluster: str) -> dict[str, sqlite3.Row]:
+def _read_rows(tx: Transaction, cluster: str) -> dict[str, Row]:
     rows = tx.execute("SELECT * FROM polled_node WHERE fleet = ? AND cluster = ?", (tx.fleet, cluster))
     return {row["node"]: row for row in rows}
 
@@ -275,11 +275,11 @@ def _read_counting_digests(tx: Transaction, cluster: str) -> dict[str, int]:
     return {row["digest"]: row["node"] for row in rows}
 
 
-def _list_counting(tx: Transaction, number: int) -> list[sqlite3.Row]:
+def _list_counting(tx: Transaction, number: int) -> list[Row]:
     return tx.execute("SELECT digest FROM node_token WHERE node = ? AND ended IS NULL", (number,)).fetchall()
 
 
-def _derive_current(key: HostKey, owner: sqlite3.Row | str, digests: Mapping[str, int]) -> _Derivation:
+def _derive_current(key: HostKey, owner: Row | str, digests: Mapping[str, int]) -> _Derivation:
     """The current token of a node, by its row; or the first one of a new node, by its origin."""
     if isinstance(owner, str):
         return _Derivation(owner, 1, _make_token(key, owner, 1))
@@ -294,8 +294,7 @@ def _derive_current(key: HostKey, owner: sqlite3.Row | str, digests: Mapping[str
 def _choose_origin(tx: Transaction, cluster: str, node: str) -> str:
     fleet = tx.fleet
     if fleet == NEW:  # the number that it gets, so that a plan made before its first run has the same tokens
-        row = tx.execute("SELECT seq FROM sqlite_sequence WHERE name = 'fleet'").fetchone()
-        fleet = (row["seq"] if row else 0) + 1
+        (fleet,) = tx.execute(tx.dialect.next_fleet).fetchone()
     # A renamed cluster keeps its tokens: a new one of its former name must not get the same.
     own, count = [fleet, cluster, node], 0
     while tx.execute("SELECT 1 FROM polled_node WHERE origin = ?", (json.dumps(own),)).fetchone():

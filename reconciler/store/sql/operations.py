@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -13,8 +12,8 @@ from reconciler.core.actor import load_actor
 from reconciler.core.operations import QUEUED, Operation, OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.errors import UsageError
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.host_key import HostKey
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.transaction import Row, Transaction
 
 KEPT_OPERATIONS: Final = 1_000
 """Operations of a fleet that the history keeps, the newest ones; one that is not over stays."""
@@ -78,14 +77,15 @@ def write_results(tx: Transaction, key: HostKey, operation: str, results: Sequen
         if known and _ORDER[OperationState(known["state"])] >= _ORDER[result.state]:
             continue
         tx.execute(
-            "INSERT OR REPLACE INTO operation_result (operation, node, state, reason, totals, at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO operation_result (operation, node, state, reason, totals, at)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (operation, node) DO UPDATE SET state = excluded.state,"
+            " reason = excluded.reason, totals = excluded.totals, at = excluded.at",
             (
                 row["number"],
                 result.node,
                 result.state,
                 # It quotes targets, and what a node says.
-                key.seal(result.reason.encode(), _REASON) if result.reason else "",
+                key.seal(result.reason.encode(), _REASON) if result.reason else b"",
                 json.dumps(dict(result.totals), sort_keys=True),
                 format_timestamp(result.at or tx.now),
             ),
@@ -127,7 +127,7 @@ def write_called_result(
             " WHERE operation = ? AND node = ?",
             (
                 result.state,
-                key.seal(result.reason.encode(), _REASON) if result.reason else "",
+                key.seal(result.reason.encode(), _REASON) if result.reason else b"",
                 json.dumps(dict(result.totals), sort_keys=True),
                 format_timestamp(result.at or tx.now),
                 row["number"],
@@ -178,7 +178,7 @@ def read_operations(tx: Transaction, key: HostKey, limit: int) -> tuple[Operatio
     return tuple(_read_operation(tx, key, row) for row in rows)
 
 
-def _read_operation(tx: Transaction, key: HostKey, row: sqlite3.Row) -> Operation:
+def _read_operation(tx: Transaction, key: HostKey, row: Row) -> Operation:
     targets = key.unseal(row["sealed"], _TARGETS)
     results = tx.execute("SELECT * FROM operation_result WHERE operation = ?", (row["number"],)).fetchall()
     return Operation(

@@ -22,8 +22,7 @@ from reconciler.core.plan import Revision
 from reconciler.core.rollout_rules import PendingReturn, format_returns, load_returns, replace_return
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, Rejection
-from reconciler.store.sqlite.database import Transaction
-from reconciler.store.sqlite.facts import (
+from reconciler.store.sql.facts import (
     APPROVED,
     ASKED,
     PINNED,
@@ -34,8 +33,9 @@ from reconciler.store.sqlite.facts import (
     forget_attempts,
     write_cluster_facts,
 )
-from reconciler.store.sqlite.order_records import write_order_record
-from reconciler.store.sqlite.reservations import read_holds
+from reconciler.store.sql.order_records import write_order_record
+from reconciler.store.sql.reservations import read_holds
+from reconciler.store.sql.transaction import Transaction
 
 _PERSON = 12
 """Characters of the digest of a person's name in the key of an approval."""
@@ -148,11 +148,11 @@ def _find_pin(tx: Transaction, cluster: str) -> Pin | None:
 def _write_pin_fact(tx: Transaction, cluster: str, value: str) -> None:
     # A version before pins wrote each revision that was left as a rejection.
     rows = tx.execute(
-        "SELECT key FROM fact WHERE fleet = ? AND cluster = ? AND node = '' AND key LIKE ?"
-        " AND json_extract(value, '$.rolled_back')",
+        "SELECT key, value FROM fact WHERE fleet = ? AND cluster = ? AND node = '' AND key LIKE ?",
         (tx.fleet, cluster, f"{REJECTED}%"),
     ).fetchall()
-    write_cluster_facts(tx, cluster, {**{row["key"]: "" for row in rows}, PINNED: value})
+    former = [row["key"] for row in rows if json.loads(row["value"]).get("rolled_back")]
+    write_cluster_facts(tx, cluster, {**dict.fromkeys(former, ""), PINNED: value})
 
 
 def _add_words(by: Actor, words: str) -> Actor:
@@ -167,11 +167,9 @@ def write_approval_request(tx: Transaction, cluster: str, digest: str, short: st
 def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None:
     """Approve a plan, for the fleet that requested it; the digest identifies the cluster."""
     # Whoever approves gives a digest alone and does not know the number of the fleet.
-    asked = tx.execute(
-        "SELECT fleet FROM fact WHERE node = '' AND key = ? AND json_extract(value, '$.digest') = ? LIMIT 1",
-        (ASKED, digest),
-    ).fetchone()
-    owner = tx.for_fleet(asked["fleet"] if asked else HOST)
+    requests = tx.execute("SELECT fleet, value FROM fact WHERE node = '' AND key = ?", (ASKED,)).fetchall()
+    asked = [row["fleet"] for row in requests if json.loads(row["value"])["digest"] == digest]
+    owner = tx.for_fleet(asked[0] if asked else HOST)
     # One for each person: the second of two approvals must not take the place of the first.
     person = hashlib.sha256(by.description.encode("utf-8", "surrogatepass")).hexdigest()[:_PERSON]
     key = f"{APPROVED}{digest}/{person}"
@@ -185,8 +183,9 @@ def delete_approval(tx: Transaction, digest: str) -> None:
     # It is the host's if it was given before any fleet requested it.
     for owner in {tx.fleet, HOST}:
         rows = tx.execute(
-            "SELECT key FROM fact WHERE fleet = ? AND cluster = '' AND node = '' AND (key = ? OR key GLOB ?)",
-            (owner, f"{APPROVED}{digest}", f"{APPROVED}{digest}/*"),
+            "SELECT key FROM fact WHERE fleet = ?1 AND cluster = '' AND node = ''"
+            " AND (key = ?2 OR substr(key, 1, length(?3)) = ?3)",
+            (owner, f"{APPROVED}{digest}", f"{APPROVED}{digest}/"),
         )
         write_cluster_facts(tx.for_fleet(owner), "", {row["key"]: "" for row in rows.fetchall()})
 

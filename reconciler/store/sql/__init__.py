@@ -1,0 +1,5 @@
+"""The records of every store, in SQL that SQLite and PostgreSQL both understand.
+
+Belongs here: functions over a `Transaction`, and the store that calls them. Never here: how a database is
+opened, locked and migrated; that is in the package of each database.
+"""
