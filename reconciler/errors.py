@@ -237,6 +237,10 @@ class SecretError(ReconcilerError):
     """A secret that the desired state refers to is not available here."""
 
 
+class InventoryError(ReconcilerError):
+    """A cloud did not give a complete list of instances; which instances there are is not known."""
+
+
 class GuardRefusal(ReconcilerError):
     """A guard refused the plan before its first step; `violations` has the reasons."""
 
