@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from typing import Annotated, Final
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from reconciler.core.endpoint import is_loopback_host
 from reconciler.core.fields import Flag, StrictModel
-from reconciler.host.config_fields import KeyFile
+from reconciler.host.config_fields import KeyFile, ServiceOrigin
+from reconciler.host.instance_rules import InstanceRules
 
-_ORIGIN: Final = r"https?://(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._\-]{1,253})(:[0-9]{1,5})?"
 _BUCKET: Final = r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]$"
 _REGION: Final = r"^[a-z0-9][a-z0-9\-]{0,62}$"
 _PROFILE: Final = r"^[A-Za-z0-9][A-Za-z0-9._@+\-]{0,127}$"
 
-
-def _check_origin(text: Any) -> Any:
-    try:
-        fits = isinstance(text, str) and re.fullmatch(_ORIGIN, text) and urlsplit(text).port != 0
-    except ValueError:  # a port beyond 65535
-        fits = False
-    if not fits:
-        raise PydanticCustomError(
-            "service_origin",
-            "an endpoint must be written as https://HOST or https://HOST:PORT, without a path",
-        )
-    # An answer over plain HTTP could be anybody's: the signature proves the request alone.
-    if text.startswith("http:") and not is_loopback_host(urlsplit(text).hostname or ""):
-        raise PydanticCustomError(
-            "plain_origin", "an endpoint must use https; http is accepted for this machine only"
-        )
-    return text
-
-
-ServiceOrigin = Annotated[
-    str, BeforeValidator(_check_origin), WithJsonSchema({"type": "string", "pattern": rf"^{_ORIGIN}$"})
-]
-"""Scheme, host and port of a service."""
 
 BucketName = Annotated[str, Field(pattern=_BUCKET)]
 AwsRegion = Annotated[str, Field(pattern=_REGION)]
@@ -89,4 +62,9 @@ class AwsAccount(StrictModel):
         default=None,
         description="Its object storage. Without this key no bucket of it is read.",
         examples=[{"buckets": ["m2-backups"]}],
+    )
+    ec2: InstanceRules | None = Field(
+        default=None,
+        description="Its instances as nodes. Without this key it is not asked for instances.",
+        examples=[{"networks": ["10.20.0.0/16"]}],
     )

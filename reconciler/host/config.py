@@ -43,6 +43,7 @@ from reconciler.host.config_fields import (
     SshUser,
     VariableName,
 )
+from reconciler.host.oci_accounts import OciAccount
 
 S = TypeVar("S", bound=StrictModel)
 
@@ -410,6 +411,11 @@ class HostConfig(StrictModel):
         description="Accounts of AWS, and of servers with its protocols, which this host may use. Keys in "
         "settings are those of nodes, and never used here.",
         examples=[{"backups": {"region": "eu-central-1", "s3": {"buckets": ["m2-backups"]}}}],
+    )
+
+    oci: Mapping[AccountName, OciAccount] = Field(
+        default_factory=dict,
+        description="Accounts of Oracle Cloud Infrastructure which this host may use.",
     )
 
     @model_validator(mode="after")

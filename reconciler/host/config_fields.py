@@ -6,11 +6,12 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.endpoint import LAST_PORT, SocketAddress
+from reconciler.core.endpoint import LAST_PORT, SocketAddress, is_loopback_host
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 """Entry of the list of secret folders that means the credentials folder of the systemd unit."""
@@ -27,6 +28,7 @@ _COMMAND_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 _PREFIX_FORM: Final = r"^[A-Za-z_][A-Za-z0-9_]{2,63}$"
 _OWN: Final = "RECONCILE_"
 _CIDR: Final = r"[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?"
+_ORIGIN: Final = r"https?://(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._\-]{1,253})(:[0-9]{1,5})?"
 _SOCKET: Final = r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Za-z._\-]{1,253})):([0-9]{1,5})"
 _LONGEST: Final = 4096
 _CREDENTIAL: Final = r"^\$CREDENTIALS_DIRECTORY/[A-Za-z0-9_][A-Za-z0-9._\-]{0,254}$"
@@ -91,6 +93,30 @@ Cidr = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^{_CIDR}$"}),
 ]
 """A network such as `192.0.2.0/24` or `2001:db8::/32`, or a single address."""
+
+
+def _check_origin(text: Any) -> Any:
+    try:
+        fits = isinstance(text, str) and re.fullmatch(_ORIGIN, text) and urlsplit(text).port != 0
+    except ValueError:  # a port beyond 65535
+        fits = False
+    if not fits:
+        raise PydanticCustomError(
+            "service_origin",
+            "an endpoint must be written as https://HOST or https://HOST:PORT, without a path",
+        )
+    # An answer over plain HTTP could be anybody's: the signature proves the request alone.
+    if text.startswith("http:") and not is_loopback_host(urlsplit(text).hostname or ""):
+        raise PydanticCustomError(
+            "plain_origin", "an endpoint must use https; http is accepted for this machine only"
+        )
+    return text
+
+
+ServiceOrigin = Annotated[
+    str, BeforeValidator(_check_origin), WithJsonSchema({"type": "string", "pattern": rf"^{_ORIGIN}$"})
+]
+"""Scheme, host and port of a service."""
 
 ListenAddress = Annotated[
     SocketAddress,

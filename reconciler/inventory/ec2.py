@@ -28,7 +28,7 @@ _ANSWER: Final = "DescribeInstancesResponse"
 _FORM: Final = "application/x-www-form-urlencoded; charset=utf-8"
 
 
-def get_default_endpoint(region: str) -> str:
+def get_ec2_endpoint(region: str) -> str:
     """Where EC2 of a region is called."""
     domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://ec2.{region}.{domain}"

@@ -28,7 +28,8 @@ class InstanceCollector:
             InventoryError: its address is invalid or not the one of an earlier page, or there are too many.
         """
         try:
-            normal = str(unmap_address(ip_address(address)))
+            # A zone names an interface of one machine: the blank makes it invalid.
+            normal = str(unmap_address(ip_address(address.replace("%", " "))))
         except ValueError:
             raise InventoryError(
                 f"{self._where} gives {instance} the address {quote_text(address)}, which is none"

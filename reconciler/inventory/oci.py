@@ -30,7 +30,7 @@ _ID: Final = re.compile(r"ocid1\.[a-z0-9]+\.[A-Za-z0-9._\-]{1,240}")
 _NEXT: Final = "opc-next-page"
 
 
-def get_default_endpoint(region: str) -> str:
+def get_oci_endpoint(region: str) -> str:
     """Where the Core Services of a region of the commercial realm are called."""
     return f"https://iaas.{region}.oraclecloud.com"
 

@@ -1,0 +1,75 @@
+"""The API key of an OCI account of the host configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from stat import S_IROTH
+from typing import TYPE_CHECKING, Final
+
+from reconciler.errors import UsageError
+from reconciler.host.config_fields import CREDENTIALS
+from reconciler.host.files import FileRefused, read_trusted
+from reconciler.host.oci_accounts import OciAccount
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+_LARGEST: Final = 64 * 1024
+_FEWEST_BITS: Final = 2048
+_FORM: Final = "write the private key in PEM, without a password, as the console of OCI gives it"
+
+
+def read_oci_key(name: str, account: OciAccount, environment: Mapping[str, str]) -> RSAPrivateKey:
+    """The private key of an account; read at every call, so that a new one needs no restart.
+
+    Args:
+        name: of the account in the host configuration, for messages.
+        account: its entry.
+        environment: of the process.
+
+    Raises:
+        UsageError: it cannot be read or used; nothing of it is shown.
+    """
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415  (slow)
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    file = _find_file(name, account.key, environment)
+    try:
+        data, _ = read_trusted(file, limit=_LARGEST)
+        mode = file.stat().st_mode
+    except (FileRefused, OSError) as error:
+        raise UsageError(
+            f"the key of the OCI account `{name}` cannot be read: {file} "
+            f"{getattr(error, 'strerror', None) or error}",
+            remedy="correct the path in the host configuration, or let the user who runs reconcile read it",
+        ) from error
+    if mode & S_IROTH:
+        raise UsageError(
+            f"the key of the OCI account `{name}` can be read by every user of this machine: {file}",
+            remedy=f"chmod 600 {file}; if others had access, make a new key",
+        )
+    try:
+        key = load_pem_private_key(data, password=None)
+    except (ValueError, TypeError):  # their texts could have parts of the key
+        raise UsageError(
+            f"the key of the OCI account `{name}` is not a private key that can be used: {file}", remedy=_FORM
+        ) from None
+    if not isinstance(key, RSAPrivateKey) or key.key_size < _FEWEST_BITS:
+        raise UsageError(
+            f"the key of the OCI account `{name}` is not an RSA key of {_FEWEST_BITS} bits or more: {file}",
+            remedy=_FORM,
+        )
+    return key
+
+
+def _find_file(name: str, key: Path | str, environment: Mapping[str, str]) -> Path:
+    if isinstance(key, Path):
+        return key
+    folder, entry = environment.get(CREDENTIALS.removeprefix("$"), ""), key.partition("/")[2]
+    if not folder.startswith("/"):
+        raise UsageError(
+            f"the key of the OCI account `{name}` cannot be found: the service has no credentials folder",
+            remedy=f"add LoadCredential={entry}:PATH to the systemd unit",
+        )
+    return Path(folder) / entry
