@@ -14,6 +14,9 @@ CODE = "cluster-vanished"
 def find_removed_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> Iterator[Diagnostic]:
     """A violation for each cluster that has no entry any more; its nodes would no longer be managed.
 
+    Each holds itself alone, whoever knows of it: no step is planned for its nodes, and the others have
+    nothing to do with them.
+
     Args:
         memory: what earlier runs of the fleet left, and the merge target.
         clusters: names of the clusters in the fleet file.
@@ -22,15 +25,15 @@ def find_removed_clusters(memory: FleetMemory, clusters: AbstractSet[str]) -> It
         if cluster_memory.nodes and name not in clusters:
             source = f" from {cluster_memory.source}" if cluster_memory.source else ""
             known = f"which was applied{source} with {cluster_memory.nodes} nodes"
-            yield _make_violation(name, known, hold=True)  # the other clusters go on
+            yield _make_violation(name, known)
     base = memory.base
     for name, nodes in sorted(base.clusters.items()) if base else ():
         if name not in clusters and not memory.cluster_memory.get(name, ClusterMemory()).nodes:
             assert base is not None
-            yield _make_violation(name, f"which {base.ref} names with {len(nodes)} nodes", hold=False)
+            yield _make_violation(name, f"which {base.ref} names with {len(nodes)} nodes")
 
 
-def _make_violation(name: str, known: str, *, hold: bool) -> Diagnostic:
+def _make_violation(name: str, known: str) -> Diagnostic:
     return Diagnostic(
         Severity.ERROR,
         CODE,
@@ -38,5 +41,5 @@ def _make_violation(name: str, known: str, *, hold: bool) -> Diagnostic:
         "put it back; if it has a new name, write `renamed_from` into its entry; to remove it, set an "
         "override for this cluster in the fleet file",
         target=name,
-        hold=hold,
+        hold=True,
     )

@@ -104,6 +104,8 @@ class PlanResult:
     @property
     def is_refused(self) -> bool:
         """Whether the plan as a whole must not be applied."""
+        if self.all_or_nothing and self.removed_clusters:
+            return True
         clusters = {context.plan.cluster for context in self.guard_contexts}
         return refuse_everything(self.violations, clusters, all_or_nothing=self.all_or_nothing)
 

@@ -84,6 +84,15 @@ def test_a_pull_request_is_told_what_leaves_and_refused_for_it(site, monkeypatch
         with monkeypatch.context() as own:
             own.setenv(variable, "main")
             assert "[desired-shrank]" in site.run("--dry-run", status=3)
+    keep = site.fleet(edge=4, clusters=("edge",))
+    site.repository.commit({**keep, "s.json": setting("b.example")})
+    told = site.run("--yes", "--base", "main", "--all-or-nothing", status=3)
+    assert "Done" not in told
+    told = site.run("--yes", "--base", "main", status=5)
+    assert "[cluster-vanished]" in told
+    assert "Done: 4 changes" in told, (
+        "a cluster that only the base has holds itself alone, as any missing one"
+    )
     allowed = "".join(
         f"  - {{guard: {guard}, until: 2999-01-01, reason: meant to go}}\n"
         for guard in ("cluster-vanished", "desired-shrank")

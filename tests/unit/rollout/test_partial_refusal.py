@@ -60,9 +60,7 @@ async def test_all_or_nothing_refuses_the_whole_plan(bench):
 
 async def test_a_verdict_on_the_whole_fleet_refuses_all_of_it(bench):
     result = await bench.plan_result(*wanted())
-    verdict = Diagnostic(
-        Severity.ERROR, "cluster-vanished", "gamma is missing", "put it back", target="gamma"
-    )
+    verdict = Diagnostic(Severity.ERROR, "verdict", "the fleet is wrong", "correct it", target="gamma")
     result = replace(result, violations=(verdict,))
     assert result.is_refused
     with pytest.raises(GuardRefusal):

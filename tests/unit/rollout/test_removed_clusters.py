@@ -7,6 +7,7 @@ import pytest
 from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
 
 from reconciler.core.policy import Override
+from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import run_plan_pass
 from reconciler.rollout.apply_pass import run_apply_pass
 from reconciler.store.factory import open_store
@@ -54,6 +55,15 @@ async def test_a_removed_cluster_is_reported_and_holds_only_itself(store):
     assert [outcome.step.id for outcome in report.outcomes] == ["alpha/a1/set"]
     assert [line.exit_status for line in await store.runs(2)] == [0, 3]
     assert codes((await look(store, ALPHA))[0]) == [("cluster-vanished", "beta")]
+
+
+async def test_with_all_or_nothing_a_removed_cluster_holds_the_others_too(store):
+    await make(store, ALPHA, BETA)
+    seen, drivers = await look(store, ALPHA)
+    seen = replace(seen, all_or_nothing=True)
+    assert seen.is_refused
+    with pytest.raises(GuardRefusal):
+        await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=store)
 
 
 async def test_an_override_allows_the_removal_permanently(store):
