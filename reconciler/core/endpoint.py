@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -114,6 +115,8 @@ class Endpoint:
         return f"{self.scheme}://{format_url_host(self.host)}{port}{self.path}"
 
 
+# One address is read by validation, planning and each call; the bound is above the nodes of one host.
+@lru_cache(maxsize=131_072)
 def parse_endpoint(text: str) -> Endpoint:
     """A node's address: `host`, `host:port`, `[v6]:port`, or `http(s)://` with any of them.
 

@@ -38,7 +38,8 @@ _DAY = r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 class StrictModel(BaseModel):
     """A part of the fleet file: unknown keys are errors, because a mistyped key would have no effect."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A command uses few of the models: each is built at its first use.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def drop_zero_fraction(value: Any) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments, read_arguments
@@ -23,9 +23,7 @@ from reconciler.core.observation import NodeReport, Observed
 from reconciler.core.observation_digests import digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy
-from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.product_model import ModelSetup
 from reconciler.core.reservations import (
     StopAnswer,
     StopDecision,
@@ -40,13 +38,17 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
-from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
-from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import OfferedContent, ReadingRule, TransportKind, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
+
+if TYPE_CHECKING:
+    from reconciler.core.polled_model import PolledSetup
+    from reconciler.core.product_model import ModelSetup
+    from reconciler.ports.central_server import CentralServer
+    from reconciler.ports.node_store import NodeTokens
+    from reconciler.ports.simulator import Simulator
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.model_check import CheckResult
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import clean_line
 
-if TYPE_CHECKING:  # a dry run does not need it
+if TYPE_CHECKING:  # a dry run does not need them
+    from reconciler.planning.model_check import CheckResult
     from reconciler.planning.status import ClusterStatus
 
 EFFECTS = {

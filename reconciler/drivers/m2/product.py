@@ -10,7 +10,7 @@ from functools import partial
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.arguments import TypedArguments
 from reconciler.core.endpoint import Endpoint
@@ -29,9 +29,7 @@ from reconciler.core.observation import (
 from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import ClusterPlan, Payload, Step, refuse_missing_secrets
 from reconciler.core.pointer_pattern import Pattern
-from reconciler.core.polled_model import PolledSetup
 from reconciler.core.prior_revisions import PriorRevisions
-from reconciler.core.product_model import ModelSetup
 from reconciler.core.reservations import StopDecision, StopQuestion
 from reconciler.core.step_status import StepVerdict
 from reconciler.core.unmanaged import read_patterns
@@ -72,8 +70,6 @@ from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.findings import FILES_FACT, SAME_VERSION, WAITS_FACT, recall_waiting
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
-from reconciler.drivers.m2.modelcheck import setups
-from reconciler.drivers.m2.modelcheck.model import ModelWorld
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints, compute_redacted_fingerprints
 from reconciler.drivers.m2.schema import (
@@ -89,7 +85,6 @@ from reconciler.drivers.m2.undo import rebuild_offer, undo_delivery, undo_offer,
 from reconciler.errors import NodeUnreachable
 from reconciler.file_delivery.node_starts import read_starts
 from reconciler.host.defect_capture import capture_defects
-from reconciler.ports.central_server import CentralServer
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import (
     Capabilities,
@@ -104,7 +99,6 @@ from reconciler.ports.driver import (
 )
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
-from reconciler.ports.simulator import Simulator
 from reconciler.ports.transport import (
     Mailbox,
     NodeMail,
@@ -114,6 +108,14 @@ from reconciler.ports.transport import (
     Transports,
 )
 from reconciler.secrets.redaction import RedactionMask
+
+if TYPE_CHECKING:
+    from reconciler.core.polled_model import PolledSetup
+    from reconciler.core.product_model import ModelSetup
+    from reconciler.drivers.m2.modelcheck.model import ModelWorld
+    from reconciler.ports.central_server import CentralServer
+    from reconciler.ports.simulator import Simulator
+
 
 MAX_PARALLEL_READS: Final = 128
 """Highest number of nodes that are read at the same time."""
@@ -441,6 +443,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def list_model_setups(
         self, desired: M2Desired, observed: Observed[LoadedSetting], plan: ClusterPlan
     ) -> tuple[ModelSetup[ModelWorld] | PolledSetup, ...] | str:
+        from reconciler.drivers.m2.modelcheck import setups  # noqa: PLC0415  (a dry run does not need it)
+
         return setups.make_setups(desired, observed, plan)
 
     def has_stamps(self, entry: ClusterEntry) -> bool:

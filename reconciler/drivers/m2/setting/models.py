@@ -19,7 +19,10 @@ class SettingPart(BaseModel):
     """A part of `setting.json`; unknown keys are kept, because M2 has more keys than these models."""
 
     # Strict, as the JSON Schema for editors: `"10040"` is a text and no port.
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, alias_generator=to_camel)
+    # A command uses few of the models: each is built at its first use.
+    model_config = ConfigDict(
+        extra="allow", frozen=True, strict=True, alias_generator=to_camel, defer_build=True
+    )
 
 
 def make_part(model: type[SettingPart], description: str) -> Any:
