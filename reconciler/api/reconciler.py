@@ -254,6 +254,7 @@ class Reconciler:
                     refusals=process.refusals,
                     enrolled=process.enrolled,
                     is_rollback=self.reader.is_named,
+                    host=self.reader.host,
                 ),
             )
 

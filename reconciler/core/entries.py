@@ -5,12 +5,14 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from reconciler.core.change_windows import Freeze, Hold, Suspend, Window
 from reconciler.core.endpoint import DEFAULT_PORTS, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
-from reconciler.core.host_entries import EntryKind, NamesEntry
+from reconciler.core.firestore_paths import COLLECTION_FORM, LONGEST, find_path_problem, is_collection
+from reconciler.core.host_entries import EntryKind, NamedEntry, NamesEntry
 from reconciler.core.plan import IN_FLIGHT
 from reconciler.core.rollout_rules import Rollout
 
@@ -271,8 +273,107 @@ class ClusterEntry(StrictModel):
         return ()
 
 
+SinkType = Literal["http", "firestore"]
+"""The kinds of feedback sinks."""
+
+_SINK_KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "http": ("url",),
+    "firestore": ("connect", "collection"),
+}
+"""Kind of a sink -> the keys that it needs; those of other kinds are refused."""
+
+_SINK_ENTRIES: Final = {"firestore": EntryKind.FIRESTORE}
+"""Kind of a sink -> the part of the host configuration that `connect` names."""
+
+
+def _check_collection(path: str) -> str:
+    problem = find_path_problem(path)
+    # A document would be overwritten by each message, so that a listener could miss some.
+    if not problem and not is_collection(path):
+        problem = "is that of a document: a collection has an odd number of segments"
+    if problem:
+        remedy = "write the path of a collection, such as `fleets/edge/events`"
+        raise PydanticCustomError(
+            "collection_path", "the path {problem}", {"problem": problem, "remedy": remedy}
+        )
+    return path
+
+
+Collection = Annotated[
+    str,
+    AfterValidator(_check_collection),
+    WithJsonSchema({"type": "string", "pattern": COLLECTION_FORM, "maxLength": LONGEST}),
+]
+"""The path of a Firestore collection."""
+
+
+def _make_sink_conditions() -> list[dict[str, Any]]:
+    """The keys of each kind of sink, as conditions of the JSON Schema."""
+    every = {key for keys in _SINK_KEYS.values() for key in keys}
+    return [
+        {
+            "if": {
+                "properties": {"type": {"const": kind}},
+                **({} if kind == "http" else {"required": ["type"]}),
+            },
+            "then": {
+                "required": list(keys),
+                "properties": {
+                    **{key: {"type": "string"} for key in keys},
+                    **{key: {"type": "null"} for key in sorted(every - set(keys))},
+                },
+            },
+        }
+        for kind, keys in _SINK_KEYS.items()
+    ]
+
+
 class FeedbackEntry(StrictModel):
     """Where messages about changes are sent."""
 
-    url: str = Field(pattern=r"^https?://", description="Each message is sent here as JSON by POST.")
-    timeout: Seconds = Field(default=5, description="Seconds for one POST.")
+    model_config = ConfigDict(json_schema_extra={"allOf": _make_sink_conditions()})  # type: ignore[dict-item]
+
+    type: SinkType = Field(
+        default="http",
+        description="Kind of the sink: `http` for an API, `firestore` for a Firestore database.",
+    )
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Each message is sent here as JSON by POST. For `http`.",
+    )
+    connect: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] | None = Field(
+        default=None,
+        description="Entry of the host configuration with its address and login. For `firestore`.",
+        examples=["m2live"],
+    )
+    collection: Collection | None = Field(
+        default=None,
+        description="Each message is added to this collection as a document. For `firestore`.",
+        examples=["fleets/edge/events"],
+    )
+    timeout: Seconds = Field(default=5, description="Seconds for one delivery.")
+
+    @model_validator(mode="after")
+    def _check_keys(self) -> FeedbackEntry:
+        """Require the keys of the sink's kind, and refuse those of others: they would have no effect."""
+        given = {key for keys in _SINK_KEYS.values() for key in keys if getattr(self, key) is not None}
+        wanted = _SINK_KEYS[self.type]
+        wrong = [InitErrorDetails(type="missing", loc=(key,), input={}) for key in wanted if key not in given]
+        for key in sorted(given - set(wanted)):
+            kinds = " or ".join(f"`type: {kind}`" for kind, keys in _SINK_KEYS.items() if key in keys)
+            error = PydanticCustomError(
+                "other_sink",
+                "it belongs to {kinds}, and this sink is `type: {own}`",
+                {"kinds": kinds, "own": self.type, "remedy": f"remove it, or write {kinds}"},
+            )
+            wrong.append(InitErrorDetails(type=error, loc=(key,), input=getattr(self, key)))
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
+
+    @property
+    def named_entry(self) -> NamedEntry | None:
+        """The entry of the host configuration that it names; None for HTTP."""
+        kind = _SINK_ENTRIES.get(self.type)
+        return NamedEntry(kind, self.connect, "/feedback/connect") if kind and self.connect else None

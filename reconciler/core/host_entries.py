@@ -17,6 +17,7 @@ class EntryKind(StrEnum):
     SSH = "ssh"
     FILES = "files"
     COMMANDS = "commands"
+    FIRESTORE = "firestore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class HostEntries:
     files: frozenset[str] = frozenset()
     commands: frozenset[str] = frozenset()
     reading: frozenset[str] = frozenset()
+    firestore: frozenset[str] = frozenset()
 
     def names(self, kind: EntryKind) -> frozenset[str]:
         """The names of one part."""

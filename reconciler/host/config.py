@@ -43,6 +43,7 @@ from reconciler.host.config_fields import (
     SshUser,
     VariableName,
 )
+from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.oci_accounts import OciAccount
 
 S = TypeVar("S", bound=StrictModel)
@@ -431,6 +432,15 @@ class HostConfig(StrictModel):
         if wrong:
             raise ValidationError.from_exception_data(type(self).__name__, wrong)
         return self
+
+    firestore: Mapping[CommandName, FirestoreProject] = Field(
+        default_factory=dict,
+        description="Firestore databases that a fleet file may name, for feedback. A fleet file gives only "
+        "the name of an entry and the path of a collection.",
+        examples=[
+            {"m2live": {"project": "m2live-prod", "credentials": "$CREDENTIALS_DIRECTORY/firestore.json"}}
+        ],
+    )
 
     @model_validator(mode="after")
     def _check_ways(self) -> HostConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import UsageError
-from reconciler.host.config_fields import PREFIX
+from reconciler.host.config_fields import CREDENTIALS, PREFIX
 from reconciler.host.files import FileRefused, read_regular
 
 GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
@@ -78,3 +78,20 @@ def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX)
     # Short values of nodes are left out: as parts of common words they would mask half of the log.
     of_nodes = [text for name, text in environment.items() if name.startswith(prefix)]
     return [text for text in found if text] + [text for text in of_nodes if len(text) >= _SHORTEST]
+
+
+def find_key_file(key: Path | str, environment: Mapping[str, str]) -> Path:
+    """The path of a `KeyFile` of the host configuration.
+
+    Raises:
+        UsageError: it is a credential of the systemd unit, and the process has no credentials folder.
+    """
+    if isinstance(key, Path):
+        return key
+    folder, name = environment.get(CREDENTIALS.removeprefix("$"), ""), key.partition("/")[2]
+    if not folder.startswith("/"):
+        raise UsageError(
+            f"the key {key} cannot be found: the service has no credentials folder",
+            remedy=f"add LoadCredential={name}:PATH to the systemd unit",
+        )
+    return Path(folder) / name

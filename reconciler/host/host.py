@@ -36,6 +36,7 @@ class Host:
             files=frozenset(config.files),
             commands=frozenset(config.commands),
             reading=frozenset(name for name, command in config.commands.items() if command.reads),
+            firestore=frozenset(config.firestore),
         )
 
     def commands(self, *, applying: bool) -> frozenset[str] | None:

@@ -48,7 +48,7 @@ from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import locate_nodes
 from reconciler.planning.routed_transports import route_transports
-from reconciler.planning.unknown_entries import find_unknown_entries
+from reconciler.planning.unknown_entries import find_unknown_entries, report_unknown_sink
 from reconciler.planning.withheld_steps import fingerprint_content
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
@@ -232,6 +232,8 @@ async def run_plan_pass(
         read = await gather_all([plan_cluster(target, replace(context, fleet=whole)) for target in earlier])
         others = {one.plan.cluster: one for one in read}
     found = _check_order(found, others, memory.at.date())
+    sink = report_unknown_sink(fleet, host_entries)
+    found = replace(found, fleet=replace(found.fleet, warnings=(*sink, *found.fleet.warnings)))
     return _check_fleet(found, memory, whole=not selection.only)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.core.host_entries import EntryKind, HostEntries, NamedEntry, find_named_entries
+from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.host_commands import ENTRY, UNKNOWN
 from reconciler.ports.cluster_input import ClusterInput
@@ -39,6 +40,16 @@ def find_unknown_entries(cluster_input: ClusterInput, known: HostEntries) -> Unk
                 related=tuple(dict.fromkeys(map(fleet.position, pointers[1:_MOST_NAMED]))),
             )
     return found
+
+
+def report_unknown_sink(fleet: Fleet, known: HostEntries | None) -> tuple[Diagnostic, ...]:
+    """What is wrong with the entry that the sink of feedback names; messages wait, so it stops nothing."""
+    named = fleet.feedback.named_entry if fleet.feedback else None
+    if named is None or known is None or not (told := _explain(named, known)):
+        return ()
+    message, remedy = told
+    place = fleet.document.position(named.pointer)
+    return (Diagnostic(Severity.WARNING, ENTRY, message, remedy, position=place, pointer=named.pointer),)
 
 
 def _explain(one: NamedEntry, known: HostEntries) -> tuple[str, str] | None:

@@ -17,9 +17,11 @@ from reconciler.core.timestamps import Clock
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, GuardRefusal
 from reconciler.feedback.sender import MessageSender
+from reconciler.feedback.sinks import open_sink
 from reconciler.guards.change_control import find_change_holds, select_current_overrides
 from reconciler.host.aio import gather_all, run_unless_stopped
 from reconciler.host.clock import utc_now
+from reconciler.host.host import Host
 from reconciler.planning.applied_facts import (
     collect_cluster_facts,
     list_attempt_facts,
@@ -64,6 +66,7 @@ class RunContext:
         refusals: those that this process has journalled already.
         enrolled: nodes whose tokens this process has made count.
         is_rollback: whether this is a rollback, so that the revision before it is not applied again.
+        host: has the entries that a feedback sink of the fleet file may name.
     """
 
     trigger: str = "command"
@@ -73,6 +76,7 @@ class RunContext:
     refusals: RefusalMemory = field(default_factory=RefusalMemory)
     enrolled: EnrolledNodes = field(default_factory=EnrolledNodes)
     is_rollback: bool = False
+    host: Host = field(default_factory=Host)
 
 
 async def run_apply_pass(
@@ -146,7 +150,8 @@ async def run_apply_pass(
             await _record_pin(guard_context, journal, run_context)
     await run_context.enrolled.enrol(plan_result.guard_contexts, journal)
     stop = stop or asyncio.Event()
-    async with MessageSender(journal, transports.http, plan_result.fleet.feedback) as message_sender:
+    sink = open_sink(plan_result.fleet.feedback, transports.http, run_context.host)
+    async with MessageSender(journal, sink) as message_sender:
         run = _Run(plan_result, drivers, own_transports, journal, message_sender, listener, stop, run_context)
         idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()

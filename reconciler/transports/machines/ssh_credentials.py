@@ -10,8 +10,9 @@ from pathlib import Path
 from stat import S_IROTH
 from typing import TYPE_CHECKING, Any, Final
 
+from reconciler.errors import UsageError
 from reconciler.host.config import SshWay
-from reconciler.host.config_fields import CREDENTIALS
+from reconciler.host.credentials import find_key_file
 from reconciler.host.files import FileRefused, read_trusted
 from reconciler.text.one_line import make_one_line
 from reconciler.transports.machines.machine import LoginRefused, MachineUnidentified
@@ -114,15 +115,10 @@ class CredentialFiles:
         return agent, keys
 
     def _find_path(self, key: Path | str) -> Path:
-        if isinstance(key, Path):
-            return key
-        folder = self._environment.get(CREDENTIALS.removeprefix("$"), "")
-        if not folder.startswith("/"):
-            raise LoginRefused(
-                f"the key {key} cannot be found: the service has no credentials folder",
-                remedy=f"add LoadCredential={key.partition('/')[2]}:PATH to the systemd unit",
-            )
-        return Path(folder) / key.partition("/")[2]
+        try:
+            return find_key_file(key, self._environment)
+        except UsageError as error:
+            raise LoginRefused(error.message, remedy=error.remedy) from error
 
 
 def _find_certificate(path: Path) -> Path:

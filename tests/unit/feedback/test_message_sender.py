@@ -1,53 +1,19 @@
 """Delivery: at least once, in order, without ever holding up or failing a run."""
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
+from support.outboxes import MemoryMessage, MemoryOutbox
 from support.waiting import wait_until
 
 from reconciler.core.entries import FeedbackEntry
 from reconciler.errors import NodeUnreachable
 from reconciler.feedback import sender
+from reconciler.feedback.http_sink import HttpSink
 from reconciler.feedback.sender import MessageSender
 from reconciler.ports.transport import Http, HttpAnswer
 
 ENTRY = FeedbackEntry(url="http://user:password@127.0.0.1:9/feedback?token=secret", timeout=5)
-
-
-@dataclass(frozen=True)
-class StoredMessage:
-    number: int
-
-    @property
-    def id(self):
-        return f"id-{self.number}"
-
-    @property
-    def body(self):
-        return b"{%d}" % self.number
-
-
-class Box:
-    """An outbox in memory."""
-
-    def __init__(self, count=0):
-        self.messages = [StoredMessage(number) for number in range(1, count + 1)]
-        self.delivered: list[str] = []
-        self.errors: list[tuple[str, str, bool]] = []
-
-    async def list_due(self, *, beyond=0, limit=50):
-        due = [one for one in self.messages if one.number > beyond and one.id not in self.delivered]
-        return due[:limit]
-
-    async def mark_sent(self, outbox_message):
-        self.delivered.append(outbox_message)
-
-    async def mark_failed(self, outbox_message, error, *, refused):
-        self.errors.append((outbox_message, error, refused))
-
-    async def count_pending(self):
-        return len(self.messages) - len(self.delivered)
 
 
 class Line(Http):
@@ -74,49 +40,51 @@ class SlowLine(Line):
 
 
 async def carry(box, line, entry=ENTRY, pauses=(0, 0)):
-    async with MessageSender(box, line, entry, pauses=pauses) as message_sender:
+    async with MessageSender(
+        box, entry and HttpSink(line, entry.url, entry.timeout), pauses=pauses
+    ) as message_sender:
         return await asyncio.wait_for(message_sender.finish(), 5)
 
 
 async def test_every_message_arrives_once_in_order_as_json_with_its_id():
-    box, line = Box(120), Line(200)
+    box, line = MemoryOutbox(120), Line(200)
     assert await carry(box, line) == ()
     assert box.delivered == [one.id for one in box.messages]
     where, content, headers = line.calls[0]
     assert where == f"POST {ENTRY.url}"
-    assert content == b"{1}"
+    assert content == b'{"number": 1}'
     assert headers == {"Content-Type": "application/json", "Idempotency-Key": "id-1"}
     assert len(line.calls) == 120
 
 
 async def test_a_message_is_delivered_while_the_run_goes_on():
-    box, line = Box(), Line(204)
-    async with MessageSender(box, line, ENTRY) as message_sender:
-        box.messages.append(StoredMessage(1))
+    box, line = MemoryOutbox(), Line(204)
+    async with MessageSender(box, HttpSink(line, ENTRY.url, 5)) as message_sender:
+        box.messages.append(MemoryMessage(1))
         message_sender.wake()
         await wait_until(lambda: box.delivered)
         assert await message_sender.finish() == ()
 
 
 async def test_what_is_written_at_the_very_end_is_still_delivered():
-    box, line = Box(1), Line(200)
-    async with MessageSender(box, line, ENTRY) as message_sender:
+    box, line = MemoryOutbox(1), Line(200)
+    async with MessageSender(box, HttpSink(line, ENTRY.url, 5)) as message_sender:
         await wait_until(lambda: box.delivered)
-        box.messages.append(StoredMessage(2))
+        box.messages.append(MemoryMessage(2))
         assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
 
 
 @pytest.mark.parametrize("trouble", ["connection refused", 500, 503, 429, 408])
 async def test_a_sink_with_a_temporary_error_is_tried_again(trouble):
-    box, line = Box(2), Line(trouble, trouble, 200)
+    box, line = MemoryOutbox(2), Line(trouble, trouble, 200)
     assert await carry(box, line) == ()
     assert box.delivered == ["id-1", "id-2"]
     assert [headers["Idempotency-Key"] for _, _, headers in line.calls] == ["id-1"] * 3 + ["id-2"]
 
 
 async def test_a_sink_that_is_down_is_reported_without_its_secrets():
-    box, line = Box(5), Line("connection refused")
+    box, line = MemoryOutbox(5), Line("connection refused")
     (finding,) = await carry(box, line)
     assert finding.code == "feedback-undelivered"
     assert finding.message == (
@@ -131,8 +99,8 @@ async def test_a_sink_that_is_down_is_reported_without_its_secrets():
 
 
 async def test_a_sink_that_comes_back_by_the_end_of_the_run_gets_everything():
-    box, line = Box(2), Line("no", "no", "no", 200)
-    async with MessageSender(box, line, ENTRY, pauses=(0, 0)) as message_sender:
+    box, line = MemoryOutbox(2), Line("no", "no", "no", 200)
+    async with MessageSender(box, HttpSink(line, ENTRY.url, 5), pauses=(0, 0)) as message_sender:
         await wait_until(lambda: box.errors)
         assert await message_sender.finish() == ()
     assert box.delivered == ["id-1", "id-2"]
@@ -140,7 +108,7 @@ async def test_a_sink_that_comes_back_by_the_end_of_the_run_gets_everything():
 
 @pytest.mark.parametrize("status", [400, 404, 413, 302])
 async def test_a_refused_message_does_not_hold_up_the_others(status):
-    box, line = Box(3), Line(200, status, 200)
+    box, line = MemoryOutbox(3), Line(200, status, 200)
     refused, left = await carry(box, line)
     assert refused.code == "feedback-refused"
     assert f"it answered {status}" in refused.message
@@ -152,19 +120,19 @@ async def test_a_refused_message_does_not_hold_up_the_others(status):
 
 async def test_a_slow_sink_delays_the_end_for_a_limited_time(monkeypatch):
     monkeypatch.setattr(sender, "FINISH_TIMEOUT", 0.05)
-    (finding,) = await carry(Box(1), SlowLine())
+    (finding,) = await carry(MemoryOutbox(1), SlowLine())
     assert finding.code == "feedback-undelivered"
     assert "took longer than" in finding.message
 
 
 async def test_without_a_sink_nothing_is_sent():
-    box, line = Box(3), Line(200)
+    box, line = MemoryOutbox(3), Line(200)
     assert await carry(box, line, entry=None) == ()
     assert line.calls == []
 
 
 async def test_a_run_that_breaks_off_leaves_no_task_behind():
-    message_sender = MessageSender(Box(1), SlowLine(), ENTRY)
+    message_sender = MessageSender(MemoryOutbox(1), HttpSink(SlowLine(), ENTRY.url, 5))
     with pytest.raises(RuntimeError):
         async with message_sender:
             raise RuntimeError
@@ -174,8 +142,8 @@ async def test_a_run_that_breaks_off_leaves_no_task_behind():
 
 async def test_a_stop_does_not_wait_for_a_slow_sink_and_the_messages_stay(monkeypatch):
     monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.01)
-    box, stop = Box(2), asyncio.Event()
-    async with MessageSender(box, SlowLine(), ENTRY) as message_sender:
+    box, stop = MemoryOutbox(2), asyncio.Event()
+    async with MessageSender(box, HttpSink(SlowLine(), ENTRY.url, 5)) as message_sender:
         finish = asyncio.create_task(message_sender.finish(stop))
         await asyncio.sleep(0)
         stop.set()
