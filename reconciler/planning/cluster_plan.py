@@ -32,6 +32,7 @@ from reconciler.guards import change_control
 from reconciler.guards.merge_base import add_merge_base
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.drifted_nodes import DriftedCluster, find_drift, remark_drift
+from reconciler.planning.held_waits import soften_held_waits
 from reconciler.planning.node_conditions import NodeCondition, judge_nodes
 from reconciler.planning.node_places import FleetPlaces
 from reconciler.planning.read_only import restrict_to_reading
@@ -136,6 +137,7 @@ def _make_guard_context(reading: _ReadCluster, context: PassContext) -> GuardCon
     cluster_memory = add_merge_base(_recall_cluster(memory, entry.name), memory.base, entry.name)
     progress = _find_progress(target, cluster_memory.progress if reading.rules.rollout else None)
     kept, wave_state = _choose_steps(reading, context, policy, progress)
+    kept = soften_held_waits(kept, observed, driver, reading.reserved)
     plan = _complete_plan(reading, kept, context.fleet.revision, progress, wave_state)
     return GuardContext(
         plan=plan,

@@ -108,3 +108,20 @@ def test_a_rollback_pins_both_until_a_commit_changes_what_they_get(site):
     site.run("unpin", "collab", "--reason", "fixed elsewhere")
     assert "Done:" in site.apply()
     assert "false" in site.read("collab-1", "collab-config")
+
+
+def test_a_held_node_makes_no_run_fail_and_nothing_is_sent_to_it_or_what_depends_on_it(site):
+    for node in ("scores-3", "collab-2"):
+        site.run("hold", node, "--until", "4h", "--reason", "a card")
+    site.commit(logging=False, level="warn")
+    told = site.apply()
+    assert "scores-3 differs, and nothing is sent to it: it is held until" in told
+    assert "`reconcile release scores-3` ends it" in told
+    states = {node: state for node, (state, _) in site.nodes().items()}
+    assert (states["scores-3"], states["scores-1"], states["collab-2"]) == ("held", "differs", "held")
+    assert "info" in site.read("scores-3", "app-config")
+    assert "true" in site.read("collab-2", "collab-config")
+    site.plan("--detailed-exitcode", status=2)
+    for node in ("scores-3", "collab-2"):
+        site.run("release", node)
+    assert "no changes remain" in site.apply()
