@@ -45,11 +45,12 @@ def _refuse_shared(readings: Mapping[FilePlace, FileReading]) -> Iterator[tuple[
         shared = owners.get(reading.value.identity, []) if isinstance(reading, Present) else []
         other = next((one.node for one in shared if one.node != place.node), "")
         if other:
-            words = (
-                f"the file {place.entry} is also that of {other}: give the entry a path with `{{node}}`, or "
-                "a way to each node's own machine with `ssh`"
+            remedy = (
+                f"in the host configuration, give `files: {place.entry}` a path with `{{node}}`, or a way to "
+                "each node's own machine with `ssh`"
             )
-            yield place, Unreachable(words, Liveness.ALIVE)
+            words = f"the file {place.entry} is also that of {other}"
+            yield place, Unreachable(words, Liveness.ALIVE, remedy=remedy)
         else:
             yield place, reading
 

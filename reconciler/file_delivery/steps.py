@@ -237,7 +237,7 @@ def plan_file(wish: FileWish, reading: FileReading | None, *, after: Sequence[st
     """
     if not isinstance(reading, Present):
         why = "it was not read" if reading is None else reading.reason
-        remedy = "make the file readable for this host, then run again"
+        remedy = (reading.remedy if reading else "") or "make the file readable for this host, then run again"
         return FilePlan(findings=(_report(wish, UNREADABLE, _say_unread(wish.place.entry, why), remedy),))
     state = reading.value
     try:

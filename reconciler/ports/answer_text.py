@@ -52,6 +52,8 @@ def _describe(url: str, answer: HttpAnswer) -> str:
 def suggest_answer_remedy(answer: HttpAnswer) -> str:
     """What to do about an answer that is not the product's own, by what was seen."""
     status = answer.status
+    if status == HTTPStatus.NOT_MODIFIED:
+        return _CACHED
     if 300 <= status < 400:  # noqa: PLR2004
         return _suggest_for_redirect(answer.headers.get("location", ""))
     if status != HTTPStatus.OK:
@@ -60,7 +62,9 @@ def suggest_answer_remedy(answer: HttpAnswer) -> str:
     if "html" in kind:
         return _LOGIN_REMEDY if _LOGIN.search(answer.quote(_LOOKED_AT)) else _CORRECT
     if "json" in kind and not _is_json(answer):
-        return f"the answer is damaged: look at what the URL shows, and at a proxy before it; or {_CORRECT}"
+        # A large one is not read again here: whether it is damaged or only large, the reason says.
+        what = "damaged or too large" if len(answer.body) > _QUOTED_FROM.size else "damaged"
+        return f"the answer is {what}: look at what the URL shows, and at a proxy before it; or {_CORRECT}"
     return _CORRECT
 
 
@@ -80,6 +84,7 @@ def _is_json(answer: HttpAnswer) -> bool:
     return True
 
 
+_CACHED: Final = "turn off caching for this API in the proxy before the node"
 _CORRECT: Final = "correct its address (host and port) in the fleet file: another service answers there"
 _LOGIN_REMEDY: Final = (
     "a login page answers: let this host reach the API without it, or correct its address in the fleet file"

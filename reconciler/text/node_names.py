@@ -47,7 +47,8 @@ def format_node_names(nodes: Sequence[str], *, noun: str = "nodes", full: bool =
 def generalise_sentence(text: str, node: str, each: str = EACH_NODE) -> str:
     """A sentence about one node as a sentence about each: its name is replaced by `each`.
 
-    Within backquotes it is replaced by `NODE`.
+    Within backquotes it is replaced by `NODE`. A name of digits alone counts there and at the beginning only:
+    elsewhere it may be a figure.
     """
     if not node or node not in text:
         return clean_line(text)
@@ -58,6 +59,8 @@ def generalise_sentence(text: str, node: str, each: str = EACH_NODE) -> str:
         if name != node:
             return word.group()
         is_quoted = text.count("`", 0, word.start()) % 2 == 1
+        if name.isdigit() and word.start() and not is_quoted:
+            return word.group()
         return f"{IN_COMMAND if is_quoted else each}{word.group()[len(name) :]}"
 
     return clean_line(_WORD.sub(replace, text))

@@ -30,7 +30,7 @@ PRODUCT: Final = "the cluster API of the Go library"
 READS: Final = (ReadingCall("GET", ROOT), ReadingCall("GET", f"{ROOT}/{{}}"))
 """The calls by which a node is read; an admin call has more parts in its path."""
 
-CORRECT: Final = "correct `api` in the fleet file"
+CORRECT: Final = "correct `api` or the name of the node in the fleet file: both are those of one process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +57,17 @@ class Client:
             NodeUnreachable: no answer; `NodeUnidentified` if it is not from this node's manager.
             NodeUnauthorized: 401 or 403.
         """
-        answer = await self._get(f"{ROOT}/{self.node}")
+        url = self._make_url(f"{ROOT}/{self.node}")
+        answer = await self._get(url)
         try:
             return parse_view(answer.body)
         except RefusedView as error:
             why = f"the process has no manager {self.node}: {answer.redact(str(error), LONGEST_ERROR)}"
-            raise self._make_unidentified(answer, why) from error
+            words = describe_answer(url, answer, PRODUCT, why)
+            raise NodeUnidentified(self.node, words, remedy=CORRECT, status=answer.status) from error
         except UnreadableView as error:
             why = f"the answer {answer.redact(str(error), LONGEST_ERROR)}"
-            raise self._make_unidentified(answer, why) from error
+            raise self._make_unidentified(url, answer, why) from error
 
     async def read_managers(self) -> tuple[str, ...]:
         """The managers of the process; this call leaves no lock.
@@ -74,33 +76,37 @@ class Client:
             NodeUnreachable: as `read_view`.
             NodeUnauthorized: 401 or 403.
         """
-        answer = await self._get(ROOT)
+        url = self._make_url(ROOT)
+        answer = await self._get(url)
         try:
             return parse_managers(answer.body)
         except (RefusedView, UnreadableView) as error:
             why = f"the answer {answer.redact(str(error), LONGEST_ERROR)}"
-            raise self._make_unidentified(answer, why) from error
+            raise self._make_unidentified(url, answer, why) from error
 
-    async def _get(self, path: str) -> HttpAnswer:
-        url = f"{self.api.rstrip('/')}{path}"
+    def _make_url(self, path: str) -> str:
+        return f"{self.api.rstrip('/')}{path}"
+
+    async def _get(self, url: str) -> HttpAnswer:
         try:
             answer = await self.http.send(
                 "GET", url, node=self.node, timeout=self.timeout, connect=self.connect
             )
         except NodeUnidentified as error:
-            raise NodeUnidentified(self.node, error.reason, remedy=error.remedy or CORRECT) from error
+            raise NodeUnidentified(
+                self.node, error.reason, remedy=error.remedy or "correct `api` in the fleet file"
+            ) from error
         if answer.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
             # Of a proxy before it: the library asks for a cookie at admin calls only.
             raise NodeUnauthorized(
                 self.node,
-                describe_denial(self.api, answer, "reading the cluster is not allowed for this host"),
+                describe_denial(url, answer, "reading the cluster is not allowed for this host"),
                 remedy="allow this host to call the API",
             )
         if answer.status != HTTPStatus.OK:
-            raise self._make_unidentified(answer)
+            raise self._make_unidentified(url, answer)
         return answer
 
-    def _make_unidentified(self, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
-        words = describe_answer(self.api, answer, PRODUCT, why)
-        remedy = CORRECT if why else suggest_answer_remedy(answer)
-        return NodeUnidentified(self.node, words, remedy=remedy, status=answer.status)
+    def _make_unidentified(self, url: str, answer: HttpAnswer, why: str = "") -> NodeUnidentified:
+        words = describe_answer(url, answer, PRODUCT, why)
+        return NodeUnidentified(self.node, words, remedy=suggest_answer_remedy(answer), status=answer.status)

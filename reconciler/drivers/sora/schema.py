@@ -14,6 +14,7 @@ from pydantic import (
     AliasChoices,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     TypeAdapter,
     ValidationError,
@@ -426,8 +427,11 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 MOST_ROWS: Final = 50_000
 """Objects in such a list; they are counted before any of them is made."""
 
-_ROWS: Final = TypeAdapter(list[NodeRow])
-_CHANNELS: Final = TypeAdapter(list[Channel])
+_LIMITS: Final = JsonLimits(size=MOST_BYTES, values=1_000_000, depth=20)
+
+# A million items that are no rows would make a million errors, of which one is told.
+_ROWS: Final = TypeAdapter(Annotated[list[NodeRow], FailFast()])
+_CHANNELS: Final = TypeAdapter(Annotated[list[Channel], FailFast()])
 
 
 def parse_nodes(body: bytes) -> tuple[NodeRow, ...]:
@@ -464,11 +468,11 @@ def parse_report(body: bytes) -> dict[str, Any] | None:
 
 def _parse_rows(adapter: TypeAdapter[Any], body: bytes) -> Any:
     # Counted before they are validated: objects take many times the memory of their text.
-    if len(body) > MOST_BYTES or body.count(b"{") > MOST_ROWS:
-        raise UnreadableAnswer(f"it has more than {MOST_BYTES:,} bytes or {MOST_ROWS:,} objects")
+    if body.count(b"{") > MOST_ROWS:
+        raise UnreadableAnswer(f"it has more than {MOST_ROWS:,} objects")
     try:
-        return adapter.validate_json(body)
+        return adapter.validate_python(read_json(body, _LIMITS))
+    except JsonError as error:
+        raise UnreadableAnswer(str(error)) from error
     except ValidationError as error:
-        # What the parser says of a text that is no JSON is in words of its own.
-        words = describe_first_error(error)
-        raise UnreadableAnswer("it is not JSON" if " column " in words else words) from error
+        raise UnreadableAnswer(describe_first_error(error)) from error

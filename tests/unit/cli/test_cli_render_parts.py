@@ -113,6 +113,11 @@ def test_a_sentence_about_one_node_speaks_of_each():
     assert text == "each node is not edge-10; each node's port"
 
 
+def test_a_name_of_digits_is_no_figure():
+    text = generalise_sentence("3 could not be read: no answer within 3 s; see `reconcile retry 3`", "3")
+    assert text == "each node could not be read: no answer within 3 s; see `reconcile retry NODE`"
+
+
 def test_a_terminal_gets_no_line_that_it_would_break_itself():
     long = Change("/feed", Op.ADD, new={f"key {number}": "some words" for number in range(20)})
     steps = (upload(1, changes=(long,), reason="because " * 40),)

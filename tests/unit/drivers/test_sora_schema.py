@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from pydantic import ValidationError
@@ -162,6 +163,23 @@ def test_lists_of_very_many_rows_or_bytes_are_not_read():
     for body in (b"[" + b",".join([row] * 60_000) + b"]", b'["' + b"x" * 9_000_000 + b'"]'):
         with pytest.raises(schema_module.UnreadableAnswer, match="more than"):
             schema_module.parse_nodes(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"[" + b"1," * 900_000 + b"1]", "`0` must be"),
+        (b"[" + b"{}," * 49_000 + b"{}]", "`0/node_name` is missing"),
+        (b'[{"node_name": NaN, "connected": true}]', "it has NaN"),
+        (b'[{"node_name": "a", "connected": true, "x": 1e999}]', "a number that cannot be used"),
+        (b"[" * 100_000, "nests deeper|more than"),
+    ],
+)
+def test_a_hostile_list_is_refused_at_its_first_fault(body, words):
+    start = time.monotonic()
+    with pytest.raises(schema_module.UnreadableAnswer, match=words):
+        schema_module.parse_nodes(body)
+    assert time.monotonic() - start < 3
 
 
 def rows(**odd):

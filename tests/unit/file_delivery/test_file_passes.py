@@ -185,9 +185,8 @@ async def test_a_file_that_nodes_share_is_told_and_not_written(tmp_path):
     path.write_text(OLD)
     files = make_file_transport(path)
     found = await read_node_files(files, [FilePlace("conf", "a"), FilePlace("conf", "b")])
-    assert found["a"]["conf"].reason.startswith(
-        "the file conf is also that of b: give the entry a path with `{node}`"
-    )
+    assert found["a"]["conf"].reason == "the file conf is also that of b"
+    assert "give `files: conf` a path with `{node}`" in found["a"]["conf"].remedy
     assert found["b"]["conf"].reason.startswith("the file conf is also that of a")
     alone = await read_node_files(files, [FilePlace("conf", "a"), FilePlace("conf", "a")])
     assert alone["a"]["conf"].value.digest == compute_file_digest(OLD.encode())
