@@ -47,7 +47,14 @@ MESSAGES = {
 }
 CORPUS = sorted((ROOT / "tests/cases/corpus").glob("*/*.json"))
 BEYOND = {
-    "setting": {"unknown-role", "unknown-connection", "wrong-connection-type", "duplicate-name"},
+    "setting": {
+        "unknown-role",
+        "unknown-connection",
+        "wrong-connection-type",
+        "duplicate-name",
+        "connection-without-key",
+        "empty-bucket",
+    },
     "fleet": {
         "duplicate-cluster",
         "wrong-order",

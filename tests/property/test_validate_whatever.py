@@ -41,7 +41,12 @@ SETTING = {
                     {
                         "name": "bucket",
                         "type": "httpAwsSig4",
-                        "info": {"accessKeyId": "${env:KEY}", "secretAccessKey": "${file:key}"},
+                        "info": {
+                            "accessKeyId": "${env:KEY}",
+                            "secretAccessKey": "${file:key}",
+                            "region": "eu-central-1",
+                            "bucket": "m2-backups",
+                        },
                     },
                 ],
                 "features": {

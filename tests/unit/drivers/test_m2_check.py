@@ -21,7 +21,7 @@ SERVER = "env__management__server"
 NINE = {"onPurgeRequest": {"propagation": {"nodelist": [f"1.1.1.{n}" for n in range(9)]}}}
 POLL = {"url": "https://m.example.com/s", "schedule": "*/15 * * * * *", "timeout": 5}
 KAFKA = {"name": "k", "type": "kafka", "info": {"brokers": ["b:9092"]}}
-FIRE = {"name": "f", "type": "firebasePubsub", "info": {"projectId": "p"}}
+FIRE = {"name": "f", "type": "firebasePubsub", "info": {"apiKey": "k", "projectId": "p", "appId": "a"}}
 
 
 def check(document):

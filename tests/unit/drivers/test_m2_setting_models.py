@@ -83,7 +83,17 @@ def test_every_feature_has_the_documented_types():
     }
 
 
+FILLED = {
+    "oci": dict.fromkeys(
+        ("tenancyId", "userId", "compartmentId", "fingerprint", "privateKey", "region"), "text"
+    ),
+    "httpAwsSig4": dict.fromkeys(("accessKeyId", "secretAccessKey", "region"), "text"),
+    "firebasePubsub": dict.fromkeys(("apiKey", "projectId", "appId"), "text"),
+}
+
+
 def connection(kind, **info):
+    info = FILLED[kind] | info
     return setting(**{f"{SERVER}__connection": [{"name": "c", "type": kind, "info": info}]})
 
 

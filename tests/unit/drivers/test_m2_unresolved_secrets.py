@@ -13,7 +13,7 @@ from reconciler.drivers.m2.schema import LoadedSetting
 from reconciler.errors import InputError, SecretError
 from reconciler.ports.transport import Transports
 
-CLOUD = {"type": "awssdk3", "info": {"accessKeyId": "AK", "secretAccessKey": "${env:KEY}"}}
+CLOUD = {"type": "awssdk3", "info": {"accessKeyId": "AK", "secretAccessKey": "${env:KEY}", "region": "r"}}
 
 
 def _setting(**custom):

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from reconciler.diagnostic import Diagnostic
-from reconciler.drivers.m2.setting.check import BACKUP, CRON_FIELDS, SERVER
+from reconciler.drivers.m2.setting.check import CRON_FIELDS
+from reconciler.drivers.m2.setting.connections import BACKUP, SERVER
 from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_object, suggest_known, warn
 
 CODES: Final = frozenset(

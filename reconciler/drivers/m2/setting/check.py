@@ -16,6 +16,14 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.documents.model_errors import describe_value
 from reconciler.drivers.m2.address_range import parse_address_range
+from reconciler.drivers.m2.setting.connections import (
+    SERVER,
+    check_backup,
+    check_connect,
+    check_connections,
+    check_names,
+    check_tag,
+)
 from reconciler.drivers.m2.setting.diagnostics import (
     Path,
     check_model,
@@ -28,7 +36,7 @@ from reconciler.drivers.m2.setting.diagnostics import (
     suggest_known,
     warn,
 )
-from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
+from reconciler.drivers.m2.setting.feeds import FEEDS, NEEDS, split_types
 from reconciler.drivers.m2.setting.hostings import check_hostings, check_port
 from reconciler.drivers.m2.setting.models import FACTORY_ROLES, MOST_PROPAGATED, Group, SettingFile
 from reconciler.drivers.m2.setting.patterns import CLOUD, URL
@@ -39,8 +47,6 @@ LIMITS: Final = JsonLimits(size=8 * 1024 * 1024, values=200_000)
 
 MANAGEMENT: Final[Path] = ("env", "management")
 MEMBERS: Final[Path] = (*MANAGEMENT, "cluster", "discover", "members")
-SERVER: Final[Path] = (*MANAGEMENT, "server")
-BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
 NODELIST: Final[Path] = (*SERVER, "events", "onPurgeRequest", "propagation", "nodelist")
 CRON_FIELDS: Final = 6
 
@@ -95,7 +101,7 @@ def check_setting(document: Document, delivered: Any = None) -> list[Diagnostic]
         *_check_members(value),
         *_check_stats(value),
         *_find_repeated_names(value, (*SERVER, "connection"), "connection"),
-        *_check_connections(value),
+        *check_connections(value),
         *(problem for feature, side in FEEDS for problem in _check_side(value, feature, side)),
         *_check_events(value),
         *check_hostings(value),
@@ -271,20 +277,6 @@ def _check_stats(document: Any) -> Iterator[Diagnostic]:
             yield make_problem(path, "bad-address", f'"{listen}" has no port', "write address:port")
 
 
-def _check_connections(document: Any) -> Iterator[Diagnostic]:
-    for index, item in get_items(document, *SERVER, "connection"):
-        kind = get_object(item).get("type")
-        path = (*SERVER, "connection", index)
-        if isinstance(kind, str) and kind not in CONNECTIONS:
-            message = f'unknown connection type "{kind}"'
-            remedy = suggest_known(kind, CONNECTIONS, "types")
-            yield make_problem((*path, "type"), "unknown-value", message, remedy)
-        elif isinstance(kind, str):
-            yield from check_model(CONNECTIONS[kind], get_object(item, "info"), (*path, "info"))
-        for place, broker in get_items(item, "info", "brokers"):
-            yield from check_port((*path, "info", "brokers", place), broker)
-
-
 def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
     """One feed or feedback of one feature.
 
@@ -315,29 +307,11 @@ def _check_side(document: Any, feature: str, side: str) -> Iterator[Diagnostic]:
         for problem in check_model(known[one], info, (*path, "info")):
             yield replace(problem, severity=severity)
         if one in NEEDS:
-            yield from _check_connect(document, (*path, "info", "connect"), NEEDS[one], severity)
+            yield from check_connect(document, (*path, "info", "connect"), NEEDS[one], severity)
+            yield from check_names((*path, "info"), info, severity)
+            yield from check_tag((*path, "info", "tag"), info.get("tag"), severity)
         yield from _check_schedule((*path, "info", "schedule"), info.get("schedule"), severity)
         yield from _check_url((*path, "info", "url"), info.get("url"), severity)
-
-
-def _check_connect(document: Any, path: Path, wanted: str, severity: Severity) -> Iterator[Diagnostic]:
-    """`connect` names a connection of the type that the feature needs (M2 manual, Connections)."""
-    name = get_value(document, path)
-    if not isinstance(name, str):
-        return
-    types = {known: item.get("type") for _, known, item in get_named_items(document, *SERVER, "connection")}
-    if name not in types:
-        remedy = suggest_known(name, types, "connections")
-        yield make_problem(
-            path, "unknown-connection", f'the connection "{name}" is not defined', remedy, severity
-        )
-    elif types[name] != wanted:
-        fitting = sorted(known for known, kind in types.items() if kind == wanted)
-        message = f'the connection "{name}" has the type {types[name]}, expected {wanted}'
-        remedy = (
-            f"connections of that type: {', '.join(fitting)}" if fitting else f"define one of type {wanted}"
-        )
-        yield make_problem(path, "wrong-connection-type", message, remedy, severity)
 
 
 def _check_schedule(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic]:
@@ -363,11 +337,7 @@ def _check_url(path: Path, text: Any, severity: Severity) -> Iterator[Diagnostic
 
 def _check_events(document: Any) -> Iterator[Diagnostic]:
     """The connection of the backup, and the number of nodes to which a purge is propagated."""
-    backup = get_object(document, *BACKUP)
-    enabled = backup.get("enable") is True
-    if enabled or backup.get("connect"):
-        severity = Severity.ERROR if enabled else Severity.WARNING
-        yield from _check_connect(document, (*BACKUP, "connect"), "httpAwsSig4", severity)
+    yield from check_backup(document)
     for index, address in get_items(document, *NODELIST):
         yield from check_port((*NODELIST, index), address)
     count = len(get_items(document, *NODELIST))

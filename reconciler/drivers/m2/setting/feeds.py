@@ -13,6 +13,7 @@ from reconciler.drivers.m2.setting import patterns
 from reconciler.drivers.m2.setting.models import Seconds, SettingPart, make_optional
 
 Schedule = Annotated[str, Field(json_schema_extra={"pattern": patterns.make_schedule_pattern(SIX_FIELDS)})]
+Broker = Annotated[str, Field(json_schema_extra={"pattern": patterns.BROKER})]
 
 
 class Scheduled(SettingPart):
@@ -37,7 +38,7 @@ class Poll(Scheduled, Call):
 class Subscription(SettingPart):
     """The subscription of a topic."""
 
-    topic: str = Field(description="Name of the topic.")
+    topic: str = Field(description="Name of the topic.", json_schema_extra={"pattern": patterns.TOPIC})
     from_beginning: bool | None = make_optional("Whether to read earlier messages too.")
 
 
@@ -45,7 +46,7 @@ class KafkaSub(SettingPart):
     """A subscriber of a Kafka topic."""
 
     connect: str = Field(description="Name of a connection of the type `kafka`.")
-    group_id: str | None = make_optional("Consumer group.")
+    group_id: str | None = make_optional("Consumer group.", json_schema_extra={"pattern": patterns.FILLED})
     subscribe: Subscription = Field(description="The subscription.")
 
 
@@ -53,7 +54,7 @@ class KafkaPub(SettingPart):
     """A publisher to a Kafka topic."""
 
     connect: str = Field(description="Name of a connection of the type `kafka`.")
-    topic: str = Field(description="Name of the topic.")
+    topic: str = Field(description="Name of the topic.", json_schema_extra={"pattern": patterns.TOPIC})
 
 
 class KafkaBeat(Scheduled, KafkaPub):
@@ -64,7 +65,10 @@ class Firestore(SettingPart):
     """A document of Firestore that is read or written."""
 
     connect: str = Field(description="Name of a connection of the type `firebasePubsub`.")
-    doc: str = Field(description="Path of the document; M2 replaces `#m2live.nodeId` by the node's id.")
+    doc: str = Field(
+        description="Path of the document; M2 replaces `#m2live.nodeId` by the node's id.",
+        json_schema_extra={"pattern": patterns.FILLED},
+    )
 
 
 class FirestoreBeat(Scheduled, Firestore):
@@ -75,7 +79,11 @@ class Instances(SettingPart):
     """Requests to a cloud for its instances, at intervals."""
 
     connect: str = Field(description="Name of a connection of the type `awssdk3` or `oci`.")
-    tag: str = Field(description="Tags, as `key=value;` or `key=;`.", examples=["type=parent;type=child;"])
+    tag: str = Field(
+        description="Tags, as `key=value;` or `key=;`.",
+        examples=["type=parent;type=child;"],
+        json_schema_extra={"pattern": patterns.TAGS},
+    )
     schedule: Schedule | None = make_optional(
         "Cron with six fields, seconds first.", examples=["*/15 * * * * *"]
     )
@@ -100,8 +108,8 @@ class Kafka(SettingPart):
     """A connection of type `kafka`."""
 
     client_id: str | None = make_optional("Client id.")
-    brokers: list[str] = Field(
-        description="`host:port` of each broker.", examples=[["kafka-1.example.com:9092"]]
+    brokers: list[Broker] = Field(
+        min_length=1, description="`host:port` of each broker.", examples=[["kafka-1.example.com:9092"]]
     )
 
 

@@ -40,11 +40,26 @@ MEMBER: Final = f"^(?:{CLOUD}|{_PLACE}|{_REFERENCE})$"
 LISTEN: Final = f"^(?:(?:\\*|{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
 """Where something listens."""
 
+BROKER: Final = f"^(?:(?:{_HOST}|\\[{_SCOPED}\\]):{_PORT}|{_REFERENCE})$"
+"""A broker of Kafka, with its port."""
+
+TAGS: Final = (
+    rf"^(?:(?:[^=;\s]|[^=;\s][^=;]*[^=;\s])=(?:[^;\s]|[^;\s][^;]*[^;\s])?(?:;|$))+\s*$|^{_REFERENCE}$"
+)
+"""Tags of instances; at least one."""
+
+TOPIC: Final = rf"^(?:(?!\.{{1,2}}$)[A-Za-z0-9._\-]{{1,249}}|{_REFERENCE})$"
+"""A topic of Kafka."""
+
+FILLED: Final = r"\S"
+"""A text that is not blank."""
+
 URL: Final = f"^(?:[hH][tT][tT][pP][sS]?://(?:[^/?#\\s]*@)?{_PLACE}(?:[/?#]\\S*)?|{_REFERENCE})$"
 """What a node polls, or reports to."""
 
 BEYOND: Final = (
-    "a range of addresses ends after its start, a network begins with its first address, IPv6 is valid"
+    "a range of addresses ends after its start, a network begins with its first address, IPv6 is valid, "
+    "a connection that is used has its keys"
 )
 """What these patterns cannot express."""
 
