@@ -105,6 +105,10 @@ def _describe_blocked(context: GuardContext) -> str:
             verb = "is" if len(held) == 1 else "are"
             return f"{join_some(held, _NAMED)} {verb} held, and not as desired"
         return f"{join_some(sorted(context.withheld_nodes), _NAMED)} cannot be changed now"
+    drifted = sorted(node for node, one in context.drift.items() if one.is_kept)
+    if drifted:
+        verb = "was" if len(drifted) == 1 else "were"
+        return f"{join_some(drifted, _NAMED)} {verb} changed behind our back, which is only reported"
     error = next((one for one in context.plan.findings if one.severity is Severity.ERROR), None)
     return f"{error.message} [{error.code}]" if error is not None else ""
 

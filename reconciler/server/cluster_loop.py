@@ -26,6 +26,7 @@ from reconciler.server.supervision import contain_errors
 from reconciler.server.timing import HOLD_ENDS, LONGEST_SLEEP, LoopTiming, reset_backoff, schedule_next
 from reconciler.server.triggers import Trigger
 from reconciler.server.watch_state import WatchedCluster, WatchState
+from reconciler.text.one_line import list_first_names
 
 PATIENCE = 60.0
 """Seconds beyond the announced time after which a silent loop counts as hung."""
@@ -259,6 +260,7 @@ class ClusterLoop:
             PassResult.STOPPED,
             PassResult.WAITING,
             PassResult.DRIFT,
+            PassResult.HELD,
         }
         for group in group_findings(pass_summary.violations):
             problem = group.finding
@@ -269,6 +271,7 @@ class ClusterLoop:
             "run": pass_summary.run,
             "steps": pass_summary.steps,
             "pending": pass_summary.pending,
+            "drifted": list_first_names(sorted(one.node for one in pass_summary.drift)),
             "pinned": pass_summary.pin.pin.place if pass_summary.pin else "",
             "unread_nodes": list(pass_summary.unread_nodes),
             "message": "" if pass_summary.violations else pass_summary.message,

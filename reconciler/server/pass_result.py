@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.drift import DRIFT, Drift
 from reconciler.core.expiry import Expiry
 from reconciler.core.finding_groups import group_findings
+from reconciler.core.guard import GuardContext
 from reconciler.core.missing_secrets import CODE as SECRET_UNAVAILABLE
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
@@ -18,7 +19,9 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.node_conditions import NodeCondition, judge_nodes
 from reconciler.planning.withheld_steps import OFFERED, STALLED
+from reconciler.text.node_names import format_node_names
 
 
 class PassResult(StrEnum):
@@ -29,6 +32,12 @@ class PassResult(StrEnum):
 
     INCOMPLETE = "incomplete"
     """Nothing to do as far as known: some nodes did not answer, or show too little."""
+
+    HELD = "held"
+    """Nothing to send now: nodes differ, and a person holds them, or one that they depend on."""
+
+    DOUBTFUL = "doubtful"
+    """Nothing to send, and a warning about a node leaves open whether it is as desired."""
 
     STALLED = "stalled"
     """Nothing to send: nodes never show what they were sent; a change of content or node is needed."""
@@ -67,7 +76,16 @@ class PassResult(StrEnum):
     """An unexpected error ended this pass; other clusters continue."""
 
 
-SETTLED = frozenset({PassResult.CONVERGED, PassResult.DRIFT, PassResult.REFUSED, PassResult.STALLED})
+SETTLED = frozenset(
+    {
+        PassResult.CONVERGED,
+        PassResult.DRIFT,
+        PassResult.REFUSED,
+        PassResult.STALLED,
+        PassResult.HELD,
+        PassResult.DOUBTFUL,
+    }
+)
 """After these the next pass comes after the interval; after the others it comes sooner, with backoff."""
 
 GOOD = frozenset({PassResult.CONVERGED, PassResult.APPLIED})
@@ -93,6 +111,7 @@ class PassSummary:
         unmanaged: pattern of fields that are not ours -> number of nodes that show a value there.
         drift: of nodes that were changed behind our back, as the pass found them.
         expiries: what has expired or expires soon.
+        left_nodes: nodes that answered and are not as desired, although no step is planned for them, sorted.
     """
 
     result: PassResult
@@ -111,6 +130,7 @@ class PassSummary:
     drift: tuple[Drift, ...] = ()
     unmanaged: Mapping[str, int] = field(default_factory=dict)
     expiries: tuple[Expiry, ...] = ()
+    left_nodes: tuple[str, ...] = ()
 
     @property
     def pinned_revision(self) -> Revision | None:
@@ -125,7 +145,7 @@ class PassSummary:
     @property
     def is_good(self) -> bool:
         """Whether the cluster is known to be as desired."""
-        return self.result in GOOD and not self.unread_nodes
+        return self.result in GOOD and not self.unread_nodes and not self.left_nodes
 
 
 def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
@@ -133,6 +153,35 @@ def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
     return tuple(
         sorted(name for name, seen in observed.nodes.items() if not isinstance(seen, Present | Absent))
     )
+
+
+_LEFT: Final = {
+    NodeCondition.HELD: PassResult.HELD,
+    NodeCondition.DIFFERS: PassResult.DOUBTFUL,
+    NodeCondition.RESTART: PassResult.WAITING,
+    NodeCondition.DOUBTFUL: PassResult.DOUBTFUL,
+}
+"""Condition of a node that nothing is sent to -> result of its pass; of several the first counts."""
+
+
+def add_left_nodes(pass_summary: PassSummary, context: GuardContext) -> PassSummary:
+    """The summary with the nodes that the pass leaves as they are, by the same judgement as a status."""
+    planned = {node for step in context.plan.steps for node in step.nodes}
+    left: dict[NodeCondition, list[str]] = {condition: [] for condition in _LEFT}
+    for node, (condition, _) in judge_nodes(context, context.observed.nodes).items():
+        if condition in left and node not in planned:
+            left[condition].append(node)
+    names = tuple(sorted(node for nodes in left.values() for node in nodes))
+    if not names:
+        return pass_summary
+    result, message = pass_summary.result, pass_summary.message
+    if result is PassResult.CONVERGED:
+        first = next(condition for condition, nodes in left.items() if nodes)
+        result = _LEFT[first]
+        message = "; ".join(
+            f"{format_node_names(sorted(nodes))}: {condition}" for condition, nodes in left.items() if nodes
+        )
+    return replace(pass_summary, result=result, message=message, left_nodes=names)
 
 
 def summarise_plan_pass(

@@ -14,7 +14,13 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.server.cluster_loop import PassJob
-from reconciler.server.pass_result import PassResult, PassSummary, summarise_apply_pass, summarise_plan_pass
+from reconciler.server.pass_result import (
+    PassResult,
+    PassSummary,
+    add_left_nodes,
+    summarise_apply_pass,
+    summarise_plan_pass,
+)
 from reconciler.store.factory import open_reader
 
 HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was complete")
@@ -83,6 +89,7 @@ class ApplyPass:
         polling = context.entry.polling
         is_waiting = pass_summary.result is PassResult.WAITING or bool(context.progress)
         pass_summary = _add_expiries(pass_summary, done.plan_result, reader)
+        pass_summary = add_left_nodes(pass_summary, context)
         return replace(
             pass_summary,
             findings=(*pass_summary.findings, *report.findings),
@@ -106,6 +113,7 @@ def _get_pin(context: GuardContext) -> PinState | None:
 def _summarise_reading(plan_result: PlanResult) -> PassSummary:
     (context,) = plan_result.guard_contexts
     pass_summary = summarise_plan_pass(context.plan, context.observed, plan_result.violations)
+    pass_summary = add_left_nodes(pass_summary, context)
     overridden = [
         Diagnostic(
             Severity.NOTE,

@@ -9,6 +9,7 @@ from support.rollouts import Bench, states
 
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Suspend
+from reconciler.core.drift import Drift
 from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.policy import Override, Policy
 from reconciler.core.selection import Selection
@@ -184,3 +185,13 @@ async def test_a_cluster_that_is_pinned_after_a_rollback_holds_up(bench):
     )
     order = check_cluster_order([edge, lab], {}, ())
     assert "lab waits for edge: it is pinned at an earlier revision" in order.violations[0].message
+
+
+async def test_drift_that_is_only_reported_holds_up_the_cluster_after_it(bench):
+    (edge, *others) = (await bench.plan_result(*wanted())).guard_contexts
+    plan = replace(edge.plan, steps=())
+    seen = replace(edge, plan=plan, drift={"e1": Drift("e1", is_kept=True), "e2": Drift("e2")})
+    order = check_cluster_order([seen, *others], {}, [])
+    assert [one.message for one in order.violations if one.cluster == "lab"] == [
+        "lab waits for edge: e1 was changed behind our back, which is only reported"
+    ]

@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,14 @@ from support.watch_server import Rig
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.actor import Actor
 from reconciler.core.entries import FeedbackEntry
-from reconciler.core.fleet_matching import FleetIdentity
+from reconciler.core.fleet_matching import HOST, FleetIdentity
 from reconciler.core.selection import Selection
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy
 from reconciler.feedback.sender import MessageSender
+from reconciler.host.clock import utc_now
 from reconciler.ports.listener import SILENT
 from reconciler.ports.transport import Http, HttpAnswer, Transports
 from reconciler.server.cluster_loop import PassJob
@@ -267,3 +272,40 @@ async def test_left_over_messages_are_delivered_by_one_idle_pass_and_no_other_wa
         assert (await delivering).findings == ()
     assert len(sink.posts) == 1
     assert await store.count_pending() == 0
+
+
+async def test_a_held_node_that_differs_is_not_converged_also_after_other_steps(store):
+    bench = Bench(store, values={"a": "old", "b": "old"})
+    two = fleet(cluster("edge", {"a": "new", "b": "new"}))
+    await store.hold(HOST, "edge", "a", utc_now() + timedelta(hours=1), Actor("kim", why="a card"))
+    summary = await bench.apply(job(two))
+    assert (summary.result, summary.left_nodes, summary.is_good) == (PassResult.APPLIED, ("a",), False)
+    summary = await bench.apply(job(two))
+    assert (summary.result, summary.left_nodes, summary.is_good) == (PassResult.HELD, ("a",), False)
+    assert (summary.message, summary.is_settled, bool(summary.hold_end)) == ("a: held", True, True)
+    bench.world.values["a"] = "new"
+    assert (await bench.apply(job(two))).is_good
+
+
+@pytest.mark.parametrize(
+    ("code", "severity", "result"),
+    [
+        ("waits-for-restart", Severity.NOTE, PassResult.WAITING),
+        ("foreign-change", Severity.WARNING, PassResult.DOUBTFUL),
+        ("remark", Severity.NOTE, PassResult.CONVERGED),
+    ],
+)
+async def test_a_pass_and_a_status_agree_on_nodes_that_nothing_is_sent_to(store, code, severity, result):
+    bench = Bench(store, values={"a": "new", "b": "new"})
+    driver, finding = bench.drivers["fake"], Diagnostic(severity, code, "look at a", target="edge/a")
+
+    def plan(desired, observed):
+        found = FakeDriver.plan(driver, desired, observed)
+        return replace(found, findings=(*found.findings, finding))
+
+    driver.plan = plan
+    two = fleet(cluster("edge", {"a": "new", "b": "new"}))
+    summary = await bench.apply(job(two))
+    assert (summary.result, summary.is_good) == (result, result is PassResult.CONVERGED)
+    status = await bench.reader.status(two)
+    assert status.is_converged == summary.is_good
