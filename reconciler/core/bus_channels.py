@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -34,46 +35,53 @@ class BusId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BusChannel:
-    """One channel of a message bus.
+    """One channel as a setting names it.
 
     Args:
+        places: sorted: the brokers of Kafka as `host:port`, or the project of Firestore.
         name: the topic of Kafka, or the path of a document or collection of Firestore.
     """
 
-    bus: BusId
+    kind: BusKind
+    places: tuple[str, ...]
     name: str
-
-    def __str__(self) -> str:
-        return f"{self.bus}/{self.name}"
 
     @property
     def label(self) -> str:
-        """For messages: such as `Kafka topic prd.m2.event.changed of prod`."""
-        what = "Kafka topic" if self.bus.kind is BusKind.KAFKA else "Firestore path"
-        return f"{what} {self.name} of {self.bus.name}"
+        """For messages: such as `Kafka topic prd.m2.event.changed of kafka-1:9092`."""
+        what = "Kafka topic" if self.kind is BusKind.KAFKA else "Firestore path"
+        return f"{what} {self.name} of {self.places[0] if self.places else 'nowhere'}"
+
+    def meets(self, other: BusChannel) -> bool:
+        """Whether a message that is sent to the one arrives at who listens to the other."""
+        here = self.kind is other.kind and self.name == other.name
+        return here and not set(self.places).isdisjoint(other.places)
+
+    def write(self) -> str:
+        """As one text, for the store and for the arguments of steps; see `read_channel`."""
+        return json.dumps([self.kind, list(self.places), self.name], ensure_ascii=False)
 
 
 def read_channel(text: str) -> BusChannel | None:
-    """The channel that `str` of one wrote; None for an empty text.
+    """The channel that `BusChannel.write` wrote; None for an empty text.
 
     Raises:
         ValueError: it is no such text.
     """
     if not text:
         return None
-    kind, bus, name = text.split("/", 2)
-    return BusChannel(BusId(BusKind(kind), bus), name)
+    kind, places, name = json.loads(text)
+    return BusChannel(BusKind(kind), tuple(map(str, places)), str(name))
 
 
 @dataclass(frozen=True, slots=True)
-class ReportChannels:
-    """The channels of one node, by the settings that it has and is to get.
+class NodeBusUse:
+    """What one node does with message buses by a setting.
 
     Args:
-        reports: where it reports.
-        own: those of `reports` where, by the settings of all nodes, nobody else reports: what arrives there
-            is from this node.
+        feeds: channels on which it listens for offers.
+        reports: channels on which it reports.
     """
 
+    feeds: frozenset[BusChannel] = frozenset()
     reports: frozenset[BusChannel] = frozenset()
-    own: frozenset[BusChannel] = frozenset()

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from reconciler.core.bus_channels import BusChannel
+
 SECOND: Final = timedelta(seconds=1)
 """Resolution of `Last-Modified` (RFC 9110, HTTP-date)."""
 
@@ -43,6 +45,8 @@ class Offer:
         withdrawn: whether it must not be shown to a node that has not taken it.
         despite: codes of the holds on changes that were set aside for it, so that they do not hide it.
         parts: digests of its contents in the store, in the product's order.
+        channel: of a message bus, to which it is published; None for a node that polls for it.
+        sent: when its publication began; None if it did not. It may be with the node from then on.
     """
 
     id: str
@@ -60,13 +64,20 @@ class Offer:
     withdrawn: bool = False
     despite: frozenset[str] = frozenset()
     parts: tuple[str, ...] = ()
+    channel: BusChannel | None = None
+    sent: datetime | None = None
+
+    @property
+    def may_be_with_node(self) -> bool:
+        """Whether the node has taken it, or may have: a bus may have it, and has not said so yet."""
+        return self.taken is not None or self.sent is not None
 
     def is_visible(self, now: datetime) -> bool:
         """Whether a poll sees it: what a node has taken stays, everything else has its time."""
         # A node remembers `Last-Modified` as soon as its poll was answered, and downloads afterwards: an
         # offer that vanished in between would leave the node without the content, and without a reason to
         # ask again.
-        return self.taken is not None or (not self.withdrawn and self.opens <= now < self.closes)
+        return self.may_be_with_node or (not self.withdrawn and self.opens <= now < self.closes)
 
 
 class PollAnswer(StrEnum):

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Final, Protocol, TypeAlias
 
 from reconciler.core.actor import Actor
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.offers import Offer, OfferFeed
 from reconciler.core.operations import Operation, OperationResult
 from reconciler.core.reservations import Reservation, SeenCluster
@@ -77,6 +78,11 @@ class CallRecord:
             about an earlier offer than the newest one that was reported changes nothing else of the node.
         address: of the caller, as this host sees it.
         clash: what a report says of its sender that does not agree with its token; empty for nothing.
+        channel: of the message bus by which it came, as a text; empty for a call by HTTP.
+        partition: of that channel.
+        offset: in that partition; a call whose offset is recorded is dropped. None if there is none.
+        is_claim: whether nothing but the name in it says that it is from this node: it proves nothing.
+        shows_label: whether its version counts also of a node that once polled, because it is fed by a bus.
     """
 
     fleet: int
@@ -98,6 +104,11 @@ class CallRecord:
     address: str = ""
     clash: str = ""
     targets: tuple[str, ...] = ()
+    channel: str = ""
+    partition: int = 0
+    offset: int | None = None
+    is_claim: bool = False
+    shows_label: bool = False
 
 
 NodePlace: TypeAlias = tuple[int, str, str]
@@ -144,6 +155,7 @@ class NodeContact:
         label: the version that it said last.
         address: from which it called last.
         clash: what it says of itself that does not agree with its token; empty for nothing.
+        claimed: when a message on a channel that several nodes share had its name last; None for never.
     """
 
     cluster: str
@@ -153,6 +165,7 @@ class NodeContact:
     address: str = ""
     clash: str = ""
     offer: Offer | None = None
+    claimed: datetime | None = None
 
 
 # The mail of a cluster is one reading, and calls are written in groups: with a reading or a write for each of
@@ -231,6 +244,23 @@ class NodeStore(NodeReader, Protocol):
         Returns:
             ids of offers in `took` that cannot be taken any more, because a pass has withdrawn or replaced
             them meanwhile: their polls must not deliver them.
+        """
+
+    # Two writes around a publication: after the first one the offer may be with the node, so that nothing
+    # takes it back any more; a process that is killed between them publishes it again.
+    async def begin_publishing(self, offers: Sequence[str]) -> frozenset[str]:
+        """Record that offers are about to be published; gives the ids of those that must not be."""
+
+    async def end_publishing(self, offers: Sequence[str]) -> None:
+        """Record that a message bus has these offers on disk: they count as taken."""
+
+    async def note_report_channels(
+        self, named: Mapping[tuple[str, str], frozenset[BusChannel]]
+    ) -> Mapping[tuple[str, str], frozenset[BusChannel]]:
+        """Record on which channels nodes report by their desired settings; gives these and earlier ones.
+
+        Args:
+            named: cluster and node -> channels.
         """
 
     # Before the first call: a process that is killed in between repeats it, and nothing is sent that the

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.offers import Offer, OfferFeed
@@ -424,6 +425,7 @@ class OfferDraft:
         despite: codes of the holds on changes that were set aside for it.
         former: what the node had before, in the same form as `parts`, so that a later pass can offer it again
             (`Driver.undo_offer`); empty if it is not known.
+        channel: of a message bus, on which the node listens now; None for a node that polls.
     """
 
     cluster: str
@@ -437,6 +439,7 @@ class OfferDraft:
     seconds: float
     despite: frozenset[str] = frozenset()
     former: tuple[bytes, ...] = ()
+    channel: BusChannel | None = None
 
 
 class Mailbox(Transport, ABC):

@@ -135,10 +135,10 @@ async def _withdraw(context: GuardContext, revision: Revision, store: Store) -> 
                 continue
             own = find_own_offer(mail[call.node], run, call.step)
             has_left = call.node not in members
-            if own is not None and own.offer.taken is not None and not has_left:
+            if own is not None and own.offer.may_be_with_node and not has_left:
                 continue
             why = "the node left the fleet" if has_left else f"revision {short} replaced it"
-            taken = "" if own is None or own.offer.taken is None else ", which it had taken"
+            taken = "" if own is None or not own.offer.may_be_with_node else ", which it had taken"
             reason = f"the offer was withdrawn: {why}{taken}"
             ends.append(StepEnd(Outcome(entry.step, State.SKIPPED, reason, entry.seconds)))
         if ends:

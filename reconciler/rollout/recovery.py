@@ -142,7 +142,7 @@ class StepRecovery:
                 for node, step in steps.items()
                 if mail[node].offers[:1]
                 and (own := find_own_offer(mail[node], run, step)) is mail[node].offers[0]
-                and own.offer.taken is None
+                and not own.offer.may_be_with_node
             ]
             if needless:
                 await self.journal.withdraw(cluster, sorted(needless), OfferFeed.SETTING)
@@ -214,7 +214,7 @@ class StepRecovery:
         offer = own.offer if own else None
         if offer is None and entry.state is None:
             return State.FAILED, "the run was killed before the offer was recorded", False
-        is_taken = offer is None or offer.taken is not None
+        is_taken = offer is None or offer.may_be_with_node
         if entry.until is not None and now < entry.until:
             taken = "the node took it, and does not show it yet" if is_taken else "the node has not taken it"
             return State.OFFERED, f"{taken}{why}", True

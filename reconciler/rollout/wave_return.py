@@ -86,7 +86,7 @@ async def withdraw_wave(
         return []
     taken: list[TakenOffer] = []
     for node in nodes:
-        offered = next((one for one in mail[node].offers if one.offer.taken is not None), None)
+        offered = next((one for one in mail[node].offers if one.offer.may_be_with_node), None)
         if offered is None or not _is_of_wave(offered.offer, pending):
             continue
         step = context.driver.rebuild_offer(guard_context.desired, offered)
@@ -167,14 +167,14 @@ def _can_still_go_back(mail: NodeMail, pending: PendingReturn) -> bool:
 
     That is the way back, or what a later revision offered in its place, which may fail too.
     """
-    if mail.offers[0].offer.taken is not None:
+    if mail.offers[0].offer.may_be_with_node:
         return False
-    taken = next((one.offer for one in mail.offers if one.offer.taken is not None), None)
+    taken = next((one.offer for one in mail.offers if one.offer.may_be_with_node), None)
     return _is_on_its_way(mail.offers[0].offer) or (taken is not None and _is_of_wave(taken, pending))
 
 
 def _is_on_its_way(offer: Offer) -> bool:
-    return offer.step.endswith(UNDO) and offer.taken is None
+    return offer.step.endswith(UNDO) and not offer.may_be_with_node
 
 
 def _is_of_wave(offer: Offer, pending: PendingReturn) -> bool:
@@ -186,7 +186,7 @@ async def _end_withdrawn(cluster: str, mail: Mapping[str, NodeMail], log: RunLog
     withdrawn: dict[tuple[str, str], OfferedContent] = {}
     for one in mail.values():
         for offered in one.offers[:1]:
-            if offered.offer.withdrawn and offered.offer.taken is None:
+            if offered.offer.withdrawn and not offered.offer.may_be_with_node:
                 withdrawn[offered.offer.run, offered.offer.step] = offered
     if not withdrawn:
         return

@@ -478,7 +478,7 @@ class NodeService:
         node = admitted.token.node
         offer = node.find_offer(admitted.offer)
         # The head of a poll shows the id of an offer that the node has not taken, and may not take any more.
-        if offer is None or offer.taken is None:
+        if offer is None or not offer.may_be_with_node:
             return self._refuse(call, 404, "not found", admitted.token)
         async with self.queue.slot(node):
             answer = await self._build(call, admitted, offer)

@@ -36,6 +36,7 @@ _COLUMNS: Final = (
     "asked_purge",
     "address",
     "clash",
+    "claimed",
 )
 _UPDATE: Final = f"UPDATE polled_node SET {', '.join(f'{one} = ?' for one in _COLUMNS)} WHERE number = ?"  # noqa: S608
 
@@ -53,7 +54,7 @@ class _Caller:
 def write_calls(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> frozenset[str]:
     """Write calls; gives the ids of offers that cannot be taken any more."""
     refused: set[str] = set()
-    for is_plain, some in groupby(calls, is_plain_poll):
+    for is_plain, some in groupby(_drop_repeated(tx, calls), is_plain_poll):
         group = list(some)
         if is_plain:
             group = write_polls(tx, group)
@@ -73,6 +74,9 @@ def _write_each(tx: Transaction, key: HostKey, calls: Sequence[CallRecord]) -> s
         if place not in places:
             places[place] = _find_caller(tx, callers, place, at)
         caller = places[place]
+        if caller is not None and call.is_claim:
+            caller.row["claimed"] = max(caller.row["claimed"] or "", at)
+            continue
         if caller is None:  # forgotten long after it left, or never enrolled
             if call.took:
                 refused.add(call.took)
@@ -161,6 +165,7 @@ def read_contacts(tx: Transaction) -> tuple[NodeContact, ...]:
             label=row["label"],
             address=row["address"],
             clash=row["clash"],
+            claimed=parse_timestamp(row["claimed"]) if row["claimed"] else None,
             offer=next(
                 (one.offer for one in offers[row["number"]] if one.offer.feed is OfferFeed.SETTING), None
             ),
@@ -191,6 +196,40 @@ def _find_caller(
     return callers.setdefault(row["number"], _Caller(row["number"], dict(row)))
 
 
+def _drop_repeated(tx: Transaction, calls: Sequence[CallRecord]) -> list[CallRecord]:
+    """The calls without those that a message bus gave before and that are recorded; notes the others.
+
+    A message is repeated if neither its offset nor its time is new: the offsets of a channel that was deleted
+    and made again begin anew, with later times.
+    """
+    known: dict[tuple[str, int], tuple[int, str] | None] = {}
+    kept = []
+    for call in calls:
+        if not call.channel or call.offset is None:
+            kept.append(call)
+            continue
+        part, at = (call.channel, call.partition), format_timestamp(call.at)
+        if part not in known:
+            row = tx.execute("SELECT * FROM bus_position WHERE channel = ? AND part = ?", part).fetchone()
+            known[part] = (row["position"], row["at"]) if row else None
+        last = known[part]
+        if last is not None and call.offset <= last[0] and at <= last[1]:
+            continue
+        known[part] = (call.offset, max(at, last[1] if last else at))
+        kept.append(call)
+    tx.execute_many(
+        "INSERT INTO bus_position (channel, part, position, at) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (channel, part) DO UPDATE SET position = excluded.position, at = excluded.at",
+        [(*part, *last) for part, last in known.items() if last is not None],
+    )
+    return kept
+
+
+def _is_late(call: CallRecord, at: str, known: str | None) -> bool:
+    """Whether a call was made before one that is recorded: messages of a bus may overtake each other."""
+    return bool(call.channel and known and at < known)
+
+
 def _clean(text: str) -> str:
     """A text of a node as it can be stored: one bad text must not fail the calls of other nodes."""
     if text.isascii() and "\0" not in text:
@@ -203,11 +242,13 @@ def _note_call(caller: _Caller, call: CallRecord, at: str) -> None:
     # The newest call counts, not the latest time: a clock that was wrong for a while and was set back must
     # not keep a node fresh.
     row = caller.row
+    if _is_late(call, at, row["heard"]):
+        return
     row["heard"] = at
     row["address"] = _clean(call.address) or row["address"]
     # What a node that polls has loaded is proven by its polls: its heartbeats may say "always 1". Of a node
     # that only reports, nothing else shows it.
-    if call.feed is not None or not row["polled"]:
+    if call.feed is not None or call.shows_label or not row["polled"]:
         _note_label(row, _clean(call.label), at)
     if call.feed is None:
         return
@@ -229,6 +270,10 @@ def _note_label(row: dict[str, Any], label: str, at: str) -> None:
 def _note_report(tx: Transaction, key: HostKey, caller: _Caller, call: CallRecord, at: str) -> None:
     caller.row["clash"] = _clean(call.clash)
     if not _note_result(tx, key, caller, call, at):
+        return
+    stored = "SELECT at FROM node_report WHERE node = ? AND kind = ?"
+    before = tx.execute(stored, (caller.number, _clean(call.kind))).fetchone() if call.channel else None
+    if before is not None and _is_late(call, at, before["at"]):
         return
     caller.reports[_clean(call.kind)] = (at, call.body)
     if call.content is not None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from reconciler.core.bus_channels import read_channel
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.offers import Offer, OfferFeed, choose_last_modified, spread
 from reconciler.core.operations import OperationResult, OperationState
@@ -42,6 +43,16 @@ _ENDS: Final = """
 """Numbers of the newest offer of each node and feed, and of the newest one that it took."""
 
 
+NOT_HELD: Final = """NOT withdrawn
+    AND (' ' || despite || ' ' LIKE '% suspended %' OR NOT EXISTS
+    (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)
+    WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))
+    AND NOT EXISTS (SELECT 1 FROM reservation JOIN polled_node USING (cluster, node)
+    WHERE polled_node.number = ?3 AND reservation.fleet IN (?4, polled_node.fleet)
+    AND is_hold AND ended IS NULL AND until > ?6)"""
+"""That nothing keeps an offer from a node: its number is ?3, then `HOST`, `SUSPENDED` and the time."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredOffer:
     """An offer with what the store alone knows of it.
@@ -67,11 +78,12 @@ def write_offer(
     newest = _read_newest(tx, number, draft.feed)
     # A run that was killed after this write offers it again.
     if newest is not None and not newest.withdrawn:
-        same = (newest.run, newest.step, newest.revision, newest.label) == (
+        same = (newest.run, newest.step, newest.revision, newest.label, newest.channel) == (
             run,
             draft.step,
             revision,
             draft.label,
+            draft.channel,
         )
         if same and newest.parts == tuple(digest for _, digest in parts):
             return newest
@@ -96,7 +108,11 @@ def write_offer(
     opens = spread(name, draft.node, tx.now, min(draft.period, max(0.0, draft.seconds) / 2))
     (offered,) = tx.execute(
         "INSERT INTO node_offer (id, node, feed, run, step, revision, label, last_modified, opens, closes,"
+<<<<<<< HEAD:reconciler/store/sql/node_offers.py
         " despite) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+=======
+        " despite, channel) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+>>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
         (
             name,
             number,
@@ -109,6 +125,7 @@ def write_offer(
             format_timestamp(opens),
             format_timestamp(tx.now + timedelta(seconds=draft.seconds)),
             " ".join(sorted(draft.despite)),
+            draft.channel.write() if draft.channel else "",
         ),
     ).fetchone()
     tx.execute_many(
@@ -135,8 +152,13 @@ def withdraw_offers(tx: Transaction, cluster: str, nodes: Sequence[str], feed: O
         if (
             number
             and tx.execute(
+<<<<<<< HEAD:reconciler/store/sql/node_offers.py
                 "UPDATE node_offer SET withdrawn = TRUE WHERE node = ? AND feed = ? AND taken IS NULL"
                 " AND NOT withdrawn",
+=======
+                "UPDATE node_offer SET withdrawn = 1 WHERE node = ? AND feed = ? AND taken IS NULL"
+                " AND sent IS NULL AND NOT withdrawn",
+>>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
                 (number, feed),
             ).rowcount
         ):
@@ -171,6 +193,7 @@ def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) 
     """Write that a node takes an offer; False if it was withdrawn, suspended or held before that."""
     # The node server reads orders a few times a second: `reconcile suspend` and `hold` count at once.
     if not tx.execute(
+<<<<<<< HEAD:reconciler/store/sql/node_offers.py
         "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
         " AND (' ' || despite || ' ' LIKE '% suspended %' OR NOT EXISTS"
         " (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
@@ -178,6 +201,9 @@ def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) 
         " AND NOT EXISTS (SELECT 1 FROM reservation JOIN polled_node USING (cluster, node)"
         " WHERE polled_node.number = ?3 AND reservation.fleet IN (?4, polled_node.fleet)"
         " AND is_hold AND ended IS NULL AND until > ?6)",
+=======
+        f"UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND {NOT_HELD}",  # noqa: S608
+>>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
         (at, offer, number, HOST, SUSPENDED, tx.timestamp),
     ).rowcount:
         known = tx.execute(
@@ -302,6 +328,8 @@ def _make_offer(row: Row, parts: Sequence[str]) -> Offer:
         withdrawn=bool(row["withdrawn"]),
         despite=frozenset(row["despite"].split()),
         parts=tuple(parts),
+        channel=read_channel(row["channel"]),
+        sent=parse_timestamp(row["sent"]) if row["sent"] else None,
     )
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
@@ -41,6 +42,7 @@ from reconciler.store.sql import (
     journal,
     node_calls,
     node_offers,
+    node_publications,
     node_tokens,
     operations,
     order_records,
@@ -394,6 +396,17 @@ class SqlStore(ABC):
 
     async def parts(self, offer: Offer) -> tuple[bytes, ...] | None:
         return await self._read(self._contents.read, offer.parts)
+
+    async def begin_publishing(self, offers: Sequence[str]) -> frozenset[str]:
+        return await self._write(node_publications.begin_publishing, offers)
+
+    async def end_publishing(self, offers: Sequence[str]) -> None:
+        await self._write(node_publications.end_publishing, self._key, offers)
+
+    async def note_report_channels(
+        self, named: Mapping[tuple[str, str], frozenset[BusChannel]]
+    ) -> Mapping[tuple[str, str], frozenset[BusChannel]]:
+        return await self._write(node_publications.note_report_channels, named)
 
     async def record_calls(self, calls: Sequence[CallRecord]) -> frozenset[str]:
         return await self._write(node_calls.write_calls, self._key, calls)

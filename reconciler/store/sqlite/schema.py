@@ -341,5 +341,25 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE act ADD COLUMN node TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE act ADD COLUMN until TEXT",  # the end of a hold
     ),
+    (
+        # The channel of a message bus to which an offer is published, as JSON, and when that began.
+        "ALTER TABLE node_offer ADD COLUMN channel TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE node_offer ADD COLUMN sent TEXT",
+        "ALTER TABLE polled_node ADD COLUMN claimed TEXT",  # when somebody last said to be it, without proof
+        """CREATE TABLE bus_position (          -- up to where messages of a bus are recorded
+            channel TEXT NOT NULL,
+            part INTEGER NOT NULL,
+            position INTEGER NOT NULL,
+            at TEXT NOT NULL,                  -- the latest time of a recorded message
+            PRIMARY KEY (channel, part)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE bus_report (            -- where nodes report, or did by an earlier setting
+            cluster TEXT NOT NULL,
+            node TEXT NOT NULL,
+            channel TEXT NOT NULL,
+            named TEXT NOT NULL,               -- when a desired setting had it last
+            PRIMARY KEY (cluster, node, channel)
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""
