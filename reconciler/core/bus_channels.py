@@ -85,3 +85,7 @@ class NodeBusUse:
 
     feeds: frozenset[BusChannel] = frozenset()
     reports: frozenset[BusChannel] = frozenset()
+
+
+NO_BUS_USE: Final = NodeBusUse()
+"""Of a node that polls and reports by HTTP alone."""

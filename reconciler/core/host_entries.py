@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
+
+from reconciler.core.bus_channels import BusChannel, BusId
 
 
 class EntryKind(StrEnum):
@@ -17,6 +21,7 @@ class EntryKind(StrEnum):
     SSH = "ssh"
     FILES = "files"
     COMMANDS = "commands"
+    KAFKA = "kafka"
     FIRESTORE = "firestore"
 
 
@@ -51,11 +56,32 @@ class NamedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowedBus:
+    """A message bus that a host may use.
+
+    Args:
+        places: brokers or projects that settings may name.
+        channels: patterns of the topics or paths that they may name; empty for all.
+    """
+
+    id: BusId
+    places: frozenset[str]
+    channels: tuple[str, ...] = ()
+
+    def allows(self, channel: BusChannel) -> bool:
+        """Whether every place of a channel is one of this bus, and its name is allowed."""
+        # Every one: a node uses any broker of its list, and one of another cluster would part it from here.
+        is_here = self.id.kind is channel.kind and bool(channel.places) and self.places >= {*channel.places}
+        return is_here and (not self.channels or any(map(partial(fnmatchcase, channel.name), self.channels)))
+
+
+@dataclass(frozen=True, slots=True)
 class HostEntries:
     """The entries that a host has.
 
     Args:
         ssh: all ways.
+        buses: message buses.
         fixed: those of one machine each, which can lead to others.
         reading: commands that only read.
     """
@@ -67,6 +93,8 @@ class HostEntries:
     commands: frozenset[str] = frozenset()
     reading: frozenset[str] = frozenset()
     firestore: frozenset[str] = frozenset()
+    kafka: frozenset[str] = frozenset()
+    buses: tuple[AllowedBus, ...] = ()
 
     def names(self, kind: EntryKind) -> frozenset[str]:
         """The names of one part."""

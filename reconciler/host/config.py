@@ -29,6 +29,7 @@ from reconciler.host.config_fields import (
     AccountName,
     Argument,
     AuthorityName,
+    BusName,
     Cidr,
     CommandName,
     FilePath,
@@ -45,6 +46,7 @@ from reconciler.host.config_fields import (
 )
 from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.oci_accounts import OciAccount
+from reconciler.host.kafka_clusters import KafkaCluster
 
 S = TypeVar("S", bound=StrictModel)
 
@@ -54,6 +56,7 @@ _MODE: Final = r"^0?[0-7]{3}$"
 _OWNER: Final = r"^[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63}(:[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63})?$"
 
 _TWO_ACCOUNTS: Final = PydanticCustomError("two_accounts", "another account of `aws` has this bucket too")
+_TWO_CLUSTERS: Final = PydanticCustomError("two_clusters", "another entry of `kafka` has this broker too")
 _UNKNOWN_WAY: Final = PydanticCustomError("unknown_way", "it names no entry of `ssh`")
 _JUMP_CIRCLE: Final = PydanticCustomError("jump_circle", "its jump hosts lead back to it")
 _JUMP_HOST: Final = PydanticCustomError(
@@ -418,6 +421,27 @@ class HostConfig(StrictModel):
         default_factory=dict,
         description="Accounts of Oracle Cloud Infrastructure which this host may use.",
     )
+
+    kafka: Mapping[BusName, KafkaCluster] = Field(
+        default_factory=dict,
+        description="Kafka clusters by which nodes with `kafkaSub` and `kafkaPub` in their settings are "
+        "told of offers, and report. A setting may only name brokers of an entry.",
+        examples=[{"prod": {"brokers": ["kafka-1.example.com:9092"], "tls": {}}}],
+    )
+
+    @model_validator(mode="after")
+    def _require_one_cluster(self) -> HostConfig:
+        """Require that a broker belongs to one Kafka cluster: it alone says which one a setting means."""
+        seen: dict[str, str] = {}
+        wrong = []
+        for name, cluster in self.kafka.items():
+            for index, broker in enumerate(cluster.brokers):
+                if seen.setdefault(broker, name) != name:
+                    place: tuple[str | int, ...] = ("kafka", name, "brokers", index)
+                    wrong.append(_make_wrong_entry(_TWO_CLUSTERS, place, broker))
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
 
     @model_validator(mode="after")
     def _require_one_account(self) -> HostConfig:

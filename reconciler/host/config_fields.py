@@ -165,6 +165,7 @@ KeyFile = Annotated[
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshName = Annotated[str, Field(pattern=_COMMAND_NAME)]
+BusName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 AccountName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 AuthorityName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshHost = Annotated[str, Field(pattern=_SSH_HOST)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.core.host_entries import HostEntries
+from reconciler.core.bus_channels import BusId, BusKind
+from reconciler.core.host_entries import AllowedBus, HostEntries
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 
@@ -37,9 +38,19 @@ class Host:
             commands=frozenset(config.commands),
             reading=frozenset(name for name, command in config.commands.items() if command.reads),
             firestore=frozenset(config.firestore),
+            kafka=frozenset(config.kafka),
+            buses=list_allowed_buses(config),
         )
 
     def commands(self, *, applying: bool) -> frozenset[str] | None:
         """Names of the commands that a fleet file may use; None if unknown."""
         # A check of a pull request runs without a host file; the commands exist on another host.
         return None if self.file is None and not applying else frozenset(self.config.commands)
+
+
+def list_allowed_buses(config: HostConfig) -> tuple[AllowedBus, ...]:
+    """The message buses that a host may use."""
+    return tuple(
+        AllowedBus(BusId(BusKind.KAFKA, name), frozenset(cluster.brokers), cluster.topics)
+        for name, cluster in sorted(config.kafka.items())
+    )

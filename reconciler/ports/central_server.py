@@ -113,6 +113,8 @@ class ReceivedReport:
         targets: of an operation that the node was called for, as the operation has them; a report about an
             offer needs none.
         label: the version of the setting that the node has loaded; empty if it does not say.
+        links: URLs of contents that it quotes; one of this server's own proves who sent it.
+        is_known: whether the product knows its kind; of another kind, only that the node was heard counts.
         content: the setting that the node has loaded, as it sent it; None if it did not send it. It may hold
             secrets: it is stored encrypted.
         body: the report without `content`, as JSON.
@@ -129,6 +131,8 @@ class ReceivedReport:
     totals: Mapping[str, float] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     label: str = ""
+    links: tuple[str, ...] = ()
+    is_known: bool = True
     content: bytes | None = None
     body: bytes = b""
 

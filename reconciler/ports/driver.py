@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments, read_arguments
+from reconciler.core.bus_channels import NodeBusUse
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
@@ -350,6 +351,13 @@ class Driver(ABC, Generic[D, S]):
         to the cluster, and those of all other nodes of the cluster end.
         """
         return self.list_polling_nodes(desired)
+
+    def find_bus_use(self, cluster_input: ClusterInput) -> Mapping[str, NodeBusUse]:
+        """Node -> on which channels of message buses it listens and reports; only nodes that use one.
+
+        By the files alone: what a node has loaded may name others.
+        """
+        return {}
 
     def assign_tokens(self, desired: D, tokens: Mapping[str, NodeTokens]) -> D:
         """The desired state with the tokens of nodes that report; called before each plan of such a cluster.

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from reconciler.core.bus_channels import LONGEST_CHANNEL, BusChannel, BusKind, NodeBusUse
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
 
@@ -96,6 +97,54 @@ def _make_origin(kind: str, places: Any, channel: Any) -> FeedOrigin | None:
     if not known or not isinstance(shown, str):
         return None
     return FeedOrigin(kind, frozenset(known), shown, f"{kind} {channel}")
+
+
+REPORTING: Final = ("setting", "purge", "heartbeat")
+"""The features whose feedback may go to a message bus."""
+
+BUS_FEEDS: Final = frozenset({"kafkaSub", "firestore"})
+BUS_FEEDBACK: Final = frozenset({"kafkaPub", "firestore"})
+BUS_TYPES: Final = BUS_FEEDS | BUS_FEEDBACK
+"""Types of a feed or a feedback that goes over a message bus."""
+
+
+def find_bus_use(document: Any) -> NodeBusUse:
+    """On which channels a node with this setting listens and reports."""
+    if get_value(document, (*SERVER, "enable")) is False:
+        return NodeBusUse()
+    feeds = {find_bus_channel(document, feature, "feed") for feature in FED}
+    reports = {find_bus_channel(document, feature, "feedback") for feature in REPORTING}
+    return NodeBusUse(frozenset(feeds) - {None}, frozenset(reports) - {None})  # type: ignore[arg-type]
+
+
+def find_bus_channel(document: Any, feature: str, side: str) -> BusChannel | None:
+    """The channel of one side of a feature; None if it uses none, or its names are secrets or incomplete."""
+    part = get_object(document, *SERVER, "features", feature)
+    kind, info = get_value(part, (side, "type")), get_object(part, side, "info")
+    if part.get("enable") is False or kind not in BUS_TYPES:
+        return None
+    there = get_object(_find_connection(document, info), "info")
+    if kind == "firestore":
+        places, name = [there.get("projectId")], info.get("doc")
+    else:
+        brokers = there.get("brokers")
+        places = list(brokers) if isinstance(brokers, list | tuple) else []
+        name = info.get("topic") if kind == "kafkaPub" else get_value(info, ("subscribe", "topic"))
+    # A secret name could not be shown in a plan, and nobody could check it.
+    texts = [place for place in places if isinstance(place, str) and place]
+    if not texts or len(texts) != len(places):
+        return None
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_CHANNEL:
+        return None
+    of = BusKind.FIRESTORE if kind == "firestore" else BusKind.KAFKA
+    return BusChannel(of, tuple(sorted({text.lower() for text in texts})), name)
+
+
+def find_group(document: Any, feature: str) -> str:
+    """The consumer group of a feed from Kafka; empty for none."""
+    info = get_object(document, *SERVER, "features", feature, "feed", "info")
+    group = reveal(info.get("groupId"))
+    return group if isinstance(group, str) else ""
 
 
 def _find_connection(document: Any, info: Mapping[str, Any]) -> Mapping[str, Any]:

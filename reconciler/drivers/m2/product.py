@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.arguments import TypedArguments
+from reconciler.core.bus_channels import NO_BUS_USE, NodeBusUse
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
@@ -67,6 +68,7 @@ from reconciler.drivers.m2.central_server.offered_parts import write_checkout, w
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
+from reconciler.drivers.m2.feed_topology import find_bus_use
 from reconciler.drivers.m2.findings import FILES_FACT, SAME_VERSION, WAITS_FACT, recall_waiting
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
@@ -467,6 +469,15 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
     def list_reporting_nodes(self, desired: M2Desired) -> tuple[str, ...]:
         entry = desired.entry
         return tuple(node.name for node in entry.nodes) if entry.reporting is not None else ()
+
+    def find_bus_use(self, cluster_input: ClusterInput) -> Mapping[str, NodeBusUse]:
+        if cluster_input.entry.reporting is None:
+            return {}
+        known: dict[int, NodeBusUse] = {}
+        for document in cluster_input.documents.values():
+            known.setdefault(id(document), find_bus_use(document.value))
+        found = {node: known[id(document)] for node, document in cluster_input.documents.items()}
+        return {node: use for node, use in found.items() if use != NO_BUS_USE}
 
     def assign_tokens(self, desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
         return feed_rendering.assign_tokens(desired, tokens)

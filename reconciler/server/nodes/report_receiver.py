@@ -97,7 +97,7 @@ class ReportReceiver:
                 async with self._reading:
                     report = await asyncio.to_thread(product.read_report, request)
             if report.reason:
-                report = await self._mask_secrets(node, product, report)
+                report = await self.mask_secrets(node, product, report)
             # What becomes visible of it. Its body keeps its own URLs, and is encrypted.
             report = replace(
                 report,
@@ -120,7 +120,12 @@ class ReportReceiver:
             body = orjson.dumps({"message": message}) + b"\n"
             return InboundAnswer(400, {"content-type": "application/json"}, (body,))
         now = datetime.now(UTC)
-        record = self._make_record(call, token, report, now)
+        record = replace(
+            make_report_record(node, report, now),
+            token=token.known.digest,
+            address=call.caller,
+            clash=self.find_clash(node, report),
+        )
         try:
             await self._recorder.record(record)
         except StateError:
@@ -136,7 +141,7 @@ class ReportReceiver:
         self._counters.reports[report.kind] += 1
         return InboundAnswer(204)
 
-    async def _mask_secrets(
+    async def mask_secrets(
         self, node: ServedNode, product: CentralServer, report: ReceivedReport
     ) -> ReceivedReport:
         """A report whose reason quotes no secret of the fleet and of what the node has or was offered."""
@@ -156,37 +161,7 @@ class ReportReceiver:
 
             return replace(report, reason=await asyncio.to_thread(mask))
 
-    def _make_record(
-        self, call: InboundCall, token: ServedToken, report: ReceivedReport, now: datetime
-    ) -> CallRecord:
-        node = token.node
-        offer, result = "", None
-        if report.about is not None:
-            by_time = _find_by_time(node, report.last_modified) if not report.offer else None
-            offer = by_time.id if by_time else report.offer
-        if report.succeeded is not None and (report.about is not None or report.targets):
-            state = OperationState.DONE if report.succeeded else OperationState.FAILED
-            result = OperationResult(node.name, state, report.reason, report.totals, now)
-        return CallRecord(
-            fleet=node.place[0],
-            cluster=node.cluster,
-            node=node.name,
-            at=now,
-            label=report.label,
-            kind=report.kind,
-            body=report.body,
-            content=report.content,
-            about=report.about,
-            result=result,
-            offer=offer,
-            targets=report.targets,
-            modified=report.last_modified,
-            token=token.known.digest,
-            address=call.caller,
-            clash=self._find_clash(node, report),
-        )
-
-    def _find_clash(self, node: ServedNode, report: ReceivedReport) -> str:
+    def find_clash(self, node: ServedNode, report: ReceivedReport) -> str:
         """What a report says of its sender that does not agree with its token; told once a change."""
         if not report.hostname:
             return node.clash
@@ -207,11 +182,41 @@ class ReportReceiver:
         return clash
 
 
+def make_report_record(node: ServedNode, report: ReceivedReport, at: datetime) -> CallRecord:
+    """What is stored of a report, without how it came here."""
+    offer, result = "", None
+    if report.about is not None:
+        by_time = _find_by_time(node, report.last_modified) if not report.offer else None
+        offer = by_time.id if by_time else report.offer
+    if report.succeeded is not None and (report.about is not None or report.targets):
+        state = OperationState.DONE if report.succeeded else OperationState.FAILED
+        result = OperationResult(node.name, state, report.reason, report.totals, at)
+    return CallRecord(
+        fleet=node.place[0],
+        cluster=node.cluster,
+        node=node.name,
+        at=at,
+        label=report.label,
+        kind=report.kind,
+        body=report.body,
+        content=report.content,
+        about=report.about,
+        result=result,
+        offer=offer,
+        targets=report.targets,
+        modified=report.last_modified,
+    )
+
+
 def mask_token(call: InboundCall, text: str) -> str:
     """A text of a node without the token of its call."""
     if len(text) < _TOKEN_BEGINNING:
         return text
-    token = call.target.split(b"/", 2)[1].decode("latin-1")
+    return mask_known_token(call.target.split(b"/", 2)[1].decode("latin-1"), text)
+
+
+def mask_known_token(token: str, text: str) -> str:
+    """A text without a token, also where it was cut."""
     if len(token) < TOKEN_LENGTH or token[:_TOKEN_BEGINNING] not in text:
         return text
     # Nodes quote the URLs that they call, and a long quotation was cut.

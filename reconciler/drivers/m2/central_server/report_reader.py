@@ -200,6 +200,8 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
         totals=totals,
         targets=_read_targets(results) if is_called else (),
         label=format_label(label),
+        links=tuple(url for url, _ in results[:MOST_RESULTS]) if kind == SETTING else (),
+        is_known=kind != OTHER,
         content=content,
         body=body,
     )

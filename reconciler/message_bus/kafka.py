@@ -1,0 +1,365 @@
+"""A Kafka cluster as a message bus, over confluent-kafka; see `ports.message_bus`.
+
+Offers are published with an idempotent producer and `acks=all`, with the node's name as the key, so that the
+messages of a node are in one partition and keep their order. Reports are received with a consumer of this
+host's group, whose positions are committed only by `acknowledge`.
+
+librdkafka blocks: each half has a thread of its own, and nothing of it runs in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from reconciler.core.bus_channels import BusId
+from reconciler.errors import UsageError
+from reconciler.host.extras import import_extra
+from reconciler.host.files import FileRefused, read_trusted
+from reconciler.host.kafka_clusters import KafkaCluster
+from reconciler.ports.message_bus import (
+    LARGEST_MESSAGE,
+    MOST_RECEIVED,
+    MOST_RECEIVED_BYTES,
+    PUBLISH_SECONDS,
+    BusError,
+    BusMessage,
+    MessageBus,
+    Publication,
+)
+from reconciler.text.one_line import make_one_line
+
+CHECK_SECONDS: Final = 5.0
+"""Seconds between two looks whether the brokers answer, while nothing is received."""
+
+_ANSWER_SECONDS: Final = 3.0
+"""Seconds that one such look waits."""
+
+_POLL_SECONDS: Final = 0.1
+_LONGEST: Final = 300
+_LARGEST_SECRET: Final = 64 * 1024
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """How this host reaches a Kafka cluster: its entry, with the paths of files as they are on this machine.
+
+    Args:
+        key: of this host's certificate; None for none.
+        password: of the login; None for none.
+    """
+
+    entry: KafkaCluster
+    key: Path | None = None
+    password: Path | None = None
+
+
+class KafkaBus(MessageBus):
+    """One Kafka cluster; see `ports.message_bus.MessageBus`.
+
+    Args:
+        bus: the entry of the host configuration.
+        access: what the entry says.
+        log: of the library; lines about lost connections come in the hundreds, so that they are counted, and
+            `problem` says what they mean.
+
+    Raises:
+        UsageError: the library is not installed, or a file of the entry cannot be read.
+    """
+
+    def __init__(self, bus: BusId, access: KafkaAccess, log: logging.Logger | None = None) -> None:
+        self.id, self.problem = bus, ""
+        self._kafka = import_extra("confluent_kafka", "kafka", "Kafka clusters")
+        self._log = log or _make_silent_log()
+        self._base = {**_make_settings(bus, access), "error_cb": self._note_error, "logger": self._log}
+        self._group = access.entry.group
+        self._loop = asyncio.get_running_loop()
+        self._producer: Any = None
+        self._consumer: Any = None
+        self._listening: frozenset[str] = frozenset()
+        self._checked = 0.0
+        self._closed = False
+        self._sending = ThreadPoolExecutor(1, f"{bus} producer")
+        self._receiving = ThreadPoolExecutor(1, f"{bus} consumer")
+        self._polling: asyncio.Future[None] | None = None
+
+    async def publish(self, publication: Publication) -> None:
+        acknowledged: asyncio.Future[str] = self._loop.create_future()
+
+        def settle(reason: str) -> None:
+            if not acknowledged.done():
+                acknowledged.set_result(reason)
+
+        def delivered(error: Any, _message: Any) -> None:  # in the thread that polls
+            self._call_soon(settle, "" if error is None else _describe(error))
+
+        try:
+            await self._run(self._sending, lambda: self._send(publication, delivered))
+            if self._polling is None or self._polling.done():
+                self._polling = asyncio.ensure_future(self._poll())
+            async with asyncio.timeout(PUBLISH_SECONDS + _ANSWER_SECONDS):
+                reason = await acknowledged
+        except TimeoutError:
+            reason = "the brokers have not acknowledged it"
+        if reason:
+            message = f"{self.id}: the message to topic {publication.channel} is not published: {reason}"
+            raise BusError(message, remedy="check the brokers, the topic, and what this host may write there")
+        self.problem = ""
+
+    def _send(self, publication: Publication, delivered: Callable[[Any, Any], None]) -> None:
+        if self._producer is None:
+            self._producer = self._kafka.Producer({**self._base, **_PRODUCER})
+        try:
+            self._producer.produce(
+                publication.channel, publication.body, publication.node.encode(), on_delivery=delivered
+            )
+        except (BufferError, self._kafka.KafkaException) as error:
+            # A fatal error of an idempotent producer is for good: the next message has a new producer.
+            self._producer = None
+            raise BusError(f"{self.id}: a message cannot be sent: {_describe(error)}") from error
+
+    async def _poll(self) -> None:
+        """Take acknowledgements as long as there are any to come."""
+
+        def poll() -> bool:
+            if self._producer is None:
+                return False
+            self._producer.poll(_POLL_SECONDS)
+            return len(self._producer) > 0
+
+        while not self._closed and await self._run(self._sending, poll):
+            pass
+
+    async def listen(self, channels: frozenset[str]) -> None:
+        if channels != self._listening or self._consumer is None:
+            await self._run(self._receiving, lambda: self._subscribe(channels))
+            self._listening = channels
+
+    def _subscribe(self, channels: frozenset[str]) -> None:
+        if self._consumer is None:
+            self._consumer = self._kafka.Consumer({**self._base, **_CONSUMER, "group.id": self._group})
+        try:
+            if channels:
+                self._consumer.subscribe(sorted(channels))
+            else:
+                self._consumer.unsubscribe()
+        except self._kafka.KafkaException as error:
+            raise BusError(f"{self.id}: its topics cannot be listened to: {_describe(error)}") from error
+
+    async def receive(self, seconds: float) -> Sequence[BusMessage]:
+        return await self._run(self._receiving, lambda: self._consume(seconds))
+
+    def _consume(self, seconds: float) -> list[BusMessage]:
+        found: list[BusMessage] = []
+        size, wait = 0, seconds
+        while len(found) < MOST_RECEIVED and size < MOST_RECEIVED_BYTES:
+            message = None
+            if self._consumer is not None:
+                message = self._consumer.poll(min(wait, 1.0) if not found else 0.01)
+            if message is None:
+                wait -= 1.0
+                if found or wait <= 0 or self._consumer is None:
+                    break
+                continue
+            if (error := message.error()) is not None:
+                self._note_consumer_error(error)
+                wait -= _POLL_SECONDS
+                if wait <= 0:
+                    break
+                continue
+            found.append(_read_message(message))
+            size += len(found[-1].body)
+        if found:
+            self.problem = ""
+        elif self._listening:
+            self._check()
+        return found
+
+    def _note_consumer_error(self, error: Any) -> None:
+        # A topic that no node has written to yet is none; it is found as soon as it is there.
+        if error.code() not in {
+            self._kafka.KafkaError.UNKNOWN_TOPIC_OR_PART,
+            self._kafka.KafkaError._PARTITION_EOF,  # noqa: SLF001  (the library's name)
+        }:
+            self.problem = _describe(error)
+
+    def _check(self) -> None:
+        """Ask the brokers for anything: silence alone does not show whether they answer."""
+        now = self._loop.time()
+        if now - self._checked < CHECK_SECONDS and not self.problem:
+            return
+        self._checked = now
+        try:
+            self._consumer.list_topics(timeout=_ANSWER_SECONDS)
+        except self._kafka.KafkaException as error:
+            self.problem = _describe(error)
+        else:
+            self.problem = ""
+
+    async def acknowledge(self, messages: Sequence[BusMessage]) -> None:
+        newest: dict[tuple[str, int], int] = {}
+        for one in messages:
+            assert one.offset is not None
+            place = (one.channel, one.partition)
+            newest[place] = max(one.offset + 1, newest.get(place, 0))
+        if newest:
+            await self._run(self._receiving, lambda: self._commit(newest))
+
+    def _commit(self, newest: Mapping[tuple[str, int], int]) -> None:
+        positions = [
+            self._kafka.TopicPartition(topic, partition, offset)
+            for (topic, partition), offset in sorted(newest.items())
+        ]
+        try:
+            self._consumer.commit(offsets=positions, asynchronous=False)
+        except self._kafka.KafkaException as error:
+            raise BusError(f"{self.id}: the position cannot be committed: {_describe(error)}") from error
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+
+        def close_consumer() -> None:
+            if self._consumer is not None:
+                self._consumer.close()
+
+        def close_producer() -> None:
+            if self._producer is not None:
+                self._producer.purge()
+                self._producer.flush(1.0)
+                self._producer = None
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * _ANSWER_SECONDS):
+                await asyncio.gather(
+                    self._run(self._receiving, close_consumer), self._run(self._sending, close_producer)
+                )
+        # Not waited for: a broker that does not answer must not hold up the stop.
+        self._receiving.shutdown(wait=False, cancel_futures=True)
+        self._sending.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+        return await self._loop.run_in_executor(executor, work)
+
+    def _call_soon(self, settle: Callable[[str], None], reason: str) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(settle, reason)
+
+    def _note_error(self, error: Any) -> None:
+        """Called by the library, in any of its threads."""
+        self.problem = _describe(error)
+
+
+_PRODUCER: Final[Mapping[str, Any]] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "message.timeout.ms": int(PUBLISH_SECONDS * 1000),
+    "linger.ms": 5,
+    "message.max.bytes": LARGEST_MESSAGE,
+}
+
+_CONSUMER: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    # The first time all that is there: a report that came before this host listened must not be lost.
+    "auto.offset.reset": "earliest",
+    "allow.auto.create.topics": False,
+    # A topic is found that soon after its first message.
+    "topic.metadata.refresh.interval.ms": 10_000,
+    "fetch.wait.max.ms": 200,
+    "fetch.max.bytes": 2 * LARGEST_MESSAGE,
+    "max.partition.fetch.bytes": LARGEST_MESSAGE,
+    "queued.max.messages.kbytes": 2 * LARGEST_MESSAGE // 1024,
+    "session.timeout.ms": 30_000,
+    # A store that cannot be written holds the position, for hours if need be.
+    "max.poll.interval.ms": 86_400_000,
+}
+
+
+def _make_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
+    """The settings of both halves of the library."""
+    entry = access.entry
+    found: dict[str, Any] = {
+        "bootstrap.servers": ",".join(entry.called),
+        "client.id": "reconciler",
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 5_000,
+        "socket.timeout.ms": 10_000,
+        "socket.keepalive.enable": True,
+    }
+    if entry.tls is not None:
+        found["ssl.ca.location"] = str(entry.tls.ca) if entry.tls.ca else "probe"
+        found["ssl.endpoint.identification.algorithm"] = "https"
+        if entry.tls.certificate is not None and access.key is not None:
+            found |= {
+                "ssl.certificate.location": str(entry.tls.certificate),
+                "ssl.key.pem": _read_secret(bus, "tls.key", access.key),
+            }
+    if entry.login is not None and access.password is not None:
+        found |= {
+            "sasl.mechanism": entry.login.mechanism,
+            "sasl.username": entry.login.user,
+            "sasl.password": _read_secret(bus, "login.password", access.password).strip(),
+        }
+    secure, login = entry.tls is not None, entry.login is not None
+    found["security.protocol"] = (
+        ("sasl_ssl" if login else "ssl") if secure else ("sasl_plaintext" if login else "plaintext")
+    )
+    return found
+
+
+def _read_secret(bus: BusId, key: str, file: Path) -> str:
+    try:
+        data, _ = read_trusted(file, limit=_LARGEST_SECRET)
+        text = data.decode()
+    except (FileRefused, UnicodeDecodeError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"it {error}"
+        raise UsageError(
+            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} cannot be read: {why}",
+            remedy="correct the path, or let only root and the user who runs reconcile write it",
+        ) from None
+    if not text.strip():
+        raise UsageError(
+            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} is empty",
+            remedy="write the secret into it",
+        )
+    return text
+
+
+def _read_message(message: Any) -> BusMessage:
+    """A message of the library; everything in it may be of anybody."""
+    value, (kind, milliseconds) = message.value(), message.timestamp()
+    at = None
+    if kind and milliseconds > 0:
+        with suppress(ValueError, OverflowError, OSError):
+            at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    place = (message.topic(), message.partition(), message.offset(), at)
+    if value is None:
+        return BusMessage(*place, defect="it has no value (a tombstone)")
+    if len(value) > LARGEST_MESSAGE:
+        return BusMessage(*place, defect=f"it has {len(value):,} bytes, more than {LARGEST_MESSAGE:,}")
+    return BusMessage(*place, bytes(value))
+
+
+def _describe(error: Any) -> str:
+    """An error of the library on one line; it has neither passwords nor messages."""
+    inner = error.args[0] if isinstance(error, Exception) and error.args else error
+    text = inner.str() if hasattr(inner, "str") else str(inner)
+    return make_one_line(text, _LONGEST)
+
+
+def _make_silent_log() -> logging.Logger:
+    log = logging.getLogger("reconciler.message_bus.kafka")
+    log.propagate = False
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
+    return log
