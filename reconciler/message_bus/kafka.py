@@ -170,26 +170,28 @@ class KafkaBus(MessageBus):
                     break
                 continue
             if (error := message.error()) is not None:
-                self._note_consumer_error(error)
-                wait -= _POLL_SECONDS
-                if wait <= 0:
-                    break
-                continue
+                if not found:  # else what was found must not be lost; an error that stays comes again
+                    self._note_consumer_error(error)
+                break
             found.append(_read_message(message))
             size += len(found[-1].body)
         if found:
             self.problem = ""
-        elif self._listening:
+        elif self._consumer is not None:
             self._check()
         return found
 
     def _note_consumer_error(self, error: Any) -> None:
+        codes = self._kafka.KafkaError
         # A topic that no node has written to yet is none; it is found as soon as it is there.
-        if error.code() not in {
-            self._kafka.KafkaError.UNKNOWN_TOPIC_OR_PART,
-            self._kafka.KafkaError._PARTITION_EOF,  # noqa: SLF001  (the library's name)
-        }:
-            self.problem = _describe(error)
+        if error.code() == codes.UNKNOWN_TOPIC_OR_PART:
+            return
+        if error.code() in {codes.TOPIC_AUTHORIZATION_FAILED, codes.GROUP_AUTHORIZATION_FAILED}:
+            raise BusError(
+                f"{self.id}: reports cannot be read: {_describe(error)}",
+                remedy=f"allow this host's user to read its topics, with the group {self._group}",
+            )
+        self.problem = _describe(error)
 
     def _check(self) -> None:
         """Ask the brokers for anything: silence alone does not show whether they answer."""

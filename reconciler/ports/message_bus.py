@@ -90,7 +90,9 @@ class MessageBus(ABC):
 
     Attributes:
         id: which one it is.
-        problem: why it is not connected, in plain words and without credentials; empty if it is.
+        problem: why it is not connected, in plain words and without credentials; empty if it is. A bus finds
+            out by itself, within `receive`, that it is connected again: nothing is published as long as there
+            is a problem.
     """
 
     id: BusId
@@ -127,7 +129,7 @@ class MessageBus(ABC):
 
     @abstractmethod
     async def acknowledge(self, messages: Sequence[BusMessage]) -> None:
-        """Note that these messages, and all before them in their partitions, are recorded.
+        """Note that these messages, and all before them in their partitions, are recorded or skipped.
 
         Raises:
             BusError: this is not noted; they may be given again.

@@ -20,6 +20,7 @@ from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.host.credentials import list_known_credentials
 from reconciler.host.host import Host
+from reconciler.message_bus.factory import list_bus_entries
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.central_server import CentralServer
 from reconciler.ports.source import Snapshot
@@ -103,6 +104,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             store=store,
             node_server=None if store is None else choose_node_server(options, drivers),
             operator=Operator(reader, store) if store is not None else None,
+            drivers=drivers,
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
 
@@ -127,6 +129,7 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
         CallerRules(rules.allow, rules.proxies),
         rules.rate,
         rules.downloads,
+        list_bus_entries(options.host.config, options.host.environment),
     )
 
     def find_central_server(kind: str) -> CentralServer | None:

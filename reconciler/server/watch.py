@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol
 
 from reconciler import __version__
@@ -18,6 +19,7 @@ from reconciler.core.outcome import OPEN
 from reconciler.core.policy import ChangeRules
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
+from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.cluster_loop import PATIENCE, LoopContext, PassRunner
@@ -28,6 +30,7 @@ from reconciler.server.http_listener import HttpListener
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
+from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.rollbacks import RollbackRunner
@@ -72,6 +75,7 @@ class Watch:
         store: journal and history; None for a dry run.
         node_server: makes the server for nodes that poll; None without one.
         operator: performs operations; None for a dry run.
+        drivers: kind -> product.
     """
 
     def __init__(
@@ -87,8 +91,9 @@ class Watch:
         store: Store | None,
         node_server: NodeServerStart | None = None,
         operator: Operator | None = None,
+        drivers: Drivers = MappingProxyType({}),
     ) -> None:
-        self._node_server = node_server
+        self._node_server, self._drivers = node_server, drivers
         self._unserved: list[str] = []
         self._served: NodeServerProcess | None = None
         self._options, self._log, self._source, self._store = options, log, source, store
@@ -180,7 +185,7 @@ class Watch:
             )
         self._unserved = callers
         if self._served is not None:
-            self._served.use_rules(make_node_rules(fleet))
+            self._served.use_rules(make_node_rules(fleet, self._drivers))
         self._cluster_loops.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:
@@ -313,7 +318,7 @@ class Watch:
                 yield str(SocketAddress(*opened.getsockname()[:2]))
 
 
-def make_node_rules(fleet: Fleet) -> NodeRules:
+def make_node_rules(fleet: Fleet, drivers: Drivers) -> NodeRules:
     """What the node server has to know of a fleet."""
     return NodeRules(
         {
@@ -327,6 +332,19 @@ def make_node_rules(fleet: Fleet) -> NodeRules:
             if one.entry.reporting is not None
         },
         frozenset(fleet.secrets.list_clear()),
+        BusRules(
+            {
+                (one.entry.name, node): use
+                for one in fleet.cluster_inputs
+                if one.entry.kind in drivers
+                for node, use in drivers[one.entry.kind].find_bus_use(one).items()
+            },
+            {
+                one.entry.name: one.entry.reporting.server
+                for one in fleet.cluster_inputs
+                if one.entry.reporting is not None
+            },
+        ),
     )
 
 

@@ -26,6 +26,11 @@ class CallCounters:
         clashes: reports that do not agree with their token.
         stored: calls that were stored.
         groups: writes in which they were stored.
+        bus_published: bus -> offers that it has.
+        bus_failed: bus -> attempts to publish an offer that failed.
+        bus_received: bus -> messages, also those that were skipped.
+        bus_claims: bus -> messages that prove nothing but name a node.
+        bus_skipped: why -> messages that were skipped.
     """
 
     polls: int = 0
@@ -43,6 +48,15 @@ class CallCounters:
     clashes: int = 0
     stored: int = 0
     groups: int = 0
+    bus_published: Counter[str] = field(default_factory=Counter)
+    bus_failed: Counter[str] = field(default_factory=Counter)
+    bus_received: Counter[str] = field(default_factory=Counter)
+    bus_claims: Counter[str] = field(default_factory=Counter)
+    bus_skipped: Counter[str] = field(default_factory=Counter)
+
+    def copy(self) -> CallCounters:
+        """The counts at this moment."""
+        return self.add(CallCounters())
 
     def add(self, other: CallCounters) -> CallCounters:
         """The sums of both."""

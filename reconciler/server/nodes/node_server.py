@@ -21,9 +21,12 @@ from typing import Any, Protocol
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import StateError, UsageError
+from reconciler.message_bus.factory import BusEntry, open_bus
 from reconciler.ports.central_server import CentralServer
+from reconciler.ports.message_bus import MessageBus
 from reconciler.ports.store import Store
 from reconciler.server.logs import Log
+from reconciler.server.nodes.bus_service import NO_BUS_RULES, BusRules, BusService, BusState
 from reconciler.server.nodes.call_recorder import CallRecorder
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.counters import CallCounters
@@ -65,6 +68,7 @@ class NodeServerOptions:
         rules: who may call.
         rate: calls of one node per minute.
         downloads: at the same time.
+        buses: message buses by which nodes are told of offers, and report.
     """
 
     listen: SocketAddress
@@ -73,6 +77,7 @@ class NodeServerOptions:
     rules: CallerRules = field(default_factory=CallerRules)
     rate: float = 120.0
     downloads: int = 64
+    buses: tuple[BusEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ class NodeServerParts:
         report: called when a loop crashes, before it restarts.
         beat: called regularly, while the server lives.
         redact_text: masks the secrets of the newest fleet.
+        find_bus_rules: what the newest fleet says of message buses.
+        open_bus: opens one of them.
     """
 
     open_store: Callable[[], Store]
@@ -98,6 +105,8 @@ class NodeServerParts:
     report: Report
     beat: Callable[[], None] = lambda: None
     redact_text: Callable[[str], str] = str
+    find_bus_rules: Callable[[], BusRules] = lambda: NO_BUS_RULES
+    open_bus: Callable[[BusEntry], MessageBus] = open_bus
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +118,14 @@ class NodeServerState:
         downloads: under way.
         queued: downloads that wait for their turn.
         clusters: cluster -> what is known of its nodes.
+        buses: message bus -> its state.
     """
 
     connections: int = 0
     downloads: int = 0
     queued: int = 0
     clusters: Mapping[str, PolledCluster] = field(default_factory=dict)
+    buses: Mapping[str, BusState] = field(default_factory=dict)
 
 
 class NodeServerStatus(Protocol):
@@ -154,6 +165,7 @@ class NodeServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._service: NodeService | None = None
+        self._buses: BusService | None = None
         self._tls = load_certificate(options)
         self.counters = CallCounters()
         self.table = NodeTable(parts.products, parts.find_holds)
@@ -231,17 +243,34 @@ class NodeServer:
                 report=parts.report,
                 tls=self._tls,
             )
-            ended = asyncio.Event()
+            buses = self._buses = BusService(
+                options.buses,
+                parts.open_bus,
+                table=self.table,
+                store=store,
+                reports=service.reports,
+                recorder=recorder,
+                find_rules=parts.find_bus_rules,
+                counters=self.counters,
+                log=parts.log,
+                report=parts.report,
+            )
+            ended, buses_end = asyncio.Event(), asyncio.Event()
             recording = asyncio.ensure_future(
                 supervise_loop(lambda: recorder.run(ended), "node calls", stop=ended, report=parts.report)
             )
+            serving_buses: asyncio.Future[None] | None = None
             try:
                 # Before the first connection: callers wait in the kernel meanwhile, and a restart costs no
                 # poll. Without a state that can be read they are told so.
                 await self._read_changes(store)
                 async with listener.serving():
+                    serving_buses = asyncio.ensure_future(buses.run(buses_end))
                     await self._refresh(store, listener, service, recorder, stop)
             finally:
+                buses_end.set()
+                if serving_buses is not None:
+                    await asyncio.wait({serving_buses}, timeout=STOP_SECONDS / 2)
                 # Last: answers that were still running have their calls stored too.
                 ended.set()
                 recorder.wake()
@@ -265,7 +294,8 @@ class NodeServer:
                 fresh = min(map(self._parts.fresh_seconds, nodes), default=0.0)
                 recorder.set_freshness(fresh)
                 self._tell_silent(nodes)
-                self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes)
+                buses = self._buses.describe() if self._buses else {}
+                self.state = NodeServerState(listener.connections, queue.active, queue.waiting, nodes, buses)
             await self._read_changes(store)
             if time.monotonic() - renewed > CERTIFICATE_SECONDS:
                 renewed = time.monotonic()

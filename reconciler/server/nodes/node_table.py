@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
+import hmac
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +24,9 @@ LONGEST_TOKEN = 128
 
 SLICE = 500
 """Tokens that are taken over at once: polls are answered between two slices."""
+
+MOST_PUBLISHED = 200_000
+"""Ids of published offers that are remembered before those that nobody needs are forgotten."""
 
 CLASH_SECONDS = 600.0
 """Seconds without a clash after which it counts as solved."""
@@ -86,10 +91,21 @@ class ServedNode:
         taken = {
             one.id: one for pair in self.offers.values() for one in pair if one is not None and one.taken
         }
-        self.offers = {
-            feed: (taken[current.id],) * 2 if current is not None and current.id in taken else (current, last)
-            for feed, (current, last) in offers.items()
-        }
+        sent = {one.id: one for pair in self.offers.values() for one in pair if one is not None and one.sent}
+        found: dict[OfferFeed, tuple[Offer | None, Offer | None]] = {}
+        for feed, (current, last) in offers.items():
+            if current is not None and current.id in taken:
+                found[feed] = (taken[current.id],) * 2
+            elif current is not None and current.taken is None:
+                found[feed] = (sent.get(current.id, current), last)
+            else:
+                found[feed] = (current, last)
+        self.offers = found
+
+    def set_sent(self, offer: Offer) -> None:
+        """Note that an offer is about to be published, until the store is read again."""
+        _, last = self.offers.get(offer.feed, (None, None))
+        self.offers = {**self.offers, offer.feed: (offer, last)}
 
     def set_taken(self, feed: OfferFeed, offer: Offer) -> None:
         """Note that it took an offer, until the store is read again."""
@@ -127,7 +143,11 @@ class NodeTable:
         self._senders: dict[tuple[int, str, str], ServedNode] = {}
         self._suspended: frozenset[tuple[int, str]] = frozenset()
         self._held: Mapping[NodePlace, datetime] = {}
-        self.position = self.refreshes = 0
+        self._own: dict[ServedNode, list[ServedToken]] = {}
+        self._names: dict[tuple[str, str], list[ServedNode]] = {}
+        self._published: dict[str, ServedNode] = {}
+        self._due: dict[ServedNode, None] = {}
+        self.position = self.refreshes = self.enrolments = 0
         self.is_loaded = False
 
     def find(self, token: bytes) -> ServedToken | None:
@@ -149,6 +169,59 @@ class NodeTable:
             holds |= {SUSPENSION_HOLD}
         return not holds <= offer.despite
 
+    def list_due(self) -> list[ServedNode]:
+        """The nodes with an offer for a message bus that does not have it yet."""
+        return list(self._due)
+
+    def find_download(self, text: str, offer: str) -> ServedToken | None:
+        """Whose offer a URL of a message bus downloads; None if the text in it is not that of the offer."""
+        node = self._published.get(offer)
+        for token in self._list_tokens(node) if node is not None else ():
+            wanted = make_download_token(token.known.digest, offer)
+            if hmac.compare_digest(wanted.encode(), text.encode()):
+                return token
+        return None
+
+    def find_place(self, cluster: str, node: str) -> ServedNode | None:
+        """A node with a token that counts, by its names; None if there is none, or in two fleets."""
+        found = self._names.get((cluster, node), ())
+        return found[0] if len(found) == 1 else None
+
+    def begin_publishing(self, node: ServedNode, offer: Offer, now: datetime) -> None:
+        """Note that an offer is about to be published: its node may download it at once."""
+        node.set_sent(replace(offer, sent=offer.sent or now))
+        self._published[offer.id] = node
+
+    def end_publishing(self, node: ServedNode, offer: Offer, now: datetime) -> None:
+        """Note that a bus has an offer."""
+        current, _ = node.offers.get(offer.feed, (None, None))
+        if current is not None and current.id == offer.id:
+            node.set_taken(offer.feed, replace(current, taken=now))
+            self._note_published(node)
+
+    def find_token(self, node: ServedNode) -> ServedToken | None:
+        """The newest token of a node that counts."""
+        own = self._list_tokens(node)
+        return next((one for one in own if one.known.is_current), own[0] if own else None)
+
+    def _list_tokens(self, node: ServedNode) -> list[ServedToken]:
+        """The tokens of a node that count."""
+        return [one for one in self._own.get(node, ()) if one.ended is None]
+
+    def _note_published(self, node: ServedNode) -> None:
+        """Note which offers of a node go to message buses."""
+        self._due.pop(node, None)
+        for current, last in node.offers.values():
+            for offer in (current, last):
+                if offer is not None and offer.channel is not None and offer.may_be_with_node:
+                    self._published[offer.id] = node
+            if current is not None and current.channel is not None and current.taken is None:
+                self._due[node] = None
+        if len(self._published) > MOST_PUBLISHED:
+            self._published = {
+                one: other for one, other in self._published.items() if other.find_offer(one) is not None
+            }
+
     def list_products(self) -> dict[str, CentralServer]:
         """Kind -> its central server, of all nodes with a token."""
         return {
@@ -166,7 +239,9 @@ class NodeTable:
         if changes.tokens is not None:
             await self._replace_tokens(changes.tokens)
         for place, offers in changes.offers.items():
-            self._place(place).take_over(offers)
+            node = self._place(place)
+            node.take_over(offers)
+            self._note_published(node)
         self._suspended, self._held = changes.suspended, changes.held
         self.position = changes.position
         self.refreshes += 1
@@ -185,7 +260,14 @@ class NodeTable:
         for digest, ended in self._ended.items():
             if (entry := tokens.get(digest)) is not None and entry.ended is None:
                 entry.ended = ended
-        self._tokens = tokens
+        self._tokens, self._own = tokens, {}
+        self.enrolments += 1
+        for entry in tokens.values():
+            self._own.setdefault(entry.node, []).append(entry)
+        self._names = {}
+        for node in self._own:
+            if node.product is not None and self._list_tokens(node):
+                self._names.setdefault((node.cluster, node.name), []).append(node)
         # A place without a token, not even an ended one, is of a node that was renamed or forgotten.
         self._places = {entry.node.place: entry.node for entry in tokens.values()}
 
@@ -247,3 +329,17 @@ class NodeTable:
         if node is None:
             node = self._places[place] = ServedNode(place)
         return node
+
+
+def make_download_token(digest: str, offer: str) -> str:
+    """The text in the URL by which an offer from a message bus is downloaded, in place of the node's token.
+
+    Whoever can read the topic of a node, or that of its reports, which quote the URL, sees this text: it is
+    good for this download alone, and does not tell the token.
+
+    Args:
+        digest: of the node's token.
+        offer: its id.
+    """
+    made = hmac.new(digest.encode(), f"download {offer}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()

@@ -28,6 +28,7 @@ from reconciler.host.environment import make_child_environment
 from reconciler.host.subprocesses import TERMINAL, ProgramError, end_program, start_program
 from reconciler.ports.central_server import CentralServer
 from reconciler.server.logs import Log
+from reconciler.server.nodes.bus_service import NO_BUS_RULES, BusRules
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.listener import bind_node_socket
 from reconciler.server.nodes.node_server import (
@@ -58,11 +59,13 @@ class NodeRules:
         changes: cluster -> its suspension and freezes.
         fresh: cluster -> how old the last call of a node may be for what it sent to count.
         secrets: of the fleet, to mask them in what nodes say.
+        buses: which nodes use message buses, and where they reach the node server.
     """
 
     changes: Mapping[str, ChangeRules] = field(default_factory=dict)
     fresh: Mapping[str, float] = field(default_factory=dict)
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    buses: BusRules = NO_BUS_RULES
 
     def find_holds(self, cluster: str, node: str, now: datetime) -> frozenset[str]:
         """Codes of the holds on changes of a node."""

@@ -15,7 +15,6 @@ import sys
 import threading
 from collections.abc import MutableMapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from multiprocessing.connection import Connection
@@ -28,6 +27,7 @@ from reconciler.host.environment import seal_environment
 from reconciler.ports.central_server import CentralServer
 from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import Log, log_defect
+from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.node_server import NodeServer, NodeServerParts
 from reconciler.server.nodes.process import (
     NodeProcessCrash,
@@ -87,6 +87,7 @@ class NodeProcess:
             self._report,
             self._beat,
             self._redact_text,
+            self._find_bus_rules,
         )
         self._server = NodeServer(start.options, parts)
 
@@ -121,13 +122,7 @@ class NodeProcess:
     def _describe(self) -> NodeProcessStatus:
         server, is_alive = self._server, self._is_alive
         self._is_alive = False
-        counters = server.counters
-        copied = replace(
-            counters,
-            reports=counters.reports.copy(),
-            refused=counters.refused.copy(),
-            dropped=counters.dropped.copy(),
-        )
+        copied = server.counters.copy()
         kinds = tuple(sorted(server.list_products()))
         return NodeProcessStatus(copied, server.state, server.problem, kinds, is_alive)
 
@@ -136,6 +131,9 @@ class NodeProcess:
 
     def _count_fresh_seconds(self, cluster: str) -> float:
         return self._rules.count_fresh_seconds(cluster)
+
+    def _find_bus_rules(self) -> BusRules:
+        return self._rules.buses
 
     def _redact_text(self, text: str) -> str:
         """A text of a node without the secrets of the newest fleet."""

@@ -104,6 +104,7 @@ class NodeService:
 
     Attributes:
         unknown_came: set when a call waits for the store to be read.
+        reports: receives reports.
     """
 
     largest_body = LARGEST_BODY
@@ -129,7 +130,7 @@ class NodeService:
         self.unknown_came = asyncio.Event()
         self.queue = DownloadQueue(downloads)
         self.counters = counters
-        self._reports = ReportReceiver(
+        self.reports = ReportReceiver(
             table,
             store,
             recorder,
@@ -218,10 +219,19 @@ class NodeService:
             return self._refuse(call, 503, "starting")
         token = self._table.find(segments[1]) if len(segments) > 1 and not segments[0] else None
         if token is None:
+            token = self._find_download(segments)
+        if token is None:
             return None
         if token.ended is not None:
             return self._refuse(call, 410, "this URL has ended", token)
         return token
+
+    def _find_download(self, segments: Sequence[bytes]) -> ServedToken | None:
+        """The token of the node whose offer came by a message bus; the path then has the offer's own text."""
+        if len(segments) != _SEGMENTS + 1 or len(segments[1]) != TOKEN_LENGTH:
+            return None
+        text, offer = segments[1].decode("latin-1"), segments[3].decode("latin-1").partition(".")[0]
+        return self._table.find_download(text, offer) if text.isascii() else None
 
     def _find_route(self, node: ServedNode, segments: Sequence[bytes]) -> tuple[NodeRoute, str] | None:
         """The route of a path, and of a download the id of its offer."""
@@ -304,7 +314,7 @@ class NodeService:
             return self._answer_poll(call, admitted)
         if kind is RouteKind.DOWNLOAD:
             return self._answer_download(call, admitted)
-        return self._reports.answer(call, admitted.token, self._request(call, admitted))
+        return self.reports.answer(call, admitted.token, self._request(call, admitted))
 
     def _answer_poll(self, call: InboundCall, admitted: AdmittedCall) -> Reply | Coroutine[Any, Any, Reply]:
         node, feed = admitted.token.node, admitted.route.feed
