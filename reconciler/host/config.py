@@ -45,8 +45,8 @@ from reconciler.host.config_fields import (
     VariableName,
 )
 from reconciler.host.firestore_config import FirestoreProject
-from reconciler.host.oci_accounts import OciAccount
 from reconciler.host.kafka_clusters import KafkaCluster
+from reconciler.host.oci_accounts import OciAccount
 
 S = TypeVar("S", bound=StrictModel)
 

@@ -11,12 +11,12 @@ from reconciler.core.bus_channels import BusChannel, read_channel
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import format_timestamp
-from reconciler.store.sql.transaction import Transaction
 from reconciler.store.sql.facts import SUSPENDED
 from reconciler.store.sql.host_key import HostKey
 from reconciler.store.sql.node_offers import NOT_HELD
 from reconciler.store.sql.node_tokens import advance_position
 from reconciler.store.sql.operations import write_reported_result
+from reconciler.store.sql.transaction import Transaction
 
 KEPT_CHANNELS: Final = timedelta(days=90)
 """How long a channel is listened to that no setting names any more: a node may be away for as long."""

@@ -12,8 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from reconciler.core.bus_channels import BusChannel
 from reconciler.core.actor import Actor
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
 from reconciler.core.offers import Offer, OfferFeed
