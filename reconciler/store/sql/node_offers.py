@@ -108,11 +108,7 @@ def write_offer(
     opens = spread(name, draft.node, tx.now, min(draft.period, max(0.0, draft.seconds) / 2))
     (offered,) = tx.execute(
         "INSERT INTO node_offer (id, node, feed, run, step, revision, label, last_modified, opens, closes,"
-<<<<<<< HEAD:reconciler/store/sql/node_offers.py
-        " despite) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
-=======
-        " despite, channel) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
->>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
+        " despite, channel) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
         (
             name,
             number,
@@ -152,13 +148,8 @@ def withdraw_offers(tx: Transaction, cluster: str, nodes: Sequence[str], feed: O
         if (
             number
             and tx.execute(
-<<<<<<< HEAD:reconciler/store/sql/node_offers.py
                 "UPDATE node_offer SET withdrawn = TRUE WHERE node = ? AND feed = ? AND taken IS NULL"
-                " AND NOT withdrawn",
-=======
-                "UPDATE node_offer SET withdrawn = 1 WHERE node = ? AND feed = ? AND taken IS NULL"
                 " AND sent IS NULL AND NOT withdrawn",
->>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
                 (number, feed),
             ).rowcount
         ):
@@ -193,17 +184,7 @@ def take_offer(tx: Transaction, key: HostKey, number: int, offer: str, at: str) 
     """Write that a node takes an offer; False if it was withdrawn, suspended or held before that."""
     # The node server reads orders a few times a second: `reconcile suspend` and `hold` count at once.
     if not tx.execute(
-<<<<<<< HEAD:reconciler/store/sql/node_offers.py
-        "UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND NOT withdrawn"
-        " AND (' ' || despite || ' ' LIKE '% suspended %' OR NOT EXISTS"
-        " (SELECT 1 FROM fact JOIN polled_node ON fact.cluster IN ('', polled_node.cluster)"
-        " WHERE polled_node.number = ?3 AND fact.fleet = ?4 AND fact.node = '' AND fact.key = ?5))"
-        " AND NOT EXISTS (SELECT 1 FROM reservation JOIN polled_node USING (cluster, node)"
-        " WHERE polled_node.number = ?3 AND reservation.fleet IN (?4, polled_node.fleet)"
-        " AND is_hold AND ended IS NULL AND until > ?6)",
-=======
         f"UPDATE node_offer SET taken = ?1 WHERE id = ?2 AND node = ?3 AND taken IS NULL AND {NOT_HELD}",  # noqa: S608
->>>>>>> e9a19616 (Offers to a channel of a message bus are noted before and after they are published, and a message that was recorded does not count again):reconciler/store/sqlite/node_offers.py
         (at, offer, number, HOST, SUSPENDED, tx.timestamp),
     ).rowcount:
         known = tx.execute(
