@@ -412,12 +412,22 @@ class _ComparedCluster:
             if step.node in self.differs:
                 found[step.id] = self.differs[step.node]
             elif not is_same:
-                found[step.id] = f"a new plan would change {step.node} differently"
+                found[step.id] = self._explain_withheld(step) or (
+                    f"a new plan would change {step.node} differently"
+                )
         if self.unit and (self.differs or found):
             why = self._explain_changes() or next(iter(found.values()))
             words = f"the membership of {self.own.cluster} is planned as a whole, and {why}"
             return {step.id: words for step in self.own.steps}
         return found
+
+    def _explain_withheld(self, step: Step) -> str:
+        """Why nothing is sent to a step's node now; empty if something else is planned for it."""
+        if step.node not in self.now.withheld_nodes:
+            return ""
+        about = f"{step.cluster}/{step.node}"
+        found = next((one.message for one in self.now.plan.findings if one.target == about), "")
+        return found.removeprefix(f"{step.node}: ")
 
     def _explain_changes(self) -> str:
         """What differs since the plan; empty if nothing does."""

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.driver import NOWHERE, FakeDriver, FakeNode, Wish, World, cluster, fleet
 from support.rollouts import states
 
+from reconciler.core.actor import Actor
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import State
 from reconciler.core.rollout_rules import Rollout
@@ -79,6 +80,18 @@ async def test_steps_after_a_changed_node_are_left_out_and_the_others_performed(
     assert report.exit_status == 5
     assert [step.node for step in ready.new_plan.steps()] == ["a"]
     assert report.plan.digest == file.load_plan().digest
+
+
+async def test_a_node_that_is_held_since_the_plan_is_left_out_with_that_reason(store):
+    bench = Bench(store, cluster("c", {"a": node("a"), "b": node("b")}), a="old", b="old")
+    file = await bench.file()
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await store.hold(0, "c", "a", until, Actor("kim", why="the card is replaced"))
+    _, report = await bench.apply(file)
+    assert states(report) == {"a": "changed", "b": "done"}
+    [left_out] = [one.reason for one in report.outcomes if one.step.node == "a"]
+    assert left_out.startswith("nothing is sent (set): it is held until")
+    assert "the card is replaced" in left_out
 
 
 async def test_the_rest_of_a_plan_keeps_its_id(store):
