@@ -16,9 +16,11 @@ IN_COMMAND: Final = "NODE"
 """Stands for it in a command or another quoted text: nobody may type "each node"."""
 
 ANY_ADDRESS: Final = "ADDRESS"
-"""Stands for the host and port of the node in a URL."""
+"""Stands for the host and port of the node, in a URL or alone."""
 
-_AUTHORITY: Final = re.compile(r"\b(https?://)[^\s/\"'()]+")
+_AUTHORITY: Final = re.compile(
+    r"\b(https?://)[^\s/\"'()]+|(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|\[[\da-fA-F:.]+\]):\d{1,5}\b"
+)
 
 _T = TypeVar("_T")
 _RUN = 4
@@ -67,8 +69,8 @@ def generalise_sentence(text: str, node: str, each: str = EACH_NODE) -> str:
 
 
 def generalise_urls(text: str) -> str:
-    """A sentence without the hosts and ports in its URLs, so that it is the same for many nodes."""
-    return _AUTHORITY.sub(rf"\1{ANY_ADDRESS}", text)
+    """A sentence without the hosts and ports of URLs and addresses, so that it is the same for many nodes."""
+    return _AUTHORITY.sub(lambda found: f"{found[1] or ''}{ANY_ADDRESS}", text)
 
 
 def group_by_key(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:

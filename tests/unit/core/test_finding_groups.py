@@ -64,3 +64,24 @@ def test_clusters_with_one_reason_are_one_group():
         for name in ("edge", "live")
     ]
     assert [group.text for group in group_findings(found)] == ["edge, live (2 clusters): no changes"]
+
+
+@pytest.mark.parametrize("place", ["192.0.2.{}:8080", "[2001:db8::{}]:8080", "http://n{}.example:8080/api"])
+def test_sentences_that_differ_in_addresses_are_one_group_and_a_single_one_keeps_its_address(place: str):
+    found = [
+        refuse(f"n{number}", f"{{}} at {place.format(number)} belongs to two fleets")
+        for number in range(1, 8)
+    ]
+    (group,) = group_findings(found)
+    assert group.text.startswith("n1 … n7 (7 nodes): each node at ")
+    assert "ADDRESS" in group.text
+    (alone,) = group_findings(found[:1])
+    assert place.format(1) in alone.text
+
+
+def test_an_address_that_is_all_that_a_sentence_is_about_is_not_lost():
+    found = [refuse("n1", "{}: 192.0.2.1:80 and version 1.2.3.4 differ"), refuse("n2", "{}: version 1.2.3.5")]
+    assert [group.text for group in group_findings(found)] == [
+        "n1: 192.0.2.1:80 and version 1.2.3.4 differ",
+        "n2: version 1.2.3.5",
+    ]
