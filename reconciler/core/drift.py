@@ -7,7 +7,7 @@ from then on, this program may be what changed the node.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -27,6 +27,7 @@ SINCE: Final = "drifted"
 DRIFT: Final = "drift"
 """Code of what is said about drift."""
 
+_BETWEEN: Final = "/"
 _MOST_PLACES: Final = 3
 """Places that are listed; the desired state has all of them."""
 
@@ -105,9 +106,21 @@ def encode_baseline(content: str, shown: str = "") -> str:
 
     Args:
         content: keyed fingerprint of its desired content.
-        shown: keyed fingerprint of what it showed; empty if it was not read since it was changed.
+        shown: what it showed, see `join_shown`; empty if it was not read since it was changed.
     """
     return json.dumps({"content": content, "shown": shown}, sort_keys=True)
+
+
+def join_shown(fingerprints: Iterable[str]) -> str:
+    """What a node shows as one text: keyed fingerprints of its parts, without those that were not read."""
+    return _BETWEEN.join(fingerprints)
+
+
+def _is_same_reading(seen: str, shown: str) -> bool:
+    """Whether two readings show the same in all parts that both have."""
+    return bool(seen) and all(
+        one == other for one, other in zip(seen.split(_BETWEEN), shown.split(_BETWEEN), strict=False)
+    )
 
 
 def judge_drift(
@@ -119,7 +132,7 @@ def judge_drift(
         node: its name.
         facts: what is remembered of it.
         content: keyed fingerprint of its desired content.
-        shown: keyed fingerprint of what it shows; empty if that depends on other nodes, too.
+        shown: what it shows, see `join_shown`; empty if that depends on other nodes, too.
         keeps: whether drift is only reported in its cluster.
     """
     try:
@@ -131,7 +144,7 @@ def judge_drift(
     # A node has changed if it shows something else than when it was as desired: the content alone does not
     # tell, since it leaves out a version that a commit may change. Where what a node shows depends on others,
     # there is no such reading, and whatever differs with the same content is drift.
-    if seen == shown if shown else has_commit:
+    if _is_same_reading(seen, shown) if shown else has_commit:
         return None
     if shown and not seen:  # not read since it was changed by this program: nobody knows
         return None

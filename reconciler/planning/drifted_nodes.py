@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reconciler.core.canonical import fingerprint_with_key
-from reconciler.core.drift import DRIFT, Drift, describe_places, judge_drift
+from reconciler.core.drift import DRIFT, Drift, describe_places, join_shown, judge_drift
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed, Present
-from reconciler.core.observation_digests import digest_observation
 from reconciler.core.plan import ClusterPlan
 from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
@@ -26,7 +25,7 @@ class DriftedCluster:
         desired: without the nodes whose drift is only reported.
         plan: for it.
         drift: node -> its drift.
-        shown: node -> keyed fingerprint of what it shows.
+        shown: node -> what it shows, see `join_shown`.
     """
 
     desired: Any
@@ -63,7 +62,7 @@ def find_drift(
     """
     is_single = driver.capabilities.single_node
     shown = {
-        node: fingerprint_with_key(key, digest_observation(answer))
+        node: join_shown(fingerprint_with_key(key, digest) for digest in driver.digest_shown(answer))
         for node, answer in (observed.nodes.items() if is_single else ())
         if isinstance(answer, Present)
     }

@@ -20,8 +20,8 @@ from reconciler.core.fields import StrictModel
 from reconciler.core.file_state import FileStatus
 from reconciler.core.guard import Guard
 from reconciler.core.json_schema import Schema
-from reconciler.core.observation import NodeReport, Observed
-from reconciler.core.observation_digests import digest_observations
+from reconciler.core.observation import NodeReport, Observed, Present
+from reconciler.core.observation_digests import digest_observation, digest_observations
 from reconciler.core.plan import ClusterPlan, Payload, Step
 from reconciler.core.policy import Policy
 from reconciler.core.prior_revisions import PriorRevisions
@@ -407,6 +407,14 @@ class Driver(ABC, Generic[D, S]):
     def fingerprint_observations(self, desired: D, observed: Observed[S]) -> Mapping[str, str]:
         """Node -> digest of its observation for plan files, without what `desired` defines as secret."""
         return digest_observations(observed)
+
+    def digest_shown(self, answer: Present[S]) -> tuple[str, ...]:
+        """Digests of what a node shows, by which drift is found: equal ones as long as nobody changed it.
+
+        They must not depend on the desired state. What is read in some passes only comes last, and is left
+        out where it was not read.
+        """
+        return (digest_observation(answer),)
 
     def complete_step(self, step: Step, desired: D) -> Step:
         """A step from a plan file with what the file leaves out, if `desired` still has the same content."""

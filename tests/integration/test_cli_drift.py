@@ -92,6 +92,27 @@ def test_a_commit_alone_is_no_drift_and_both_together_are_told(site):
     assert "a commit changes the same nodes: it is applied as a whole" in site.plan()
 
 
+def test_a_commit_of_another_version_or_with_its_first_file_is_no_drift(site):
+    """What is read of a node depends on how it differs: this must not look like a change of the node."""
+    site.repository.commit({"s.json": managed_setting("a.example", version="2")})
+    told = site.plan()
+    assert "2 changes" in told
+    assert "behind our back" not in told
+    assert "drift" not in site.apply()
+    site.repository.commit(
+        {
+            "fleet.yaml": site.fleet('    resources: ["files/*"]\n'),
+            "files/page.html": "<p>",
+            "s.json": managed_setting("a.example", version="3"),
+        }
+    )
+    assert "behind our back" not in site.plan()
+    assert "drift" not in site.apply()
+    site.change(1, "other.example")
+    site.repository.commit({"s.json": managed_setting("a.example", version="4")})
+    assert "behind our back since last as desired: n1" in site.plan()
+
+
 def test_where_drift_is_only_reported_nothing_is_sent_until_a_commit_changes_the_node(site):
     site.change(0, "a.example", "hand.example")
     site.commit("a.example", more=REPORT)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.arguments import TypedArguments
 from reconciler.core.bus_channels import NO_BUS_USE, NodeBusUse
+from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
@@ -395,6 +396,11 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         self, desired: M2Desired, observed: Observed[LoadedSetting]
     ) -> Mapping[str, str]:
         return compute_redacted_fingerprints(desired, observed)
+
+    def digest_shown(self, answer: Present[LoadedSetting]) -> tuple[str, ...]:
+        # Whether the setting that was delivered last and the package are read depends on what is desired.
+        held = answer.value.held
+        return (answer.value.content.fingerprint, *(() if held is None else (fingerprint(dict(held)),)))
 
     def complete_step(self, step: Step, desired: M2Desired) -> Step:
         """A step from a plan file with its exact fingerprints, where the desired state matches it."""

@@ -21,6 +21,10 @@ from reconciler.core.timestamps import format_timestamp
         (encode_baseline("A", "a"), "B", "x", (True, False)),
         (encode_baseline("A"), "B", "x", None),
         (encode_baseline("A", "a"), "B", "", None),
+        (encode_baseline("A", "a/f"), "B", "a", None),
+        (encode_baseline("A", "a"), "B", "a/g", None),
+        (encode_baseline("A", "a/f"), "A", "a/g", (False, True)),
+        (encode_baseline("A", "a/f"), "B", "x", (True, False)),
     ],
     ids=[
         "never as desired",
@@ -32,6 +36,10 @@ from reconciler.core.timestamps import format_timestamp
         "both",
         "a commit after a delivery",
         "a commit where nodes show each other",
+        "a commit, and a part is not read",
+        "a commit, and a part is read for the first time",
+        "another file",
+        "another setting, and a part is not read",
     ],
 )
 def test_a_node_that_differs_has_drifted_or_not(baseline, content, shown, found):
