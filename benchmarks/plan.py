@@ -30,6 +30,9 @@ def recorded(count: int) -> list[bytes]:
 
 def measure(count: int) -> dict[str, float]:
     """Seconds and megabytes for one size."""
+    from reconciler.host.interpreter import prepare_interpreter  # noqa: PLC0415
+
+    prepare_interpreter()  # as the command does
     from reconciler.core.observation import Observed, Present  # noqa: PLC0415
     from reconciler.core.plan import Revision  # noqa: PLC0415
     from reconciler.documents.document import parse_document  # noqa: PLC0415

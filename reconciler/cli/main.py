@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from reconciler.cli.standard_streams import (
 from reconciler.core.defect import REPORT, name_error
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.environment import Environment
+from reconciler.host.interpreter import prepare_interpreter
 
 SIGNALLED = 128
 """Exit status after a signal, without the signal's number: 130 after Ctrl-C."""
@@ -26,9 +26,6 @@ PIPE_CLOSED = 141
 """Exit status when the reader of standard output closed it: 128 and SIGPIPE, as `cat` has it."""
 
 DEBUG = "RECONCILE_DEBUG"
-
-_COLLECTION = (50_000, 20, 20)
-"""Thresholds of the garbage collection."""
 
 _BEFORE_COMMAND = frozenset({"-q", "--quiet", "-v", "--verbose", "--no-color"})
 """Options of every command, which may stand before it."""
@@ -56,7 +53,7 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         environment = seal_environment()
     elif environment is None:
         environment = dict(os.environ)
-    _prepare_interpreter()
+    prepare_interpreter()
     from reconciler.cli.output_choices import CHOICES, OutputChoices  # noqa: PLC0415  (--version stays quick)
 
     CHOICES.set(OutputChoices())
@@ -91,15 +88,6 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
         )
         status = 1
     return status
-
-
-def _prepare_interpreter() -> None:
-    """Settings of the interpreter for a command, before its modules are imported."""
-    # Plugins that other packages of the environment bring must not run in this program, nor be searched for.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # Almost everything that a command makes lives until it ends: looking through it again and again costs
-    # a twentieth of the time of a dry run, and finds nothing.
-    gc.set_threshold(*_COLLECTION)
 
 
 def _print_version() -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from reconciler.core.secret import Secret, find_secrets, make_secret, reveal
 from reconciler.text.json_pointer import make_pointer
+from reconciler.text.json_values import is_array, is_object
 from reconciler.text.numbers import normalise_whole
 
 MOST_CHANGES: Final = 1_000
@@ -94,10 +95,10 @@ def _weight(value: Any, most: int) -> int:
         item = todo.pop()
         if isinstance(item, str):
             total += len(item)
-        elif isinstance(item, Mapping):
+        elif is_object(item):
             total += sum(len(str(key)) for key in item)
             todo.extend(item.values())
-        elif _is_list(item):
+        elif is_array(item):
             todo.extend(item)
         elif isinstance(item, Secret):
             todo.append(item.value)
@@ -111,7 +112,7 @@ def _summary(value: Any) -> Any:
     """A sentence in place of a value that is too large; small values stay."""
     if _weight(value, SMALL) <= SMALL:
         return value
-    if isinstance(value, Mapping) or _is_list(value):
+    if is_object(value) or is_array(value):
         return f"(too large to show: {len(value):,} items)"
     return "(too large to show)"
 
@@ -119,7 +120,7 @@ def _summary(value: Any) -> Any:
 def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
     if old is new:
         return
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    if is_object(old) and is_object(new):
         for key in sorted(old.keys() | new.keys()):
             if key not in new:
                 yield Change(make_pointer((*path, key)), Op.REMOVE, old=old[key])
@@ -127,7 +128,7 @@ def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
                 yield Change(make_pointer((*path, key)), Op.ADD, new=new[key])
             else:
                 yield from _walk(old[key], new[key], (*path, key))
-    elif _is_list(old) and _is_list(new) and len(old) == len(new):
+    elif is_array(old) and is_array(new) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _walk(before, after, (*path, index))
     elif not _equal(reveal(old), reveal(new)):
@@ -147,13 +148,9 @@ def _hide(value: Any, path: tuple[str | int, ...], places: set[tuple[str | int, 
     if path in places:
         # None is no secret: it shows only that nothing was there.
         return value if value is None else make_secret(value)
-    if isinstance(value, Mapping):
+    if is_object(value):
         return {key: _hide(item, (*path, key), places) for key, item in value.items()}
-    return [_hide(item, path, places) for item in value] if _is_list(value) else value
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+    return [_hide(item, path, places) for item in value] if is_array(value) else value
 
 
 def _equal(old: Any, new: Any) -> bool:

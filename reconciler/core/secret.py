@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from reconciler.text.json_values import is_array, is_object
 
 # The same for every secret: not even its length shows.
 MASK = "••••••"
@@ -55,11 +57,10 @@ def find_secrets(
     if isinstance(value, Secret):
         yield path, value
         return
-    kind = type(value)  # comparing the exact type takes a small part of the time of a check against an ABC
     items: Iterable[tuple[Any, Any]] = ()
-    if kind is dict or (kind is not list and isinstance(value, Mapping)):
+    if is_object(value):
         items = value.items()
-    elif kind is list or (isinstance(value, Sequence) and not isinstance(value, str | bytes)):
+    elif is_array(value):
         items = enumerate(value)
     for place, item in items:
         if type(item) not in _PLAIN:  # most of a value are leaves: no generator is needed for them
@@ -68,7 +69,7 @@ def find_secrets(
 
 def _replace_secrets(value: Any, shown: Any) -> Any:
     """The value without its secrets; objects and lists that hold none are the same objects, not copies."""
-    kind = type(value)  # as above: this runs over every value of every node
+    kind = type(value)
     if kind in _PLAIN:
         return value
     found = value
@@ -78,9 +79,9 @@ def _replace_secrets(value: Any, shown: Any) -> Any:
         found = _replace_within(value, enumerate(value), shown)
     elif isinstance(value, Secret):
         found = shown(value)
-    elif isinstance(value, Mapping):
+    elif is_object(value):
         found = {key: _replace_secrets(item, shown) for key, item in value.items()}
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    elif is_array(value):
         found = [_replace_secrets(item, shown) for item in value]
     return found
 

@@ -32,6 +32,7 @@ from reconciler.secrets.patterns import (
 from reconciler.secrets.scan import scan_value
 from reconciler.text.json_pointer import make_pointer as pointer_of
 from reconciler.text.json_pointer import split_pointer
+from reconciler.text.json_values import is_object
 from reconciler.text.one_line import UNSEEN
 from reconciler.text.urls import strip_userinfo
 
@@ -245,16 +246,8 @@ def hide_by_key(key: str, value: Any) -> Any:
 
 def _hidden(value: Any, key: str, *, within: bool) -> Any:
     """The same; `within` something that sounds secret, all scalars are secrets."""
-    if isinstance(value, Mapping):
-        pair = get_pair_name(value)
-        inside = within or is_secret_key(key)
-        inner = {
-            name: _hidden(item, pair, within=True)
-            if pair and str(name).casefold() in PAIR_VALUES
-            else _hidden(item, str(name), within=inside)
-            for name, item in value.items()
-        }
-        return inner if any(inner[name] is not value[name] for name in inner) else value
+    if is_object(value):
+        return _hide_members(value, inside=within or is_secret_key(key))
     if isinstance(value, list | tuple):
         # Headers are often written as lists of a name and a value.
         if len(value) == _PAIR and all(isinstance(one, str) for one in value) and should_mask_key(value[0]):
@@ -266,6 +259,19 @@ def _hidden(value: Any, key: str, *, within: bool) -> Any:
     if within or (should_mask_text(key, value) if isinstance(value, str) else should_mask_key(key)):
         return Secret(value)
     return value
+
+
+def _hide_members(members: Mapping[Any, Any], *, inside: bool) -> Mapping[Any, Any]:
+    """An object with its secrets hidden; the same object if it has none, which almost all have not."""
+    pair, hidden = get_pair_name(members), {}
+    for name, item in members.items():
+        if pair and str(name).casefold() in PAIR_VALUES:
+            new = _hidden(item, pair, within=True)
+        else:
+            new = _hidden(item, str(name), within=inside)
+        if new is not item:
+            hidden[name] = new
+    return {**members, **hidden} if hidden else members
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +289,10 @@ class RedactionMask:
     @classmethod
     def of(cls, redaction_masks: Iterable[RedactionMask]) -> RedactionMask:
         """The union of several masks."""
-        listed = list(redaction_masks)
+        # Most parts of a document have no secrets, and then there is nothing to unite.
+        listed = [one for one in redaction_masks if one.places or one.texts]
+        if len(listed) <= 1:
+            return listed[0] if listed else NO_MASK
         return cls(
             frozenset().union(*(one.places for one in listed)),
             frozenset().union(*(one.texts for one in listed)),
@@ -302,7 +311,7 @@ class RedactionMask:
         return self._hidden(value, path, inside=inside)
 
     def _hidden(self, value: Any, path: Path, *, inside: bool) -> Any:
-        if isinstance(value, Mapping):
+        if is_object(value):
             if any(self._quotes(str(key)) for key in value):
                 return Secret(value)
             members = {
@@ -338,10 +347,10 @@ NO_MASK: Final = RedactionMask()
 
 
 def make_mask(value: Any) -> RedactionMask:
-    """The mask for a plain value: its secrets by type, and what sounds or looks like one."""
+    """The mask for a plain value whose secrets are of the type `Secret`, as `hide_by_key` makes them."""
     places: set[Path] = set()
     texts: set[str] = set()
-    for path, secret in find_secrets(hide_by_key("", value)):
+    for path, secret in find_secrets(value):
         places.add(tuple(step for part in path if isinstance(part, str) for step in _steps(part)))
         if isinstance(secret.value, str) and len(secret.value) >= FRAGMENT and not secret.missing:
             texts.add(secret.value)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Final
 
 from reconciler.core.diff import Change, diff_values
@@ -20,10 +21,39 @@ NAMED: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
 )
 """Path of a list whose items have names -> the key of the name."""
 
+_MISSING: Final = object()
 _LISTS: Final = frozenset(path for path, _ in NAMED)
 
 
-def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_MASK) -> tuple[Change, ...]:
+@dataclass(slots=True)
+class SectionChanges:
+    """The changes of sections; a pair is compared once, however many nodes show it beside other sections."""
+
+    # The values are kept too: an id is unique only as long as its object exists.
+    _known: dict[tuple[str, int, int], tuple[Any, Any, tuple[Change, ...]]] = field(
+        init=False, default_factory=dict
+    )
+
+    def find(self, key: str, before: Any, after: Any) -> tuple[Change, ...]:
+        """The changes between two settings in the section at a top-level key, with secrets in plain text."""
+        old, new = _select_key(before, key), _select_key(after, key)
+        sides = old.get(key, _MISSING), new.get(key, _MISSING)
+        pair = (key, id(sides[0]), id(sides[1]))
+        if pair not in self._known:
+            named_old, named_new = old, new
+            for path, name in NAMED:
+                if path[0] == key:
+                    named_old, named_new = _index_by_name(named_old, named_new, path, name)
+            self._known[pair] = *sides, diff_values(named_old, named_new)
+        return self._known[pair][2]
+
+
+def find_changes(
+    before: Content | None,
+    after: Content,
+    more: RedactionMask = NO_MASK,
+    sections: SectionChanges | None = None,
+) -> tuple[Change, ...]:
     """The changes from the meaning of `before` to that of `after`, in the order of their pointers.
 
     The items of the lists in `NAMED` are addressed by name, such as `/env/management/roles/admin`, where the
@@ -34,6 +64,7 @@ def find_changes(before: Content | None, after: Content, more: RedactionMask = N
         before: what the node shows; None for no setting.
         after: what it should have.
         more: what is also hidden.
+        sections: of settings that were compared before; None to compare everything.
     """
     sides = [one for one in (before, after) if one is not None]
     redaction_mask = RedactionMask.of((more, *(one.redaction_mask for one in sides)))
@@ -44,15 +75,13 @@ def find_changes(before: Content | None, after: Content, more: RedactionMask = N
         for key in {*before.fingerprints, *after.fingerprints}
         if before.fingerprints.get(key) != after.fingerprints.get(key)
     )
-    old, new = _select_keys(before.compared, different), _select_keys(after.compared, different)
-    for path, key in NAMED:
-        if path[0] in different:
-            old, new = _index_by_name(old, new, path, key)
-    return _redact_changes(diff_values(old, new), redaction_mask)
+    known = SectionChanges() if sections is None else sections
+    found = (known.find(key, before.compared, after.compared) for key in different)
+    return _redact_changes(tuple(chain.from_iterable(found)), redaction_mask)
 
 
-def _select_keys(value: Any, keys: list[str]) -> Any:
-    return {key: value[key] for key in keys if key in value} if isinstance(value, Mapping) else value
+def _select_key(setting: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {key: setting[key]} if key in setting else {}
 
 
 def _index_by_name(old: Any, new: Any, path: Path, key: str) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.arguments import ACTIONS, PART
-from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.changes import SectionChanges, find_changes
 from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
@@ -91,13 +91,14 @@ def _remember_changes(
     """`find_changes`, which compares two contents once: most nodes show one and should have one."""
     # By identity: the cache of contents gives equal answers one object, and the observations keep it.
     known: dict[tuple[int, int], tuple[Content | None, Content, tuple[Change, ...]]] = {}
+    sections = SectionChanges()
 
     def find(before: Content | None, after: Content) -> tuple[Change, ...]:
         if before is not None:
             before, after = share_pair(before, after)
         key = (id(before), id(after))
         if key not in known:
-            known[key] = (before, after, find_changes(before, after, earlier))
+            known[key] = (before, after, find_changes(before, after, earlier, sections))
         return known[key][2]
 
     return find

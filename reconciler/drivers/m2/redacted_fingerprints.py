@@ -44,10 +44,13 @@ class RedactedFingerprints:
         sections = {}
         # What differs between nodes is a token, at a place that both are hidden at.
         shared = content.common or content
-        for key, value in (shared.canonical if whole else shared.compared).items():
+        shown = shared.canonical if whole else shared.compared
+        masks = shared.redaction_masks if shown is shared.canonical else {}
+        for key, value in shown.items():
             cached = self._cache.get((id(value), places))
             if cached is None:
-                hidden = RedactionMask(places).hide(hide_by_key("", {key: value}))
+                section = masks[key].hidden if key in masks else hide_by_key("", {key: value})
+                hidden = RedactionMask(places).hide(section)
                 # The value is kept too: an id is unique only as long as its object exists.
                 cached = self._cache[id(value), places] = value, fingerprint(mask(hidden))
             sections[key] = cached[1]

@@ -214,9 +214,14 @@ class SectionMask:
         self._value = {key: meaning}
 
     @cached_property
+    def hidden(self) -> Any:
+        """An object with the section alone, with everything in it that is, sounds or looks secret hidden."""
+        return hide_by_key("", self._value)
+
+    @cached_property
     def redaction_mask(self) -> RedactionMask:
         """The mask, with paths from the top of the setting."""
-        return make_mask(self._value)
+        return make_mask(self.hidden)
 
 
 @dataclass(frozen=True, slots=True)

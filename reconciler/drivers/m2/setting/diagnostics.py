@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +14,7 @@ from reconciler.documents.document import Document
 from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.secrets.patterns import is_secret_key
 from reconciler.text.json_pointer import make_pointer, split_pointer
+from reconciler.text.json_values import is_array, is_object
 from reconciler.text.suggestions import find_nearest
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -45,9 +46,9 @@ def sort_by_position(document: Document, problems: Iterable[Diagnostic]) -> list
 def get_value(value: Any, path: Iterable[str | int]) -> Any:
     """The value at a path; None where the path does not exist."""
     for part in path:
-        if isinstance(value, Mapping):
+        if is_object(value):
             value = value.get(part)
-        elif isinstance(value, Sequence) and not isinstance(value, str) and str(part).isdecimal():
+        elif is_array(value) and str(part).isdecimal():
             value = value[int(part)] if int(part) < len(value) else None
         else:
             return None
@@ -57,7 +58,7 @@ def get_value(value: Any, path: Iterable[str | int]) -> Any:
 def get_object(value: Any, *path: str | int) -> Mapping[str, Any]:
     """The object at a path; an empty one where there is no object."""
     found = get_value(value, path)
-    return found if isinstance(found, Mapping) else {}
+    return found if is_object(found) else {}
 
 
 def get_items(value: Any, *path: str | int) -> list[tuple[int, Any]]:
