@@ -75,14 +75,9 @@ class RestartedFleet(PolledFleet):
         desk = await asyncio.start_server(self.serve, self.desk.host, self.desk.port)
         async with desk, await self.simulated() as self.simulation, CallSender(self.simulation):
             async with self.watching() as watch:
+                # A value of its first setting waits, also where a node's only report about that is lost.
+                await wait_until(lambda: self.memories() == dict.fromkeys(NODES, 50))
                 await watch.until(is_converged)
-            # A node reports once that a value of its first setting waits; if that report is lost, it is not
-            # known, and a person restarts the node.
-            world = self.simulation.world("edge")
-            for name in [name for name, used in self.memories().items() if used is None]:
-                world.kill(name)
-                world.start(name)
-            assert self.memories() == dict.fromkeys(NODES, 50)
             self.restarted.clear()
             yield self
 

@@ -38,6 +38,7 @@ from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document
 from reconciler.drivers.m2.package import compute_digests
+from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_object, get_value
 from reconciler.drivers.m2.shared_contents import SharedContents
@@ -116,9 +117,11 @@ class EvidenceReader:
         content, age, doubt = found.content, found.age, found.doubt
         is_recent = found.report_age is not None and found.report_age <= self.fresh
         said, step = _read_said(mail, report) if self.identity else (NO_FEEDBACK, "")
+        waiting, running = self._find_waiting(mail, report, content)
         loaded = LoadedSetting(
             content,
-            waiting=_read_waiting(mail, report),
+            waiting=waiting,
+            running=running,
             held=self._read_files(mail, content, report) if self.resources else None,
             failed=self._read_failure(mail, report),
             reported=said,
@@ -129,6 +132,22 @@ class EvidenceReader:
         if doubt:
             return Stale(loaded, doubt, age)
         return classify_by_age(loaded, age, self.fresh, what="what shows its setting", ahead=_CROSSING)
+
+    def _find_waiting(
+        self, mail: NodeMail, report: Mapping[str, Any], content: Content
+    ) -> tuple[tuple[str, ...] | None, Content | None]:
+        """What waits for a restart, and the setting in effect where that is another one; None if unknown."""
+        named = _read_waiting(mail, report)
+        if named is None or mail.content is None:
+            return None, None
+        reported = self._read_content(mail.content.body)
+        if reported is None or reported.fingerprint == content.fingerprint:
+            return named, None
+        # Its report about the present setting was lost, and a node does not repeat one. What it used when it
+        # reported last, it still uses: a start would be a report, too. If that was lost as well, the node is
+        # restarted once more than needed, which its next report ends.
+        fields = dict.fromkeys((*named, *find_restart_fields(reported, content)))
+        return tuple(fields), reported
 
     def _read_proof(self, mail: NodeMail) -> _Proof | None:
         reported = self._read_reported(mail)

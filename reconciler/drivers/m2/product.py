@@ -70,7 +70,13 @@ from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.feed_topology import find_bus_use
-from reconciler.drivers.m2.findings import FILES_FACT, SAME_VERSION, WAITS_FACT, recall_waiting
+from reconciler.drivers.m2.findings import (
+    FILES_FACT,
+    SAME_VERSION,
+    WAITS_FACT,
+    may_need_restart,
+    recall_waiting,
+)
 from reconciler.drivers.m2.guards import GUARDS
 from reconciler.drivers.m2.mail_evidence import EvidenceReader, add_reported, fingerprint_label_content
 from reconciler.drivers.m2.package import PackageCache, encode_setting, pack_tgz
@@ -226,7 +232,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 return await reading()
             mail = EvidenceReader(polling.fresh_seconds, shared, resources=has_resources)
             found = await _read_mail(mail, cluster, target.node, transports.mailbox)
-            found = await _complete(found, client, reading)
+            found = await _add_waiting(await _complete(found, client, reading), client, reading)
             return await _add_own_words(found, client, reading) if target.unmanaged else found
 
         observed = Observed(await _ask_nodes(desired, desired.targets, transports, read))
@@ -312,7 +318,7 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
                 return await reading()
             mail = EvidenceReader(own.fresh, shared, resources=False)
             found = await _read_mail(mail, step.cluster, step.node, transports.mailbox)
-            return await _complete(found, client, reading)
+            return await _add_waiting(await _complete(found, client, reading), client, reading)
 
         # The start first: of a node that is started in between, the former start proves nothing.
         values = {step.node: own.started_values}
@@ -578,6 +584,29 @@ async def _complete(
     answer = await read()
     never_called = isinstance(found, Unreachable) and found.liveness is Liveness.UNASKED
     return answer if never_called or isinstance(answer, Present | Absent) else found
+
+
+async def _add_waiting(
+    found: Observation[LoadedSetting],
+    client: Client,
+    read: Callable[[], Awaitable[Observation[LoadedSetting]]],
+) -> Observation[LoadedSetting]:
+    """What the mail proves, with what waits for a restart by the node's API, where its reports do not tell.
+
+    A node says once what waits; if that report was lost, its mail will not show it.
+    """
+    if not isinstance(found, Present) or not client.bases or found.value.base:
+        return found
+    if found.value.waiting is not None or not may_need_restart(found.value.content):
+        return found
+    answer = await read()
+    if not isinstance(answer, Present) or not answer.value.shows(
+        ExpectedSetting(found.value.content.fingerprint)
+    ):
+        return found
+    return replace(
+        found, value=replace(found.value, waiting=answer.value.waiting, running=answer.value.running)
+    )
 
 
 async def _add_own_words(
