@@ -43,7 +43,7 @@ _reconcile() {
   local -a found
   local line="${(j: :)${(@)words[1,CURRENT-1]}} ${PREFIX}"
   found=("${(@f)$(command reconcile completion zsh "$line" 2>/dev/null)}")
-  if [[ ${found[1]} == files ]]; then _files; return; fi
+  if [[ ${found[1]} == files ]]; then compset -P '--*='; _files; return; fi
   compadd -- "${(@)found[2,-1]}"
 }
 if [ "$funcstack[1]" = "_reconcile" ]; then _reconcile "$@"; else compdef _reconcile reconcile; fi
@@ -53,7 +53,10 @@ _FISH: Final = """# fish completion of reconcile
 function __reconcile_complete
   set -l found (command reconcile completion fish (commandline -cp | string collect) 2>/dev/null)
   if test "$found[1]" = files
-    __fish_complete_path (commandline -ct)
+    set -l option (string match -r -- '^--[^=]*=' (commandline -ct))
+    for path in (__fish_complete_path (string replace -- "$option" '' (commandline -ct)))
+      printf '%s\\n' "$option$path"
+    end
     return
   end
   printf '%s\\n' $found[2..-1]
@@ -76,9 +79,9 @@ _MOST: Final = 2_000
 _FILES: Final = ("files", ())
 _NODES: Final = frozenset({"NODE"})
 _CLUSTERS: Final = frozenset({"CLUSTER"})
-_BOTH: Final = frozenset({"NAME"})
+_BOTH: Final = frozenset({"CLUSTER|NODE"})
 _NAMED_BY: Final = frozenset({"only", "skip"})
-"""Options whose NAME is a cluster or a node."""
+"""Options whose NAME is a cluster, a node, or the kind of clusters."""
 
 
 def complete_line(line: str, shell: str, context: typer.Context) -> str:
@@ -90,7 +93,13 @@ def complete_line(line: str, shell: str, context: typer.Context) -> str:
         context: of the command, with the environment of the process.
     """
     words, last = split_typed(line)
-    kind, candidates = _find_candidates(words[1:], last, context)
+    before, typed = words[1:], last
+    option, is_joined, value = last.partition("=")
+    if is_joined and option.startswith("--"):  # `--only=edge` is completed as `--only edge`
+        before, typed = [*before, option], value
+    kind, candidates = _find_candidates(before, typed, context)
+    if is_joined and option.startswith("--"):
+        candidates = [f"{option}={one}" for one in candidates]
     fitting = sorted({one for one in candidates if one.startswith(last) and not UNSEEN.search(one)})
     if kind == "files" and not fitting:
         return "files\n"
@@ -139,6 +148,8 @@ def _find_candidates(words: Sequence[str], last: str, context: typer.Context) ->
     while subcommands := getattr(command, "commands", None):
         deeper = next((one for one in rest if one in subcommands), None)
         if deeper is None:
+            if _find_waiting(command, rest) is not None:
+                break
             return "words", [*subcommands, *_list_options(command)]
         rest = rest[rest.index(deeper) + 1 :]
         command = subcommands[deeper]
@@ -149,10 +160,10 @@ def _complete_parameter(
     command: Any, name: str, words: Sequence[str], last: str, context: typer.Context
 ) -> tuple[str, Iterable[str]]:
     """Candidates for the value of an option, an option, or an argument, in this order."""
-    options = {form: one for one in command.params if one.param_type_name == "option" for form in one.opts}
-    waiting = options.get(words[-1]) if words else None
-    if waiting is not None and not waiting.is_flag:
-        return _list_values(waiting, name, words, context)
+    options = _map_options(command)
+    waiting = _find_waiting(command, words)
+    if waiting is not None:
+        return _list_values(waiting, name, last, words, context)
     if last.startswith("-"):
         return "words", _list_options(command)
     given = 0
@@ -162,11 +173,21 @@ def _complete_parameter(
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     if given >= len(arguments) and not (arguments and arguments[-1].nargs == -1):
         return "words", ()
-    return _list_values(arguments[min(given, len(arguments) - 1)], name, words, context)
+    return _list_values(arguments[min(given, len(arguments) - 1)], name, last, words, context)
+
+
+def _map_options(command: Any) -> dict[str, Any]:
+    return {form: one for one in command.params if one.param_type_name == "option" for form in one.opts}
+
+
+def _find_waiting(command: Any, words: Sequence[str]) -> Any:
+    """The option of a command whose value comes next; None if none waits for one."""
+    found = _map_options(command).get(words[-1]) if words else None
+    return found if found is not None and not found.is_flag else None
 
 
 def _list_values(
-    param: Any, name: str, words: Sequence[str], context: typer.Context
+    param: Any, name: str, last: str, words: Sequence[str], context: typer.Context
 ) -> tuple[str, Iterable[str]]:
     metavar = str(param.metavar or "").upper().rstrip("…")
     kind = param.type_descriptor.annotation
@@ -175,8 +196,11 @@ def _list_values(
             return "words", [str(member.value) for member in one]
     if param.param_type_name == "argument" and (known := _list_known_words(name)):
         return "words", known
-    is_named = metavar in _NODES | _CLUSTERS or (metavar in _BOTH and param.name in _NAMED_BY)
-    if is_named:
+    if param.name in _NAMED_BY and last.startswith("kind:"):
+        from reconciler.drivers.registry import BUILT_IN  # noqa: PLC0415
+
+        return "words", [f"kind:{one}" for one in BUILT_IN]
+    if metavar in _NODES | _CLUSTERS | _BOTH or param.name in _NAMED_BY:
         clusters, nodes = read_names(words, context)
         found = nodes if metavar in _NODES else clusters if metavar in _CLUSTERS else {*clusters, *nodes}
         return "words", found

@@ -38,7 +38,7 @@ def run_allow_stop(
         bool, typer.Option("--release", help="End the reservation of the node, once it is back.")
     ] = False,
     cluster: Annotated[
-        str, typer.Option(metavar="NAME", help="Its cluster, if several have a node of this name.")
+        str, typer.Option(metavar="CLUSTER", help="Its cluster, if several have a node of this name.")
     ] = "",
     source: WatchedSource = "",
     path: Within = "",

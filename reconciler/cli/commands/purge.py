@@ -44,7 +44,7 @@ def run_purge(
         typer.Option(metavar="FILE", help="File with one URL a line; `-` for standard input."),
     ] = None,
     cluster: Annotated[
-        str, typer.Option(metavar="NAME", help="Only this cluster; default: all that can be purged.")
+        str, typer.Option(metavar="CLUSTER", help="Only this cluster; default: all that can be purged.")
     ] = "",
     direct: Annotated[
         bool, typer.Option("--direct", help="Call nodes that poll, too, instead of waiting for their poll.")

@@ -42,7 +42,7 @@ def run_render(
     source: Source = ".",
     *,
     node: Annotated[
-        str, typer.Option(metavar="NAME", help="Node, as NODE or CLUSTER/NODE; required if nodes differ.")
+        str, typer.Option(metavar="NODE", help="Node, as NODE or CLUSTER/NODE; required if nodes differ.")
     ] = "",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show each value with the file and line that it comes from.")

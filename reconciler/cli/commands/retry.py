@@ -13,7 +13,7 @@ app = make_app()
 
 @add_command(app)
 def run_retry(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A cluster, a node, or CLUSTER/NODE.")],
+    name: Annotated[str, typer.Argument(metavar="CLUSTER|NODE", help="A cluster, a node, or CLUSTER/NODE.")],
     *,
     reason: Why = "",
     by: By = "",

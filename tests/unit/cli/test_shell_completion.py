@@ -58,6 +58,17 @@ def offered(line, shell="zsh"):
         ("reconcile apply ", "files", []),
         ("reconcile validate ", "files", []),
         ("reconcile status --state ", "files", []),
+        ("reconcile status --state=/va", "files", []),
+        ("reconcile status --only=edge-", "words", ["--only=edge-01", "--only=edge-02"]),
+        ("reconcile --format=j", "words", ["--format=json"]),
+        ("reconcile history --cluster ", "words", ["edge", "live"]),
+        ("reconcile history --cluster=li", "words", ["--cluster=live"]),
+        ("reconcile history --cluster edge or", "words", ["orders"]),
+        ("reconcile history orders --cluster l", "words", ["live"]),
+        ("reconcile retry edge", "words", ["edge", "edge-01", "edge-02"]),
+        ("reconcile purge --cluster e", "words", ["edge"]),
+        ("reconcile render --node edge", "words", ["edge-01", "edge-02"]),
+        ("reconcile --only kind:s", "words", ["kind:sora"]),
     ],
 )
 def test_what_is_offered(line, kind, expected):
