@@ -47,6 +47,9 @@ class CallProblem(Enum):
     REFUSED = auto()
     """The content is refused: the same call would be refused again."""
 
+    CHANGED = auto()
+    """The document is not there, or not as the call expects it."""
+
     OTHER = auto()
     """The way to the database: the same call may succeed later."""
 
@@ -127,10 +130,14 @@ def explain_error(error: Exception) -> tuple[CallProblem, str]:
     """
     exceptions = import_extra("google.api_core.exceptions", EXTRA, PURPOSE)
     auth = import_extra("google.auth.exceptions", EXTRA, PURPOSE)
+    if isinstance(error, import_extra("grpc", EXTRA, PURPOSE).RpcError):
+        error = exceptions.from_grpc_error(error)
     if isinstance(error, exceptions.AlreadyExists):
         return CallProblem.EXISTS, "the document exists already"
     if isinstance(error, exceptions.InvalidArgument | exceptions.OutOfRange):
         return CallProblem.REFUSED, f"it answered {_format_answer(error)}"
+    if isinstance(error, exceptions.FailedPrecondition | exceptions.NotFound):
+        return CallProblem.CHANGED, f"it answered {_format_answer(error)}"
     if isinstance(error, exceptions.ServiceUnavailable | exceptions.DeadlineExceeded | exceptions.RetryError):
         return CallProblem.OTHER, f"it does not answer: {_format_answer(error)}"
     if isinstance(error, exceptions.GoogleAPIError):

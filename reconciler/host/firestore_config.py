@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from reconciler.core.fields import StrictModel
+from reconciler.core.fields import Flag, StrictModel
+from reconciler.core.firestore_paths import LONGEST
 from reconciler.host.config_fields import KeyFile, ListenAddress
 
 _PROJECT: Final = r"^(?:[a-z0-9.\-]{1,100}:)?[a-z][a-z0-9\-]{4,28}[a-z0-9]$"
 _DATABASE: Final = r"^(?:\(default\)|[a-z][a-z0-9\-]{2,61}[a-z0-9])$"
+_PATTERN: Final = r"^[^/\x00-\x1f\x7f]+(/[^/\x00-\x1f\x7f]+)*$"
+
+MOST_KEPT: Final = 10_000
+"""Documents of a collection that are read where they stay."""
 
 
 class FirestoreProject(StrictModel):
@@ -37,6 +42,20 @@ class FirestoreProject(StrictModel):
         description="Address of a Firestore emulator, which is called without encryption or login, in place "
         "of `credentials`; for tests.",
         examples=["127.0.0.1:8080"],
+    )
+
+    paths: tuple[Annotated[str, Field(pattern=_PATTERN, max_length=LONGEST)], ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Paths that settings may name as `doc`, for feeds and for feedback, after "
+        "`#m2live.nodeId` is replaced; `*` is any text. Without an entry all are allowed.",
+        examples=[["m2nodes/*/events"]],
+    )
+    consume: Flag = Field(
+        default=False,
+        description="Whether a document that a node added to a collection is deleted once its report is "
+        "recorded here. Otherwise the documents stay for others, and somebody has to delete old ones: of a "
+        f"collection, at most {MOST_KEPT} documents are read.",
     )
 
     @model_validator(mode="after")

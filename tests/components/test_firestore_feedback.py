@@ -68,6 +68,7 @@ async def test_a_message_that_arrived_before_is_delivered_and_not_doubled(host, 
     assert outbox.delivered == ["id-1", "id-2"]
 
 
+@pytest.mark.google_emulator
 async def test_a_refused_message_does_not_stop_the_others(host, client):
     outbox = MemoryOutbox(3)
     outbox.replace(2, json.dumps({"text": "x" * 2_000_000}).encode())

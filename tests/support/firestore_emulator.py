@@ -27,7 +27,7 @@ PROJECT = "reconcile-tests"
 
 def is_google():
     """Whether the emulator is Google's own."""
-    return JAR.is_file()
+    return JAR.is_file() and shutil.which("java") is not None
 
 
 class FirestoreEmulator:
