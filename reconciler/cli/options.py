@@ -267,6 +267,7 @@ class SourceOptions:
             sha256=self.sha256,
             cache=find_source_cache(None),
             environment=host.environment,
+            accounts=host.config.aws,
         )
 
 

@@ -121,5 +121,6 @@ class RunOptions:
             path=self.path,
             cache=self.source_cache,
             environment=self.host.environment,
+            accounts=self.host.config.aws,
             **more,
         )

@@ -70,6 +70,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         cache=options.state / CACHE_FOLDER,
         trust=options.trust,
         environment=options.host.environment,
+        accounts=options.host.config.aws,
         saved=options.uncommitted,
         state=options.state,
         writes=[WrittenFile("the log", log_file)] if (log_file := find_open_file(stream.fileno())) else [],

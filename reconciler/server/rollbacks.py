@@ -112,6 +112,7 @@ class RollbackRunner:
             cache=options.state / CACHE_FOLDER,
             trust=options.trust,
             environment=options.host.environment,
+            accounts=options.host.config.aws,
             state=options.state,
             is_rollback=is_rollback,
         )

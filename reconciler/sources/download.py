@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -85,7 +85,7 @@ async def download_archive(
         if response.status_code == 304 and conditions:  # noqa: PLR2004  (Not Modified)
             return FetchedArchive(None, etag, modified)
         check_answer(response.status_code, address, token=token)
-        body = await _read_body(response, address, limits)
+        body = await read_body(response, address.shown, limits.download_bytes)
         start, kind = body[:512].lstrip().lower(), response.headers.get("content-type", "")
         # A forge answers a request without a session with status 200 and its login page.
         is_html = kind.startswith(("text/html", "application/xhtml")) and not is_archive(body)
@@ -114,36 +114,59 @@ async def open_answer(
         SourceError: a redirect is not followed, or a variable is invalid.
         SourceUnreachable: no answer, or an incomplete one.
     """
+    async with open_download_client(environment) as client:
+        with translate_http_errors(address.shown):
+            async with asyncio.timeout(seconds):
+                response = await _follow(client, address, token, headers)
+                try:
+                    yield response
+                finally:
+                    await response.aclose()
+
+
+@asynccontextmanager
+async def open_download_client(environment: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client with the proxies and certificates of the environment; it follows no redirects."""
     import httpx  # noqa: PLC0415  (a tenth of a second that only downloads pay)
 
     limits = httpx.Timeout(SILENCE, connect=CONNECT)
+    # With trust_env httpx reads the variables itself, and raises errors of any type for invalid ones.
+    async with httpx.AsyncClient(
+        transport=make_http_transport(environment), timeout=limits, trust_env=False
+    ) as client:
+        yield client
+
+
+@contextmanager
+def translate_http_errors(shown: str) -> Iterator[None]:
+    """Raise errors of the HTTP client as errors of a source.
+
+    Args:
+        shown: the address, for messages.
+
+    Raises:
+        SourceError: the URL is invalid.
+        SourceUnreachable: no answer, or an incomplete one.
+    """
+    import httpx  # noqa: PLC0415  (as above)
+
     try:
-        # With trust_env httpx reads the variables itself, and raises errors of any type for invalid ones.
-        client = httpx.AsyncClient(
-            transport=make_http_transport(environment), timeout=limits, trust_env=False
-        )
-        async with asyncio.timeout(seconds), client:
-            response = await _follow(client, address, token, headers)
-            try:
-                yield response
-            finally:
-                await response.aclose()
+        yield
     except httpx.ConnectError as error:
         raise SourceUnreachable(
-            f"{address.shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
+            f"{shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
             remedy="check the host name and the network; for your own certificate authority, set "
             "SSL_CERT_FILE",
         ) from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnreachable(
-            f"{address.shown} did not answer in time", remedy="try again, or check the server"
+            f"{shown} did not answer in time", remedy="try again, or check the server"
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: the host name cannot be encoded
-        raise SourceError(f"{address.shown} is not a valid URL", remedy="check the URL") from error
+        raise SourceError(f"{shown} is not a valid URL", remedy="check the URL") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{address.shown} sent an incomplete response: "
-            f"{take_first_line(str(error)) or 'no reason is given'}",
+            f"{shown} sent an incomplete response: {take_first_line(str(error)) or 'no reason is given'}",
             remedy="try again; check the server and any proxies",
         ) from error
 
@@ -234,15 +257,20 @@ def _suggest_token(address: SourceAddress) -> str:
     return f"set {TOKEN} to a valid token"
 
 
-async def _read_body(response: httpx.Response, address: SourceAddress, limits: SourceLimits) -> bytes:
-    """The raw body: some servers declare .tar.gz as a content encoding, which would unpack it."""
+async def read_body(response: httpx.Response, shown: str, most: int) -> bytes:
+    """The raw body, of at most `most` bytes.
+
+    Raises:
+        SourceError: it is larger.
+    """
+    # Some servers declare .tar.gz as a content encoding, which would unpack it.
     pieces: list[bytes] = []
     total = 0
     async for piece in response.aiter_raw():
         total += len(piece)
-        if total > limits.download_bytes:
+        if total > most:
             raise SourceError(
-                f"{address.shown} is larger than {format_size(limits.download_bytes)}",
+                f"{shown} is larger than {format_size(most)}",
                 remedy="pack only the desired state",
             )
         pieces.append(piece)

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import normalise_source
 from reconciler.errors import SourceError, UsageError
+from reconciler.host.aws_accounts import AwsAccount
 from reconciler.ports.source import Source
 from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.folder import FolderSource
@@ -20,6 +22,9 @@ from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean_path
 from reconciler.sources.linked_source import LinkedSource, make_absolute
 from reconciler.sources.output_check import WrittenFile, refuse_state_inside, refuse_written_inside
+from reconciler.sources.s3.backups import S3BackupSource
+from reconciler.sources.s3.location import S3Location, parse_s3_location
+from reconciler.sources.s3.package import S3PackageSource
 from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.source_address import SCP_FORM, SourceAddress, parse_source_address
 from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
@@ -45,6 +50,7 @@ class _Options:
     is_rollback: bool = False
     state: Path | None = None
     writes: Sequence[WrittenFile] = ()
+    accounts: Mapping[str, AwsAccount] = field(default_factory=dict)
 
     def git(self, address: SourceAddress, *, below: str = "", work: WorkTree | None = None) -> Source:
         self.refuse_unfit(kind="git repository", sha256=self.sha256)
@@ -63,14 +69,25 @@ class _Options:
         )
 
     def tarball(self, file: Path | SourceAddress) -> Source:
-        # Only a rollback names a tarball by its revision; elsewhere `--ref` can only mean git.
-        named = self.ref.lower() if self.is_rollback else ""
-        self.refuse_unfit(kind="tarball", ref="" if named else self.ref)
-        self.refuse_saved()
-        packing = TarballOptions(self.path, self.sha256, trust=self.trust, named=named)
+        packing = self._packing("tarball")
         if isinstance(file, Path):
             return TarballFileSource(file, packing)
         return TarballUrlSource(file, packing, cache=self.cache, environment=self.environment)
+
+    def s3(self, location: S3Location) -> Source:
+        if ARCHIVE.search(location.key):
+            packing = self._packing("package in S3")
+            return S3PackageSource(location, packing, cache=self.cache, environment=self.environment)
+        self.refuse_unfit(kind="path of backups", sha256=self.sha256)
+        packing = self._packing("path of backups")
+        return S3BackupSource(location, packing, cache=self.cache, environment=self.environment)
+
+    def _packing(self, kind: str) -> TarballOptions:
+        # Only a rollback names a tarball by its revision; elsewhere `--ref` can only mean git.
+        named = self.ref.lower() if self.is_rollback else ""
+        self.refuse_unfit(kind=kind, ref="" if named else self.ref)
+        self.refuse_saved()
+        return TarballOptions(self.path, self.sha256, trust=self.trust, named=named)
 
     def folder(self, folder: Path) -> Source:
         self.refuse_unfit(kind="folder", sha256=self.sha256)
@@ -110,14 +127,15 @@ def locate_source(
     state: Path | None = None,
     is_rollback: bool = False,
     writes: Sequence[WrittenFile] = (),
+    accounts: Mapping[str, AwsAccount] = MappingProxyType({}),
 ) -> Source:
     """The source that a text means; nothing is read or requested yet, except for a look at local paths.
 
     Args:
         text: a folder, a repository (URL, `user@host:path`, a folder whose name ends in `.git`, or a work
-            tree together with `ref`), or a tarball (path or http(s) URL); empty for the current folder. An
-            http(s) URL that ends neither in `.git` nor as a tarball does, and has no query (as archive APIs
-            do), is asked at the first snapshot.
+            tree together with `ref`), a tarball (path or http(s) URL), or `s3://` with a package or a path of
+            backups; empty for the current folder. An http(s) URL that ends neither in `.git` nor as a tarball
+            does, and has no query (as archive APIs do), is asked at the first snapshot.
         ref: branch, tag or commit id of a repository.
         path: folder within the source.
         sha256: digest that a tarball must have, in hexadecimal, with or without `sha256:`.
@@ -129,6 +147,7 @@ def locate_source(
         state: the state folder, which must be outside the folder that is read; None for no state.
         is_rollback: whether `ref` is the revision to go back to, which a tarball must have.
         writes: files that this process writes, which must be outside a folder whose files are read.
+        accounts: of AWS in the host configuration, which may read buckets.
 
     Raises:
         UsageError: the text is not a source, an option does not apply to it, or the state is inside it.
@@ -136,7 +155,7 @@ def locate_source(
     """
     folder, digest = _parse_folder(path), _parse_digest(sha256)
     options = _Options(
-        ref.strip(), folder, digest, cache, trust, environment, saved, is_rollback, state, writes
+        ref.strip(), folder, digest, cache, trust, environment, saved, is_rollback, state, writes, accounts
     )
     if "://" in text:
         return _remote(text, options)
@@ -176,11 +195,13 @@ def _normalise(text: str) -> str:
 
 def _remote(text: str, options: _Options) -> Source:
     scheme = text.partition("://")[0].lower()
+    if scheme == "s3":
+        return options.s3(parse_s3_location(text, options.accounts))
     if scheme not in SCHEMES:
         hint = "; git:// is neither encrypted nor authenticated" if scheme == "git" else ""
         raise UsageError(
             f"the address '{strip_secrets(text)}' is not supported",
-            remedy=f"use https, http, ssh or file, or a path{hint}",
+            remedy=f"use https, http, ssh, file or s3, or a path{hint}",
         )
     address = parse_source_address(text)
     if scheme not in ("http", "https"):

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,7 @@ from reconciler.host.subprocesses import run_blocking
 from reconciler.ports.source import FLEET_FILES, Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.content_limits import LIMITS, SourceLimits
-from reconciler.sources.download import TOKEN, WHOLE, download_archive
+from reconciler.sources.download import TOKEN, WHOLE, FetchedArchive, download_archive
 from reconciler.sources.folder_scan import Mark, make_mark
 from reconciler.sources.signatures.file_signer import find_file_signer
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
@@ -176,30 +177,43 @@ class TarballFileSource(Source):
         return mark, data
 
 
-class TarballUrlSource(Source):
-    """A tarball at an http(s) URL.
+class FetchedTarballSource(Source):
+    """A tarball on a server.
 
-    The last answer is kept in `cache` and downloaded again only if it changed. With a pinned digest the
-    cached bytes are enough, because no others have it.
+    The last answer is kept in `cache` and fetched again only if it changed. With a pinned digest the cached
+    bytes are enough, because no others have it.
+
+    Args:
+        shown: its address for messages, and the name of the source.
+        packing: what it must be.
+        kept: the file of the last answer.
     """
 
     is_dated_by_use = True
 
-    def __init__(
-        self,
-        address: SourceAddress,
-        packing: TarballOptions,
-        *,
-        cache: Path,
-        seconds: float = WHOLE,
-        environment: Mapping[str, str] = os.environ,
-    ) -> None:
-        self.address = address
-        self._environment = environment
+    def __init__(self, shown: str, packing: TarballOptions, *, kept: Path) -> None:
+        self.shown = shown
         self.packing = packing
-        self.seconds = seconds
-        self._kept = http_cache.find_cache_file(cache, address.url)
+        self._kept = kept
         self._last: tuple[http_cache.CachedAnswer, Snapshot] | None = None
+
+    @abstractmethod
+    async def fetch(self, known: http_cache.CachedAnswer | None) -> FetchedArchive:
+        """The archive, unless it is still the one that is known.
+
+        Raises:
+            SourceError: it cannot be had.
+            SourceUnreachable: no answer, or an incomplete one.
+        """
+
+    @abstractmethod
+    async def fetch_beside(self, end: str, most: int) -> bytes | None:
+        """The file with the name of the archive and an ending after it, of at most `most` bytes.
+
+        Raises:
+            SourceError: it cannot be had, which counts as if there were none.
+            SourceUnreachable: no answer, or an incomplete one.
+        """
 
     async def snapshot(self) -> Snapshot:
         """Its files as the server has them now."""
@@ -211,15 +225,7 @@ class TarballUrlSource(Source):
         # No other bytes have this digest, so the server need not be asked.
         if known and self.packing.sha256 and known.sha256 == self.packing.sha256:
             return await self._snapshot(known)
-        fetched = await download_archive(
-            self.address,
-            token=read_token(self._environment, TOKEN),
-            environment=self._environment,
-            limits=self.packing.limits,
-            etag=known.etag if known else "",
-            modified=known.modified if known else "",
-            seconds=self.seconds,
-        )
+        fetched = await self.fetch(known)
         if fetched.body is None:
             assert known is not None  # a server says "not modified" only to a request with an ETag or a date
             return await self._snapshot(known)
@@ -234,11 +240,10 @@ class TarballUrlSource(Source):
         if self._last and self._last[0].body == answer.body:
             found = self._last[1]
         else:
-            where = self.address.shown
             signature = await self._signature() if self.packing.trust else None
-            signer = await self.packing.signer(answer.body, signature, where=where)
-            title = where.rstrip("/").rpartition("/")[2]
-            made = await asyncio.to_thread(self.packing.snapshot, answer.body, where=where, title=title)
+            signer = await self.packing.signer(answer.body, signature, where=self.shown)
+            title = self.shown.rstrip("/").rpartition("/")[2]
+            made = await asyncio.to_thread(self.packing.snapshot, answer.body, where=self.shown, title=title)
             found = add_signer(made, signer)
         self._last = (answer, found)
         return found
@@ -249,23 +254,56 @@ class TarballUrlSource(Source):
         Raises:
             SourceUnreachable: no answer.
         """
-        limits = replace(self.packing.limits, download_bytes=LARGEST_SIGNATURE)
         for end in self.packing.signature_suffixes:
             try:
-                found = await download_archive(
-                    make_sibling_address(self.address, end),
-                    token=read_token(self._environment, TOKEN),
-                    environment=self._environment,
-                    limits=limits,
-                    seconds=self.seconds,
-                )
+                return await self.fetch_beside(end, LARGEST_SIGNATURE)
             # No answer does not mean that there is no signature: the archive must not count as unsigned.
             except SourceUnreachable:
                 raise
             except SourceError:
                 continue
-            return found.body
         return None
+
+
+class TarballUrlSource(FetchedTarballSource):
+    """A tarball at an http(s) URL."""
+
+    def __init__(
+        self,
+        address: SourceAddress,
+        packing: TarballOptions,
+        *,
+        cache: Path,
+        seconds: float = WHOLE,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        super().__init__(address.shown, packing, kept=http_cache.find_cache_file(cache, address.url))
+        self.address = address
+        self._environment = environment
+        self.seconds = seconds
+
+    async def fetch(self, known: http_cache.CachedAnswer | None) -> FetchedArchive:
+        """See `FetchedTarballSource`."""
+        return await download_archive(
+            self.address,
+            token=read_token(self._environment, TOKEN),
+            environment=self._environment,
+            limits=self.packing.limits,
+            etag=known.etag if known else "",
+            modified=known.modified if known else "",
+            seconds=self.seconds,
+        )
+
+    async def fetch_beside(self, end: str, most: int) -> bytes | None:
+        """See `FetchedTarballSource`."""
+        found = await download_archive(
+            make_sibling_address(self.address, end),
+            token=read_token(self._environment, TOKEN),
+            environment=self._environment,
+            limits=replace(self.packing.limits, download_bytes=most),
+            seconds=self.seconds,
+        )
+        return found.body
 
 
 def make_sibling_address(address: SourceAddress, end: str) -> SourceAddress:

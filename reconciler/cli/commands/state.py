@@ -90,7 +90,12 @@ def rebind_fleet(
             f"the state folder {folder} has no fleet", remedy="choose the state folder with --state"
         )
     found = locate_source(
-        source, ref=ref, path=path, cache=folder / CACHE_FOLDER, environment=host.environment
+        source,
+        ref=ref,
+        path=path,
+        cache=folder / CACHE_FOLDER,
+        environment=host.environment,
+        accounts=host.config.aws,
     )
     with open_store(folder) as store:
         known = aio.run_until_signal(store.fleets())

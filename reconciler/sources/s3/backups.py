@@ -1,0 +1,286 @@
+"""The newest backup below a path in S3 as a source, as a node of M2 writes them.
+
+M2 stores each package under the time at which it was made, and then overwrites `feed.json` with a message
+that names it (M2 manual, Events). The feed is a cheap sign that something changed; it does not decide which
+backup is the newest, because it may be late, lost or written out of order. The names of the packages decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.errors import SourceError, SourceUnreachable
+from reconciler.ports.source import Snapshot, Source
+from reconciler.sources import http_cache
+from reconciler.sources.s3.client import S3Client
+from reconciler.sources.s3.failures import S3ObjectAbsent
+from reconciler.sources.s3.location import FEED, FOLDER, S3Location, find_backup_key, get_backup_time
+from reconciler.sources.s3.package import S3PackageSource
+from reconciler.sources.tarball import SHORTEST, TarballOptions
+
+LARGEST_FEED: Final = 64 * 1024
+"""Bytes of a feed at most: it names one package."""
+
+_MOST_SEARCHED: Final = 30
+"""Packages that are unpacked to find one by its digest."""
+
+_MOST_KNOWN: Final = 500
+
+
+_AHEAD: Final = timedelta(days=1)
+"""How far the clock of a node may be ahead of this host's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What earlier looks found, kept on disk.
+
+    Args:
+        newest: key of the newest package that was read; empty for none.
+        revisions: revision -> key of a package that was read, the latest last.
+    """
+
+    newest: str = ""
+    revisions: Mapping[str, str] = field(default_factory=dict)
+
+
+class S3BackupSource(Source):
+    """The newest of the backups below a path.
+
+    Args:
+        location: of the path.
+        packing: what each package must be; `named` may be the time in its name, too.
+        cache: where answers are kept.
+        environment: of the process.
+    """
+
+    is_dated_by_use = True
+
+    def __init__(
+        self, location: S3Location, packing: TarballOptions, *, cache: Path, environment: Mapping[str, str]
+    ) -> None:
+        self.location = location.at(location.key.rstrip("/"))
+        self.packing = packing
+        self._cache = cache
+        self._environment = environment
+        self._client = S3Client(self.location, environment)
+        own = f"{self.location.shown} {self.location.url}"
+        self._known_file = http_cache.find_cache_file(cache, own)
+        self._last: tuple[str, Snapshot] | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The files of the newest backup, or of the one that was named; one request while nothing changes."""
+        if self.packing.named:
+            return await self._find_named(self.packing.named)
+        feed = self.location.below(FEED)
+        try:
+            etag = self._last[0] if self._last else ""
+            answer = await self._client.get(feed.key, most=LARGEST_FEED, etag=etag)
+        except S3ObjectAbsent as error:
+            raise await self._explain_missing_feed() from error
+        if answer.body is None:
+            assert self._last is not None  # only its ETag was sent
+            return self._last[1]
+        named = read_backup_feed(answer.body, self.location)
+        key = max(await self._list_after(named) if named else await self._list_newest(), key=get_backup_time)
+        known = await asyncio.to_thread(_read_known, self._known_file)
+        _refuse_older(key, known.newest, self.location)
+        _refuse_future(key, self.location)
+        found = await self._read(key)
+        revisions = {**known.revisions, found.revision.id: key}
+        kept = _Known(key, dict([*revisions.items()][-_MOST_KNOWN:]))
+        if kept != known:
+            await asyncio.to_thread(_write_known, self._known_file, kept)
+        # Last of all: what cannot be read is looked at again, and not taken for unchanged.
+        self._last = answer.etag, found
+        return found
+
+    @asynccontextmanager
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """One backup by its revision, so that a rollback to it can be held; others are no parents of it."""
+        try:
+            found = [await self._find_named(revision)] if most > 0 else []
+        except SourceUnreachable:
+            raise
+        except SourceError:
+            found = []
+        yield iter(found)
+
+    async def _list_after(self, named: str) -> Sequence[str]:
+        """The backup that the feed names, and every one that was made after it."""
+        prefix = self.location.below(FOLDER).key
+        found = await self._client.list(prefix, after=named)
+        return [named, *(key for key in found.keys if get_backup_time(key))]
+
+    async def _list_newest(self) -> Sequence[str]:
+        """The backups of the newest month; without the feed there is no other way to find them.
+
+        Raises:
+            SourceError: there are none.
+        """
+        at = self.location.below(FOLDER).key
+        for _ in ("year", "month"):
+            folders = (await self._client.list(at, folders=True)).folders
+            numbered = [one for one in folders if one.removeprefix(at).rstrip("/").isdecimal()]
+            at = max(numbered, default=at)
+        found = [key for key in (await self._client.list(at)).keys if get_backup_time(key)]
+        if not found:
+            raise SourceError(
+                f"{self.location.shown} has no backup below {FOLDER}",
+                remedy="check the path; a backup is made when a node loads a setting",
+            )
+        return found
+
+    async def _explain_missing_feed(self) -> SourceError:
+        try:
+            newest = max(await self._list_newest(), key=get_backup_time)
+        except SourceUnreachable:
+            raise
+        except SourceError as error:
+            return SourceError(
+                f"{self.location.shown} has neither {FEED} nor a backup: {error.message}",
+                remedy="give the path of the setting's `onSettingLoad.backup`, or the key of a package",
+            )
+        at = self.location.at(newest)
+        return SourceError(
+            f"{self.location.shown} has backups and no {FEED}, which M2 writes after each of them",
+            remedy=f"find out who removed it; to read the newest backup, give {at.shown}",
+        )
+
+    async def _find_named(self, named: str) -> Snapshot:
+        """The backup whose time, key or revision was named.
+
+        Raises:
+            SourceError: there is none, or several.
+        """
+        known = (await asyncio.to_thread(_read_known, self._known_file)).revisions
+        keys = sorted({key for id_, key in known.items() if len(named) >= SHORTEST and id_.startswith(named)})
+        stamped = named.upper()
+        listed: Sequence[str] = ()
+        if not keys:
+            prefix = self.location.below(FOLDER).key
+            listed = [one for one in (await self._client.list(prefix)).keys if get_backup_time(one)]
+            keys = [one for one in listed if stamped in one.upper() and len(named) >= SHORTEST]
+        if len(keys) > 1 and len({key for key in keys if get_backup_time(key) == stamped}) != 1:
+            some = ", ".join(get_backup_time(key) for key in keys[:5])
+            raise SourceError(
+                f"{self.location.shown} has several backups for {named!r}: {some}",
+                remedy="name the whole time of one of them",
+            )
+        for key in keys or reversed(listed[-_MOST_SEARCHED:]):
+            try:
+                found = await self._read(key)
+            except SourceUnreachable:
+                raise
+            except SourceError:
+                if keys:
+                    raise
+                continue
+            if keys or found.revision.id.startswith(named.lower()):
+                return found
+        raise SourceError(
+            f"{self.location.shown} has no backup {named}, also not among the newest {_MOST_SEARCHED} by "
+            "the digest of their files",
+            remedy="name a backup by the time in its name, such as 20261130T141030000Z",
+        )
+
+    async def _read(self, key: str) -> Snapshot:
+        """One package; its revision has the name of this source."""
+        packing = replace(self.packing, named="")
+        source = S3PackageSource(
+            self.location.at(key), packing, cache=self._cache, environment=self._environment
+        )
+        found = await source.snapshot()
+        name = f"{self.location.shown}//{self.packing.path}" if self.packing.path else self.location.shown
+        return replace(found, revision=replace(found.revision, source=name))
+
+
+def read_backup_feed(body: bytes, at: S3Location) -> str:
+    """The key of the package that a feed names; empty if it names one in a form that is not known.
+
+    Args:
+        body: of `feed.json`; somebody who can write to the bucket may have chosen it.
+        at: the path of the backups.
+
+    Raises:
+        SourceError: it is no message, or names a package elsewhere.
+    """
+    where = at.below(FEED).shown
+    try:
+        message: Any = json.loads(body)
+        parameters = message["parameters"]
+        urls = [one["url"] for one in parameters]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise SourceError(
+            f"{where} is not a message that M2 writes beside its backups",
+            remedy="find out who wrote it; to read a backup without it, give the key of its package",
+        ) from None
+    try:
+        found = [find_backup_key(url, at.key, at.bucket) for url in urls if isinstance(url, str)]
+    except ValueError:
+        raise SourceError(
+            f"{where} names a package that is not below {at.shown}, and it is not read",
+            remedy="give the path that the setting of the nodes has in `onSettingLoad.backup`",
+        ) from None
+    return max((key for key in found if key), key=get_backup_time, default="")
+
+
+def _refuse_older(key: str, newest: str, at: S3Location) -> None:
+    """Refuse a backup that is older than one that was read before.
+
+    Raises:
+        SourceError: it is.
+    """
+    if newest and get_backup_time(key) < get_backup_time(newest):
+        raise SourceError(
+            f"the newest backup of {at.shown} is now {key.rpartition('/')[2]}, older than "
+            f"{newest.rpartition('/')[2]}, which was read before: newer ones were removed",
+            remedy="find out who removed them; to go back on purpose: `reconcile rollback "
+            f"{get_backup_time(key)} {at.shown}`",
+        )
+
+
+def _refuse_future(key: str, at: S3Location) -> None:
+    """Refuse a backup of a time to come: it would count as the newest until then.
+
+    Raises:
+        SourceError: it is.
+    """
+    time = get_backup_time(key)
+    try:
+        made = datetime.strptime(f"{time[:-4]}{time[-4:-1]}000Z", "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+        is_future = made > datetime.now(UTC) + _AHEAD
+    except ValueError:  # no such day
+        is_future = True
+    if is_future:
+        raise SourceError(
+            f"the newest backup of {at.shown} has a time that is not yet: {key.rpartition('/')[2]}",
+            remedy="set the clock of the node that wrote it, and remove this backup",
+        )
+
+
+def _read_known(file: Path) -> _Known:
+    """What earlier looks found; nothing where the file is missing or damaged."""
+    kept = http_cache.read_cached_answer(file)
+    try:
+        found = json.loads(kept.body) if kept else {}
+        return _Known(str(found["newest"]), {str(id_): str(key) for id_, key in found["revisions"]})
+    except (ValueError, KeyError, TypeError):
+        return _Known()
+
+
+def _write_known(file: Path, known: _Known) -> None:
+    """Keep what was found.
+
+    Raises:
+        StateError: the cache cannot be written.
+    """
+    body = json.dumps({"newest": known.newest, "revisions": [*known.revisions.items()]})
+    http_cache.write_cached_answer(file, http_cache.CachedAnswer(body.encode(), "", ""))
