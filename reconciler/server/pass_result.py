@@ -191,7 +191,8 @@ def summarise_plan_pass(
     refused, unheard, steps = tuple(violations), list_unheard_nodes(observed), len(plan.steps)
     serious = [finding for finding in plan.findings if finding.severity is Severity.ERROR]
     waits = _describe_waits(plan)
-    if refused:
+    # A cluster that left the fleet file is told of in the passes of the others, and keeps back only itself.
+    if any(not one.hold or one.cluster == plan.cluster for one in refused):
         result = PassResult.REFUSED
     elif steps or any(finding.code == DRIFT for finding in plan.findings):
         result = PassResult.DRIFT

@@ -128,3 +128,15 @@ def test_a_secret_that_is_only_not_compared_leaves_a_converged_cluster_good():
     assert flags(summarise_plan_pass(replace(plan(), findings=(unseen,)), ALL))[0] is PassResult.CONVERGED
     applied = summarise_apply_pass(replace(plan("b"), findings=(unseen,)), ALL, report(b=State.DONE))
     assert applied.result is PassResult.APPLIED
+
+
+def test_a_cluster_that_left_the_fleet_file_does_not_refuse_the_others():
+    gone = Diagnostic(
+        Severity.ERROR, "cluster-vanished", "it is gone", "put it back", target="west", hold=True
+    )
+    pass_summary = summarise_plan_pass(plan(), ALL, [gone])
+    assert flags(pass_summary) == (PassResult.CONVERGED, "settled", "good")
+    assert (pass_summary.violations, pass_summary.message) == ((gone,), "west: it is gone")
+    own = replace(gone, code="frozen", target="edge")
+    assert summarise_plan_pass(plan(), ALL, [gone, own]).result is PassResult.REFUSED
+    assert summarise_plan_pass(plan(), ALL, [replace(gone, hold=False)]).result is PassResult.REFUSED
