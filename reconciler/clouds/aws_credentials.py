@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from configparser import ConfigParser
 from configparser import Error as ParserError
+from dataclasses import fields
 from pathlib import Path
 from stat import S_IROTH
 from typing import Final
@@ -26,7 +27,8 @@ _LARGEST: Final = 256 * 1024
 _LONGEST: Final = 8192
 """Characters of a session token at most; those of AWS have less than 2,000."""
 
-_KEYS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+_KEYS: Final = tuple(f"aws_{one.name}" for one in fields(AwsCredentials))
+"""As the AWS command line names them, in the order of the fields."""
 
 
 def read_aws_credentials(name: str, account: AwsAccount, environment: Mapping[str, str]) -> AwsCredentials:

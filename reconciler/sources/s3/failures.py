@@ -58,6 +58,15 @@ class S3Failure:
         return named if _REGION_FORM.fullmatch(named) else found[1].decode() if found else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a code means, and what to do; with the placeholders account, bucket, region, shown."""
+
+    code: str
+    words: str
+    remedy: str
+
+
 class S3ObjectAbsent(SourceError):
     """There is no such object."""
 
@@ -76,17 +85,18 @@ def make_s3_error(failure: S3Failure, at: S3Location) -> SourceError:
         return _make_region_error(failure, at, answered)
     if code == "RequestTimeTooSkewed":
         return _make_clock_error(failure, answered)
-    if code == "SlowDown" or (failure.status in _BUSY and code not in _MEANINGS):
+    known = next((one for one in _MEANINGS if one.code == code), None)
+    if code == "SlowDown" or (failure.status in _BUSY and known is None):
         return SourceUnreachable(
             f"{answered}: it cannot answer now", remedy="try again later, or check the server"
         )
     if code == "NoSuchKey":
         listing = "" if failure.code else "; a server also answers so if the keys must not list the bucket"
         return S3ObjectAbsent(f"{shown} does not exist", remedy=f"check bucket and path{listing}")
-    words, remedy = _MEANINGS.get(code, ("", ""))
-    if words:
+    if known is not None:
         names = {"account": account, "bucket": bucket, "region": at.rules.region, "shown": shown}
-        return SourceError(f"{answered}: {words.format_map(names)}", remedy=remedy.format_map(names))
+        words, remedy = known.words.format_map(names), known.remedy.format_map(names)
+        return SourceError(f"{answered}: {words}", remedy=remedy)
     what = "" if failure.code else ", and not as S3 does"
     return SourceError(
         f"{answered}{what}",
@@ -94,42 +104,50 @@ def make_s3_error(failure: S3Failure, at: S3Location) -> SourceError:
     )
 
 
-_MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
-    "SignatureDoesNotMatch": (
+_MEANINGS: Final = (
+    _Meaning(
+        "SignatureDoesNotMatch",
         "the signature is wrong: the secret access key of {account} is not that of its access key id",
         "write the right pair of keys; for another server than AWS, check `region` and `path_style` too",
     ),
-    "InvalidAccessKeyId": (
+    _Meaning(
+        "InvalidAccessKeyId",
         "it does not know the access key id of {account}",
         "check the keys; they may have been deleted, or belong to another server",
     ),
-    "InvalidToken": (
+    _Meaning(
+        "InvalidToken",
         "the session token of {account} is invalid",
         "write new temporary keys, all three of one session, or remove the token of permanent ones",
     ),
-    "ExpiredToken": (
+    _Meaning(
+        "ExpiredToken",
         "the temporary keys of {account} have expired",
         "write new ones, all three of one session",
     ),
-    "AccessDenied": (
+    _Meaning(
+        "AccessDenied",
         "the keys of {account} may not read it",
         "allow s3:GetObject for arn:aws:s3:::{bucket}/* and s3:ListBucket for arn:aws:s3:::{bucket}",
     ),
-    "AccountProblem": ("the account has a problem", "look at the account's messages at AWS"),
-    "AllAccessDisabled": ("the bucket is disabled", "look at the account's messages at AWS"),
-    "NoSuchBucket": (
+    _Meaning("AccountProblem", "the account has a problem", "look at the account's messages at AWS"),
+    _Meaning("AllAccessDisabled", "the bucket is disabled", "look at the account's messages at AWS"),
+    _Meaning(
+        "NoSuchBucket",
         "there is no bucket {bucket}",
         "correct the name in the address and in {account} of the host configuration, or the endpoint",
     ),
-    "InvalidBucketName": ("{bucket} is not the name of a bucket", "correct the name"),
-    "InvalidObjectState": (
+    _Meaning("InvalidBucketName", "{bucket} is not the name of a bucket", "correct the name"),
+    _Meaning(
+        "InvalidObjectState",
         "the object is in an archive of S3",
         "restore it first, with `aws s3api restore-object`",
     ),
-    "NotImplemented": ("it cannot do this", "use a server that lists objects by version 2"),
-    "XAmzContentSHA256Mismatch": ("the request was changed on the way", "check the proxies on the way"),
-}
-"""Code -> what it means, and what to do."""
+    _Meaning("NotImplemented", "it cannot do this", "use a server that lists objects by version 2"),
+    _Meaning(
+        "XAmzContentSHA256Mismatch", "the request was changed on the way", "check the proxies on the way"
+    ),
+)
 
 
 def _make_region_error(failure: S3Failure, at: S3Location, answered: str) -> SourceError:

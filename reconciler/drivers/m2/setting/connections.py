@@ -19,7 +19,7 @@ from reconciler.drivers.m2.setting.diagnostics import (
     suggest_known,
     warn,
 )
-from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, split_types
+from reconciler.drivers.m2.setting.feeds import CONNECTIONS, FEEDS, NEEDS, Aws, split_types
 from reconciler.drivers.m2.setting.hostings import check_port
 from reconciler.drivers.m2.setting.patterns import TOPIC
 from reconciler.text.one_line import join_some
@@ -30,17 +30,24 @@ BACKUP: Final[Path] = (*SERVER, "events", "onSettingLoad", "backup")
 BACKUP_TYPE: Final = "httpAwsSig4"
 """Type of the connection that a backup needs (M2 manual, Events)."""
 
-_AWS_KEYS: Final = ("accessKeyId", "secretAccessKey", "region")
+_OPTIONAL: Final = frozenset(
+    {"bucket", "authDomain", "databaseUrl", "storageBucket", "messagingSenderId", "clientId", "brokers"}
+)
+"""Keys that a connection may do without; the model demands `brokers` of Kafka, and a backup its bucket."""
+
 _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
-    "firebasePubsub": ("apiKey", "projectId", "appId"),
-    "httpAwsSig4": _AWS_KEYS,
-    "awssdk3": _AWS_KEYS,
-    "oci": ("tenancyId", "userId", "compartmentId", "fingerprint", "privateKey", "region"),
+    kind: tuple(
+        alias for field in model.model_fields.values() if (alias := str(field.alias)) not in _OPTIONAL
+    )
+    for kind, model in CONNECTIONS.items()
 }
-"""Type of a connection -> keys without which its service refuses it; `brokers` of Kafka is in the model."""
+"""Type of a connection -> keys without which its service refuses it."""
 
 _ADVISED: Final = frozenset({"apiKey", "appId"})
-"""Keys of these that only identify an app to its project: a warning at most, as an emulator needs none."""
+"""Of these, keys that only identify an app to its project: a warning at most, as an emulator needs none."""
+
+_PAIR: Final = tuple(str(field.alias) for field in Aws.model_fields.values())[:2]
+"""The id of a key and the key itself."""
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]")
 _TOPIC = re.compile(TOPIC)
@@ -93,10 +100,9 @@ def _check_keys(
         if (value is not None and not isinstance(value, str)) or (isinstance(value, str) and value.strip()):
             continue
         why = f"which a connection of type {kind} needs"
-        if key == "secretAccessKey" and info.get("accessKeyId"):
-            why = "although it has `accessKeyId`: the two belong together"
-        if key == "accessKeyId" and info.get("secretAccessKey"):
-            why = "although it has `secretAccessKey`: the two belong together"
+        other = next((one for one in _PAIR if key in _PAIR and one != key), "")
+        if other and info.get(other):
+            why = f"although it has `{other}`: the two belong together"
         state = "no" if value is None else "an empty"
         used = f"; `{join_some(users, 3)}` uses it" if users else "; nothing that is enabled uses it yet"
         message = f'the connection "{name}" has {state} `{key}`, {why}{used}'
