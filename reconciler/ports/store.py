@@ -416,6 +416,20 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
         """
         # The epoch is a fencing token: a paused process that lost its lock must not send when it wakes up.
 
+    async def hold_for(self, cluster: str, seconds: float) -> None:
+        """Make sure that the lock of a cluster outlasts a call that begins now; called before each call.
+
+        Args:
+            cluster: whose node is called; without a lock of it, nothing is checked.
+            seconds: that the call takes at most.
+
+        Raises:
+            RunFenced: the lock is gone, or ends before.
+            StateError: the store cannot be asked; the call must not begin.
+        """
+        # Nodes take no token: a call that begins before the lock ends, and ends after it, could meet one of
+        # the next holder.
+
     async def begin_run(self, opening: RunStart) -> str:
         """Record a run with all its steps open; gives its id."""
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import KnownFleet
@@ -31,7 +31,11 @@ from reconciler.ports.store import (
     skip_hook,
 )
 from reconciler.ports.transport import NodeMail
+from reconciler.store.postgres.access import PostgresAccess
 from reconciler.store.sqlite import FILE
+
+StorePlace: TypeAlias = str | Path | PostgresAccess
+"""Where a store is: a folder, its URL, or a database that several hosts share."""
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32: no letter looks or sounds like another one."""
@@ -44,7 +48,7 @@ def make_run_id(clock: Clock = utc_now) -> str:
 
 
 def open_store(
-    url: str | Path,
+    url: StorePlace,
     *,
     clock: Clock = utc_now,
     name: Callable[[], str] | None = None,
@@ -54,7 +58,7 @@ def open_store(
     """A store, created if it is missing. Close it after use (`with`).
 
     Args:
-        url: `sqlite:///FOLDER`, or a folder, on a local disk.
+        url: `sqlite:///FOLDER`, or a folder, on a local disk; or a database.
         clock: for the times of what is written.
         name: makes the ids of runs; by default of the second and four random letters.
         keep: runs of the history, besides those that are still needed.
@@ -64,15 +68,18 @@ def open_store(
         UsageError: the URL has an unknown type of store.
         StateError: the store cannot be used; says what to do.
     """
+    make_name = name or partial(make_run_id, clock)
+    if isinstance(url, PostgresAccess):
+        from reconciler.store.postgres.store import PostgresStore  # noqa: PLC0415  (only with this database)
+
+        return PostgresStore(url, clock=clock, name=make_name, keep=keep, around=around)
     folder = _folder(url)
     from reconciler.store.sqlite.store import SqliteStore  # noqa: PLC0415  (most dry runs have no store)
 
-    return SqliteStore(
-        folder, clock=clock, name=name or partial(make_run_id, clock), keep=keep, around=around
-    )
+    return SqliteStore(folder, clock=clock, name=make_name, keep=keep, around=around)
 
 
-def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
+def open_reader(url: StorePlace, *, clock: Clock = utc_now) -> StoreReader:
     """The reading part of a store; if there is none, none is created, and everything is empty.
 
     Args:
@@ -84,17 +91,21 @@ def open_reader(url: str | Path, *, clock: Clock = utc_now) -> StoreReader:
         StateError: the store cannot be used; says what to do.
     """
     if not has_store(url):
-        return EmptyStore(_folder(url), clock)
+        return EmptyStore(url if isinstance(url, PostgresAccess) else _folder(url), clock)
     return open_store(url, clock=clock)
 
 
-def has_store(url: str | Path) -> bool:
+def has_store(url: StorePlace) -> bool:
     """Whether the store exists.
 
     Raises:
         UsageError: the URL has an unknown type of store.
         StateError: the folder cannot be read, which does not mean that there is no store.
     """
+    if isinstance(url, PostgresAccess):
+        from reconciler.store.postgres.store import is_prepared  # noqa: PLC0415  (only with this database)
+
+        return is_prepared(url)
     file = _folder(url) / FILE
     try:
         file.lstat()  # a broken link is a lost store, which must not be replaced by a new one
@@ -108,7 +119,7 @@ def has_store(url: str | Path) -> bool:
     return True
 
 
-def back_up_store(url: str | Path, target: Path) -> StoreSummary:
+def back_up_store(url: StorePlace, target: Path) -> StoreSummary:
     """Copy a store, as of one moment, to a new file that only this user can read; runs may continue.
 
     Args:
@@ -124,7 +135,7 @@ def back_up_store(url: str | Path, target: Path) -> StoreSummary:
     return backups.copy_database(_folder(url) / FILE, target)
 
 
-def examine_store(url: str | Path) -> StoreSummary:
+def examine_store(url: StorePlace) -> StoreSummary:
     """Read the whole store, and summarize it.
 
     Raises:
@@ -147,7 +158,7 @@ def examine_backup(file: Path) -> StoreSummary:
 
 
 def restore_store(
-    url: str | Path, backup: Path, *, prepare: Callable[[Store], None], clock: Clock = utc_now
+    url: StorePlace, backup: Path, *, prepare: Callable[[Store], None], clock: Clock = utc_now
 ) -> tuple[StoreSummary, Path | None]:
     """Replace a store by a backup; gives its summary, and the file of the replaced store.
 
@@ -174,7 +185,7 @@ def restore_store(
 class EmptyStore:
     """The reader of a store that does not exist."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path | PostgresAccess, clock: Clock) -> None:
         self._folder = folder
         self._clock = clock
 
@@ -242,8 +253,13 @@ class EmptyStore:
         return {}
 
 
-def _folder(url: str | Path) -> Path:
+def _folder(url: StorePlace) -> Path:
     """The folder of an SQLite store."""
+    if isinstance(url, PostgresAccess):
+        raise UsageError(
+            f"the state is in the database {url}, whose own tools copy it",
+            remedy="use pg_dump and pg_restore: docs/postgresql.md, Backup",
+        )
     if isinstance(url, Path) or "://" not in url:
         return Path(url)
     parts = urlsplit(url)

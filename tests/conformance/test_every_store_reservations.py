@@ -15,7 +15,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.reservations import ALLOW_STOP, RELEASE, Reservation, SeenCluster
 from reconciler.errors import ClusterBusy, ReservedMeanwhile
 from reconciler.ports.store import RunStart, StepEnd
-from reconciler.store.factory import back_up_store, open_store, restore_store
+from reconciler.store.factory import open_store
 
 KIM = Actor("kim", "ops-1", why="new memory")
 
@@ -176,15 +176,3 @@ async def test_questions_about_a_cluster_take_turns(store):
                 pass
     async with store.lock_questions("edge", 0):
         pass
-
-
-async def test_a_backup_has_them_and_a_restored_store_still_counts_them(url, clock, tmp_path):
-    """Too many nodes that count as away harm nobody; one too few may cost a majority."""
-    with open_store(url, clock=clock) as store:
-        await answer_yes(store, "one")
-    back_up_store(url, tmp_path / "backup")
-    with open_store(url, clock=clock) as store:
-        await store.release(question("two", kind=RELEASE))
-    restore_store(url, tmp_path / "backup", prepare=lambda _: None, clock=clock)
-    with open_store(url, clock=clock) as store:
-        assert await store.reservations("edge") == (reservation("one"),)

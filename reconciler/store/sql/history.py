@@ -92,11 +92,10 @@ def read_unsettled_runs(tx: Transaction, key: HostKey) -> tuple[RunRecord, ...]:
     left: dict[int, set[str]] = {}
     for number, step in tx.execute(UNKNOWN):
         left.setdefault(number, set()).add(step)
-    marks = ", ".join("?" * len(left))
     rows = tx.execute(
-        f"SELECT * FROM run WHERE (finished IS NULL OR number IN ({marks}))"  # noqa: S608
-        " AND ? IN (0, fleet) ORDER BY number",
-        (*left, tx.fleet),
+        f"SELECT * FROM run WHERE (finished IS NULL OR number IN {tx.numbers('?1')})"  # noqa: S608
+        " AND ?2 IN (0, fleet) ORDER BY number",
+        (json.dumps(list(left)), tx.fleet),
     ).fetchall()
     records = [(row["number"], _read_record(tx, row, key)) for row in rows]
     return tuple(

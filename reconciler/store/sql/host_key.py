@@ -36,10 +36,11 @@ class HostKey:
 
     Args:
         folder: the state folder.
+        name: of the file in it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: Path, name: str = FILE) -> None:
+        self._path = folder / name
         self._identity: Any = None
         self._derived: dict[str, bytes] = {}
 
@@ -190,7 +191,7 @@ class HostKey:
         try:
             # Written whole, then linked, which fails if the name exists: two processes that start together
             # must not use two keys.
-            draft = self._path.with_name(f"{FILE}.{os.getpid()}")
+            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{identity}\n")

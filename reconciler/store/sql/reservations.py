@@ -89,7 +89,7 @@ def write_hold(tx: Transaction, fleet: int, name: tuple[str, str], until: dateti
     )
     tx.execute(
         "INSERT INTO reservation (id, fleet, cluster, node, actor, at, until, is_hold, places)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, TRUE, ?)",
         (
             f"hold-{secrets.token_hex(6)}",
             tx.fleet,

@@ -131,16 +131,18 @@ class SqlStore(ABC):
     def lock_questions(self, cluster: str, seconds: float) -> AbstractAsyncContextManager[None]: ...
 
     @abstractmethod
+    async def hold_for(self, cluster: str, seconds: float) -> None: ...
+
+    @abstractmethod
     async def check_writable(self) -> None: ...
 
     @abstractmethod
-    def _fence(self, cluster: str, run: str = "", seconds: float = 0.0) -> Callable[[Transaction], None]:
+    def _fence(self, cluster: str, run: str = "") -> Callable[[Transaction], None]:
         """What refuses, in a transaction, to write for a cluster that a later run has taken over.
 
         Args:
             cluster: its name; one that this process does not hold is not checked.
             run: that writes, for the message.
-            seconds: how long the call takes that begins after the transaction.
         """
 
     def close(self) -> None:
@@ -233,7 +235,7 @@ class SqlStore(ABC):
         *,
         reserved: frozenset[str] | None = None,
     ) -> None:
-        fence = self._fence(step.cluster, run, step.in_flight)
+        fence = self._fence(step.cluster, run)
         async with self._around(step.id):
             await self._write(
                 journal.write_intent, run, step, fence=fence, new_facts=facts or {}, reserved=reserved

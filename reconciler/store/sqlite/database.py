@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TypeVar
 
 from reconciler.core.defect import name_error
 from reconciler.errors import StateError
+from reconciler.store.sql.grouped_writes import GroupedWrites
 from reconciler.store.sql.host_key import HostKey
 from reconciler.store.sql.node_polls import FIELDS
 from reconciler.store.sql.transaction import Dialect
@@ -34,10 +34,6 @@ _TRY = 20
 
 SQLite sleeps longer from attempt to attempt: after many, it would find the file free only by luck.
 """
-
-_GROUP = 100
-_HOLD = 0.01
-"""Writes of one transaction, and seconds after which none is added: others wait for its end."""
 
 _LOCAL = "give a writable folder on a local disk with --state"
 _AWAY = "move it away to start a new history, or give another folder with --state; nodes are not affected"
@@ -103,7 +99,9 @@ class SqliteDatabase:
         self._connection, self._identity = opening.result()
         self._turns = share_turns(path)
         self._closing = False
-        self._pending: deque[_Pending[Any]] = deque()
+        self._writes = GroupedWrites(
+            self._thread, self._transact, self._translate, lambda connection: bool(connection.in_transaction)
+        )
 
     def check(self) -> None:
         """Check that the path still has the file that is open.
@@ -140,12 +138,7 @@ class SqliteDatabase:
         Raises:
             StateError: the file cannot be written; nothing of this work was.
         """
-        pending: _Pending[T] = _Pending(work)
-        self._pending.append(pending)
-        # By the loop, not by the thread itself: a loop that skips waiting must know that a write is under
-        # way. Its future is not awaited, since giving up would take the call away and leave the write.
-        asyncio.get_running_loop().run_in_executor(self._thread, self._write_pending)
-        return await asyncio.wrap_future(pending.future)
+        return await self._writes.write(work)
 
     async def compute(self, work: Callable[[], T]) -> T:
         """The result of long work that needs no connection, such as encoding what is written afterwards."""
@@ -157,21 +150,8 @@ class SqliteDatabase:
         self._thread.submit(self._connection.close)
         self._thread.shutdown()
 
-    def _write_pending(self) -> None:
-        """Write what waits, in one transaction: the disk is asked once for all of it."""
-        group = [self._pending.popleft() for _ in range(min(len(self._pending), _GROUP))]
-        group = [one for one in group if one.begin()]
-        if not group:  # an earlier call has written it
-            return
-        try:
-            written = self._repeat(partial(self._take_turn, group))
-        except BaseException as error:  # noqa: BLE001  (each caller gets it)
-            for one in group:
-                one.future.set_exception(error)
-            return
-        self._pending.extendleft(reversed(group[written:]))  # the call for each of them is still to come
-        for one in group[:written]:
-            one.end()
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return self._repeat(partial(self._take_turn, work))
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
         self._identity.check()
@@ -196,37 +176,10 @@ class SqliteDatabase:
                 remedy="replace invalid Unicode characters in names and paths",
             ) from error
 
-    def _take_turn(self, group: Sequence[_Pending[Any]]) -> int:
+    def _take_turn(self, work: Callable[[sqlite3.Connection], T]) -> T:
         # Given up between two attempts, so that nobody in this process waits for another process twice.
         with self._turns.take():
-            return self._try("BEGIN IMMEDIATE", partial(self._write_group, group))
-
-    def _write_group(self, group: Sequence[_Pending[Any]], connection: sqlite3.Connection) -> int:
-        """Write the first of these, at least one; gives how many."""
-        if len(group) == 1:  # its failure is that of the transaction
-            group[0].result = group[0].work(connection)
-            return 1
-        end = time.monotonic() + _HOLD
-        written = 0
-        for one in group:
-            self._write_one(connection, one)
-            written += 1
-            if time.monotonic() >= end:
-                break
-        return written
-
-    def _write_one(self, connection: sqlite3.Connection, one: _Pending[Any]) -> None:
-        """One work of a group, so that its failure undoes nothing of the others."""
-        connection.execute("SAVEPOINT one")
-        try:
-            with self._translate():
-                one.result = one.work(connection)
-        except Exception as error:
-            if not connection.in_transaction:  # a full disk, for example: SQLite has undone all of it
-                raise
-            connection.execute("ROLLBACK TO one")
-            one.error = error
-        connection.execute("RELEASE one")
+            return self._try("BEGIN IMMEDIATE", work)
 
     def _try(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         begun = False
@@ -242,31 +195,6 @@ class SqliteDatabase:
             if not begun and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
                 raise _Busy(error) from error
             raise
-
-
-class _Pending(Generic[T]):
-    """A write that waits for its turn.
-
-    Args:
-        work: the write.
-    """
-
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
-        self.work = work
-        self.future: Future[T] = Future()
-        self.result: T
-        self.error: Exception | None = None
-
-    def begin(self) -> bool:
-        """Whether the caller still waits; from now on it cannot give up."""
-        return self.future.running() or self.future.set_running_or_notify_cancel()
-
-    def end(self) -> None:
-        """Tell the caller how it ended, once the transaction is on disk."""
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
 
 
 class _Busy(Exception):

@@ -78,13 +78,10 @@ class SqliteStore(SqlStore):
     async def check_writable(self) -> None:
         await self._write(_rewrite_version)
 
-    def _fence(
-        self,
-        cluster: str,
-        run: str = "",
-        seconds: float = 0.0,  # noqa: ARG002
-    ) -> Callable[[Transaction], None]:
-        # The kernel takes a lock from no process, however long it is frozen: a call may take its time.
+    async def hold_for(self, cluster: str, seconds: float) -> None:
+        """Nothing: the kernel takes a lock from no process, however long a call takes."""
+
+    def _fence(self, cluster: str, run: str = "") -> Callable[[Transaction], None]:
         fleet = self._fleet
         epoch = self._epochs.get((fleet, cluster), 0)
 

@@ -17,6 +17,7 @@ from reconciler.errors import StateError
 from reconciler.fault_trials.clock import run_skipping_waits
 from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
+from reconciler.store.sql import grouped_writes
 from reconciler.store.sqlite import FILE, database, schema
 from reconciler.store.sqlite.database import translate_sqlite_error
 
@@ -153,14 +154,14 @@ def test_a_write_takes_no_time_of_a_clock_that_skips_waits(tmp_path):
 
 
 async def test_long_writes_do_not_share_a_transaction_for_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(database, "_HOLD", 0.0)
+    monkeypatch.setattr(grouped_writes, "_HOLD", 0.0)
     with open_store(tmp_path) as store:
         asked = record_transactions(store)
         await asyncio.gather(*(store.store_facts("edge", {f"n{one}": {"k": "v"}}) for one in range(20)))
         assert asked.count("BEGIN IMMEDIATE") == 20
         assert len((await store.read_memory()).facts["edge"]) == 20
         await store.store_facts("edge", {"last": {"k": "v"}})
-        assert not store._database._pending
+        assert not store._database._writes._pending
 
 
 async def test_a_failed_write_undoes_none_of_those_beside_it(tmp_path):

@@ -1,0 +1,173 @@
+"""The store of several hosts: one PostgreSQL database, and leases in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from reconciler.core.timestamps import Clock
+from reconciler.errors import StateError
+from reconciler.host.clock import utc_now
+from reconciler.ports.store import WriteHook
+from reconciler.store.postgres.access import PostgresAccess
+from reconciler.store.postgres.connection import PostgresConnection, translate_postgres_errors
+from reconciler.store.postgres.database import (
+    DIALECT,
+    PostgresDatabase,
+    check_version,
+    has_tables,
+    migrate,
+    open_connection,
+)
+from reconciler.store.postgres.leases import LeaseKeeper
+from reconciler.store.postgres.schema import MIGRATIONS
+from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.store import SqlStore
+from reconciler.store.sql.transaction import SqlConnection, Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PROOF: Final = b"the key of this store"
+
+
+class PostgresStore(SqlStore):
+    """A store in a database that several hosts use.
+
+    Args:
+        access: to the database; its tables are created or migrated.
+        clock: for the times of what is written; the clock of the host stands for that of the database.
+        name: makes the ids of runs.
+        keep: runs of the history, besides those that are still needed.
+        around: wraps each write that belongs to a run.
+
+    Raises:
+        StateError: the database or the key cannot be used.
+    """
+
+    def __init__(
+        self, access: PostgresAccess, *, clock: Clock, name: Callable[[], str], keep: int, around: WriteHook
+    ) -> None:
+        prepare_tables(access)
+        self._has_own_clock = clock is not utc_now
+        self._leases = LeaseKeeper(access.address, access.host, access.lease)
+        super().__init__(
+            PostgresDatabase(access.address),
+            DIALECT,
+            HostKey(access.key.parent, access.key.name),
+            clock=clock,
+            name=name,
+            keep=keep,
+            around=around,
+        )
+
+    def close(self) -> None:
+        self._leases.close()
+        super().close()
+
+    def _bind(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[SqlConnection], T]:
+        fleet = self._fleet
+        given = self._clock() if self._has_own_clock else None
+
+        def run(connection: SqlConnection) -> T:
+            assert isinstance(connection, PostgresConnection)
+            # Clocks of hosts differ: a hold or a budget would end at different moments.
+            now = given or connection.now
+            return work(Transaction(connection, fleet, now, self._dialect), *args, **kwargs)
+
+        return run
+
+    def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
+        return self._leases.hold(self._name_lease(cluster), f"cluster {cluster} is being changed by")
+
+    def lock_operations(self, cluster: str) -> AbstractAsyncContextManager[None]:
+        name = f"{self._name_lease(cluster)}+operations"  # no cluster's name has a "+"
+        return self._leases.hold(name, f"operations of cluster {cluster} are performed by")
+
+    @asynccontextmanager
+    async def lock_questions(self, cluster: str, seconds: float) -> AsyncIterator[None]:
+        name = f"{self._name_lease(cluster)}+questions"
+        subject = f"another question about cluster {cluster} is being answered by"
+        async with self._leases.hold(name, subject, seconds):
+            yield
+
+    async def hold_for(self, cluster: str, seconds: float) -> None:
+        await self._leases.extend(self._name_lease(cluster), seconds)
+
+    async def check_writable(self) -> None:
+        await self._write(_rewrite_position)
+
+    def _fence(self, cluster: str, run: str = "") -> Callable[[Transaction], None]:
+        return self._leases.make_fence(self._name_lease(cluster), run)
+
+    def _name_lease(self, cluster: str) -> str:
+        return f"{self._fleet}/{cluster}"
+
+
+def prepare_tables(access: PostgresAccess) -> None:
+    """Create or migrate the tables, and compare the key of this host with that of the store.
+
+    Raises:
+        StateError: the tables are of a newer version, or the key is another one or missing.
+    """
+    connection = open_connection(access.address)
+    try:
+        with translate_postgres_errors(access.address):
+            if not has_tables(connection) or _read_version(connection) < len(MIGRATIONS):
+                migrate(connection)
+            check_version(
+                access.address,
+                None,
+                connection.execute("SELECT max(oldest) AS oldest FROM schema_version").fetchone()["oldest"],
+            )
+            _agree_on_key(connection, access)
+    finally:
+        connection.close()
+
+
+def is_prepared(access: PostgresAccess) -> bool:
+    """Whether the database has the tables of this program."""
+    connection = open_connection(access.address)
+    try:
+        with translate_postgres_errors(access.address):
+            return has_tables(connection)
+    finally:
+        connection.close()
+
+
+def _read_version(connection: PostgresConnection) -> int:
+    (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(version)
+
+
+def _agree_on_key(connection: PostgresConnection, access: PostgresAccess) -> None:
+    """Compare the key of this host with that of the store; the first host makes it."""
+    key = HostKey(access.key.parent, access.key.name)
+    known = connection.execute("SELECT value, host FROM agreement WHERE what = 'key'").fetchone()
+    if known is None:
+        access.key.parent.mkdir(parents=True, exist_ok=True)
+        connection.execute(
+            "INSERT INTO agreement (what, value, host) VALUES ('key', ?, ?) ON CONFLICT DO NOTHING",
+            (json.dumps(key.make_digest(_PROOF, "agreement")), access.host.name),
+        )
+        known = connection.execute("SELECT value, host FROM agreement WHERE what = 'key'").fetchone()
+    if not key.is_made():
+        raise StateError(
+            f"the key of the store {access.address} is missing on this host: {access.key}",
+            remedy=f"copy it from {known['host']}, readable only by the user of this program; what is "
+            "encrypted in the store cannot be read without it",
+        )
+    if json.loads(known["value"]) != key.make_digest(_PROOF, "agreement"):
+        raise StateError(
+            f"the key {access.key} is not that of the store {access.address}, which {known['host']} made",
+            remedy=f"copy the key from {known['host']}, or name its file with `database.key` of the host "
+            "configuration",
+        )
+
+
+def _rewrite_position(tx: Transaction) -> None:
+    tx.execute("UPDATE node_position SET position = position WHERE what = 'any'")

@@ -1,0 +1,257 @@
+"""What only a store of several hosts has: leases, agreement, versions, and a database that is away."""
+
+import asyncio
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.driver import REVISION, FakeDriver, Wish, World, cluster
+from support.postgres_servers import PostgresServer
+from support.stores import make_access
+
+from reconciler.core.observation import Observed
+from reconciler.core.outcome import Outcome, State
+from reconciler.core.plan import Plan
+from reconciler.errors import ClusterBusy, RunFenced, StateError
+from reconciler.ports.store import RunStart, StepEnd
+from reconciler.store.factory import open_reader, open_store
+from reconciler.store.postgres import database, schema
+from reconciler.store.postgres.access import PostgresAccess
+
+pytestmark = pytest.mark.component("postgres", "initdb")
+
+
+@pytest.fixture(scope="module")
+def server():
+    found = PostgresServer()
+    found.start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def url(server):
+    return server.create_database()
+
+
+def access(url, folder, *, host="host-a", lease=30.0, **rules):
+    found = make_access(url, folder, host=host, **rules)
+    return PostgresAccess(found.address, found.key, found.host, lease)
+
+
+def plan_of(name="edge", **values) -> Plan:
+    entry, world = cluster(name, values), World(dict.fromkeys(values, "old"))
+    seen = {node: world.answer(node) for node in values}
+    return Plan(REVISION, "0.1.0", (FakeDriver(world).plan(Wish(entry), Observed(seen)),))
+
+
+def freeze_lease(store):
+    """As if the process had been stopped: nothing renews its leases."""
+    store._leases._stop.set()
+    store._leases._renewer.join()
+
+
+class TestLeases:
+    async def test_each_holder_has_a_higher_token_and_a_released_one_is_free_at_once(
+        self, url, tmp_path, server
+    ):
+        tokens = []
+        for host in "aba":
+            with open_store(access(url, tmp_path, host=host)) as store:
+                async with store.lock("edge"):
+                    tokens.append(
+                        server.execute("SELECT token FROM reconciler.lease", url.rpartition("/")[2])
+                    )
+        assert tokens == [[(1,)], [(2,)], [(3,)]]
+
+    async def test_a_lease_is_renewed_while_its_holder_lives(self, url, tmp_path):
+        mine, theirs = access(url, tmp_path, lease=0.6), access(url, tmp_path, host="b", lease=0.6)
+        with open_store(mine) as store, open_store(theirs) as other:
+            async with store.lock("edge"):
+                for _ in range(4):
+                    await asyncio.sleep(0.3)
+                    with pytest.raises(ClusterBusy, match="being changed by host-a process") as caught:
+                        async with other.lock("edge"):
+                            pass
+                    assert "its lease ends in 1 s" in caught.value.remedy
+                await store.hold_for("edge", 0.1)
+
+    async def test_a_holder_that_stood_still_for_longer_writes_nothing_more(self, url, tmp_path):
+        plan = plan_of(a="1", b="2")
+        step, second = plan.steps()
+        mine, theirs = access(url, tmp_path, lease=0.6), access(url, tmp_path, host="b", lease=0.6)
+        with open_store(mine) as store, open_store(theirs) as other:
+            async with store.lock("edge"):
+                run = await store.begin_run(RunStart("command", plan))
+                await store.record_intent(run, step)
+                freeze_lease(store)
+                await asyncio.sleep(0.7)
+                with pytest.raises(RunFenced, match="its lease was not renewed in time"):
+                    await store.record_intent(run, second)
+                async with other.lock("edge"):
+                    later = await other.begin_run(RunStart("command", plan))
+                    for write in (
+                        store.record_intent(run, second),
+                        store.record_outcomes(run, [StepEnd(Outcome(step, State.DONE))]),
+                        store.begin_run(RunStart("command", plan)),
+                        store.store_facts("edge", {"a": {"k": "v"}}),
+                        store.store_progress("edge", None),
+                        store.hold_for("edge", 10),
+                    ):
+                        with pytest.raises(RunFenced, match="a later run took over from"):
+                            await write
+                    assert (await other.run(later)).summary.counts == {"open": 2}
+            assert (await other.run(run)).summary.counts == {"open": 2}
+
+    async def test_a_lease_is_made_to_outlast_a_call(self, url, tmp_path, server):
+        with open_store(access(url, tmp_path, lease=5.0)) as store:
+            async with store.lock("edge"):
+                await store.hold_for("edge", 100)
+                rows = server.execute(
+                    "SELECT extract(epoch FROM until - clock_timestamp()) FROM reconciler.lease",
+                    url.rpartition("/")[2],
+                )
+                assert rows[0][0] > 100
+
+    async def test_a_call_does_not_begin_where_the_database_cannot_be_asked(self, tmp_path):
+        server = PostgresServer()
+        server.start()
+        try:
+            with open_store(access(server.create_database(), tmp_path, lease=2.0)) as store:
+                async with store.lock("edge"):
+                    server.stop()
+                    with pytest.raises(StateError, match="the database postgresql://app@"):
+                        await store.hold_for("edge", 10)
+        finally:
+            server.close()
+
+
+class TestAgreement:
+    async def test_a_host_with_another_configuration_takes_no_pass_until_no_other_has_the_former(
+        self, url, tmp_path, monkeypatch
+    ):
+        with open_store(access(url, tmp_path, networks="1")) as store:
+            async with store.lock("edge"):
+                pass
+            other = access(url, tmp_path, host="host-b", networks="2", commands="3")
+            with open_store(other) as theirs:
+                with pytest.raises(
+                    StateError, match=r"differs from that of host-a.*`commands`, `networks`"
+                ) as caught:
+                    async with theirs.lock("edge"):
+                        pass
+                assert "make them equal" in caught.value.remedy
+            async with store.lock("edge"):  # the host that was there first goes on
+                pass
+        with open_store(other) as theirs:
+            async with theirs.lock("edge"):
+                pass
+
+    def test_every_host_needs_the_key_of_the_store(self, url, tmp_path):
+        with open_store(access(url, tmp_path)):
+            pass
+        elsewhere = tmp_path / "b"
+        elsewhere.mkdir()
+        with pytest.raises(StateError, match=r"the key of the store .* is missing on this host") as caught:
+            open_store(access(url, elsewhere, host="host-b"))
+        assert "copy it from host-a" in caught.value.remedy
+        assert not list(elsewhere.iterdir())
+        with open_store(access(url.replace("/t", "/t"), tmp_path)):
+            pass
+
+    def test_another_key_is_refused(self, url, server, tmp_path):
+        for folder, database_url in (("a", url), ("b", server.create_database())):
+            (tmp_path / folder).mkdir()
+            with open_store(access(database_url, tmp_path / folder)):
+                pass
+        with pytest.raises(StateError, match=r"is not that of the store .*, which host-a made"):
+            open_store(access(url, tmp_path / "b", host="host-b"))
+
+
+class TestVersions:
+    async def test_a_host_that_is_too_old_stops_and_one_that_is_just_older_goes_on(
+        self, url, tmp_path, monkeypatch
+    ):
+        newer = schema.Migration(("ALTER TABLE run ADD COLUMN extra TEXT",), oldest=1)
+        newest = schema.Migration(("ALTER TABLE run ADD COLUMN more TEXT",), oldest=2)
+        with open_store(access(url, tmp_path)) as old:
+            async with old.lock("edge"):
+                monkeypatch.setattr(database, "MIGRATIONS", (*schema.MIGRATIONS, newer))
+                monkeypatch.setattr("reconciler.store.postgres.store.MIGRATIONS", (*schema.MIGRATIONS, newer))
+                with open_store(access(url, tmp_path)):
+                    pass
+                monkeypatch.setattr(database, "MIGRATIONS", schema.MIGRATIONS)
+                await old.check_writable()
+                # Two versions further: the first one still runs, and would be cut off.
+                both = (*schema.MIGRATIONS, newer, newest)
+                monkeypatch.setattr(database, "MIGRATIONS", both)
+                monkeypatch.setattr("reconciler.store.postgres.store.MIGRATIONS", both)
+                with pytest.raises(
+                    StateError, match=r"is in use by hosts whose program is too old .*: host-a"
+                ):
+                    open_store(access(url, tmp_path))
+            old._leases._session.thread.submit(old._leases._forget).result()
+            with open_store(access(url, tmp_path)):
+                pass
+            monkeypatch.setattr(database, "MIGRATIONS", schema.MIGRATIONS)
+            with pytest.raises(StateError, match=r"a newer version of this program wrote .*takes no pass"):
+                async with old.lock("edge"):
+                    pass
+
+    def test_hosts_that_start_together_make_the_tables_once(self, url, tmp_path):
+        def start(_):
+            with open_store(access(url, tmp_path)):
+                return True
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(start, range(4))) == [True] * 4
+
+
+class TestTrouble:
+    async def test_a_restarted_server_is_used_again_without_an_error(self, tmp_path):
+        server = PostgresServer()
+        server.start()
+        try:
+            with open_store(access(server.create_database(), tmp_path)) as store:
+                await store.check_writable()
+                await store.orders()
+                server.stop()
+                for ask in (store.check_writable, store.orders):
+                    with pytest.raises(StateError, match="the database postgresql://app@") as caught:
+                        await ask()
+                    assert caught.value.remedy
+                server.start()
+                await store.check_writable()
+                await store.orders()
+                server.stop(signal.SIGQUIT)  # as after a crash
+                server.start()
+                await store.orders()
+                await store.check_writable()
+        finally:
+            server.close()
+
+    async def test_a_write_waits_for_that_of_another_host_and_both_are_kept(self, url, tmp_path):
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+
+            def slow(tx):
+                time.sleep(0.3)
+                tx.execute("UPDATE node_position SET position = position + 1 WHERE what = 'any'")
+
+            await asyncio.gather(*(one._write(slow) for one in (store, other) for _ in range(2)))
+            assert (await store.read_changes(0)).position == 5
+
+    def test_a_reader_of_an_empty_database_makes_nothing(self, url, tmp_path, server):
+        with open_reader(access(url, tmp_path)) as reader:
+            assert asyncio.run(reader.runs()) == ()
+        assert server.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'reconciler'",
+                              url.rpartition("/")[2]) == [(0,)]  # fmt: skip
+        assert not list(tmp_path.iterdir())
+
+    def test_a_missing_database_and_a_refused_login_are_told(self, server, tmp_path):
+        with pytest.raises(StateError, match="there is no such database"):
+            open_store(access(server.url("missing"), tmp_path))
+        with pytest.raises(StateError, match="refuses the login"):
+            open_store(access(server.url("postgres").replace("app@", "nobody@"), tmp_path))
+        with pytest.raises(StateError, match="cannot be reached"):
+            open_store(access("postgresql://app@127.0.0.1:1/x", tmp_path))
