@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import secrets
 import zlib
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ class HostKey:
         try:
             # Written whole, then linked, which fails if the name exists: two processes that start together
             # must not use two keys.
-            draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+            draft = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(f"{identity}\n")

@@ -78,7 +78,8 @@ WRITERS = {
     ),
     # the state, and what lies beside it
     *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/file_signer.py"),
-    *("store/sql/host_key.py", "store/sql/store.py", "store/sqlite/database.py", "store/postgres/database.py"),
+    *("store/sql/host_key.py", "store/sql/store.py"),
+    *("store/sqlite/database.py", "store/postgres/database.py"),
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
     *("host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),
     *("simulation/call_sender.py", "simulation/fault_control.py"),
