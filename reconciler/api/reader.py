@@ -22,6 +22,7 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
+from reconciler.planning.node_conditions import NodeCondition, list_left_nodes
 from reconciler.planning.pinned_clusters import PinReader, RevisionFleets
 from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
@@ -242,6 +243,14 @@ class Reader:
         from reconciler.planning.expiries import list_soon_expiries  # noqa: PLC0415  (as for `status`)
 
         return list_soon_expiries(plan_result, self.products, self.host)
+
+    def list_left_nodes(self, plan_result: PlanResult) -> Mapping[NodeCondition, tuple[str, ...]]:
+        """Nodes that answered and are not as desired, without a step for them, by their condition."""
+        found: dict[NodeCondition, tuple[str, ...]] = {}
+        for context in plan_result.guard_contexts:
+            for condition, nodes in list_left_nodes(context).items():
+                found[condition] = (*found.get(condition, ()), *nodes)
+        return found
 
     def check(
         self, plan_result: PlanResult, *, faults: int = 1, most: int = 5_000_000, weighs: bool = False

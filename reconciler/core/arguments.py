@@ -195,6 +195,11 @@ class Arguments(ABC):
         return False
 
     @property
+    def is_repair(self) -> bool:
+        """Whether it brings back a service that failed by itself, such as after an outage of another one."""
+        return bool(self._read("heals", default=False))
+
+    @property
     def runs_after_stop(self) -> bool:
         """Whether the step also runs if the run is stopped after the steps before it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.drift import DRIFT, Drift, describe_places, join_shown, judge_drift
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Observed, Present
-from reconciler.core.plan import ClusterPlan
+from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.timestamps import format_minute
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.driver import Driver, Facts
@@ -66,7 +66,9 @@ def find_drift(
         for node, answer in (observed.nodes.items() if is_single else ())
         if isinstance(answer, Present)
     }
-    differing = dict.fromkeys(step.node for step in plan.steps)
+    # What failed by itself was changed by nobody, and is brought back whatever becomes of drift.
+    changing = [step for step in plan.steps if not step.arguments.is_repair]
+    differing = dict.fromkeys(step.node for step in changing)
     found: dict[str, Drift] = {}
     for node in differing:
         own = judge_drift(
@@ -77,19 +79,28 @@ def find_drift(
             keeps=keeps,
         )
         if own is not None and isinstance(observed.nodes.get(node), Present):
-            changes = [change for step in plan.steps if step.node == node for change in step.changes]
+            changes = [change for step in changing if step.node == node for change in step.changes]
             found[node] = replace(own, places=describe_places(changes))
     kept = frozenset(node for node, one in found.items() if one.is_kept)
     if is_single and kept:
         desired = driver.exclude_nodes(desired, kept)
         plan = driver.plan(desired, observed)
     elif kept and kept >= differing.keys():
-        plan = replace(plan, steps=())
+        plan = replace(plan, steps=tuple(_list_repairs(plan.steps)))
     elif kept:
         found = {node: replace(one, is_kept=False, has_commit=True) for node, one in found.items()}
         kept = frozenset()
     findings = tuple(_report_kept(plan.cluster, found[node]) for node in sorted(kept))
     return DriftedCluster(desired, replace(plan, findings=(*plan.findings, *findings)), found, shown)
+
+
+def _list_repairs(steps: Sequence[Step]) -> Iterator[Step]:
+    """The repairs that wait for no other step; steps are in an order that respects `after`."""
+    kept: set[str] = set()
+    for step in steps:
+        if step.arguments.is_repair and kept.issuperset(step.after):
+            kept.add(step.id)
+            yield step
 
 
 def _report_kept(cluster: str, drift: Drift) -> Diagnostic:

@@ -131,3 +131,25 @@ def judge_node(
     marks = [(NodeCondition.DOUBTFUL, one.message) for one in findings if one.severity is not Severity.NOTE]
     marks += [(NodeCondition.RESTART, one.message) for one in findings if one.code == RESTART]
     return marks[0] if marks else (NodeCondition.AS_DESIRED, "")
+
+
+LEFT: Final = (
+    NodeCondition.HELD,
+    NodeCondition.DIFFERS,
+    NodeCondition.RESTART,
+    NodeCondition.DOUBTFUL,
+)
+"""Conditions of nodes that answered, are not as desired, and that no other sign of a pass tells about."""
+
+
+def list_left_nodes(context: GuardContext) -> dict[NodeCondition, tuple[str, ...]]:
+    """Condition of `LEFT` -> the nodes in it that no step is planned for, sorted; without empty ones."""
+    planned = {node for step in context.plan.steps for node in step.nodes}
+    conditions = judge_nodes(context, context.observed.nodes)
+    found = {
+        left: tuple(
+            sorted(node for node, (own, _) in conditions.items() if own is left and node not in planned)
+        )
+        for left in LEFT
+    }
+    return {left: nodes for left, nodes in found.items() if nodes}

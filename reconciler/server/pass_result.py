@@ -11,7 +11,6 @@ from typing import Any, Final
 from reconciler.core.drift import DRIFT, Drift
 from reconciler.core.expiry import Expiry
 from reconciler.core.finding_groups import group_findings
-from reconciler.core.guard import GuardContext
 from reconciler.core.missing_secrets import CODE as SECRET_UNAVAILABLE
 from reconciler.core.observation import Absent, Observed, Present
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
@@ -19,7 +18,7 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.node_conditions import NodeCondition, judge_nodes
+from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.withheld_steps import OFFERED, STALLED
 from reconciler.text.node_names import format_node_names
 
@@ -164,23 +163,15 @@ _LEFT: Final = {
 """Condition of a node that nothing is sent to -> result of its pass; of several the first counts."""
 
 
-def add_left_nodes(pass_summary: PassSummary, context: GuardContext) -> PassSummary:
+def add_left_nodes(pass_summary: PassSummary, left: Mapping[NodeCondition, tuple[str, ...]]) -> PassSummary:
     """The summary with the nodes that the pass leaves as they are, by the same judgement as a status."""
-    planned = {node for step in context.plan.steps for node in step.nodes}
-    left: dict[NodeCondition, list[str]] = {condition: [] for condition in _LEFT}
-    for node, (condition, _) in judge_nodes(context, context.observed.nodes).items():
-        if condition in left and node not in planned:
-            left[condition].append(node)
-    names = tuple(sorted(node for nodes in left.values() for node in nodes))
-    if not names:
+    if not left:
         return pass_summary
     result, message = pass_summary.result, pass_summary.message
     if result is PassResult.CONVERGED:
-        first = next(condition for condition, nodes in left.items() if nodes)
-        result = _LEFT[first]
-        message = "; ".join(
-            f"{format_node_names(sorted(nodes))}: {condition}" for condition, nodes in left.items() if nodes
-        )
+        result = next(_LEFT[condition] for condition in _LEFT if condition in left)
+        message = "; ".join(f"{format_node_names(nodes)}: {condition}" for condition, nodes in left.items())
+    names = tuple(sorted(node for nodes in left.values() for node in nodes))
     return replace(pass_summary, result=result, message=message, left_nodes=names)
 
 

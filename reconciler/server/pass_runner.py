@@ -53,7 +53,7 @@ class DryRunPass:
             )
             if plan_result is None:
                 return HALTED
-            return _add_expiries(_summarise_reading(plan_result), plan_result, reader)
+            return _add_expiries(_summarise_reading(plan_result, reader), plan_result, reader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,20 @@ class ApplyPass:
         # No report: a guard refused the plan. A report without a run: there was nothing to apply.
         reader = self.reconciler.reader
         if done.report is None:
-            return _add_expiries(_summarise_reading(done.plan_result), done.plan_result, reader)
+            return _add_expiries(_summarise_reading(done.plan_result, reader), done.plan_result, reader)
         (context,) = done.plan_result.guard_contexts
         report = done.report
         pass_summary = (
-            summarise_apply_pass(context.plan, context.observed, report)
+            add_left_nodes(
+                summarise_apply_pass(context.plan, context.observed, report),
+                reader.list_left_nodes(done.plan_result),
+            )
             if report.run
-            else _summarise_reading(done.plan_result)
+            else _summarise_reading(done.plan_result, reader)
         )
         polling = context.entry.polling
         is_waiting = pass_summary.result is PassResult.WAITING or bool(context.progress)
         pass_summary = _add_expiries(pass_summary, done.plan_result, reader)
-        pass_summary = add_left_nodes(pass_summary, context)
         return replace(
             pass_summary,
             findings=(*pass_summary.findings, *report.findings),
@@ -110,10 +112,10 @@ def _get_pin(context: GuardContext) -> PinState | None:
     return context.pin if context.pin is not None and context.pin.effect is PinEffect.HOLDS else None
 
 
-def _summarise_reading(plan_result: PlanResult) -> PassSummary:
+def _summarise_reading(plan_result: PlanResult, reader: Reader) -> PassSummary:
     (context,) = plan_result.guard_contexts
     pass_summary = summarise_plan_pass(context.plan, context.observed, plan_result.violations)
-    pass_summary = add_left_nodes(pass_summary, context)
+    pass_summary = add_left_nodes(pass_summary, reader.list_left_nodes(plan_result))
     overridden = [
         Diagnostic(
             Severity.NOTE,

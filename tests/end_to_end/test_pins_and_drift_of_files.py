@@ -125,3 +125,12 @@ def test_a_held_node_makes_no_run_fail_and_nothing_is_sent_to_it_or_what_depends
     for node in ("scores-3", "collab-2"):
         site.run("release", node)
     assert "no changes remain" in site.apply()
+
+
+def test_a_node_of_a_mesh_that_is_away_is_tolerated_since_the_others_only_miss_it(site):
+    site.stop("scores-2")
+    only = ("--only", "scores")
+    for command in (("--dry-run",), ("status",)):
+        site.run(*command, *only, site.source, "--detailed-exitcode", status=1)
+        told = site.run(*command, *only, site.source, "--detailed-exitcode", "--tolerate-unread", "1")
+        assert "scores/scores-2 could not be read is no error" in told

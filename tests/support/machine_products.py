@@ -39,7 +39,8 @@ class ProductsSite:
         self.write()
         self.repository = Repository.make(folder / "repo", {})
         self.source, self.machines = str(folder / "repo"), folder / "machines"
-        nodes.serve(folder / "repo", converged=True, machines=self.machines)
+        self.hosts = nodes
+        self.simulation = nodes.serve(folder / "repo", converged=True, machines=self.machines)
         self.apply()
 
     def _move(self):
@@ -95,6 +96,9 @@ class ProductsSite:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
+
+    def stop(self, node):
+        self.hosts.kill(self.simulation, node)
 
     def read(self, node, entry):
         return (self.machines / node / entry).read_text()

@@ -156,6 +156,11 @@ class RestartArguments(FileUseArguments):
         """See `core.arguments.Arguments`."""
         return True
 
+    @property
+    def is_repair(self) -> bool:
+        """See `core.arguments.Arguments`."""
+        return self.heals
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StartArguments(CommandArguments):

@@ -172,8 +172,11 @@ def _report_unread(draft: PlanDraft) -> None:
 def _report_mesh(draft: PlanDraft) -> None:
     """What the views show otherwise; the end of a plan that puts it right is read again."""
     limit = parse_go_duration(draft.desired.entry.max_lag)
-    for one in draft.cluster_view.mesh.find_problems(limit):
+    mesh = draft.cluster_view.mesh
+    for one in mesh.find_problems(limit):
         severity = Severity.ERROR if one.problem is Problem.QUORUM else Severity.WARNING
+        if one.problem is Problem.OFFLINE and one.peer not in mesh.views:
+            severity = Severity.NOTE  # that node is reported itself: those that miss it are as they should be
         draft.add_finding(
             one.problem, one.node, one.words, f"see `reconcile explain {one.problem}`", severity
         )

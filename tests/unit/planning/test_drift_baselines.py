@@ -1,13 +1,14 @@
 """What is remembered of nodes that were found as desired, so that drift is told from a commit later."""
 
-import dataclasses
+from dataclasses import replace
 
 import pytest
-from support.driver import NOON, NOWHERE, FakeDriver, World, cluster, fleet
+from support.driver import NOON, NOWHERE, FakeDriver, Set, World, cluster, fleet
 
 from reconciler.core.drift import BASELINE, SINCE
 from reconciler.core.memory import FleetMemory
 from reconciler.core.outcome import Outcome, State
+from reconciler.core.policy import ChangeRules
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.applied_facts import collect_baselines, collect_cluster_facts
 from reconciler.planning.plan_pass import run_plan_pass
@@ -22,11 +23,31 @@ class DependentDriver(FakeDriver):
     capabilities = Capabilities(single_node=False)
 
 
-async def look(driver_type=FakeDriver, facts=None, silent=(), **values):
+class Repair(Set):
+    """Brings back what failed by itself."""
+
+    is_repair = True
+
+
+class RepairingDriver(DependentDriver):
+    """Its nodes with the value "failed" are repaired."""
+
+    def plan(self, desired, observed):
+        plan = super().plan(desired, observed)
+        steps = [
+            replace(step, arguments=Repair(**step.arguments.plain()))
+            if step.arguments.before == "failed"
+            else step
+            for step in plan.steps
+        ]
+        return replace(plan, steps=tuple(steps))
+
+
+async def look(driver_type=FakeDriver, facts=None, silent=(), rules=None, **values):
     world = World({"a": "new", "b": "new", **values}, silent=set(silent))
     memory = FleetMemory(at=NOON, facts={"edge": facts or {}})
     return await run_plan_pass(
-        fleet(cluster("edge", NODES)),
+        fleet(cluster("edge", NODES), change_rules=rules),
         drivers={"fake": driver_type(world)},
         transports=NOWHERE,
         recalled=memory,
@@ -72,10 +93,22 @@ async def test_a_reading_after_a_run_stores_only_what_is_new_and_nothing_of_a_re
     again = await look(facts=collect_baselines(seen)["edge"])
     assert collect_baselines(again) == {}
     refusal = Diagnostic(Severity.ERROR, "older-revision", "it is older", target="edge")
-    assert collect_baselines(dataclasses.replace(seen, violations=(refusal,))) == {}
+    assert collect_baselines(replace(seen, violations=(refusal,))) == {}
 
 
 async def test_since_when_a_node_has_drifted_stays_while_it_is_only_seen():
     facts = collect_baselines(await look(DependentDriver))["edge"]
     seen = await look(DependentDriver, facts=facts, a="by hand")
     assert facts_of(seen)["a"] == {SINCE: "2026-11-21T12:00:00.000Z"}
+
+
+async def test_what_failed_by_itself_is_no_drift_and_is_repaired_where_drift_is_only_reported():
+    facts = collect_baselines(await look(RepairingDriver))["edge"]
+    for keeps in (False, True):
+        rules = ChangeRules(keeps_drift=keeps)
+        seen = await look(RepairingDriver, facts=facts, rules=rules, a="failed")
+        assert [step.node for step in seen.plan.steps()] == ["a"]
+        assert seen.guard_contexts[0].drift == {}
+        seen = await look(RepairingDriver, facts=facts, rules=rules, a="failed", b="by hand")
+        assert [step.node for step in seen.plan.steps()] == ["a"] if keeps else ["a", "b"]
+        assert set(seen.guard_contexts[0].drift) == {"b"}
