@@ -10,6 +10,7 @@ import sys
 from pydantic import BaseModel
 
 from reconciler.cli.render.model_table import render_model_table
+from reconciler.core.entries import InventoryItem
 from reconciler.desired.fleet_file import make_fleet_file_model, make_joint_policy_model
 from reconciler.drivers.registry import DRIVERS
 
@@ -27,6 +28,13 @@ def fleet_reference() -> str:
     parts = [_INTRODUCTION, *render_model_table("Top level", model, seen)]
     for kind in sorted(DRIVERS):
         parts += render_model_table(f"A cluster of kind `{kind}`", DRIVERS[kind].entry, seen)
+        if DRIVERS[kind].entry.takes_inventory:
+            parts += render_model_table(
+                f"An item of `nodes` of kind `{kind}` that stands for instances", InventoryItem, seen
+            )
+            parts.append(
+                "Its other keys are those of a node, for each of its nodes; see [inventory](inventory.md)."
+            )
     return "\n\n".join(parts) + "\n"
 
 

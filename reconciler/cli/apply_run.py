@@ -52,7 +52,8 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can confirm.
     """
-    folder, reader = options.required_state.path, make_reader(options)
+    folder = options.required_state.path
+    reader = make_reader(replace(options, keeps_inventory=True))
     with open_store(folder, keep=options.keep) as store:
         reconciler = Reconciler(reader, store, actor=options.actor)
         result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))

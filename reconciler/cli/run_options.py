@@ -11,9 +11,11 @@ from reconciler.cli.state_folder import StateFolder, find_source_cache
 from reconciler.core.actor import Actor
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.selection import EVERYTHING, Selection
+from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import UsageError
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
+from reconciler.planning.inventory_source import add_inventory
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget
 from reconciler.planning.unread_limit import NO_UNREAD, UnreadLimit
 from reconciler.ports.source import Source
@@ -32,6 +34,7 @@ class RunOptions:
         trigger: what started the run, for the history.
         by: claimed name of the person who asks; `actor` has the real user beside it.
         unread_limit: how many nodes may be unread without an error.
+        keeps_inventory: whether new lists of instances are kept in the state folder.
     """
 
     source: str = "."
@@ -54,6 +57,7 @@ class RunOptions:
     why: str = ""
     unread_limit: UnreadLimit = NO_UNREAD
     all_or_nothing: bool = False
+    keeps_inventory: bool = False
 
     @classmethod
     def for_writing(
@@ -115,7 +119,7 @@ class RunOptions:
         Raises:
             ReconcilerError: there is no such source, or an option does not fit it.
         """
-        return locate_source(
+        source = locate_source(
             self.source,
             ref=self.ref,
             path=self.path,
@@ -123,4 +127,11 @@ class RunOptions:
             environment=self.host.environment,
             accounts=self.host.config.aws,
             **more,
+        )
+        return add_inventory(
+            source,
+            self.host,
+            select_drivers(self.host.config, DRIVERS),
+            state=self.state.path if self.state else None,
+            is_applying=self.keeps_inventory,
         )

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WithJso
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from reconciler.core.change_windows import Freeze, Hold, Suspend, Window
+from reconciler.core.cloud_expressions import EXPRESSION
 from reconciler.core.endpoint import DEFAULT_PORTS, InvalidAddress, format_url_host, parse_endpoint
 from reconciler.core.fields import IPV4, IPV6, Number, SomeTime, StrictModel, Whole
 from reconciler.core.firestore_paths import COLLECTION_FORM, LONGEST, find_path_problem, is_collection
@@ -114,6 +115,24 @@ class NodeEntry(StrictModel):
         return ""
 
 
+class InventoryItem(StrictModel):
+    """An item of `nodes` that stands for the instances of a cloud; it may have the other keys of a node."""
+
+    inventory: Annotated[str, Field(pattern=rf"^(?:{EXPRESSION}|#{EXPRESSION}(?:#(?::[0-9]{{1,5}})?)?)$")] = (
+        Field(
+            description="A cloud expression: each instance with the tag is a node, named by the id of the "
+            "instance, at its private address. `#…#:PORT` appends a port.",
+            examples=["aws:vm:tag=m2-edge", "#oci:vm:tag=type=parent;type=child;#:10040"],
+        )
+    )
+    account: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] | None = Field(
+        default=None,
+        description="Entry of `aws` or `oci` of the host configuration that is asked. Default: the only one "
+        "that allows it.",
+        examples=["prod-seoul"],
+    )
+
+
 class Timeouts(StrictModel):
     """How long to wait, in seconds."""
 
@@ -182,6 +201,9 @@ class ClusterEntry(StrictModel):
 
     single_nodes: ClassVar[tuple[str, ...]] = ()
     """Keys that hold one node each, beside the list `nodes`, such as that of a load balancer."""
+
+    takes_inventory: ClassVar[bool] = False
+    """Whether nodes may come from an inventory: only where no node depends on which others there are."""
 
     name: Name = Field(description="The cluster's name, unique in the fleet.", examples=["edge-seoul"])
     kind: str = Field(description="The product of its nodes.", examples=["m2", "sora"])

@@ -64,6 +64,8 @@ class GuardContext:
         pin: what the revision means for the cluster's pin; None if it is not pinned.
         drift: node -> its drift.
         shown: node -> keyed fingerprint of what it shows, where nodes are independent.
+        has_inventory: whether an inventory gives nodes of the cluster.
+        unread: why the cluster's nodes are not known, because an inventory gives them; empty if they are.
     """
 
     plan: ClusterPlan
@@ -106,6 +108,8 @@ class GuardContext:
     pin: PinState | None = None
     drift: Mapping[str, Drift] = field(default_factory=dict)
     shown: Mapping[str, str] = field(default_factory=dict)
+    unread: str = ""
+    has_inventory: bool = False
 
     @property
     def partial_apply_hint(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from reconciler.core.entries import ClusterEntry, NodeEntry
 from reconciler.core.policy import Policy
+from reconciler.desired.inventory_nodes import WRONG, ExpandedNodes, expand_nodes, has_inventory
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.documents.model_errors import (
@@ -19,7 +20,9 @@ from reconciler.documents.model_errors import (
     find_model_errors,
     translate_model_errors,
 )
+from reconciler.ports.cluster_input import InventoryNode
 from reconciler.ports.driver import Driver
+from reconciler.ports.inventory import EXAMPLES, NO_INVENTORY, Inventory, UnreadInventory
 from reconciler.text.suggestions import find_nearest
 
 UNNAMED = "unnamed"
@@ -50,6 +53,8 @@ class ParsedCluster:
         pointer: of the entry in the fleet file.
         node_pointers: pointer of each of the entry's nodes, in their order.
         whole: whether nothing wrong was left out of the entry.
+        inventory: node -> where it comes from, if an inventory gives it.
+        unread: why its nodes are not known; None if they are.
     """
 
     entry: ClusterEntry
@@ -58,6 +63,13 @@ class ParsedCluster:
     node_pointers: tuple[str, ...]
     policy: Policy
     whole: bool = True
+    inventory: Mapping[str, InventoryNode] = field(default_factory=dict)
+    unread: UnreadInventory | None = None
+
+    def drop_nodes(self, unread: UnreadInventory) -> ParsedCluster:
+        """The same without nodes, because it is not known which there are."""
+        entry = self.entry.model_copy(update={"nodes": ()})
+        return replace(self, entry=entry, node_pointers=(), inventory={}, unread=unread)
 
     def members(self) -> list[tuple[NodeEntry, str]]:
         """The nodes, each with its pointer."""
@@ -68,11 +80,16 @@ class ClusterParser:
     """Reads clusters one by one and collects their problems."""
 
     def __init__(
-        self, fleet: Document, drivers: Mapping[str, Driver[Any, Any]], defaults: ClusterDefaults
+        self,
+        fleet: Document,
+        drivers: Mapping[str, Driver[Any, Any]],
+        defaults: ClusterDefaults,
+        inventory: Inventory = NO_INVENTORY,
     ) -> None:
         self.fleet = fleet
         self.drivers = drivers
         self.defaults = defaults
+        self.inventory = inventory
         self.problems: list[Diagnostic] = []
 
     def read(self, raw: Any, pointer: str) -> ParsedCluster | None:
@@ -90,19 +107,59 @@ class ClusterParser:
         # Before the model reads the entry, so that a value of the fleet is checked like one of the cluster.
         for key in self.defaults.keys.keys() & model.fleet_defaults:
             rest.setdefault(key, self.defaults.keys[key])
+        expanded = self._expand_nodes(rest, pointer, model)
         try:
             entry = model.model_validate(rest)
         except ValidationError as error:
             found = find_model_errors(error, model, rest)
-            self.problems += translate_model_errors(found, self.fleet, pointer)
+            self._add_model_errors(found, pointer, expanded)
             salvaged = _salvage_entry(model, rest, found)
             if salvaged is None:
                 return None
             entry, dropped_paths = salvaged
         else:
             dropped_paths = frozenset()
-        node_pointers = _list_node_pointers(pointer, rest, dropped_paths, model.single_nodes)
-        return ParsedCluster(entry, raw, pointer, node_pointers, policy, whole=not dropped_paths)
+        origins = expanded.origins if expanded else None
+        node_pointers = _list_node_pointers(pointer, rest, dropped_paths, model.single_nodes, origins)
+        parsed = ParsedCluster(entry, raw, pointer, node_pointers, policy, whole=not dropped_paths)
+        if expanded is None:
+            return parsed
+        return (
+            parsed.drop_nodes(expanded.unread)
+            if expanded.unread is not None
+            else replace(parsed, inventory=expanded.nodes)
+        )
+
+    def _expand_nodes(
+        self, rest: dict[str, Any], pointer: str, model: type[ClusterEntry]
+    ) -> ExpandedNodes | None:
+        """Replace items of `nodes` by the nodes of an inventory; None if there are no such items."""
+        items: list[Any] = rest.get("nodes") or []
+        if not has_inventory(items):
+            return None
+        if not model.takes_inventory:
+            message = "nodes of this product cannot come from an inventory: people decide who is a member"
+            for index, item in enumerate(items):
+                if has_inventory([item]):
+                    self._add_problem(f"{pointer}/nodes/{index}", WRONG, message, "list its nodes")
+        expanded = expand_nodes(items, self.inventory, self.fleet, f"{pointer}/nodes")
+        if expanded.unread is not None:
+            # With examples in their place, all else in the entry is checked as always.
+            examples = expand_nodes(items, EXAMPLES, self.fleet, f"{pointer}/nodes")
+            expanded = replace(examples, unread=expanded.unread)
+        self.problems += expanded.problems
+        rest["nodes"] = list(expanded.items)
+        return expanded
+
+    def _add_model_errors(
+        self, found: Sequence[ModelError], pointer: str, expanded: ExpandedNodes | None
+    ) -> None:
+        """Add the problems of an entry, at their places in the file."""
+        if expanded is not None:
+            found = [_restore_path(one, expanded.origins) for one in found]
+        problems = translate_model_errors(found, self.fleet, pointer)
+        # All nodes of an item of the inventory have its mistakes.
+        self.problems += dict.fromkeys(problems)
 
     def _policy(
         self, raw: Mapping[str, Any], pointer: str, model: type[ClusterEntry]
@@ -140,6 +197,14 @@ class ClusterParser:
 
     def _add_problem(self, pointer: str, code: str, message: str, remedy: str = "") -> None:
         self.problems.append(make_diagnostic(self.fleet, pointer, code, message, remedy))
+
+
+def _restore_path(error: ModelError, origins: Sequence[int]) -> ModelError:
+    """The error of a node where its item is in the file."""
+    match error.path:
+        case ("nodes", int(index), *rest) if index < len(origins):
+            return replace(error, path=("nodes", origins[index], *rest))
+    return error
 
 
 def _salvage_entry(
@@ -183,10 +248,18 @@ def _drop_paths(value: Any, path: Path, dropped_paths: frozenset[Path]) -> Any:
 
 
 def _list_node_pointers(
-    pointer: str, raw: Mapping[str, Any], dropped_paths: frozenset[Path], single_nodes: tuple[str, ...]
+    pointer: str,
+    raw: Mapping[str, Any],
+    dropped_paths: frozenset[Path],
+    single_nodes: tuple[str, ...],
+    origins: Sequence[int] | None,
 ) -> tuple[str, ...]:
     nodes = raw.get("nodes")
-    count = len(nodes) if isinstance(nodes, list) else 0
-    listed = (f"{pointer}/nodes/{index}" for index in range(count) if ("nodes", index) not in dropped_paths)
+    places = range(len(nodes) if isinstance(nodes, list) else 0) if origins is None else origins
+    listed = (
+        f"{pointer}/nodes/{place}"
+        for index, place in enumerate(places)
+        if ("nodes", index) not in dropped_paths
+    )
     given = (key for key in single_nodes if raw.get(key) is not None and (key,) not in dropped_paths)
     return (*listed, *(f"{pointer}/{key}" for key in given))

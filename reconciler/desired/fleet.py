@@ -17,6 +17,7 @@ from reconciler.core.policy import ChangeRules, Override, Policy
 from reconciler.desired.clusters import ClusterDefaults, ClusterParser, ParsedCluster
 from reconciler.desired.file_loader import FileLoader, make_missing_file_problem
 from reconciler.desired.fleet_file import FleetFile, find_fleet_file, make_fleet_file_model, make_policy_model
+from reconciler.desired.inventory_nodes import find_shared_instances
 from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.desired.lints import (
     LintedFiles,
@@ -43,6 +44,7 @@ from reconciler.errors import InputError
 from reconciler.guards import registry
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
+from reconciler.ports.inventory import NO_INVENTORY, Inventory
 from reconciler.ports.source import FLEET_FILES, Snapshot
 from reconciler.secrets.references import find_misplaced_references
 from reconciler.secrets.resolver import SecretResolver
@@ -85,6 +87,7 @@ class Fleet:
         renamed_from: its previous name.
         secrets: masks the fleet's secrets in quotations of nodes.
         expiry_warning: seconds before its end at which what expires is named.
+        inventory: what was known of instances when its nodes were listed.
     """
 
     revision: Revision
@@ -100,6 +103,7 @@ class Fleet:
     renamed_from: str = ""
     secrets: KnownSecrets = field(default_factory=KnownSecrets, repr=False, compare=False)
     expiry_warning: float = EXPIRY_WARNING
+    inventory: Inventory = field(default=NO_INVENTORY, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -212,7 +216,7 @@ def read_fleet(
         warnings = (_warn_of_fleet_above(name, snapshot.above),) if snapshot.above else ()
         return FleetReadResult(None, (*error.problems, *warnings))
     loader = FileLoader(document, snapshot.files, names, resolver)
-    reader = _FleetReader(snapshot.revision, loader, drivers)
+    reader = _FleetReader(snapshot.revision, loader, drivers, snapshot.inventory)
     if raw is None:
         return reader.read_fleet_file()
     return reader.read_lone_file({"kind": kind, **raw}, snapshot.above)
@@ -225,6 +229,7 @@ class _FleetReader:
     revision: Revision
     loader: FileLoader
     drivers: Drivers
+    inventory: Inventory
 
     def read_lone_file(self, raw: Mapping[str, Any], above: str) -> FleetReadResult:
         """One cluster made from a single settings file; the entry itself has no position in a file.
@@ -269,9 +274,9 @@ class _FleetReader:
         """The fleet with these (pointer, entry), or every problem; `wrong`: the errors found so far."""
         loader, document = self.loader, self.loader.fleet
         defaults = ClusterDefaults(top.defaults(), top.policy or limits(), limits)
-        parser = ClusterParser(document, self.drivers, defaults)
+        parser = ClusterParser(document, self.drivers, defaults, self.inventory)
         parsed = [parser.read(entry, pointer) for pointer, entry in entries]
-        clusters = [cluster for cluster in parsed if cluster is not None]
+        clusters = _drop_shared_instances([cluster for cluster in parsed if cluster is not None])
         cluster_inputs = tuple(self._make_input(cluster) for cluster in clusters)
         judged, idle = self._judge_by_schemas(top, cluster_inputs)
         wrong = [
@@ -319,6 +324,7 @@ class _FleetReader:
             renamed_from=top.renamed_from or "",
             expiry_warning=float(top.expiry_warning),
             secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
+            inventory=self.inventory,
         )
         return FleetReadResult(fleet, problems, cluster_inputs)
 
@@ -349,8 +355,24 @@ class _FleetReader:
         delivered = self.loader.resources(cluster)
         unmanaged = self.loader.unmanaged(cluster)
         return ClusterInput(
-            cluster.entry, fleet, cluster.pointer, self.revision, documents, *delivered, unmanaged
+            cluster.entry,
+            fleet,
+            cluster.pointer,
+            self.revision,
+            documents,
+            *delivered,
+            unmanaged,
+            cluster.node_pointers,
+            cluster.inventory,
+            cluster.unread,
         )
+
+
+def _drop_shared_instances(clusters: list[ParsedCluster]) -> list[ParsedCluster]:
+    """The clusters, those without nodes that have an instance of an inventory in common."""
+    # Tags are no part of a revision: a wrong one must not make the whole fleet invalid.
+    shared = find_shared_instances({one.entry.name: one.inventory for one in clusters if one.inventory})
+    return [one.drop_nodes(shared[one.entry.name]) if one.entry.name in shared else one for one in clusters]
 
 
 def _read_top_level(document: Document, model: type[FleetFile]) -> tuple[FleetFile, list[Diagnostic]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from reconciler.core.cron import BEYOND as CRON_BEYOND
+from reconciler.core.entries import ClusterEntry, InventoryItem
 from reconciler.core.json_schema import (
     Schema,
     SchemaTitle,
@@ -28,6 +29,7 @@ FLEET: Final = SchemaTitle(
         "days and time zones exist, a freeze ends after it begins, a duration is at most 366 days",
         CRON_BEYOND,
         "references to secrets are in overlays only",
+        "tags of a cloud expression have a key, its port is at most 65535, and it asks for `vm`",
     ),
 )
 
@@ -41,6 +43,8 @@ def make_fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
     for kind, entry in entries.items():
         own = found[entry.__name__]["properties"]
         own["kind"] = {**own["kind"], "const": kind}
+        if entry.takes_inventory:
+            _add_inventory(found, entry)
         own.setdefault("policy", {**make_reference(limits), "description": "Limits of this cluster."})
     whole["properties"]["clusters"] |= {
         "minItems": 1,
@@ -54,3 +58,17 @@ def make_fleet_schema(drivers: Mapping[str, Driver[Any, Any]]) -> Schema:
         },
     }
     return finish_schema({**whole, "$defs": found}, FLEET)
+
+
+def _add_inventory(found: dict[str, Any], entry: type[ClusterEntry]) -> None:
+    """Let an item of `nodes` be one for the instances of a cloud, with the other keys of a node."""
+    items = found[entry.__name__]["properties"]["nodes"]["items"]
+    node = found[items["$ref"].rpartition("/")[2]]
+    item = make_definitions([InventoryItem])[InventoryItem.__name__]
+    rest = {key: value for key, value in node["properties"].items() if key not in {"name", "address"}}
+    made = {**item, "properties": {**item["properties"], **rest}}
+    name = f"{entry.__name__}Inventory"
+    found[name] = made
+    reference = {"$ref": items["$ref"]}
+    items.clear()
+    items.update({"if": {"required": ["inventory"]}, "then": {"$ref": f"#/$defs/{name}"}, "else": reference})

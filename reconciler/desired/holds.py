@@ -35,5 +35,5 @@ def _list_nodes(cluster_input: ClusterInput) -> Iterator[tuple[str, NodeEntry]]:
     entry, pointer = cluster_input.entry, cluster_input.pointer
     members = entry.members()
     alone = [key for key in entry.single_nodes if getattr(entry, key) is not None]
-    places = [f"nodes/{index}" for index in range(len(members) - len(alone))]
-    yield from zip((f"{pointer}/{place}" for place in (*places, *alone)), members, strict=True)
+    places = [cluster_input.get_node_pointer(index) for index in range(len(members) - len(alone))]
+    yield from zip((*places, *(f"{pointer}/{key}" for key in alone)), members, strict=True)

@@ -104,6 +104,8 @@ def find_repeated_nodes(fleet: Document, clusters: Iterable[ParsedCluster]) -> I
                 # Its address is not compared as well: a node that was written twice is one mistake.
                 yield _make_duplicate(fleet, f"{place}/name", claim, earlier, "keep one of the two")
                 continue
+            if node.name in cluster.inventory:  # no fault of the files: a guard refuses its cluster alone
+                continue
             address = _normalize_address(node.endpoint(), node.via or cluster.entry.via or "")
             earlier = addresses.setdefault(address, here) if address else here
             if earlier != here:

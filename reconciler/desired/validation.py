@@ -13,6 +13,7 @@ from reconciler.documents.document import parse_document
 from reconciler.errors import InputError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
+from reconciler.ports.inventory import EXAMPLES
 from reconciler.ports.source import FLEET_FILES, Snapshot
 from reconciler.secrets.resolver import SecretResolver
 from reconciler.text.json_pointer import split_pointer
@@ -60,6 +61,8 @@ def validate_files(
         drivers: kind -> product.
         resolver: gives the values of secrets; without one they stay references.
     """
+    # Files are valid or not whatever instances there are: an example stands for those of each expression.
+    snapshot = replace(snapshot, inventory=EXAMPLES)
     reading = read_fleet(snapshot, drivers, resolver)
     found = list(reading.problems)
     # A wrong value often breaks a rule of the product too: the error of its model is enough.

@@ -90,8 +90,10 @@ def describe_unfinished(context: GuardContext) -> str:
 
 def _describe_blocked(context: GuardContext) -> str:
     """Why a plan leaves its cluster short of what is desired; empty if it does not."""
-    if context.pin is not None and context.pin.effect is PinEffect.HOLDS:
-        return f"it is pinned {context.pin.pin.describe()}"
+    is_pinned = context.pin is not None and context.pin.effect is PinEffect.HOLDS
+    if context.unread or is_pinned:
+        reason = f"its nodes are not known: {context.unread}" if context.unread else ""
+        return reason or f"it is pinned {context.pin.pin.describe() if context.pin else ''}"
     unread = [
         node.name
         for node in context.entry.members()

@@ -62,11 +62,15 @@ def refuse_shrink(context: GuardContext) -> Iterator[Diagnostic]:
     whole = count >= before
     if before and count and (whole or count > limit):
         listed = f" ({join_some(gone, _NAMED)})" if gone else ""
+        where = "listed by the fleet file or its inventory" if context.has_inventory else "in the fleet file"
         yield context.violation(
             "desired-shrank",
-            f"{count} of {before} nodes are no longer in the fleet file{listed}; the "
+            f"{count} of {before} nodes are no longer {where}{listed}; the "
             f"limit for one run is {limit}{', and never all nodes' if whole else ''}",
-            "put them back, or remove them in several commits, or set an override in the fleet file",
+            "put them back, or remove them in several commits, or set an override in the fleet file"
+            if not context.has_inventory
+            else "look at the tags, states and permissions in the cloud; if they are gone on purpose, set an "
+            "override in the fleet file",
         )
 
 

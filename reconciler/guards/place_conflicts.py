@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from reconciler.core.cluster_renames import CODE as RENAMED
@@ -26,6 +26,9 @@ ELSEWHERE = "another-fleet"
 
 SHARED = "one-file-twice"
 """Code of a file of a machine that a fleet names twice."""
+
+REASSIGNED = "address-reassigned"
+"""Code of an instance at an address that was another node's."""
 
 _ARCHIVE = re.compile(r"\.(tar|tgz|tar\.\w+|t\w?z2?|tzst|zip)(//.*)?$", re.IGNORECASE)
 
@@ -171,6 +174,46 @@ def _suggest_remedy(other: str, cluster: str) -> str:
     )
 
 
+def find_reassigned_places(
+    places: Iterable[NodePlace], memory: FleetMemory, instances: Mapping[str, Container[str]]
+) -> dict[str, list[Diagnostic]]:
+    """Cluster -> what is to be told about an address that was another node's when this fleet last used it.
+
+    An error where that node is still listed: a private address stays with its instance, so that one of the
+    two answers is wrong. Otherwise a warning: the instance took the place of one that is gone.
+
+    Args:
+        places: of all clusters of the fleet.
+        memory: of this fleet, with the claims of all fleets.
+        instances: cluster -> its nodes that an inventory gives.
+    """
+    places = list(places)
+    listed = {(place.cluster, place.node) for place in places}
+    found: dict[str, list[Diagnostic]] = defaultdict(list)
+    for place in places:
+        if place.node not in instances.get(place.cluster, ()):
+            continue
+        taken = [(key, memory.claims[key]) for key in place.keys if key in memory.claims]
+        for key, claim in taken[:1]:
+            if claim.fleet != memory.fleet or (claim.cluster, claim.node) == (place.cluster, place.node):
+                continue
+            is_listed = (claim.cluster, claim.node) in listed
+            now = "which is still listed, at another address" if is_listed else "which is no longer listed"
+            found[place.cluster].append(
+                Diagnostic(
+                    Severity.ERROR if is_listed else Severity.WARNING,
+                    REASSIGNED,
+                    f"{place.node} has the address {key}, which this fleet knew as that of {claim.node}, "
+                    f"{now}; what is known of {claim.node} does not count for it",
+                    "look which instance is at that address before anything is sent to it"
+                    if is_listed
+                    else "nothing to do if the instance was replaced",
+                    target=f"{place.cluster}/{place.node}",
+                )
+            )
+    return found
+
+
 def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> dict[str, list[str]]:
     """Cluster -> places that this fleet claimed and no longer names; a removed cluster keeps its places.
 
@@ -188,7 +231,7 @@ def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> di
     return found
 
 
-@guard(TWICE, ELSEWHERE, RENAMED, SHARED)
+@guard(TWICE, ELSEWHERE, RENAMED, SHARED, REASSIGNED)
 def refuse_place_conflict(context: GuardContext) -> Iterator[Diagnostic]:
     """Conflicts between the places of this cluster and those of other clusters and fleets."""
     yield from context.place_conflicts

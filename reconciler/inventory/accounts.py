@@ -71,7 +71,7 @@ def find_account(host: Host, query: InventoryQuery) -> InventoryAccount | Unread
     rules = _get_rules(account)
     if rules is None:
         return UnreadInventory(
-            f"the host configuration does not let the account `{name}` of `{provider}` be asked for instances",
+            f"the account `{name}` of `{provider}` in the host configuration may not be asked for instances",
             f"add `{provider}.{name}.{section}` with its `networks`",
         )
     label = f"{'EC2' if isinstance(account, AwsAccount) else 'OCI'} of `{name}` in {account.region}"

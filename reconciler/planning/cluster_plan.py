@@ -89,7 +89,11 @@ async def plan_cluster(target: ClusterTarget, context: PassContext) -> GuardCont
     observed = await _observe(target, context)
     target = replace(target, desired=driver.keep_unmanaged(target.desired, observed))
     rules = fleet.change_rules(entry.name)
-    places = context.places.places.get(entry.name, {})
+    instances = target.cluster_input.inventory
+    # An instance is no other one because it has its address: whoever works on the old one is not there.
+    places = {
+        node: own for node, own in context.places.places.get(entry.name, {}).items() if node not in instances
+    }
     reserved = _find_reserved(memory, entry, observed, places, rules)
     observed = replace(observed, reserved=reserved.names) if reserved.nodes else observed
     stamps = driver.stamps(target.desired, observed) if driver.has_stamps(entry) else {}
@@ -139,6 +143,8 @@ def _make_guard_context(reading: _ReadCluster, context: PassContext) -> GuardCon
     kept, wave_state = _choose_steps(reading, context, policy, progress)
     kept = soften_held_waits(kept, observed, driver, reading.reserved)
     plan = _complete_plan(reading, kept, context.fleet.revision, progress, wave_state)
+    if told := places.findings.get(entry.name):
+        plan = replace(plan, findings=(*plan.findings, *told))
     return GuardContext(
         plan=plan,
         entry=entry,
@@ -185,6 +191,8 @@ def _make_guard_context(reading: _ReadCluster, context: PassContext) -> GuardCon
         pin=context.pins.get(entry.name),
         drift=reading.drifted.drift,
         shown=reading.drifted.shown,
+        has_inventory=bool(target.cluster_input.inventory),
+        unread=target.cluster_input.unread.message if target.cluster_input.unread else "",
     )
 
 

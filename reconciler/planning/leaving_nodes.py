@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.guard import GuardContext
 from reconciler.core.plan import Step
+
+_NOT_NAMED: Final = "the fleet file no longer names it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ def list_leaving_nodes(
         context: of the cluster.
         is_chosen: whether the command is about a node.
     """
+    if context.unread:  # an inventory that does not answer removes nobody
+        return ()
     members = {node.name for node in context.entry.members()}
     steps: dict[str, list[Step]] = {}
     for step in context.plan.steps:
@@ -56,6 +60,7 @@ def list_leaving_nodes(
         if own:
             found.append(LeavingNode(node, own[0].reason, len(own), waits_for_person=own[0].is_manual))
         else:
-            kept = "the fleet file no longer names it; it keeps its settings and is not managed any more"
+            gone_from = "the inventory no longer finds it" if context.has_inventory else _NOT_NAMED
+            kept = f"{gone_from}; it keeps its settings and is not managed any more"
             found.append(LeavingNode(node, kept))
     return tuple(found)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from reconciler.core.cluster_renames import find_left_behind, find_refused_renames
 from reconciler.core.endpoint import is_ip_address
 from reconciler.core.memory import FleetMemory
-from reconciler.diagnostic import Diagnostic
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.place_conflicts import (
     NodePlace,
     find_foreign_places,
+    find_reassigned_places,
     find_released_places,
     find_shared_places,
 )
@@ -34,11 +35,13 @@ class FleetPlaces:
         places: cluster -> node -> its place by every address.
         violations: cluster -> its place conflicts.
         released: cluster -> places that it no longer names.
+        findings: cluster -> what is to be told of its places, without stopping it.
     """
 
     places: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     violations: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
     released: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    findings: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
 
 
 async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPlaces:
@@ -70,7 +73,13 @@ async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPl
     violations = {**find_left_behind(memory, keys), **find_refused_renames(memory, entries)}
     for cluster, violation in violations.items():
         found[cluster].append(violation)
-    return FleetPlaces(keys, found, find_released_places(places, memory))
+    inputs = [one.cluster_input for one in fleet.desired]
+    instances = {one.entry.name: one.inventory for one in inputs if one.inventory}
+    told: dict[str, list[Diagnostic]] = {}
+    for cluster, reassigned in find_reassigned_places(places, memory, instances).items():
+        found[cluster].extend(one for one in reassigned if one.severity is Severity.ERROR)
+        told[cluster] = [one for one in reassigned if one.severity is not Severity.ERROR]
+    return FleetPlaces(keys, found, find_released_places(places, memory), told)
 
 
 async def _resolve_names(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:

@@ -45,6 +45,7 @@ from reconciler.host.aio import gather_all
 from reconciler.host.clock import utc_now
 from reconciler.planning.cluster_plan import ClusterTarget, PassContext, find_revision, plan_cluster
 from reconciler.planning.content_history import ContentHistory
+from reconciler.planning.inventory_report import find_unread_clusters, report_inventory
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import locate_nodes
 from reconciler.planning.routed_transports import route_transports
@@ -218,7 +219,7 @@ async def run_plan_pass(
     ]
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
     listener.on_planned(plan)
-    guarded = check_guards(fleet, guard_contexts, drivers)
+    guarded = check_guards(fleet, guard_contexts, drivers, is_applying=is_applying)
     chosen = {target.cluster_input.entry.name: target.chosen for target in targets if target.chosen}
     found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, chosen)
     others: dict[str, GuardContext] = {}
@@ -263,9 +264,12 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
     away = [*find_removed_clusters(memory, named)] if whole else []
     gone = apply_overrides(away, fleet.overrides, today)
     members: dict[str, frozenset[str]] = {}
-    for (
-        guard_context
-    ) in found.guard_contexts:  # also nodes that the plan removes, or about which it has a finding
+    unread = find_unread_clusters(fleet)
+    # Also nodes that the plan removes, or about which it has a finding; none leaves a cluster whose nodes are
+    # not known.
+    for guard_context in found.guard_contexts:
+        if guard_context.plan.cluster in unread:
+            continue
         nodes = {one.name for one in guard_context.entry.members()} | {
             step.node for step in guard_context.plan.steps
         }
@@ -277,6 +281,11 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
         remarks += report_stale_branch(memory.base, named)
     remarks += report_missing_comparison(memory.base, fleet.document.name)
     remarks += [remark for guard_context in found.guard_contexts for remark in guard_context.remarks]
+    remarks += report_inventory(fleet, memory.at)
+    refused = {violation.target for violation in found.violations}
+    remarks += [
+        replace(one, severity=Severity.WARNING) for name, one in unread.items() if name not in refused
+    ]
     ended = [
         *find_expired_overrides(fleet.document, fleet.overrides, today),
         *find_ended_holds(fleet, memory.at),
@@ -320,14 +329,34 @@ def _check_order(found: PlanResult, others: Mapping[str, GuardContext], today: d
     )
 
 
-def check_guards(fleet: Fleet, guard_contexts: Iterable[GuardContext], drivers: Drivers) -> GuardResult:
-    """The violations of all guards in all clusters, with the fleet file's overrides applied; pure."""
+def check_guards(
+    fleet: Fleet, guard_contexts: Iterable[GuardContext], drivers: Drivers, *, is_applying: bool = True
+) -> GuardResult:
+    """The violations of all guards in all clusters, with the fleet file's overrides applied; pure.
+
+    Clusters whose nodes are not known are refused, whatever the overrides say; if another host applies the
+    plan and asks the inventory, they are only left out.
+    """
     found: list[Diagnostic] = []
     at: list[datetime] = []
+    unread, refused = find_unread_clusters(fleet), []
     for guard_context in guard_contexts:
-        found += run_guards(guard_context, (*EVERYWHERE, *drivers[guard_context.plan.kind].guards))
         at += [guard_context.now] if guard_context.now else []
-    return apply_overrides(found, fleet.overrides, max(at).date()) if at else GuardResult(tuple(found))
+        if (violation := unread.get(guard_context.plan.cluster)) is not None:
+            refused += [violation] if is_applying or not _is_elsewhere(fleet, violation.target) else []
+            continue
+        found += run_guards(guard_context, (*EVERYWHERE, *drivers[guard_context.plan.kind].guards))
+    judged = apply_overrides(found, fleet.overrides, max(at).date()) if at else GuardResult(tuple(found))
+    return replace(judged, in_force=(*refused, *judged.in_force))
+
+
+def _is_elsewhere(fleet: Fleet, cluster: str) -> bool:
+    """Whether the inventory of a cluster is known to another host alone."""
+    return any(
+        one.unread is not None and one.unread.is_elsewhere
+        for one in fleet.cluster_inputs
+        if one.entry.name == cluster
+    )
 
 
 def _list_targets(

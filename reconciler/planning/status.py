@@ -20,6 +20,8 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.guards.removed_clusters import CODE as GONE
+from reconciler.planning.inventory_report import UNREAD as UNREAD_INVENTORY
+from reconciler.planning.inventory_report import find_unread_clusters
 from reconciler.planning.leaving_nodes import LeavingNode, list_leaving_nodes
 from reconciler.planning.node_conditions import UNREAD, NodeCondition, judge_nodes
 from reconciler.planning.plan_pass import PlanResult
@@ -219,12 +221,15 @@ def _compute_cluster_status(
             _add_contact(one, context, heard.get((name, one.node)))
             for one in _list_node_statuses(context, names)
         ),
-        findings=tuple(finding for finding in context.plan.findings if finding.target not in own),
+        findings=(
+            *(finding for finding in context.plan.findings if finding.target not in own),
+            *_list_unread_inventory(plan_result, name),
+        ),
         holds=(*held, *_list_order_holds(plan_result, name)),
         violations=tuple(
             one
             for one in plan_result.violations
-            if one.cluster == name and one not in held and one.code != ORDER
+            if one.cluster == name and one not in held and one.code not in {ORDER, UNREAD_INVENTORY}
         ),
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
@@ -235,6 +240,12 @@ def _compute_cluster_status(
         leaving=list_leaving_nodes(context, partial(plan_result.is_chosen, name)),
         pending=len(context.plan.steps),
     )
+
+
+def _list_unread_inventory(plan_result: PlanResult, cluster: str) -> Iterator[Diagnostic]:
+    """That the nodes of a cluster are not known, as an error: it is not as desired."""
+    found = find_unread_clusters(plan_result.fleet).get(cluster)
+    yield from () if found is None else (found,)
 
 
 def _list_order_holds(plan_result: PlanResult, cluster: str) -> Iterator[Diagnostic]:

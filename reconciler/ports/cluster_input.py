@@ -9,6 +9,15 @@ from reconciler.core.entries import ClusterEntry
 from reconciler.core.plan import Revision
 from reconciler.core.unmanaged import UnmanagedField
 from reconciler.documents.document import Document
+from reconciler.ports.inventory import Instance, InventoryQuery, UnreadInventory
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryNode:
+    """Where a node comes from that the fleet file does not name itself."""
+
+    query: InventoryQuery
+    instance: Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +34,10 @@ class ClusterInput:
         missing: path -> reason, for encrypted files that cannot be decrypted here.
         encrypted: path -> SHA-256 of the encrypted file, for all encrypted files.
         unmanaged: node name -> the fields of its settings that keep what the node shows, each once.
+        node_pointers: place of each node of the entry in the fleet file, in the entry's order.
+        inventory: node name -> where it comes from, for nodes that an inventory gives.
+        unread: why its nodes are not known; then the entry has none, and nothing may be sent to any. None
+            otherwise.
     """
 
     entry: ClusterEntry
@@ -36,3 +49,12 @@ class ClusterInput:
     missing: Mapping[str, str] = field(default_factory=dict)
     encrypted: Mapping[str, str] = field(default_factory=dict)
     unmanaged: Mapping[str, tuple[UnmanagedField, ...]] = field(default_factory=dict)
+    node_pointers: tuple[str, ...] = ()
+    inventory: Mapping[str, InventoryNode] = field(default_factory=dict)
+    unread: UnreadInventory | None = None
+
+    def get_node_pointer(self, index: int) -> str:
+        """The place of a node of `nodes` in the fleet file; those of one inventory item share its place."""
+        if index < len(self.node_pointers):
+            return self.node_pointers[index]
+        return f"{self.pointer}/nodes/{index}"

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from reconciler.core.plan import Revision
 from reconciler.core.prior_revisions import PriorFile, PriorFiles
+from reconciler.ports.inventory import NO_INVENTORY, Inventory
 
 FLEET_FILES: Final[tuple[str, ...]] = ("fleet.yaml", "fleet.yml", "fleet.json")
 """Names of a fleet file, at the top of the folder that is read."""
@@ -35,11 +36,13 @@ class Snapshot:
 
     Args:
         above: the nearest fleet file in a folder above that of the files, as `../fleet.yaml`; empty for none.
+        inventory: what is known of the instances that the files ask for.
     """
 
     revision: Revision
     files: SourceFiles
     above: str = ""
+    inventory: Inventory = NO_INVENTORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from reconciler.host.actor import get_current_actor
 from reconciler.host.credentials import list_known_credentials
 from reconciler.host.host import Host
 from reconciler.message_bus.factory import list_bus_entries
+from reconciler.planning.inventory_source import add_inventory
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.central_server import CentralServer
 from reconciler.ports.source import Snapshot
@@ -76,6 +77,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         writes=[WrittenFile("the log", log_file)] if (log_file := find_open_file(stream.fileno())) else [],
     )
     drivers = select_drivers(options.host.config, DRIVERS)
+    source = add_inventory(source, host, drivers, state=options.state, is_applying=not options.dry_run)
     with ExitStack() as stack:
         # Anything else that writes to standard error uses the writer too: a full pipe would block it as well.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))

@@ -17,6 +17,7 @@ from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
 from reconciler.guards.cluster_order import CODE as ORDER
+from reconciler.ports.inventory import Inventory
 from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.metrics import Metrics
@@ -128,6 +129,11 @@ class ClusterLoop:
         if newer:
             self._stop_pass.set()
             self._trigger.fire(trigger)
+
+    def use_inventory(self, inventory: Inventory) -> None:
+        """Use a newer list of the same instances."""
+        if self._fleet is not None:
+            self._fleet = replace(self._fleet, inventory=inventory)
 
     def request_pass(self, trigger: str) -> None:
         """Run a pass now; if one is running, another one after it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from reconciler.core.selection import EVERYTHING, Selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.inventory import Inventory
 from reconciler.server.cluster_loop import ClusterLoop, LoopContext, PassRunner
 from reconciler.server.supervision import Loop
 
@@ -46,6 +48,13 @@ class ClusterLoops:
                 self._loops[name] = ClusterLoop(name, self._perform, self._context, self._wake_following)
                 self._spawn(self._loops[name].run, f"cluster {name}")
             self._loops[name].use_fleet(fleet, trigger, force=force)
+
+    def use_inventory(self, inventory: Inventory) -> None:
+        """Use a newer list of the same instances from now on; no pass begins for it."""
+        if self.fleet is not None:
+            self.fleet = replace(self.fleet, inventory=inventory)
+        for loop in self._loops.values():
+            loop.use_inventory(inventory)
 
     def request_pass(self) -> None:
         """Run a pass over every cluster now, because another process has written to the store."""

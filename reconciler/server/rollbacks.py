@@ -14,8 +14,10 @@ from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.core.selection import load_selection
 from reconciler.desired.fleet import Fleet
+from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
 from reconciler.host.aio import run_unless_stopped
+from reconciler.planning.inventory_source import add_inventory
 from reconciler.planning.plan_file import PlanOrigin, make_plan_file
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
@@ -105,7 +107,7 @@ class RollbackRunner:
 
     def _source(self, ref: str, *, is_rollback: bool) -> Source:
         options = self.options
-        return locate_source(
+        source = locate_source(
             options.source,
             ref=ref,
             path=options.path,
@@ -116,6 +118,8 @@ class RollbackRunner:
             state=options.state,
             is_rollback=is_rollback,
         )
+        drivers = select_drivers(options.host.config, DRIVERS)
+        return add_inventory(source, options.host, drivers, state=options.state, is_applying=True)
 
     async def _refuse_foreign(self, fleet: Fleet, reconciler: Reconciler) -> None:
         """Refuse a revision that neither the watched branch contains nor this host applied.

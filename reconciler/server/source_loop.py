@@ -11,6 +11,7 @@ from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
 from reconciler.host.aio import run_unless_stopped
+from reconciler.ports.inventory import NO_INVENTORY, Inventory
 from reconciler.ports.source import Snapshot, Source
 from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext, format_error
 from reconciler.server.supervision import contain_errors
@@ -38,6 +39,7 @@ class SourceLoop:
     Args:
         load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
         publish: called with each new fleet and the trigger of the read.
+        refresh: called with what is known of instances when they are the same as before, for its age.
         poll: seconds between reads without another trigger.
         is_stale: whether files with secrets have changed since the last fleet was loaded.
     """
@@ -51,9 +53,11 @@ class SourceLoop:
         publish: Callable[[Fleet, str], None],
         poll: float,
         is_stale: Callable[[], bool] = lambda: False,
+        refresh: Callable[[Inventory], None] = lambda _: None,
     ) -> None:
         self._context, self._source, self._publish, self._poll = context, source, publish, poll
-        self._load, self._is_stale = load, is_stale
+        self._load, self._is_stale, self._refresh = load, is_stale, refresh
+        self._inventory = NO_INVENTORY
         self._trigger = Trigger(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
@@ -130,15 +134,22 @@ class SourceLoop:
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are not part of a revision: one that appears or changes later is read for the same revision.
-        if same and not await contain_errors(asyncio.to_thread(self._is_stale)):
+        # Neither are the instances of clouds: other ones are other nodes of the same revision.
+        moved = snapshot.inventory.content != self._inventory.content
+        if same and not moved and not await contain_errors(asyncio.to_thread(self._is_stale)):
+            if snapshot.inventory.answers:
+                self._refresh(snapshot.inventory)
             self._set_good(status, result="same")
             return
         fleet = await self._load_fleet(snapshot)
+        self._inventory = snapshot.inventory
         # Published before it is shown as in use: `/readyz` must not name a revision that no loop has.
         self._publish(fleet, trigger)
-        self._set_good(replace(status, revision=fleet.revision), result="secrets" if same else "new")
+        kind = ("inventory" if moved else "secrets") if same else "new"
+        self._set_good(replace(status, revision=fleet.revision), result=kind)
         if same:
-            self._context.log.info("secrets reloaded", revision=fleet.revision.short, trigger=trigger)
+            event = "other instances found" if moved else "secrets reloaded"
+            self._context.log.info(event, revision=fleet.revision.short, trigger=trigger)
         else:
             self._log_revision(fleet, trigger)
 

@@ -120,6 +120,7 @@ class Watch:
             publish=self._publish,
             poll=options.poll,
             is_stale=is_stale,
+            refresh=self._cluster_loops.use_inventory,
         )
 
     async def run(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,9 +58,14 @@ def run_render(
     from reconciler.desired.fleet import load_fleet
     from reconciler.drivers.registry import DRIVERS
     from reconciler.host import aio
+    from reconciler.planning.inventory_source import add_inventory
 
-    found = source_options.locate(source, common.read_host(source))
-    fleet = load_fleet(aio.run_until_signal(found.snapshot()), DRIVERS)
+    host = common.read_host(source)
+    found = add_inventory(source_options.locate(source, host), host, DRIVERS, state=None)
+    snapshot = aio.run_until_signal(found.snapshot())
+    # Where the instances are not known, an example shows the setting that each of them would get.
+    known = replace(snapshot.inventory, makes_examples=True)
+    fleet = load_fleet(replace(snapshot, inventory=known), DRIVERS)
     common.open_terminal().say(format_documents(fleet, node, explain=explain))
     return 0
 
@@ -97,7 +102,26 @@ def format_documents(fleet: Fleet, node: str, *, explain: bool) -> str:
     document = chosen[0].document
     if not explain:
         return _format_json(strip_editor_key(document.value))
-    return _explain_values(document) + _explain_unmanaged(chosen[0].unmanaged)
+    return (
+        _explain_origins(fleet, chosen) + _explain_values(document) + _explain_unmanaged(chosen[0].unmanaged)
+    )
+
+
+def _explain_origins(fleet: Fleet, chosen: list[NodeDocument]) -> str:
+    """A line for each node that the fleet file does not name itself."""
+    from reconciler.planning.inventory_report import describe_origin
+
+    origins = {
+        (cluster_input.entry.name, name): describe_origin(fleet, node)
+        for cluster_input in fleet.cluster_inputs
+        for name, node in cluster_input.inventory.items()
+    }
+    lines = [
+        f"# {one.node}: {origins[one.cluster, one.node]}\n"
+        for one in chosen
+        if (one.cluster, one.node) in origins
+    ]
+    return "".join(lines)
 
 
 def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> UsageError:

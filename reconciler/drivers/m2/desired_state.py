@@ -164,7 +164,7 @@ def _check_addresses(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[
     fleet = cluster_input.fleet
     first: dict[Any, str] = {}  # host and port -> node
     for index, node in enumerate(entry.nodes):
-        path = f"{cluster_input.pointer}/nodes/{index}"
+        path = cluster_input.get_node_pointer(index)
         if node.name not in cluster_input.documents and not entry.get_setting_path(node):
             message = f"{node.name} has no settings file"
             remedy = "write `setting: FILE` for the cluster or the node"

@@ -102,7 +102,10 @@ _POLLED: Final[dict[str, Any]] = {
     "if": {"properties": {"deliver": {"const": "poll"}}, "required": ["deliver"]},
     "then": {"required": ["poll"], "properties": {"poll": {"type": "object"}, "reports": {"type": "null"}}},
     "else": {
-        "properties": {"poll": {"type": "null"}, "nodes": {"items": {"required": ["address"]}}},
+        "properties": {
+            "poll": {"type": "null"},
+            "nodes": {"items": {"anyOf": [{"required": ["address"]}, {"required": ["inventory"]}]}},
+        },
         "if": {"properties": {"deliver": {"enum": ["checkout", "local"]}}, "required": ["deliver"]},
         "then": {"properties": {"reports": {"type": "null"}}},
     },
@@ -114,6 +117,7 @@ class M2Cluster(OverlaidCluster):
 
     model_config = ConfigDict(json_schema_extra=_POLLED)
     fleet_defaults = frozenset({"version", "management"})
+    takes_inventory = True
 
     kind: Literal["m2"] = Field(description="The product of its nodes.")
     setting: str = Field(

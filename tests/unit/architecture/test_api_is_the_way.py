@@ -13,6 +13,8 @@ FUNCTIONS = {
     "check_program": "refuses a plan file of another version before anything is read",
     "restrict_plan": "shows the new plan of a plan file without what the run has done since",
     "load_operation_plan": "reads the plan of an operation that the watch sends",
+    "add_inventory": "gives a source what the clouds of this host answer, before it is read",
+    "describe_origin": "says where a node comes from that the fleet file does not name",
     "restrict_to_reading": "keeps `reconcile import` from writing, which is no pass",
 }
 """The functions of the pass that command line and server may call, and why."""

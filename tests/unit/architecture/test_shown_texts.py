@@ -78,7 +78,7 @@ WRITERS = {
     ),
     # the state, and what lies beside it
     *("sources/git/worktree.py", "sources/http_cache.py", "sources/signatures/file_signer.py"),
-    *("store/sql/host_key.py", "store/sql/store.py"),
+    *("store/sql/host_key.py", "store/sql/store.py", "inventory/cache.py"),
     *("store/sqlite/database.py", "store/postgres/database.py"),
     # other programs: answers of the watch and its socket, of stand-ins, and what children read
     *("host/control_socket.py", "host/subprocesses.py", "server/control_server.py"),

@@ -192,7 +192,7 @@ def find(config, text="aws:vm:tag=edge", account="", file="/etc/reconciler/host.
         ({}, {}, "no account with `ec2` in `aws`"),
         ({}, {"account": "prod"}, "no account `prod` in `aws`"),
         ({"aws": {"prod": EC2}}, {"account": "test"}, "no account `test` in `aws`"),
-        ({"aws": {"prod": {"region": REGION}}}, {"account": "prod"}, "does not allow"),
+        ({"aws": {"prod": {"region": REGION}}}, {"account": "prod"}, "may not be asked"),
         ({"aws": {"prod": {"region": REGION}}}, {}, "no account with `ec2`"),
         ({"aws": {"a": EC2, "b": EC2}}, {}, "several accounts"),
         ({"aws": {"prod": EC2}}, {"text": "oci:vm:tag=edge"}, "no account with `compute` in `oci`"),

@@ -4,18 +4,22 @@ import asyncio
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+from support.inventories import NOW, inventory, unread
 from support.watch_server import FOREVER, Rig, fleet, until
 
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.errors import InputError, SourceError, SourceUnreachable
+from reconciler.ports.inventory import NO_INVENTORY
 from reconciler.ports.source import Source
 from reconciler.server import source_loop
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.watch_state import SourceState
 
+LATER = NOW + timedelta(minutes=1)
 AWAY = SourceUnreachable("the repository does not answer", remedy="try again")
 GONE = SourceError("there is no branch 'main'")
 WRONG = InputError(
@@ -37,13 +41,16 @@ class Fake(Source):
     def __init__(self, *ends):
         self.ends = list(ends)
         self.reads = 0
+        self.inventories, self.known = [], NO_INVENTORY
 
     async def snapshot(self):
         self.reads += 1
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         if isinstance(end, BaseException):
             raise end
-        return SimpleNamespace(revision=fleet(end[0]).revision, files=end)
+        found = self.inventories.pop(0) if self.inventories else self.known
+        self.known = found
+        return SimpleNamespace(revision=fleet(end[0]).revision, files=end, inventory=found)
 
 
 def load(snapshot):
@@ -55,7 +62,7 @@ def load(snapshot):
 class Site:
     def __init__(self, *ends, poll=FOREVER):
         self.rig, self.source, self.published = Rig(), Fake(*ends), []
-        self.stale = []
+        self.stale, self.refreshed = [], []
         self.read(load, poll=poll)
 
     def read(self, load, source=None, poll=FOREVER):
@@ -67,6 +74,7 @@ class Site:
             publish=self.publish,
             poll=poll,
             is_stale=lambda: bool(self.stale and self.stale.pop()),
+            refresh=self.refreshed.append,
         )
 
     def publish(self, new, trigger):
@@ -106,6 +114,20 @@ async def test_secrets_that_changed_are_read_again_for_the_same_revision():
     assert site.published == [("a", "start"), ("a", "poll")]
     assert site.rig.sample("source_looks_total", result="secrets") == 1
     assert len(site.rig.lines("secrets reloaded")) == 1
+
+
+async def test_other_instances_are_other_nodes_of_the_same_revision():
+    one, newer = inventory(i_1="10.0.0.1"), replace(inventory(i_1="10.0.0.1"), at=LATER)
+    moved, away = inventory(i_1="10.0.0.2"), unread()
+    site = Site("a", poll=0.005)
+    site.source.inventories = [one, newer, newer, moved, away, away, one]
+    async with site.running():
+        await until(lambda: site.source.reads >= 9)
+    # Not for a newer list of the same; but for another address, for no list that counts, and for one again.
+    assert site.published == [("a", "start")] + [("a", "poll")] * 3
+    assert site.refreshed[:2] == [newer, newer]
+    assert site.rig.sample("source_looks_total", result="inventory") == 3
+    assert len(site.rig.lines("other instances found")) == 3
 
 
 async def test_a_burst_of_triggers_causes_one_read_which_names_the_webhook():

@@ -1,0 +1,99 @@
+"""A source whose snapshots have what the inventory knows: the step before the pure part of planning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.core.prior_revisions import PriorFiles
+from reconciler.desired.inventory_nodes import read_queries
+from reconciler.host.host import Host
+from reconciler.inventory.cache import InventoryCache
+from reconciler.inventory.resolver import InventoryResolver
+from reconciler.ports.driver import Driver
+from reconciler.ports.inventory import NO_INVENTORY, Inventory
+from reconciler.ports.source import Snapshot, Source, SourceOrigin
+
+
+class InventorySource(Source):
+    """Asks the inventory for what each new snapshot needs.
+
+    Earlier revisions are read with the answers for the newest one: what they ask for besides is not known.
+
+    Args:
+        source: of the files.
+        resolver: asks the accounts of this host.
+        drivers: kind -> product.
+    """
+
+    def __init__(
+        self, source: Source, resolver: InventoryResolver, drivers: Mapping[str, Driver[Any, Any]]
+    ) -> None:
+        self._source, self._resolver, self._drivers = source, resolver, drivers
+        self._known: Inventory = NO_INVENTORY
+
+    async def snapshot(self) -> Snapshot:
+        """See `ports.source.Source`."""
+        found = await self._source.snapshot()
+        # A folder may lose its files at any moment: then the fleet cannot be read either, and says why.
+        # In a thread, as the fleet itself: a large file must not stop everything else.
+        queries = await asyncio.to_thread(read_queries, found.files, self._drivers)
+        if not queries:
+            return found
+        self._known = await self._resolver.resolve(queries)
+        return replace(found, inventory=self._known)
+
+    @property
+    def has_history(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.has_history
+
+    @property
+    def is_dated_by_use(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.is_dated_by_use
+
+    async def ancestors(self, revision: str) -> frozenset[str] | None:
+        """See `ports.source.Source`."""
+        return await self._source.ancestors(revision)
+
+    @asynccontextmanager
+    async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
+        """See `ports.source.Source`."""
+        async with self._source.open_first_parents(revision, most) as found:
+            yield (replace(one, inventory=self._known) for one in found)
+
+    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
+        """See `ports.source.Source`."""
+        return await self._source.read_origin(revision, names, folders)
+
+    async def read_prior_files(
+        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
+    ) -> PriorFiles:
+        """See `ports.source.Source`."""
+        return await self._source.read_prior_files(revision, names, base=base, applied=applied)
+
+
+def add_inventory(
+    source: Source,
+    host: Host,
+    drivers: Mapping[str, Driver[Any, Any]],
+    *,
+    state: Path | None,
+    is_applying: bool = False,
+) -> Source:
+    """The source with the inventory of this host.
+
+    Args:
+        source: of the files.
+        host: its accounts and their keys.
+        drivers: kind -> product.
+        state: the state folder, which has the last known lists; None for none.
+        is_applying: whether new lists are kept there; a dry run writes nothing.
+    """
+    cache = InventoryCache(state, is_writable=is_applying) if state is not None else None
+    return InventorySource(source, InventoryResolver(host, cache), drivers)
