@@ -57,7 +57,7 @@ class BusChannel:
         here = self.kind is other.kind and self.name == other.name
         return here and not set(self.places).isdisjoint(other.places)
 
-    def write(self) -> str:
+    def encode(self) -> str:
         """As one text, for the store and for the arguments of steps; see `read_channel`."""
         return json.dumps([self.kind, list(self.places), self.name], ensure_ascii=False)
 
@@ -85,7 +85,3 @@ class NodeBusUse:
 
     feeds: frozenset[BusChannel] = frozenset()
     reports: frozenset[BusChannel] = frozenset()
-
-
-NO_BUS_USE: Final = NodeBusUse()
-"""Of a node that polls and reports by HTTP alone."""

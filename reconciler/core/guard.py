@@ -8,6 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.drift import Drift
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.file_state import FileStatus
@@ -36,6 +37,8 @@ class GuardContext:
         digest: the id that an approval is bound to; empty if the policy needs no approval.
         node_facts: node -> what the store remembers of it from runs of this fleet.
         commands: names of the host's commands; None if another host applies the plan.
+        listeners: cluster and node, with a `/` between them, and each channel of a message bus on which it
+            listens for settings by the files of the whole fleet.
         unknown_entries: what the fleet file names of the host configuration, and the host does not have.
         place_conflicts: place conflicts of its nodes, across clusters and fleets.
         places: node -> its place, by every address.
@@ -82,6 +85,7 @@ class GuardContext:
     files: Mapping[str, tuple[FileStatus, ...]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
     unknown_entries: Mapping[tuple[EntryKind, str], Diagnostic] = field(default_factory=dict)
+    listeners: tuple[tuple[str, BusChannel], ...] = ()
     place_conflicts: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     released_places: tuple[str, ...] = ()

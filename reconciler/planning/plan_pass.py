@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from reconciler import __version__
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import (
@@ -49,9 +50,13 @@ from reconciler.planning.inventory_report import find_unread_clusters, report_in
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.node_places import locate_nodes
 from reconciler.planning.routed_transports import route_transports
-from reconciler.planning.unknown_entries import find_unknown_entries, report_unknown_sink
+from reconciler.planning.unknown_entries import (
+    UnknownEntries,
+    find_unknown_buses,
+    find_unknown_entries,
+    report_unknown_sink,
+)
 from reconciler.planning.withheld_steps import fingerprint_content
-from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.node_store import NodeReader
@@ -213,8 +218,9 @@ async def run_plan_pass(
         replace(one, place_conflicts=(*one.place_conflicts, *shared.get(one.plan.cluster, ())))
         for one in planned
     ]
+    listeners = _find_listeners(whole, drivers)
     guard_contexts = [
-        _add_host(guard_context, target.cluster_input, commands, host_entries)
+        _add_host(replace(guard_context, listeners=listeners), target, commands, host_entries)
         for guard_context, target in zip(planned, targets, strict=True)
     ]
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
@@ -240,12 +246,18 @@ async def run_plan_pass(
 
 def _add_host(
     guard_context: GuardContext,
-    cluster_input: ClusterInput,
+    target: ClusterTarget,
     commands: frozenset[str] | None,
     host_entries: HostEntries | None,
 ) -> GuardContext:
-    """The case with what the host has of that which the fleet file names."""
-    unknown = find_unknown_entries(cluster_input, host_entries) if host_entries else {}
+    """The case with what the host has of that which the fleet file and settings name."""
+    unknown: UnknownEntries = {}
+    if host_entries:
+        channels = target.driver.list_bus_channels(target.cluster_input)
+        unknown = {
+            **find_unknown_entries(target.cluster_input, host_entries),
+            **find_unknown_buses(channels, host_entries, target.cluster_input.entry.name),
+        }
     needed = {name for step in guard_context.plan.steps for name in step.arguments.host_commands}
     # A command that no step needs now stops nothing, and would stop a later change halfway.
     later = tuple(
@@ -255,6 +267,16 @@ def _add_host(
     )
     remarks = (*guard_context.remarks, *later)
     return replace(guard_context, commands=commands, unknown_entries=unknown, remarks=remarks)
+
+
+def _find_listeners(fleet: Fleet, drivers: Drivers) -> tuple[tuple[str, BusChannel], ...]:
+    """Each node of a fleet that listens on a channel of a message bus, with the channel."""
+    return tuple(
+        (f"{one.entry.name}/{named.node}", named.channel)
+        for one in fleet.cluster_inputs
+        for named in drivers[one.entry.kind].list_bus_channels(one)
+        if named.is_feed
+    )
 
 
 def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> PlanResult:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from reconciler.core.host_entries import EntryKind, HostEntries, NamedEntry, find_named_entries
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.host_commands import ENTRY, UNKNOWN
-from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.text.one_line import join_some
 from reconciler.text.suggestions import find_nearest
 
@@ -50,6 +50,38 @@ def report_unknown_sink(fleet: Fleet, known: HostEntries | None) -> tuple[Diagno
     message, remedy = told
     place = fleet.document.position(named.pointer)
     return (Diagnostic(Severity.WARNING, ENTRY, message, remedy, position=place, pointer=named.pointer),)
+
+
+def find_unknown_buses(
+    channels: Sequence[NamedChannel], known: HostEntries, cluster: str
+) -> dict[tuple[EntryKind, str], Diagnostic]:
+    """The channels of message buses that settings name, and that no entry of a host allows."""
+    # A pull request must not make this host connect to a place of its choice.
+    wrong: dict[tuple[EntryKind, str], list[tuple[NamedChannel, bool]]] = {}
+    for one in channels:
+        if any(bus.allows(one.channel) for bus in known.buses):
+            continue
+        places = {*one.channel.places}
+        is_here = any(bus.id.kind is one.channel.kind and bus.places >= places for bus in known.buses)
+        wrong.setdefault((EntryKind(one.channel.kind), one.channel.encode()), []).append((one, is_here))
+    found: dict[tuple[EntryKind, str], Diagnostic] = {}
+    for key, named in wrong.items():
+        (first, is_here), kind = named[0], key[0]
+        nodes = join_some(sorted({one.node for one, _ in named}), _MOST_NAMED)
+        what = first.channel.name if is_here else join_some(first.channel.places, _MOST_NAMED)
+        pointer = first.pointer if is_here else first.places
+        found[key] = Diagnostic(
+            Severity.ERROR,
+            ENTRY,
+            f"{what}, named for {nodes}, is not allowed by `{kind}` of the host configuration",
+            "allow it there (`topics`), or correct the name here"
+            if is_here
+            else f"add an entry of `{kind}` with all of these there, or correct the connection here",
+            position=first.document.position(pointer),
+            pointer=pointer,
+            target=cluster,
+        )
+    return found
 
 
 def _explain(one: NamedEntry, known: HostEntries) -> tuple[str, str] | None:

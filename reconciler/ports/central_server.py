@@ -106,6 +106,7 @@ class ReceivedReport:
         about: the feed whose offer this kind of report has the result of; None if it has none, whatever it
             says.
         offer: id of the offer that it is about; empty if it does not say.
+        run: id of the run or operation of that offer: several nodes may be told by one message.
         last_modified: of the content that it is about; ties a report to an offer where `offer` is empty.
         succeeded: whether the node did what it was offered; None if the report is about no offer.
         reason: of a failure.
@@ -125,6 +126,7 @@ class ReceivedReport:
     addresses: tuple[str, ...] = ()
     about: OfferFeed | None = None
     offer: str = ""
+    run: str = ""
     last_modified: datetime | None = None
     succeeded: bool | None = None
     reason: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.plan import Revision
 from reconciler.core.unmanaged import UnmanagedField
@@ -18,6 +19,25 @@ class InventoryNode:
 
     query: InventoryQuery
     instance: Instance
+
+
+@dataclass(frozen=True, slots=True)
+class NamedChannel:
+    """A channel of a message bus as the settings file of a node names it.
+
+    Args:
+        is_feed: whether the node listens there; else it reports there.
+        document: the settings file.
+        places: pointer to the brokers or the project.
+        pointer: to the topic or document.
+    """
+
+    node: str
+    channel: BusChannel
+    is_feed: bool
+    document: Document
+    places: str
+    pointer: str
 
 
 @dataclass(frozen=True, slots=True)

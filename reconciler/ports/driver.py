@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from reconciler.core import attempts
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments, read_arguments
-from reconciler.core.bus_channels import NodeBusUse
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
@@ -39,7 +38,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
-from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.transport import OfferedContent, ReadingRule, TransportKind, Transports
 from reconciler.text.one_line import LONGEST_SENTENCE, list_first_names, make_one_line
@@ -352,12 +351,12 @@ class Driver(ABC, Generic[D, S]):
         """
         return self.list_polling_nodes(desired)
 
-    def find_bus_use(self, cluster_input: ClusterInput) -> Mapping[str, NodeBusUse]:
-        """Node -> on which channels of message buses it listens and reports; only nodes that use one.
+    def list_bus_channels(self, cluster_input: ClusterInput) -> Sequence[NamedChannel]:
+        """The channels of message buses on which nodes listen and report that this host tells and hears.
 
         By the files alone: what a node has loaded may name others.
         """
-        return {}
+        return ()
 
     def assign_tokens(self, desired: D, tokens: Mapping[str, NodeTokens]) -> D:
         """The desired state with the tokens of nodes that report; called before each plan of such a cluster.

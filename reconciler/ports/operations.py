@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import OperationResult
 from reconciler.ports.transport import Transports
@@ -33,12 +34,14 @@ class OperationNode:
 
     Args:
         period: seconds between two polls; 0 for a node that does not poll this program.
+        channel: of a message bus, on which it listens for operations; None for a node that polls.
         is_callable: whether this host can call it.
         overdue: polls after which a node without a result is overdue.
     """
 
     name: str
     period: float = 0.0
+    channel: BusChannel | None = None
     is_callable: bool = True
     overdue: int = 20
     reports: bool = False

@@ -265,7 +265,8 @@ class OperationRunner:
                     feed=cluster.product.feed,
                     step=f"{cluster.name}/{node}/{operation.kind}{again}",
                     parts=parts,
-                    period=cluster.nodes[node].period,
+                    period=0.0 if cluster.nodes[node].channel else cluster.nodes[node].period,
+                    channel=cluster.nodes[node].channel,
                     seconds=max(patience, operation.at + LIFETIME - now).total_seconds(),
                 )
             )

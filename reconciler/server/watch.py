@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reconciler import __version__
 from reconciler.api.operator import Operator
+from reconciler.core.bus_channels import BusChannel, NodeBusUse
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.core.policy import ChangeRules
@@ -334,12 +335,7 @@ def make_node_rules(fleet: Fleet, drivers: Drivers) -> NodeRules:
         },
         frozenset(fleet.secrets.list_clear()),
         BusRules(
-            {
-                (one.entry.name, node): use
-                for one in fleet.cluster_inputs
-                if one.entry.kind in drivers
-                for node, use in drivers[one.entry.kind].find_bus_use(one).items()
-            },
+            _find_bus_use(fleet, drivers),
             {
                 one.entry.name: one.entry.reporting.server
                 for one in fleet.cluster_inputs
@@ -347,6 +343,22 @@ def make_node_rules(fleet: Fleet, drivers: Drivers) -> NodeRules:
             },
         ),
     )
+
+
+def _find_bus_use(fleet: Fleet, drivers: Drivers) -> dict[tuple[str, str], NodeBusUse]:
+    """Cluster and node -> on which channels of message buses it listens and reports."""
+    feeds: dict[tuple[str, str], set[BusChannel]] = {}
+    reports: dict[tuple[str, str], set[BusChannel]] = {}
+    for one in fleet.cluster_inputs:
+        if one.entry.kind not in drivers:
+            continue
+        for named in drivers[one.entry.kind].list_bus_channels(one):
+            known = feeds if named.is_feed else reports
+            known.setdefault((one.entry.name, named.node), set()).add(named.channel)
+    nodes = feeds.keys() | reports.keys()
+    return {
+        node: NodeBusUse(frozenset(feeds.get(node, ())), frozenset(reports.get(node, ()))) for node in nodes
+    }
 
 
 def _describe_followed(source: Source) -> dict[str, str]:

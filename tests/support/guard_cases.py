@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -58,6 +59,69 @@ def polled(assigned, counting, schedule="*/15 * * * * *"):
     observed = Observed({"n1": Present(shown)})
     plan = DRIVER.plan(desired, observed)
     return GuardContext(plan, where.entry, desired, observed, revision=REVISION, now=NOON, policy=FREE)
+
+
+def told(topic="m2.{node}", group="{node}", *, shown=None, nodes=("n1", "n2"), **more):
+    """A change of nodes that are told by Kafka, each on its own topic where the text has `{node}`.
+
+    Args:
+        topic: of each node.
+        group: its consumer group.
+        shown: the topic that it listens to now; the same as by the file if it is None.
+        nodes: their names.
+        more: keys of `poll`, such as `checkout`.
+    """
+    documents, entry = {}, None
+    for node in nodes:
+        wanted = by_kafka(topic.format(node=node), group.format(node=node))
+        where = cluster_input(wanted, nodes=nodes, name=f"{node}.json", deliver="poll", poll=POLL | more)
+        documents[node], entry = where.documents[node], where
+    where = replace(entry, documents=documents)
+    own = tokens(*nodes)
+    desired = DRIVER.assign_tokens(DRIVER.desire(where), own)
+    answers = {}
+    for target in desired.targets:
+        now = copy.deepcopy(reveal(target.content.document))
+        if shown is not None:
+            feed = now["env"]["management"]["server"]["features"]["setting"]["feed"]
+            feed["info"]["subscribe"] = {"topic": shown.format(node=target.node)}
+        answers[target.node] = Present(loaded({**now, "functions": {"x": 1}}, base=""))
+    observed = Observed(answers)
+    plan = DRIVER.plan(desired, observed)
+    named = [one for one in DRIVER.list_bus_channels(where) if one.is_feed]
+    listeners = tuple((f"{where.entry.name}/{one.node}", one.channel) for one in named)
+    return GuardContext(
+        plan,
+        where.entry,
+        desired,
+        observed,
+        revision=REVISION,
+        now=NOON,
+        policy=FREE,
+        listeners=listeners,
+    )
+
+
+def by_kafka(topic, group="g", reports="", *, broker="kafka-1:9092", version="B"):
+    """A setting that is fed by Kafka, and reports by it where there is a topic for that."""
+    features = {
+        "setting": {
+            "feed": {
+                "type": "kafkaSub",
+                "info": {"connect": "bus", "groupId": group, "subscribe": {"topic": topic}},
+            }
+        }
+    }
+    if reports:
+        feedback = {"type": "kafkaPub", "info": {"connect": "bus", "topic": reports}}
+        features["setting"]["feedback"] = feedback
+        features["heartbeat"] = {
+            "feedback": {**feedback, "info": {**feedback["info"], "schedule": "*/15 * * * * *"}}
+        }
+    connection = [{"name": "bus", "type": "kafka", "info": {"clientId": "m2", "brokers": [broker]}}]
+    return setting(
+        meta__version=version, env__management__server={"connection": connection, "features": features}
+    )
 
 
 def live(

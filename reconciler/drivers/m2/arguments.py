@@ -136,6 +136,7 @@ class OfferArguments(DeliveryArguments):
         period: seconds between two polls.
         fresh: seconds up to which the last call of the node may be old for what it sent to count.
         checkout: whether the node is only asked to check out its repository, and gets no package.
+        channel: of a message bus, on which the node listens now, as a text; empty for one that polls.
     """
 
     api = "/setting/upload"
@@ -145,6 +146,7 @@ class OfferArguments(DeliveryArguments):
     period: int | float
     fresh: int | float
     checkout: bool = field(default=False, metadata=OMITTED)
+    channel: str = field(default="", metadata=OMITTED)
 
     @property
     def feedback(self) -> StepFeedback:

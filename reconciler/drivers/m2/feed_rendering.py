@@ -20,9 +20,10 @@ from reconciler.core.plan import Payload
 from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.diagnostic import Diagnostic
 from reconciler.documents.document import Document, make_diagnostic
+from reconciler.drivers.m2.feed_topology import BUS_FEEDBACK, BUS_FEEDS, BUS_TYPES, find_bus_channel
 from reconciler.drivers.m2.schema import Content, M2Desired
 from reconciler.drivers.m2.setting.check import CRON_FIELDS
-from reconciler.drivers.m2.setting.diagnostics import Path, get_object, get_value
+from reconciler.drivers.m2.setting.diagnostics import Path, get_named_items, get_object, get_value
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
 from reconciler.drivers.m2.shared_contents import PLACEHOLDER, fill_content, remove_value, replace_values
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL
@@ -66,6 +67,8 @@ def find_feeds_elsewhere(document: Document, reporting: Reporting) -> Iterator[D
         if isinstance(kind, str) and kind and not _is_fitting(feature, side, kind):
             message = f"the {feature} {side} has the type {kind}, but these nodes {does} {reporting.server}"
             yield make_diagnostic(document, make_pointer((*path, "type")), "feed-elsewhere", message, remedy)
+        if kind in BUS_TYPES:
+            continue  # there is no URL
         url = get_value(document.value, (*path, "info", "url"))
         if url not in (None, "") and not is_same_server(url, reporting):
             message = f"the {feature} {side} has a URL of another server than {reporting.server}"
@@ -120,7 +123,8 @@ def render_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str,
         given = get_value(document, (*part, side, "type"))
         rendered = _put(rendered, (*part, side, "type"), given or kind)
         info: Path = (*part, side, "info")
-        if kind == "apiPolling":
+        is_by_bus = given in BUS_TYPES
+        if kind == "apiPolling" and not is_by_bus:
             every = get_value(document, (*info, "schedule"))
             rendered = _put(rendered, (*info, "schedule"), every or make_schedule(reporting.every))
         if (feature, side) == ("setting", "feedback"):
@@ -129,6 +133,8 @@ def render_feeds(document: Mapping[str, Any], reporting: Reporting) -> dict[str,
             # report; one that is called shows it when it is asked, and need not send it, secrets and all.
             wanted = upload is not False if isinstance(reporting, Polling) else upload is True
             rendered = _put(rendered, (*part, side, "uploadSetting"), wanted)
+        if is_by_bus:
+            continue  # where it goes is in the file: a topic or document, by a connection of the setting
         if get_value(document, (*info, "timeout")) is None:
             rendered = _put(rendered, (*info, "timeout"), max(1, min(_TIMEOUT, int(reporting.every))))
         shown = make_url(reporting, MASK, route)
@@ -223,6 +229,11 @@ def carry_feeds(document: Mapping[str, Any], rendered: Any) -> Mapping[str, Any]
     found = _put(document, (*SERVER, "enable"), True)
     for feature, side, _, _ in _list_sides(rendered, polls=True):
         part: Path = (*SERVER, "features", feature)
+        if get_value(rendered, (*part, side, "type")) in BUS_TYPES:
+            found = _put(found, (*part, "enable"), True)
+            found = _put(found, (*part, side), get_object(rendered, *part, side))
+            found = _carry_connection(found, rendered, get_value(rendered, (*part, side, "info", "connect")))
+            continue
         url = get_value(rendered, (*part, side, "info", "url"))
         clear = url if isinstance(url, Secret) else Secret(url)
         found = _put(found, (*part, "enable"), True)
@@ -233,6 +244,13 @@ def carry_feeds(document: Mapping[str, Any], rendered: Any) -> Mapping[str, Any]
     return found
 
 
+def _carry_connection(document: dict[str, Any], rendered: Any, name: Any) -> dict[str, Any]:
+    """A setting with the connection of another one that has this name."""
+    wanted = [one for _, own, one in get_named_items(rendered, *SERVER, "connection") if own == name]
+    kept = [one for _, own, one in get_named_items(document, *SERVER, "connection") if own != name]
+    return _put(document, (*SERVER, "connection"), [*kept, *wanted[:1]])
+
+
 def polls_here(content: Content, polling: Polling, tokens: NodeTokens | None) -> bool:
     """Whether a node with this setting polls this server for settings, by a path of its own that counts."""
     server = get_object(reveal(get_object(content.canonical, *SERVER)))
@@ -240,6 +258,9 @@ def polls_here(content: Content, polling: Polling, tokens: NodeTokens | None) ->
     url = get_value(feature, ("feed", "info", "url"))
     if server.get("enable") is not True or feature.get("enable") is not True:
         return False
+    if get_value(feature, ("feed", "type")) in BUS_FEEDS:
+        # Whether this host may use the bus is checked with the host configuration.
+        return find_bus_channel(content.document, "setting", "feed") is not None
     if get_value(feature, ("feed", "type")) not in _POLLING or not is_same_server(url, polling):
         return False
     if tokens is None:
@@ -310,6 +331,7 @@ def _fill_urls(
             make_url(reporting, token, route), reference=make_url(reporting, MASK, route)
         )
         for feature, side, _, route in _list_sides(content.document, polls=isinstance(reporting, Polling))
+        if get_value(content.document, (*SERVER, "features", feature, side, "type")) not in BUS_TYPES
     }
     return fill_content(content, values, token, template)
 
@@ -333,6 +355,8 @@ def _list_sides(document: Any, *, polls: bool) -> Iterator[tuple[str, str, str, 
 
 
 def _is_fitting(feature: str, side: str, kind: str) -> bool:
+    if kind in (BUS_FEEDS if side == "feed" else BUS_FEEDBACK):
+        return True
     if (feature, side) == ("setting", "feed"):
         return kind in _POLLING
     return feature == "nodelist" or any(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from reconciler.core.bus_channels import LONGEST_CHANNEL, BusChannel, BusKind, NodeBusUse
+from reconciler.core.bus_channels import LONGEST_CHANNEL, BusChannel, BusKind
 from reconciler.core.secret import Secret, reveal
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
+from reconciler.ports.cluster_input import ClusterInput, NamedChannel
+from reconciler.text.json_pointer import make_pointer
 
 SERVER: Final = ("env", "management", "server")
 CLUSTER: Final = ("env", "management", "cluster")
@@ -102,19 +104,47 @@ def _make_origin(kind: str, places: Any, channel: Any) -> FeedOrigin | None:
 REPORTING: Final = ("setting", "purge", "heartbeat")
 """The features whose feedback may go to a message bus."""
 
+BUS_KINDS: Final = frozenset({*BusKind})
+"""Kinds of an origin that are message buses."""
+
 BUS_FEEDS: Final = frozenset({"kafkaSub", "firestore"})
 BUS_FEEDBACK: Final = frozenset({"kafkaPub", "firestore"})
 BUS_TYPES: Final = BUS_FEEDS | BUS_FEEDBACK
 """Types of a feed or a feedback that goes over a message bus."""
 
 
-def find_bus_use(document: Any) -> NodeBusUse:
-    """On which channels a node with this setting listens and reports."""
+def list_bus_sides(document: Any) -> Iterator[tuple[str, str, BusChannel]]:
+    """Feature, side and channel of each side of a setting that uses a message bus."""
     if get_value(document, (*SERVER, "enable")) is False:
-        return NodeBusUse()
-    feeds = {find_bus_channel(document, feature, "feed") for feature in FED}
-    reports = {find_bus_channel(document, feature, "feedback") for feature in REPORTING}
-    return NodeBusUse(frozenset(feeds) - {None}, frozenset(reports) - {None})  # type: ignore[arg-type]
+        return
+    sides = (*((feature, "feed") for feature in FED), *((feature, "feedback") for feature in REPORTING))
+    for feature, side in sides:
+        channel = find_bus_channel(document, feature, side)
+        if channel is not None:
+            yield feature, side, channel
+
+
+def list_named_channels(cluster_input: ClusterInput) -> list[NamedChannel]:
+    """The channels that the settings files of a cluster name, with their places."""
+    known: dict[int, list[tuple[BusChannel, bool, str, str]]] = {}
+    for document in cluster_input.documents.values():
+        if id(document) in known:
+            continue
+        own = known[id(document)] = []
+        for feature, side, channel in list_bus_sides(document.value):
+            path = (*SERVER, "features", feature, side, "info")
+            wanted = get_value(document.value, (*path, "connect"))
+            named = get_named_items(document.value, *SERVER, "connection")
+            index = next((number for number, name, _ in named if name == wanted), 0)
+            is_kafka = channel.kind is BusKind.KAFKA
+            places = (*SERVER, "connection", index, "info", "brokers" if is_kafka else "projectId")
+            keys = ("doc",) if not is_kafka else ("subscribe", "topic") if side == "feed" else ("topic",)
+            own.append((channel, side == "feed", make_pointer(places), make_pointer((*path, *keys))))
+    return [
+        NamedChannel(node, channel, is_feed, document, places, pointer)
+        for node, document in cluster_input.documents.items()
+        for channel, is_feed, places, pointer in known[id(document)]
+    ]
 
 
 def find_bus_channel(document: Any, feature: str, side: str) -> BusChannel | None:
@@ -138,6 +168,12 @@ def find_bus_channel(document: Any, feature: str, side: str) -> BusChannel | Non
         return None
     of = BusKind.FIRESTORE if kind == "firestore" else BusKind.KAFKA
     return BusChannel(of, tuple(sorted({text.lower() for text in texts})), name)
+
+
+def write_feed_channel(document: Any) -> str:
+    """The channel on which a node with this setting listens for settings, as a text; empty for none."""
+    channel = find_bus_channel(document, "setting", "feed")
+    return channel.encode() if channel is not None else ""
 
 
 def find_group(document: Any, feature: str) -> str:

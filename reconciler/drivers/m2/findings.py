@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from reconciler.core.defect import REPORT
 from reconciler.core.observation import Liveness, Stale, Unauthorized, Unidentified, Unreachable
+from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
 from reconciler.drivers.m2.judge import has_files
@@ -145,6 +146,21 @@ def report_unknown_tokens(desired: M2Desired) -> Iterator[Diagnostic]:
             "secret-unavailable",
             f"the URLs under {desired.entry.reporting.server} are not compared: {UNKNOWN_URL}",
             "nothing to do where changes are only checked",
+            target=desired.entry.name,
+        )
+
+
+def report_unpinned_checkout(desired: M2Desired, steps: Sequence[Step]) -> Iterator[Diagnostic]:
+    """That a feed which tells nodes to check out names no revision."""
+    polling = desired.entry.polling
+    if polling is not None and polling.checkout and steps:
+        nodes = join_some([step.node for step in steps], _MAX_NAMED)
+        yield Diagnostic(
+            Severity.NOTE,
+            "unpinned-checkout",
+            f"{nodes} will check out what their repository has at that moment: the feed names no revision, "
+            "so that it may be newer than this plan",
+            "keep the branch of the nodes as it is until the rollout has ended, or deliver packages",
             target=desired.entry.name,
         )
 

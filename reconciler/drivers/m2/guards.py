@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+from reconciler.core.bus_channels import BusChannel, read_channel
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
-from reconciler.core.observation import Absent, Present
+from reconciler.core.observation import Absent, Present, Stale
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.drivers.m2.arguments import is_restart
+from reconciler.drivers.m2.arguments import OfferArguments, is_restart
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.feed_rendering import polls_daily, polls_here
-from reconciler.drivers.m2.feed_topology import DiscoveryRing, find_feed_origins, find_ring
+from reconciler.drivers.m2.feed_topology import (
+    BUS_KINDS,
+    DiscoveryRing,
+    find_bus_channel,
+    find_feed_origins,
+    find_group,
+    find_ring,
+)
 from reconciler.drivers.m2.lock_out import (
     extract_access,
     find_addresses_losing_access,
@@ -131,6 +139,9 @@ def refuse_feed_detachment(context: GuardContext) -> Iterator[Diagnostic]:
             new = after.get(feature)
             if new is not None and (new.same(old) or new.on(desired.entry.management)):
                 continue
+            # This host tells the node on either channel, and offers by the one on which it listens now.
+            if new is not None and desired.entry.polling and {old.kind, new.kind} <= BUS_KINDS:
+                continue
             then = f"would come from {new.label}" if new else "would have no source"
             if desired.entry.deliver is Deliver.CHECKOUT and feature == "setting":
                 then += ", and the node would no longer be notified to check out its repository"
@@ -169,6 +180,107 @@ def refuse_lost_polling(context: GuardContext) -> Iterator[Diagnostic]:
                 "which is offered for a day",
                 "remove `schedule` of the feed, or let it fire at least once on every day",
             )
+
+
+@guard("shared-feed")
+def refuse_shared_feed(context: GuardContext) -> Iterator[Diagnostic]:
+    """A message on a bus has no addressee: all who listen on the channel of a node get what is for it."""
+    told = _find_told_steps(context)
+    listeners = _find_listeners(context) if told else {}
+    cluster = context.plan.cluster
+    for node, (step, channels) in sorted(told.items()):
+        for channel in channels:
+            others = [
+                name.removeprefix(f"{cluster}/")
+                for name, places in sorted(listeners.items())
+                if name != f"{cluster}/{node}" and any(channel.meets(one) for one in places)
+            ]
+            if why := _explain_sharing(context, step, channel, others, told):
+                yield Diagnostic(
+                    Severity.ERROR,
+                    "shared-feed",
+                    f"{node}: {why}",
+                    "give each node a channel and a groupId of its own, in the setting that it has too: "
+                    "apply the file that `reconcile enroll NODE` writes on the node itself, once",
+                    target=f"{cluster}/{node}",
+                )
+                break
+
+
+_ToldSteps: TypeAlias = Mapping[str, tuple[Step, list[BusChannel]]]
+"""Node -> its step, and the channels on which it listens before and after it."""
+
+
+def _find_told_steps(context: GuardContext) -> _ToldSteps:
+    """The steps of nodes that are told by a message bus, or will be."""
+    desired: M2Desired = context.desired
+    if desired.entry.polling is None:
+        return {}
+    wanted = {target.node: target.content for target in desired.targets}
+    found = {}
+    for step in context.plan.steps:
+        if is_restart(step) or step.node not in wanted:
+            continue
+        # By the setting that it has, which an upload does not need, and by the one that it gets.
+        now = read_channel(step.arguments.channel) if isinstance(step.arguments, OfferArguments) else None
+        then = find_bus_channel(wanted[step.node].document, "setting", "feed")
+        channels = [channel for channel in dict.fromkeys((now, then)) if channel is not None]
+        if channels:
+            found[step.node] = step, channels
+    return found
+
+
+def _explain_sharing(
+    context: GuardContext, step: Step, channel: BusChannel, others: list[str], told: _ToldSteps
+) -> str:
+    """Why a node must not be told on a channel on which these others listen; empty if it may."""
+    polling = context.desired.entry.polling
+    own = _find_groups(context, step.node)
+    same = [one for one in others if own & _find_groups(context, one)]
+    shown = join_some(same or others, _MAX_NAMED)
+    if same:
+        return f"it has the groupId of {shown} on {channel.label}: only one of them would get a message"
+    if others and not polling.checkout:
+        return (
+            f"{shown} listen{'s' if len(others) == 1 else ''} too on {channel.label}: a message there tells "
+            "all where the setting of one node is, in one wave"
+        )
+    # One message for all is enough for those that are told in the same wave, or have what they would check
+    # out.
+    apart = [
+        one
+        for one in others
+        if one not in context.as_desired and (one not in told or told[one][0].wave != step.wave)
+    ]
+    if apart:
+        return (
+            f"{join_some(apart, _MAX_NAMED)} would check out at the same moment, outside of its wave: "
+            f"{channel.label} is shared, and a message there has no addressee"
+        )
+    return ""
+
+
+def _find_listeners(context: GuardContext) -> dict[str, set[BusChannel]]:
+    """Cluster and node -> on which channels it listens: by all files of the fleet, and by what nodes have."""
+    found: dict[str, set[BusChannel]] = {}
+    for name, channel in context.listeners:
+        found.setdefault(name, set()).add(channel)
+    for node, answer in context.observed.nodes.items():
+        if isinstance(answer, Present | Stale):
+            running = find_bus_channel(answer.value.content.document, "setting", "feed")
+            if running is not None:
+                found.setdefault(f"{context.plan.cluster}/{node}", set()).add(running)
+    return found
+
+
+def _find_groups(context: GuardContext, node: str) -> frozenset[str]:
+    """The consumer groups of a node's feed, by the setting that it has and by the one that it is to get."""
+    desired: M2Desired = context.desired
+    documents = [target.content.document for target in desired.targets if target.node == node]
+    answer = context.observed.nodes.get(node)
+    if isinstance(answer, Present | Stale):
+        documents.append(answer.value.content.document)
+    return frozenset(find_group(document, "setting") for document in documents) - {""}
 
 
 class _RingChange(NamedTuple):
@@ -316,6 +428,7 @@ GUARDS: tuple[Guard, ...] = (
     refuse_unreachable_port,
     refuse_feed_detachment,
     refuse_lost_polling,
+    refuse_shared_feed,
     refuse_cluster_split,
     refuse_hosting_deletion,
     refuse_interruption_of_hosting,

@@ -6,6 +6,9 @@ In this order:
 2. The version that its polls show, where this program stamped it into one content only, at this node, and
    the node showed another one when it took that content.
 
+A node that is told by a message bus does not poll: what proves its version are its reports and heartbeats, by
+its own URL or on a channel of its own.
+
 Of both, the newer one counts. Nothing else is evidence: people own `meta.version`, and may use one value for
 many settings, or one value always. What is older than the node's period of freshness is out of date: nothing
 is planned on it.
@@ -37,6 +40,7 @@ from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, 
 from reconciler.drivers.m2.central_server.reported_identity import read_identity
 from reconciler.drivers.m2.content import ContentTooLarge
 from reconciler.drivers.m2.evidence import DocumentKind, classify_document
+from reconciler.drivers.m2.feed_topology import write_feed_channel
 from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.risk import find_restart_fields
 from reconciler.drivers.m2.schema import Content, FailedOffer, LoadedSetting
@@ -161,12 +165,12 @@ class EvidenceReader:
         return reported if taken is None or mail.content.age <= taken else offered
 
     def _read_reported(self, mail: NodeMail) -> _Proof | None:
-        if mail.content is None:
-            return None
-        content = self._read_content(mail.content.body)
-        if content is None:
+        content = self._read_content(mail.content.body) if mail.content is not None else None
+        if mail.content is None or content is None:
             return None
         age, label = mail.content.age, mail.label
+        if write_feed_channel(content.document):
+            return self._read_told(mail, content, age)
         if label is None or label.age >= age - _CROSSING:
             return _Proof(content, age, report_age=age)
         # Without a word of the node about another setting, the polls show whether it still has this one.
@@ -177,6 +181,33 @@ class EvidenceReader:
             if self._may_follow(one, mail, age) and self._may_show(one, content, label.text):
                 return _Proof(content, age, _TAKEN_SINCE)
         return _Proof(content, label.age, report_age=age)
+
+    def _read_told(self, mail: NodeMail, content: Content, age: float) -> _Proof | None:
+        """What a node has that is told by a message bus, and so does not poll: it reports each load.
+
+        What it says of itself between its reports shows that it lives, and mostly its version. Some nodes say
+        the same whatever they have loaded: then a version proves nothing, and its change everything.
+        """
+        label, version = mail.label, _format_version(content)
+        is_shown = label is not None and label.text == version and label.age < age + _CROSSING
+        changed = label is not None and label.other_age is not None and label.other_age < age - _CROSSING
+        if changed and not is_shown:
+            return None  # it said another version after its report
+        for one in mail.offers:
+            if not self._may_follow(one, mail, age):
+                continue
+            if self._may_show(one, content, version) if is_shown else self._is_other(one, content):
+                return _Proof(content, age, _TAKEN_SINCE)
+        alive = age if mail.heard is None else min(age, mail.heard)
+        return _Proof(content, alive, report_age=age)
+
+    def _is_other(self, offered: OfferedContent, content: Content) -> bool:
+        """Whether an offer has another setting than this."""
+        expected = read_checkout(offered.parts)
+        if expected is not None:
+            return expected != content.fingerprint
+        other = self._read_offered(offered)
+        return other is None or other.fingerprint != content.fingerprint
 
     def _may_follow(self, offered: OfferedContent, mail: NodeMail, age: float) -> bool:
         """Whether a node may have loaded an offer after the report that is so many seconds old."""

@@ -16,6 +16,7 @@ from reconciler.drivers.m2 import findings
 from reconciler.drivers.m2.arguments import ACTIONS, PART
 from reconciler.drivers.m2.changes import SectionChanges, find_changes
 from reconciler.drivers.m2.feed_rendering import polls_here
+from reconciler.drivers.m2.feed_topology import write_feed_channel
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.restarts import RestartPlanner
@@ -77,6 +78,7 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
             *desired.notes,
             *found,
             *findings.report_unknown_tokens(desired),
+            *findings.report_unpinned_checkout(desired, [each.step for each in results if each.step]),
             *findings.report_used_confirmations(desired),
             *findings.report_same_version(desired, same_version),
         ),
@@ -266,6 +268,8 @@ def _make_action_arguments(
                 "period": entry.polling.every,
                 "fresh": entry.polling.fresh_seconds,
                 "checkout": entry.polling.checkout,
+                # A node is told by the setting that it has, not by the one that it is to get.
+                "channel": write_feed_channel((before or target.content).document),
             }
         case "upload":
             name = get_value(before.canonical, _MULTIPART_NAME) if before else None

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.arguments import TypedArguments
-from reconciler.core.bus_channels import NO_BUS_USE, NodeBusUse
+from reconciler.core.bus_channels import read_channel
 from reconciler.core.canonical import fingerprint
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
@@ -69,7 +69,7 @@ from reconciler.drivers.m2.central_server.offered_parts import write_checkout, w
 from reconciler.drivers.m2.client import READS, Client
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
-from reconciler.drivers.m2.feed_topology import find_bus_use
+from reconciler.drivers.m2.feed_topology import list_named_channels
 from reconciler.drivers.m2.findings import (
     FILES_FACT,
     SAME_VERSION,
@@ -94,7 +94,7 @@ from reconciler.drivers.m2.undo import rebuild_offer, undo_delivery, undo_offer,
 from reconciler.errors import NodeUnreachable
 from reconciler.file_delivery.node_starts import read_starts
 from reconciler.host.defect_capture import capture_defects
-from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.ports.driver import (
     Capabilities,
     Driver,
@@ -363,7 +363,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
             parts=parts,
             label=own.label,
             content=fingerprint_label_content(own.after, own.resources),
-            period=own.period,
+            # Nodes that poll at the same moment would all come at once; a message bus delivers when it likes.
+            period=0.0 if own.channel else own.period,
+            channel=read_channel(own.channel),
             # It closes before it is overdue, so that a node that takes it last has the time to show it.
             seconds=max(own.period, step.in_flight - own.fresh),
             former=former,
@@ -482,14 +484,8 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
         entry = desired.entry
         return tuple(node.name for node in entry.nodes) if entry.reporting is not None else ()
 
-    def find_bus_use(self, cluster_input: ClusterInput) -> Mapping[str, NodeBusUse]:
-        if cluster_input.entry.reporting is None:
-            return {}
-        known: dict[int, NodeBusUse] = {}
-        for document in cluster_input.documents.values():
-            known.setdefault(id(document), find_bus_use(document.value))
-        found = {node: known[id(document)] for node, document in cluster_input.documents.items()}
-        return {node: use for node, use in found.items() if use != NO_BUS_USE}
+    def list_bus_channels(self, cluster_input: ClusterInput) -> Sequence[NamedChannel]:
+        return list_named_channels(cluster_input) if cluster_input.entry.reporting is not None else ()
 
     def assign_tokens(self, desired: M2Desired, tokens: Mapping[str, NodeTokens]) -> M2Desired:
         return feed_rendering.assign_tokens(desired, tokens)

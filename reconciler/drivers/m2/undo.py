@@ -18,6 +18,7 @@ from reconciler.drivers.m2.central_server.offered_parts import UnreadableParts, 
 from reconciler.drivers.m2.changes import find_changes
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_rendering import carry_feeds
+from reconciler.drivers.m2.feed_topology import write_feed_channel
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
@@ -131,6 +132,7 @@ def rebuild_offer(desired: M2Desired, offered: OfferedContent) -> Step | None:
         label=offered.offer.label,
         period=polling.every,
         fresh=polling.fresh_seconds,
+        channel=write_feed_channel(document),
         unmanaged=tuple(make_pointer(pattern) for pattern in fields),
     )
     return Step(
@@ -185,6 +187,8 @@ def _offer_again(
         setting_version=shown,
         returning=True,
         checkout=False,
+        # Where it listens with what it was given.
+        channel=write_feed_channel(rendered),
         shown={
             "before": plain["after"],
             "after": plain["before"],

@@ -49,6 +49,14 @@ class _Retry:
     wait: float
 
 
+@dataclass(slots=True)
+class _Group:
+    """The offers that one message carries: one, or those of all nodes that share a channel."""
+
+    body: bytes
+    offers: list[tuple[ServedNode, Offer]]
+
+
 class BusPublisher:
     """Publishes to one message bus; used by one event loop.
 
@@ -112,27 +120,42 @@ class BusPublisher:
         if self._bus.problem:
             return
         now, clock = datetime.now(UTC), asyncio.get_running_loop().time()
-        found: list[tuple[ServedNode, Offer, bytes]] = []
+        found: dict[object, _Group] = {}
         for node, offer in self._list_due(now):
             retry = self._retries.get(offer.id)
             if (node, offer.feed) in self._running or (retry and clock < retry.at):
                 continue
-            if len(self._running) + len(found) >= MOST_AT_ONCE:
+            key = self._choose_group(offer)
+            if key in found:
+                found[key].offers.append((node, offer))
+            elif len(self._running) + len(found) >= MOST_AT_ONCE:
                 break
-            if (body := await self._make_message(node, offer, now)) is None:
+            elif (body := await self._make_message(node, offer, now)) is None:
                 self._delay(offer)
             else:
-                found.append((node, offer, body))
-        if not found:
-            return
-        refused = await self._store.begin_publishing([offer.id for _, offer, _ in found])
-        for node, offer, body in found:
+                found[key] = _Group(body, [(node, offer)])
+        for group in found.values():
+            await self._begin(group, now)
+
+    def _choose_group(self, offer: Offer) -> object:
+        """What offers have in common that one message carries: several nodes listen, and get each message."""
+        assert offer.channel is not None
+        return (offer.channel.name, offer.feed, offer.run) if self._is_shared(offer) else offer.id
+
+    async def _begin(self, group: _Group, now: datetime) -> None:
+        """Begin to publish a message."""
+        refused = await self._store.begin_publishing([offer.id for _, offer in group.offers])
+        for node, offer in list(group.offers):
             if offer.id in refused:
                 self._counters.withheld += 1
                 self._delay(offer)
-                continue
-            self._table.begin_publishing(node, offer, now)
-            self._running[node, offer.feed] = asyncio.create_task(self._publish(node, offer, body))
+                group.offers.remove((node, offer))
+            else:
+                self._table.begin_publishing(node, offer, now)
+        if group.offers:
+            task = asyncio.create_task(self._publish(group))
+            for node, offer in group.offers:
+                self._running[node, offer.feed] = task
 
     def _is_due(self, node: ServedNode, offer: Offer, now: datetime) -> bool:
         """Whether an offer is one for this bus that may be published now."""
@@ -144,24 +167,29 @@ class BusPublisher:
             return True
         return offer.is_visible(now) and not self._table.is_held(node, offer, now)
 
-    async def _publish(self, node: ServedNode, offer: Offer, body: bytes) -> None:
+    async def _publish(self, group: _Group) -> None:
+        node, offer = group.offers[0]
         assert offer.channel is not None
         try:
-            await self._bus.publish(Publication(offer.channel.name, offer.id, node.name, body))
-            await self._store.end_publishing([offer.id])
+            await self._bus.publish(Publication(offer.channel.name, offer.id, node.name, group.body))
+            await self._store.end_publishing([one.id for _, one in group.offers])
         except (BusError, StateError) as error:
-            self._counters.bus_failed[self._name] += 1
-            self._delay(offer)
+            self._counters.bus_failed[self._name] += len(group.offers)
+            for _, one in group.offers:
+                self._delay(one)
             self._tell(node, offer, "an offer is not published", error.message, error.remedy)
         except Exception as error:  # noqa: BLE001  (a defect at one node must not stop the others)
-            self._delay(offer)
+            for _, one in group.offers:
+                self._delay(one)
             log_defect(self._log, "unexpected error while an offer is published", error, node=node.name)
         else:
-            self._retries.pop(offer.id, None)
-            self._counters.bus_published[self._name] += 1
-            self._table.end_publishing(node, offer, datetime.now(UTC))
+            self._counters.bus_published[self._name] += len(group.offers)
+            for each, one in group.offers:
+                self._retries.pop(one.id, None)
+                self._table.end_publishing(each, one, datetime.now(UTC))
         finally:
-            self._running.pop((node, offer.feed), None)
+            for each, one in group.offers:
+                self._running.pop((each, one.feed), None)
 
     def _delay(self, offer: Offer) -> None:
         """Let an offer wait for its next attempt, each time longer."""

@@ -187,7 +187,8 @@ def make_report_record(node: ServedNode, report: ReceivedReport, at: datetime) -
     offer, result = "", None
     if report.about is not None:
         by_time = _find_by_time(node, report.last_modified) if not report.offer else None
-        offer = by_time.id if by_time else report.offer
+        shared = _find_by_run(node, report)
+        offer = by_time.id if by_time else shared.id if shared else report.offer
     if report.succeeded is not None and (report.about is not None or report.targets):
         state = OperationState.DONE if report.succeeded else OperationState.FAILED
         result = OperationResult(node.name, state, report.reason, report.totals, at)
@@ -205,6 +206,8 @@ def make_report_record(node: ServedNode, report: ReceivedReport, at: datetime) -
         offer=offer,
         targets=report.targets,
         modified=report.last_modified,
+        # It does not poll, whatever it did before: nothing else shows its version.
+        shows_label=any(one is not None and one.channel for pair in node.offers.values() for one in pair),
     )
 
 
@@ -230,6 +233,14 @@ def _is_own(address: str) -> bool:
     except ValueError:
         return False
     return not (parsed.is_loopback or parsed.is_link_local or parsed.is_unspecified)
+
+
+def _find_by_run(node: ServedNode, report: ReceivedReport) -> Offer | None:
+    """The offer of a node that was told by one message with others, which has the id of another's offer."""
+    if report.about is None or not report.run or node.find_offer(report.offer) is not None:
+        return None
+    found = (one for one in node.offers.get(report.about, ()) if one is not None and one.channel is not None)
+    return next((one for one in found if one.run == report.run), None)
 
 
 def _find_by_time(node: ServedNode, moment: datetime | None) -> Offer | None:

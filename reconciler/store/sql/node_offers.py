@@ -121,7 +121,7 @@ def write_offer(
             format_timestamp(opens),
             format_timestamp(tx.now + timedelta(seconds=draft.seconds)),
             " ".join(sorted(draft.despite)),
-            draft.channel.write() if draft.channel else "",
+            draft.channel.encode() if draft.channel else "",
         ),
     ).fetchone()
     tx.execute_many(

@@ -74,7 +74,7 @@ def note_report_channels(
         "INSERT INTO bus_report (cluster, node, channel, named) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (cluster, node, channel) DO UPDATE SET named = excluded.named",
         [
-            (cluster, node, channel.write(), tx.timestamp)
+            (cluster, node, channel.encode(), tx.timestamp)
             for (cluster, node), channels in sorted(named.items())
             for channel in sorted(channels)
         ],

@@ -41,6 +41,7 @@ from support.guard_cases import (
     polled,
     replaced,
     ring,
+    told,
     unread,
     upgrading,
 )
@@ -339,6 +340,13 @@ SCENARIOS = [
         "refuse_lost_polling",
         lambda: polled(1, counting=2),
         lambda: polled(2, counting=2),
+    ),
+    Scenario(
+        "shared-feed",
+        m2,
+        "refuse_shared_feed",
+        lambda: told("m2.all"),
+        lambda: told("m2.{node}"),
     ),
     Scenario(
         "uniformity",

@@ -536,7 +536,7 @@ async def test_settings_are_imported_without_the_feeds_that_this_program_writes(
     [
         ({"enable": False}, "/enable"),
         ({"features": {"setting": {"enable": False}}}, "/features/setting/enable"),
-        ({"features": {"setting": {"feed": {"type": "kafkaSub"}}}}, "/features/setting/feed/type"),
+        ({"features": {"setting": {"feed": {"type": "kafkaPub"}}}}, "/features/setting/feed/type"),
         (
             {"features": {"purge": {"feed": {"info": {"url": "https://x/p"}}}}},
             "/features/purge/feed/info/url",

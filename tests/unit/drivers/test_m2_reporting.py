@@ -137,7 +137,7 @@ def test_what_the_file_says_stays():
         ({"enable": False}, ["feed-elsewhere"]),
         ({"features": {"setting": {"enable": False}}}, ["feed-elsewhere"]),
         ({"features": {"heartbeat": {"enable": False}}}, []),
-        ({"features": {"heartbeat": {"feedback": {"type": "kafkaPub"}}}}, ["feed-elsewhere"]),
+        ({"features": {"heartbeat": {"feedback": {"type": "kafkaSub"}}}}, ["feed-elsewhere"]),
         (
             {"features": {"purge": {"feedback": {"info": {"url": "https://other.example.com/r"}}}}},
             ["feed-elsewhere"],

@@ -182,6 +182,7 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
     # Any report may echo `userdata`; only one with results proves something about an offer.
     about = _FEEDS.get(kind) if results else None
     offer = get_value(message, ("userdata", "offer")) if about is not None else None
+    run = get_value(message, ("userdata", "run")) if about is not None else None
     # What came by a call, or is loaded at the start, has no date of a feed.
     event = str(get_value(message, ("action", "event")) or "")
     is_polled = not event.startswith((_CALLED, "/_sys_/"))
@@ -194,6 +195,7 @@ def _read_fields(kind: str, message: Mapping[str, Any], content: bytes | None, b
         addresses=tuple(make_one_line(one, LONGEST_NAME) for one in node["iplist"][:MOST_ADDRESSES]),
         about=None if is_called else about,
         offer=offer if isinstance(offer, str) and len(offer) <= LONGEST_NAME else "",
+        run=run if isinstance(run, str) and len(run) <= LONGEST_NAME else "",
         last_modified=next((one for one in dates if one is not None), None),
         succeeded=succeeded,
         reason=reason,

@@ -8,12 +8,20 @@ from typing import Any, Final, TypeAlias
 
 from reconciler.diagnostic import Diagnostic, Position
 from reconciler.drivers.m2.feed_rendering import render_feeds
-from reconciler.drivers.m2.lints import groups, members, permissions, ports, server, spelling
+from reconciler.drivers.m2.lints import buses, groups, members, permissions, ports, server, spelling
 from reconciler.drivers.m2.setting.check import MANAGEMENT
 from reconciler.drivers.m2.setting.diagnostics import get_object, sort_by_position
 from reconciler.ports.cluster_input import ClusterInput
 
-CODES: Final = permissions.CODES | groups.CODES | ports.CODES | server.CODES | members.CODES | spelling.CODES
+CODES: Final = (
+    permissions.CODES
+    | groups.CODES
+    | ports.CODES
+    | server.CODES
+    | members.CODES
+    | spelling.CODES
+    | buses.CODES
+)
 
 claims = members.list_member_claims
 
@@ -55,6 +63,7 @@ def lint(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
                 reported.add(key)
                 yield problem
     yield from members.find_left_out_nodes(cluster_input)
+    yield from buses.lint_buses(cluster_input)
 
 
 def _lint_document(document: Any, cache: _Cache) -> list[Diagnostic]:
