@@ -59,6 +59,7 @@ class Reader:
         is_named: whether an operator named this revision; then it may be an older one.
         drivers: kind -> product.
         connect: opens the transports.
+        restore: puts the content of a package in place of a cluster's; None for the fleet as it is.
         fleets: of earlier revisions, for clusters that are pinned to one.
     """
 
@@ -70,6 +71,7 @@ class Reader:
     is_named: bool = False
     drivers: Drivers = field(default_factory=lambda: DRIVERS)
     connect: Connect = open_transports
+    restore: Callable[[Fleet, Drivers], Fleet] | None = None
     fleets: RevisionFleets = field(default_factory=RevisionFleets, repr=False, compare=False)
 
     @asynccontextmanager
@@ -95,9 +97,10 @@ class Reader:
             InputError: the files are invalid; with every problem.
         """
         snapshot = await self.source.snapshot()
-        return load_fleet(
+        fleet = load_fleet(
             notes.with_files(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
         )
+        return self.restore(fleet, self.products) if self.restore else fleet
 
     async def read_planned_fleet(self, file: PlanFile) -> Fleet:
         """The fleet from which a plan file was made; the source must have its revision.

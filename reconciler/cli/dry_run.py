@@ -21,6 +21,7 @@ from reconciler.host import aio
 from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
+from reconciler.planning.restored_package import RestoredSource
 from reconciler.sources.output_check import WrittenFile
 
 _STATES = 25_000
@@ -98,7 +99,16 @@ def make_reader(options: RunOptions) -> Reader:
         is_rollback=options.trigger == "rollback",
         writes=[WrittenFile("the plan file", options.out.absolute(), is_final=True)] if options.out else [],
     )
-    return Reader(source, host=options.host, base=options.base, is_named=options.trigger == "rollback")
+    restored = None
+    if options.restored:
+        source = restored = RestoredSource(source, options.locate_package(), options.only)
+    return Reader(
+        source,
+        host=options.host,
+        base=options.base,
+        is_named=options.trigger == "rollback",
+        restore=restored.restore if restored is not None else None,
+    )
 
 
 async def plan_with_progress(

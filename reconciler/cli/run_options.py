@@ -35,6 +35,7 @@ class RunOptions:
         by: claimed name of the person who asks; `actor` has the real user beside it.
         unread_limit: how many nodes may be unread without an error.
         keeps_inventory: whether new lists of instances are kept in the state folder.
+        restored: the package to which one cluster goes back; empty for none.
     """
 
     source: str = "."
@@ -58,6 +59,7 @@ class RunOptions:
     unread_limit: UnreadLimit = NO_UNREAD
     all_or_nothing: bool = False
     keeps_inventory: bool = False
+    restored: str = ""
 
     @classmethod
     def for_writing(
@@ -109,6 +111,20 @@ class RunOptions:
         if self.state is None:
             raise UsageError("--no-state works only with --dry-run", remedy="add --dry-run, or leave it out")
         return self.state
+
+    def locate_package(self) -> Source:
+        """The package to which one cluster goes back.
+
+        Raises:
+            ReconcilerError: there is no such package.
+        """
+        return locate_source(
+            self.restored,
+            cache=self.source_cache,
+            trust=self.trust,
+            environment=self.host.environment,
+            accounts=self.host.config.aws,
+        )
 
     def locate(self, **more: Any) -> Source:
         """The source of the command.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import re
 import tarfile
+import threading
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import parse_qs, quote, unquote
@@ -147,6 +149,42 @@ async def s3_serving(server=None):
     async with listening(server.serve) as url:
         server.endpoint = url
         yield server
+
+
+@contextmanager
+def s3_in_thread(server=None):
+    """A running server for a test without an event loop."""
+    server = server or S3Server()
+    loop, ready, ended = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+    async def run():
+        async with s3_serving(server):
+            ready.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+        loop.close()
+
+
+def make_host_file(folder, server, **more):
+    """A host configuration with which this host may read the bucket; gives its path."""
+    keys = folder / "aws-keys"
+    keys.write_text(
+        f"[default]\naws_access_key_id = {server.keys.id}\naws_secret_access_key = {server.keys.secret}\n"
+    )
+    keys.chmod(0o600)
+    s3 = {"buckets": [BUCKET], "endpoint": server.endpoint, "path_style": True}
+    account = {"region": REGION, "credentials": str(keys), "s3": s3}
+    file = folder / "host.json"
+    file.write_text(json.dumps({"aws": {"backups": account}, **more}))
+    return str(file)
 
 
 def make_feed(url: str) -> bytes:

@@ -69,6 +69,15 @@ def run_rollback(
             help="Roll back to the previously applied commit; the only argument is then SOURCE.",
         ),
     ] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="PACKAGE",
+            help="Give one cluster the settings of a package, such as a backup in S3 or a .tgz of a node; "
+            "the only argument is then SOURCE.",
+        ),
+    ] = "",
     path: Within = "",
     yes: Yes = False,
     format: ReportFormat = PlanFormat.TEXT,
@@ -96,6 +105,9 @@ def run_rollback(
     Each cluster that it changes is pinned: every run and every watch keeps it at this revision until a newer
     commit changes what the cluster gets, or `reconcile unpin CLUSTER`, or another rollback. Suspensions hold
     no rollback.
+
+    With --to, one cluster gets the settings and files of a package, and keeps everything else that SOURCE
+    says: nodes, limits, waves. It is then held until a commit changes it.
     """
     from reconciler.cli.apply_run import plan_and_apply
     from reconciler.cli.run_options import RunOptions
@@ -105,6 +117,13 @@ def run_rollback(
     if previous:
         if revision and source != ".":
             raise UsageError("--previous takes no revision", remedy="give SOURCE only, or remove --previous")
+        revision, source = "", revision or source
+    if to:
+        if previous or (revision and source != "."):
+            raise UsageError(
+                "--to takes neither a revision nor --previous",
+                remedy="give SOURCE only: `reconcile rollback --to PACKAGE SOURCE`",
+            )
         revision, source = "", revision or source
     if revision and source == "." and Path(revision).is_dir():
         raise UsageError(
@@ -122,6 +141,7 @@ def run_rollback(
         format=format,
         trigger="rollback",
         unread_limit=UnreadLimit.read(tolerate_unread),
+        restored=to,
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     with open_writable_state(folder) as access:
@@ -129,7 +149,15 @@ def run_rollback(
         if not access.is_open:
             from reconciler.cli.rollback_by_watch import roll_back_by_watch
 
+            if to:
+                raise UsageError(
+                    f"this user cannot open the state {access.folder}, and the watch that can knows no --to",
+                    remedy="run the command as the user of the watch, or as root",
+                )
+
             return roll_back_by_watch(replace(options, ref=revision), access, terminal)
+        if to:
+            return plan_and_apply(options, terminal)
         # By this host's history, not by git: the parent of a commit may never have been applied here.
         options = replace(options, ref=revision or find_previous_commit(*_read_past(options)))
         return plan_and_apply(options, terminal)
