@@ -295,16 +295,17 @@ class ClusterEntry(StrictModel):
         return ()
 
 
-SinkType = Literal["http", "firestore"]
+SinkType = Literal["http", "kafka", "firestore"]
 """The kinds of feedback sinks."""
 
 _SINK_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "http": ("url",),
+    "kafka": ("connect", "topic"),
     "firestore": ("connect", "collection"),
 }
 """Kind of a sink -> the keys that it needs; those of other kinds are refused."""
 
-_SINK_ENTRIES: Final = {"firestore": EntryKind.FIRESTORE}
+_SINK_ENTRIES: Final = {"kafka": EntryKind.KAFKA, "firestore": EntryKind.FIRESTORE}
 """Kind of a sink -> the part of the host configuration that `connect` names."""
 
 
@@ -320,6 +321,12 @@ def _check_collection(path: str) -> str:
         )
     return path
 
+
+Topic = Annotated[
+    str,
+    Field(pattern=r"^(?:[A-Za-z0-9_\-]|\.{1,2}[A-Za-z0-9_\-]|\.{3})[A-Za-z0-9._\-]{0,246}$", max_length=249),
+]
+"""The name of a Kafka topic; `.` and `..` are none."""
 
 Collection = Annotated[
     str,
@@ -357,7 +364,7 @@ class FeedbackEntry(StrictModel):
 
     type: SinkType = Field(
         default="http",
-        description="Kind of the sink: `http` for an API, `firestore` for a Firestore database.",
+        description="Kind of the sink: `http` for an API, `kafka` or `firestore`.",
     )
     url: str | None = Field(
         default=None,
@@ -366,8 +373,13 @@ class FeedbackEntry(StrictModel):
     )
     connect: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$")] | None = Field(
         default=None,
-        description="Entry of the host configuration with its address and login. For `firestore`.",
+        description="Entry of the host configuration with its address and login. Not for `http`.",
         examples=["m2live"],
+    )
+    topic: Topic | None = Field(
+        default=None,
+        description="Each message is sent to this topic. For `kafka`.",
+        examples=["reconciler.changes"],
     )
     collection: Collection | None = Field(
         default=None,

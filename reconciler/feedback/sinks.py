@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from reconciler.core.entries import FeedbackEntry
 from reconciler.feedback.firestore_sink import FirestoreSink
 from reconciler.feedback.http_sink import HttpSink
+from reconciler.feedback.kafka_sink import KafkaSink
 from reconciler.feedback.sink import Delivery, Sink
 from reconciler.host.host import Host
 from reconciler.ports.store import OutboxMessage
@@ -51,6 +52,11 @@ def open_sink(entry: FeedbackEntry | None, http: Http, host: Host) -> Sink | Non
     if entry.url is not None:
         return HttpSink(http, entry.url, entry.timeout)
     name = entry.connect or ""
+    if entry.type == "kafka":
+        cluster = host.config.kafka.get(name)
+        if cluster is None:
+            return MissingSink("kafka", name, host.config.kafka)
+        return KafkaSink((name, cluster), entry.topic or "", entry.timeout, host.environment)
     project = host.config.firestore.get(name)
     if project is None:
         return MissingSink("firestore", name, host.config.firestore)

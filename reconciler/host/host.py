@@ -50,7 +50,12 @@ class Host:
 
 def list_allowed_buses(config: HostConfig) -> tuple[AllowedBus, ...]:
     """The message buses that a host may use."""
-    return tuple(
+    clusters = (
         AllowedBus(BusId(BusKind.KAFKA, name), frozenset(cluster.brokers), cluster.topics)
         for name, cluster in sorted(config.kafka.items())
     )
+    databases = (
+        AllowedBus(BusId(BusKind.FIRESTORE, name), frozenset({database.project}), database.paths)
+        for name, database in sorted(config.firestore.items())
+    )
+    return (*clusters, *databases)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 from reconciler.core.bus_channels import BusKind
 from reconciler.core.host_entries import AllowedBus
-from reconciler.errors import UsageError
 from reconciler.host.config import HostConfig
-from reconciler.host.config_fields import CREDENTIALS
+from reconciler.host.credentials import find_key_file
+from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.host import list_allowed_buses
-from reconciler.message_bus.kafka import KafkaAccess, KafkaBus
+from reconciler.host.kafka_client import KafkaAccess, find_kafka_access
+from reconciler.message_bus.firestore import FirestoreBus
+from reconciler.message_bus.kafka import KafkaBus
 from reconciler.ports.message_bus import MessageBus
-
-_FOLDER: Final = CREDENTIALS.removeprefix("$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,13 @@ class BusEntry:
 
     Args:
         allowed: what settings may name of it.
-        access: of its kind.
+        kafka: how a Kafka cluster is reached.
+        firestore: how a Firestore database is reached.
     """
 
     allowed: AllowedBus
-    access: KafkaAccess
+    kafka: KafkaAccess | None = None
+    firestore: FirestoreProject | None = None
 
 
 def list_bus_entries(config: HostConfig, environment: Mapping[str, str]) -> tuple[BusEntry, ...]:
@@ -45,11 +45,14 @@ def list_bus_entries(config: HostConfig, environment: Mapping[str, str]) -> tupl
     found = []
     for allowed in list_allowed_buses(config):
         if allowed.id.kind is BusKind.KAFKA:
-            entry = config.kafka[allowed.id.name]
-            key = entry.tls.key if entry.tls else None
-            password = entry.login.password if entry.login else None
-            access = KafkaAccess(entry, _find_file(key, environment), _find_file(password, environment))
-            found.append(BusEntry(allowed, access))
+            access = find_kafka_access(config.kafka[allowed.id.name], environment)
+            found.append(BusEntry(allowed, kafka=access))
+        else:
+            firestore = config.firestore[allowed.id.name]
+            if firestore.credentials is not None:
+                file = find_key_file(firestore.credentials, environment)
+                firestore = firestore.model_copy(update={"credentials": file})
+            found.append(BusEntry(allowed, firestore=firestore))
     return tuple(found)
 
 
@@ -59,17 +62,7 @@ def open_bus(entry: BusEntry) -> MessageBus:
     Raises:
         UsageError: its library is not installed, or a file of its entry cannot be read.
     """
-    return KafkaBus(entry.allowed.id, entry.access)
-
-
-def _find_file(file: Path | str | None, environment: Mapping[str, str]) -> Path | None:
-    """The path of a file of the host configuration, which may be a credential of the systemd unit."""
-    if file is None or isinstance(file, Path):
-        return file
-    folder, name = environment.get(_FOLDER, ""), file.partition("/")[2]
-    if not folder.startswith("/"):
-        raise UsageError(
-            f"{file} cannot be found: the service has no credentials folder",
-            remedy=f"add LoadCredential={name}:PATH to the systemd unit, or name an absolute path",
-        )
-    return Path(folder) / name
+    if entry.kafka is not None:
+        return KafkaBus(entry.allowed.id, entry.kafka)
+    assert entry.firestore is not None
+    return FirestoreBus(entry.allowed.id, entry.firestore)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final
@@ -33,37 +32,36 @@ class FirestoreBus(MessageBus):
 
     Args:
         bus: the entry of the host configuration.
-        entry: what it says.
-        environment: of the process.
+        entry: what it says, with the path of its key file on this machine.
 
     Raises:
         UsageError: the library is not installed, or the credentials cannot be used.
     """
 
-    def __init__(self, bus: BusId, entry: FirestoreProject, environment: Mapping[str, str]) -> None:
+    def __init__(self, bus: BusId, entry: FirestoreProject) -> None:
         self.id = bus
-        self._client = open_firestore(bus.name, entry, environment)
+        self._client = open_firestore(bus.name, entry, {})
         self._listener = FirestoreListener(self._client, removes=entry.consume)
         self._loop = asyncio.get_running_loop()
         self._sending = ThreadPoolExecutor(_WRITERS, f"{bus} writer")
         self._receiving = ThreadPoolExecutor(1, f"{bus} reader")
-        self._failure = ""
-        self._failed_at = 0.0
         self._closed = False
 
     @property
     def problem(self) -> str:  # type: ignore[override]  # what the listener's thread says, at any time
         """Why it is not connected."""
-        if self._failure and self._listener.proven_at > self._failed_at:
-            self._failure = ""  # the database has answered since
-        return self._failure or self._listener.problem
+        return self._listener.problem
+
+    @property
+    def warning(self) -> str:  # type: ignore[override]
+        """What is wrong with some of its channels."""
+        return self._listener.warning
 
     async def publish(self, publication: Publication) -> None:
         channel = publication.channel
         reason = find_path_problem(channel) and f"the path {find_path_problem(channel)}"
         if not reason:
             reason = await self._call(self._sending, lambda: self._write(publication))
-            self._failure, self._failed_at = reason, time.monotonic()
         if reason:
             raise BusError(
                 f"{self.id}: the message to {channel} is not published: {reason}",

@@ -74,14 +74,17 @@ class FirestoreMessage(BusMessage):
 class FirestoreListener:
     """Listens to paths; its thread begins with the first of them.
 
+    Attributes:
+        problem: why it is not connected; empty if it is.
+        warning: what is wrong with some paths, while the others work; empty for nothing.
+
     Args:
         client: of the database.
         removes: whether documents of collections are deleted once they are acknowledged.
     """
 
     def __init__(self, client: Any, *, removes: bool) -> None:
-        self.problem = ""
-        self.proven_at = 0.0  # when the server last told a complete moment, by the monotonic clock
+        self.problem = self.warning = ""
         self._client = client
         self._removes = removes
         self._types = import_extra("google.cloud.firestore_v1.types", EXTRA, PURPOSE)
@@ -252,13 +255,14 @@ class FirestoreListener:
             with self._lock:
                 if not stream.is_ended:  # else it is of other paths
                     self._token = change.resume_token
-            stream.is_proven, self.proven_at = True, time.monotonic()
+            stream.is_proven = True
+            self.problem = ""
             if not self._refused:
-                self.problem = self._find_overflow(stream)
+                self.warning = self._find_overflow(stream)
 
     def _refuse(self, channel: str, problem: str) -> None:
         self._refused[channel] = time.monotonic() + REFUSED_SECONDS
-        self.problem = f"{channel}: {problem}"
+        self.warning = f"{make_one_line(channel, _LONGEST)}: {problem}"
 
     def _find_overflow(self, stream: _Stream) -> str:
         if self._removes or not (full := stream.find_full(MOST_KEPT)):

@@ -14,16 +14,19 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from reconciler.core.bus_channels import BusId
-from reconciler.errors import UsageError
 from reconciler.host.extras import import_extra
-from reconciler.host.files import FileRefused, read_trusted
-from reconciler.host.kafka_clusters import KafkaCluster
+from reconciler.host.kafka_client import (
+    EXTRA,
+    PURPOSE,
+    KafkaAccess,
+    describe_kafka_error,
+    make_kafka_settings,
+    make_silent_log,
+)
 from reconciler.ports.message_bus import (
     LARGEST_MESSAGE,
     MOST_RECEIVED,
@@ -34,7 +37,6 @@ from reconciler.ports.message_bus import (
     MessageBus,
     Publication,
 )
-from reconciler.text.one_line import make_one_line
 
 CHECK_SECONDS: Final = 5.0
 """Seconds between two looks whether the brokers answer, while nothing is received."""
@@ -43,23 +45,7 @@ _ANSWER_SECONDS: Final = 3.0
 """Seconds that one such look waits."""
 
 _POLL_SECONDS: Final = 0.1
-_LONGEST: Final = 300
-_LARGEST_SECRET: Final = 64 * 1024
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaAccess:
-    """How this host reaches a Kafka cluster: its entry, with the paths of files as they are on this machine.
-
-    Args:
-        key: of this host's certificate; None for none.
-        password: of the login; None for none.
-    """
-
-    entry: KafkaCluster
-    key: Path | None = None
-    password: Path | None = None
 
 
 class KafkaBus(MessageBus):
@@ -77,9 +63,9 @@ class KafkaBus(MessageBus):
 
     def __init__(self, bus: BusId, access: KafkaAccess, log: logging.Logger | None = None) -> None:
         self.id, self.problem = bus, ""
-        self._kafka = import_extra("confluent_kafka", "kafka", "Kafka clusters")
-        self._log = log or _make_silent_log()
-        self._base = {**_make_settings(bus, access), "error_cb": self._note_error, "logger": self._log}
+        self._kafka = import_extra("confluent_kafka", EXTRA, PURPOSE)
+        self._log = log or make_silent_log()
+        self._base = {**make_kafka_settings(bus, access), "error_cb": self._note_error, "logger": self._log}
         self._group = access.entry.group
         self._loop = asyncio.get_running_loop()
         self._producer: Any = None
@@ -99,7 +85,7 @@ class KafkaBus(MessageBus):
                 acknowledged.set_result(reason)
 
         def delivered(error: Any, _message: Any) -> None:  # in the thread that polls
-            self._call_soon(settle, "" if error is None else _describe(error))
+            self._call_soon(settle, "" if error is None else describe_kafka_error(error))
 
         try:
             await self._run(self._sending, lambda: self._send(publication, delivered))
@@ -124,7 +110,7 @@ class KafkaBus(MessageBus):
         except (BufferError, self._kafka.KafkaException) as error:
             # A fatal error of an idempotent producer is for good: the next message has a new producer.
             self._producer = None
-            raise BusError(f"{self.id}: a message cannot be sent: {_describe(error)}") from error
+            raise BusError(f"{self.id}: a message cannot be sent: {describe_kafka_error(error)}") from error
 
     async def _poll(self) -> None:
         """Take acknowledgements as long as there are any to come."""
@@ -152,7 +138,9 @@ class KafkaBus(MessageBus):
             else:
                 self._consumer.unsubscribe()
         except self._kafka.KafkaException as error:
-            raise BusError(f"{self.id}: its topics cannot be listened to: {_describe(error)}") from error
+            raise BusError(
+                f"{self.id}: its topics cannot be listened to: {describe_kafka_error(error)}"
+            ) from error
 
     async def receive(self, seconds: float) -> Sequence[BusMessage]:
         return await self._run(self._receiving, lambda: self._consume(seconds))
@@ -188,10 +176,10 @@ class KafkaBus(MessageBus):
             return
         if error.code() in {codes.TOPIC_AUTHORIZATION_FAILED, codes.GROUP_AUTHORIZATION_FAILED}:
             raise BusError(
-                f"{self.id}: reports cannot be read: {_describe(error)}",
+                f"{self.id}: reports cannot be read: {describe_kafka_error(error)}",
                 remedy=f"allow this host's user to read its topics, with the group {self._group}",
             )
-        self.problem = _describe(error)
+        self.problem = describe_kafka_error(error)
 
     def _check(self) -> None:
         """Ask the brokers for anything: silence alone does not show whether they answer."""
@@ -202,7 +190,7 @@ class KafkaBus(MessageBus):
         try:
             self._consumer.list_topics(timeout=_ANSWER_SECONDS)
         except self._kafka.KafkaException as error:
-            self.problem = _describe(error)
+            self.problem = describe_kafka_error(error)
         else:
             self.problem = ""
 
@@ -223,7 +211,9 @@ class KafkaBus(MessageBus):
         try:
             self._consumer.commit(offsets=positions, asynchronous=False)
         except self._kafka.KafkaException as error:
-            raise BusError(f"{self.id}: the position cannot be committed: {_describe(error)}") from error
+            raise BusError(
+                f"{self.id}: the position cannot be committed: {describe_kafka_error(error)}"
+            ) from error
 
     async def close(self) -> None:
         if self._closed:
@@ -258,7 +248,7 @@ class KafkaBus(MessageBus):
 
     def _note_error(self, error: Any) -> None:
         """Called by the library, in any of its threads."""
-        self.problem = _describe(error)
+        self.problem = describe_kafka_error(error)
 
 
 _PRODUCER: Final[Mapping[str, Any]] = {
@@ -287,56 +277,6 @@ _CONSUMER: Final[Mapping[str, Any]] = {
 }
 
 
-def _make_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
-    """The settings of both halves of the library."""
-    entry = access.entry
-    found: dict[str, Any] = {
-        "bootstrap.servers": ",".join(entry.called),
-        "client.id": "reconciler",
-        "reconnect.backoff.ms": 100,
-        "reconnect.backoff.max.ms": 5_000,
-        "socket.timeout.ms": 10_000,
-        "socket.keepalive.enable": True,
-    }
-    if entry.tls is not None:
-        found["ssl.ca.location"] = str(entry.tls.ca) if entry.tls.ca else "probe"
-        found["ssl.endpoint.identification.algorithm"] = "https"
-        if entry.tls.certificate is not None and access.key is not None:
-            found |= {
-                "ssl.certificate.location": str(entry.tls.certificate),
-                "ssl.key.pem": _read_secret(bus, "tls.key", access.key),
-            }
-    if entry.login is not None and access.password is not None:
-        found |= {
-            "sasl.mechanism": entry.login.mechanism,
-            "sasl.username": entry.login.user,
-            "sasl.password": _read_secret(bus, "login.password", access.password).strip(),
-        }
-    secure, login = entry.tls is not None, entry.login is not None
-    found["security.protocol"] = (
-        ("sasl_ssl" if login else "ssl") if secure else ("sasl_plaintext" if login else "plaintext")
-    )
-    return found
-
-
-def _read_secret(bus: BusId, key: str, file: Path) -> str:
-    try:
-        data, _ = read_trusted(file, limit=_LARGEST_SECRET)
-        text = data.decode()
-    except (FileRefused, UnicodeDecodeError) as error:
-        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"it {error}"
-        raise UsageError(
-            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} cannot be read: {why}",
-            remedy="correct the path, or let only root and the user who runs reconcile write it",
-        ) from None
-    if not text.strip():
-        raise UsageError(
-            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} is empty",
-            remedy="write the secret into it",
-        )
-    return text
-
-
 def _read_message(message: Any) -> BusMessage:
     """A message of the library; everything in it may be of anybody."""
     value, (kind, milliseconds) = message.value(), message.timestamp()
@@ -350,18 +290,3 @@ def _read_message(message: Any) -> BusMessage:
     if len(value) > LARGEST_MESSAGE:
         return BusMessage(*place, defect=f"it has {len(value):,} bytes, more than {LARGEST_MESSAGE:,}")
     return BusMessage(*place, bytes(value))
-
-
-def _describe(error: Any) -> str:
-    """An error of the library on one line; it has neither passwords nor messages."""
-    inner = error.args[0] if isinstance(error, Exception) and error.args else error
-    text = inner.str() if hasattr(inner, "str") else str(inner)
-    return make_one_line(text, _LONGEST)
-
-
-def _make_silent_log() -> logging.Logger:
-    log = logging.getLogger("reconciler.message_bus.kafka")
-    log.propagate = False
-    if not log.handlers:
-        log.addHandler(logging.NullHandler())
-    return log

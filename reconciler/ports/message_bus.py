@@ -97,6 +97,7 @@ class MessageBus(ABC):
 
     id: BusId
     problem: str
+    warning: str = ""
 
     @abstractmethod
     async def publish(self, publication: Publication) -> None:

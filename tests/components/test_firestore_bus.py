@@ -39,7 +39,7 @@ class Site:
 
     def make_bus(self, **keys):
         entry = self.entry.model_copy(update=keys)
-        self.buses.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry, {}))
+        self.buses.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry))
         return self.buses[-1]
 
     def report(self, path, number):

@@ -112,6 +112,7 @@ class BusService:
         self._running: dict[str, _Running] = {}
         self._problems: dict[str, str] = {}
         self._told: dict[str, str] = {}
+        self._warned: dict[str, str] = {}
         self._heard: dict[str, datetime] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -217,3 +218,10 @@ class BusService:
             elif before and not now:
                 self._log.info("message bus connected again", bus=name)
             self._told[name] = now
+            if (warning := running.bus.warning) != self._warned.get(name, ""):
+                self._warned[name] = warning
+                if warning:
+                    remedy = "correct the channel, or what this host may read there"
+                    self._log.warning(
+                        "channel of a message bus unusable", bus=name, message=warning, remedy=remedy
+                    )

@@ -33,7 +33,7 @@ async def make_bus(database):
 
     def make(**keys):
         entry = FirestoreProject(project="m2live-prod", emulator="127.0.0.1:9", **keys)
-        made.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry, {}))
+        made.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry))
         return made[-1]
 
     yield make
@@ -79,9 +79,8 @@ async def test_what_is_not_published_is_told_with_its_reason(database, make_bus,
         BusError, match=rf"firestore/m2live: the message to {DOCUMENT} is not published: .*why"
     ):
         await bus.publish(Publication(DOCUMENT, "offer1", "b", b"{}"))
-    assert "why" in bus.problem
+    assert bus.problem == "", "it would stop what is for other nodes"
     await bus.publish(Publication(DOCUMENT, "offer1", "b", b"{}"))
-    assert bus.problem == ""
 
 
 async def test_a_path_that_firestore_refuses_is_not_asked_for(database, make_bus):
@@ -208,7 +207,8 @@ async def test_a_forbidden_path_is_told_and_does_not_stop_the_others(database, m
     await bus.listen(frozenset({EVENTS, "secret/path", "a//b"}))
     put(database, f"{EVENTS}/1", report(1))
     await receive(bus, 1)
-    assert bus.problem == "secret/path: the server refused it (code 7: not yours)"
+    assert bus.problem == ""
+    assert bus.warning == "secret/path: the server refused it (code 7: not yours)"
     monkeypatch.setattr(firestore_listener, "REFUSED_SECONDS", 0.0)
     database.forbidden.clear()
     bus._listener._refused["secret/path"] = 0.0
@@ -248,7 +248,7 @@ async def test_a_collection_with_too_many_documents_is_a_problem(database, make_
     bus = make_bus()
     await bus.listen(frozenset({EVENTS}))
     await receive(bus, 5)
-    await wait_until(lambda: bus.problem.startswith(f"the collection {EVENTS} has more than 5 documents"))
+    await wait_until(lambda: bus.warning.startswith(f"the collection {EVENTS} has more than 5 documents"))
 
 
 async def test_a_bus_closes_quickly_while_nothing_is_taken(database, make_bus, monkeypatch):
