@@ -23,8 +23,8 @@ MEANINGS: Final = {
     ExitStatus.DONE: "done, or nothing to do",
     ExitStatus.ERROR: "an error; also a node that could not be read, a stalled node, or a plan that was not "
     "confirmed",
-    ExitStatus.PENDING: "changes are pending, whether or not all nodes could be read (only with "
-    "--detailed-exitcode)",
+    ExitStatus.PENDING: "changes are pending, or nodes wait for a restart, whether or not all nodes could "
+    "be read (only with --detailed-exitcode)",
     ExitStatus.REFUSED: "a guard refused the plan, or the plans of some clusters: nothing was done there; or "
     "the revision lacks a required signature",
     ExitStatus.CHANGED: "the nodes or the source changed since the plan was made: nothing was done",

@@ -82,6 +82,7 @@ def _count_waiting(context: GuardContext) -> int:
     only_reported = {node for node, drift in context.drift.items() if drift.is_kept}
     return sum(
         state in WAITING
+        or state is NodeCondition.RESTART
         or (state is NodeCondition.DIFFERS and node in context.withheld_nodes)
         or (state is NodeCondition.DRIFTED and node in only_reported)
         for node, (state, _) in conditions.items()

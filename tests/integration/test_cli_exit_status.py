@@ -134,3 +134,21 @@ def test_a_command_restricted_to_one_node_says_nothing_of_the_others(site):
     assert json.loads(site.run("status", "--format", "json", *only))["clusters"][0]["left_out"] == 2
     (edge,) = json.loads(site.run("--dry-run", "--format", "json", *only))["plan"]["clusters"]
     assert (edge["nodes"], edge["unchanged"], edge["left_out"]) == (3, 1, 2)
+
+
+def test_nodes_that_wait_for_a_restart_are_counted_alike_by_run_plan_and_status(site):
+    site.repository.edit(
+        "edge/setting.json",
+        lambda text: text.replace('"env": {', '"env": {\n    "properties": { "memoryUsage": 71 },', 1),
+    )
+    site.serve()
+    only = ("--only", "edge")
+    site.run("--yes", *only)
+    site.repository.edit("edge/setting.json", lambda text: text.replace("71", "72", 1))
+    site.repository.commit("More memory")
+    assert "verified: no changes remain; 3 nodes wait for a restart." in site.run("--yes", *only)
+    told = site.run("--dry-run", *only)
+    assert "No changes: 0 of 3 nodes are as desired; 3 nodes wait for a restart." in told
+    for command in (("--dry-run",), ("status",)):
+        found = site.run(*command, *only, "--detailed-exitcode", "--format", "json", status=2)
+        assert json.loads(found)["exit"]["waiting"] == 3

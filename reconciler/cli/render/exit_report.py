@@ -32,7 +32,8 @@ class ExitShape(TypedDict):
     meaning: Annotated[str, Field(description="What this status means.")]
     pending: Annotated[Whole, Field(description="Steps that are planned, after a run those that remain.")]
     waiting: Annotated[
-        Whole, Field(description="Nodes that differ, and that nothing is sent to now because they wait.")
+        Whole,
+        Field(description="Nodes that differ, or wait for a restart, and that nothing is sent to now."),
     ]
     unread: Annotated[Whole, Field(description="Nodes that could not be read.")]
     tolerated: Annotated[

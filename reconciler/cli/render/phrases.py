@@ -15,6 +15,7 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.node_conditions import RESTART
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import clean_line
 
@@ -247,11 +248,13 @@ def _describe_extent(report: RunReport) -> str:
 def _describe_remaining(remaining: Plan | None) -> str:
     if remaining is None:
         return "not verified"
-    problems = _count_problems(remaining.findings())
+    problems, restarts = _count_problems(remaining.findings()), _describe_restarts(remaining)
     if not remaining.is_empty:
         return "; ".join(filter(None, (f"still to do: {describe_pending(remaining)}", problems)))
     if not problems:
-        return "; ".join(filter(None, ("verified: no changes remain", describe_left_out(remaining.clusters))))
+        return "; ".join(
+            filter(None, ("verified: no changes remain", describe_left_out(remaining.clusters), restarts))
+        )
     is_complete = all(cluster.unchanged == cluster.seen for cluster in remaining.clusters)
     left = "no changes remain" if is_complete else "no further changes are planned now"
     return f"{left}, {_describe_condition(remaining)}"
@@ -275,10 +278,16 @@ def _describe_condition(plan: Plan) -> str:
     elif number < nodes:
         verb = "is" if 1 in {unchanged, nodes} else "are"
         parts.append(f"{unchanged:,} of {format_count(nodes, 'node')} {verb} as desired")
-    parts.append(describe_left_out(plan.clusters))
+    parts += [describe_left_out(plan.clusters), _describe_restarts(plan)]
     # An unread node is an error, and is not counted twice.
     parts.append(_count_problems([finding for finding in plan.findings() if finding.code not in _UNREAD]))
     return "; ".join(filter(None, parts))
+
+
+def _describe_restarts(plan: Plan) -> str:
+    """`2 nodes wait for a restart`; empty if none does."""
+    waiting = {finding.target for finding in plan.findings() if finding.code == RESTART}
+    return f"{format_count(len(waiting), 'node waits', 'nodes wait')} for a restart" if waiting else ""
 
 
 def _find_unread(plan: Plan) -> list[Diagnostic]:
