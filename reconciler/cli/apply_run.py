@@ -52,9 +52,9 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
     Raises:
         ReconcilerError: the source, the files or the state cannot be used, or nobody can confirm.
     """
-    folder = options.required_state.path
+    state = options.required_state.store
     reader = make_reader(replace(options, keeps_inventory=True))
-    with open_store(folder, keep=options.keep) as store:
+    with open_store(state, keep=options.keep) as store:
         reconciler = Reconciler(reader, store, actor=options.actor)
         result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
         # A cluster on hold is shown, but the question counts only what would be done now.
@@ -102,12 +102,12 @@ def _find_serving_watch(result: PlanResult, options: RunOptions) -> RunningWatch
     clusters = sorted({step.cluster for step in result.plan.steps() if step.arguments.is_offer})
     if not clusters:
         return None
-    folder = options.required_state.path
+    folder = options.required_state
     watch = next((one for one in find_watches(folder) if not one.dry_run), None)
     if watch is None:
         raise StateError(
-            f"the nodes of {', '.join(clusters)} poll, and no watch with the state {folder} serves them; "
-            "nothing was done",
+            f"the nodes of {', '.join(clusters)} poll, and no watch with the state {folder.place} serves "
+            "them; nothing was done",
             remedy="start `reconcile watch` on this host, or restrict the run to other clusters with --only",
         )
     return watch

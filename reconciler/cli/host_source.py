@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from reconciler.core.fleet_matching import KnownFleet
 from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.host.environment import Environment
-from reconciler.store.factory import open_reader
+from reconciler.store.factory import StorePlace, open_reader
 
 VARIABLE: Final = "RECONCILE_SOURCE"
 """Environment variable that names the host's source if the command line does not."""
@@ -36,14 +35,14 @@ class HostSource:
 
 
 def find_host_source(
-    given: HostSource, environment: Environment, state: Path | None, *, planned: str
+    given: HostSource, environment: Environment, state: StorePlace | None, *, planned: str
 ) -> HostSource:
     """The source of the command line, else of the environment, else of the only fleet in the state.
 
     Args:
         given: as on the command line; each part may be empty.
         environment: of the process.
-        state: the state folder; None if none is used.
+        state: where the store is; None if none is used.
         planned: the source in the plan file, for the error message only.
 
     Raises:

@@ -176,7 +176,7 @@ def choose_place(options: RunOptions, access: StateAccess) -> Iterator[Operation
     reader = Reader(
         own.locate(trust=own.trust, state=own.required_state.path), host=own.host, is_applying=True
     )
-    with open_store(own.required_state.path, keep=own.keep) as store:
+    with open_store(own.required_state.store, keep=own.keep) as store:
         yield OperationsHere(reader, store, own.actor, _explain_without_watch(options, access))
 
 

@@ -44,7 +44,7 @@ PRECEDENCE = (
 
 ENVIRONMENT = {
     "NO_COLOR": "no colours, like --no-color",
-    "RECONCILE_STATE": "the state folder, like --state",
+    "RECONCILE_STATE": "the state folder or database, like --state",
     "XDG_STATE_HOME": "parent of the user's own state folder; default ~/.local/state",
     "XDG_CACHE_HOME": "parent of cached sources when no state folder is open; default ~/.cache",
     "RECONCILE_HOST_CONFIG": "the host configuration, like --host-config",
@@ -147,13 +147,13 @@ AllOrNothing = Annotated[
     ),
 ]
 State = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="DIR",
-        help="State folder, with journal and history. Default: RECONCILE_STATE, else the host configuration, "
-        "else /var/lib/reconciler if it exists, else the user's own folder.",
+        help="State folder, with journal and history, or postgresql://… for several hosts. Default: "
+        "RECONCILE_STATE, else the host configuration, else /var/lib/reconciler if it exists, else the "
+        "user's own folder.",
         show_default=False,
-        readable=False,  # who may not read it asks the watch
     ),
 ]
 NoState = Annotated[
@@ -235,7 +235,7 @@ class CommonOptions(HostOptions):
 
         return Terminal.here(for_people=for_people, full=full)
 
-    def open_state(self, given: Path | None) -> AbstractContextManager[StateAccess]:
+    def open_state(self, given: str | None) -> AbstractContextManager[StateAccess]:
         """The state of the command; see `state_access.open_writable_state`."""
         from reconciler.cli.state_access import open_writable_state  # noqa: PLC0415  (--help stays quick)
         from reconciler.cli.state_folder import find_state  # noqa: PLC0415

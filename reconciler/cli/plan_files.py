@@ -40,7 +40,7 @@ def format_apply_command(path: Path, options: RunOptions) -> str:
     words = ["reconcile", "apply", str(path), strip_secrets(options.source)]
     words += ["--path", options.path] if options.path else []
     if options.state is not None and options.state.origin == OPTION:
-        words += ["--state", str(options.state.path)]
+        words += ["--state", options.state.place]
     return shlex.join(words)
 
 

@@ -238,16 +238,19 @@ def read_names(words: Sequence[str], context: typer.Context) -> tuple[set[str], 
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import find_state  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415
+    from reconciler.host.database_url import is_database_url  # noqa: PLC0415
     from reconciler.store.factory import has_store, open_reader  # noqa: PLC0415
 
     given = dict(pairwise(words))
     folder = given.get("--state")
     host = read_host(context, Path(given["--host-config"]) if "--host-config" in given else None)
-    found = find_state(host, Path(folder).expanduser() if folder else None)
-    if found.refusal() is not None or not has_store(found.path):
+    if folder and not is_database_url(folder):
+        folder = str(Path(folder).expanduser())
+    found = find_state(host, folder or None)
+    if found.refusal() is not None or not has_store(found.store):
         return set(), set()
 
-    with open_reader(found.path) as store:
+    with open_reader(found.store) as store:
         known = aio.run_until_signal(list_known_nodes(store))
     return {one.cluster for one in known}, {one.node for one in known}
 

@@ -56,12 +56,12 @@ class StateAccess:
 
     def exists(self) -> bool:
         """Whether the folder has a store."""
-        return not self.is_open or has_store(self.folder.path)
+        return not self.is_open or has_store(self.folder.store)
 
     def read(self) -> StoreReader:
         """The store as it is now, for reading; of a closed folder, a copy that the watch sends."""
         if self.is_open:
-            return self.stack.enter_context(open_reader(self.folder.path))
+            return self.stack.enter_context(open_reader(self.folder.store))
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="reconcile-")))
         self._send({"do": "copy"}, into=folder / _COPY)
         return self.stack.enter_context(open_reader(folder))
@@ -69,7 +69,7 @@ class StateAccess:
     def orders(self) -> Store | OrdersToWatch:
         """Where to write orders; each is durable when its call returns."""
         if self.is_open:
-            return self.stack.enter_context(open_store(self.folder.path))
+            return self.stack.enter_context(open_store(self.folder.store))
         return OrdersToWatch(self.running_watch.path)
 
     def ask_watch(self, request: Mapping[str, str], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
@@ -166,10 +166,10 @@ def open_writable_state(folder: StateFolder) -> Iterator[StateAccess]:
             another folder, and `--state` is not given.
     """
     refused = folder.refusal()
-    mine = find_watches(folder.path)
+    mine = find_watches(folder)
     # An order in a folder that no watch reads has no effect: an operator who suspends in an emergency would
     # believe that the watch has stopped. Only --state shows that the operator means this folder.
-    others = [one for one in find_running_watches(control_socket.RUNTIME) if not one.uses(folder.path)]
+    others = [one for one in find_running_watches(control_socket.RUNTIME) if not one.uses(folder.place)]
     if others and not mine and folder.origin != OPTION:
         raise StateError(
             f"the watch of this host ({others[0]}) uses the state {others[0].state}, and this command would "

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import StateError, UsageError
+from reconciler.host.database_url import is_database_url, parse_postgres_url
 from reconciler.sources import CACHE_FOLDER
 
 if TYPE_CHECKING:
     from reconciler.host.control_socket import RunningWatch
     from reconciler.host.host import Host
+    from reconciler.store.factory import StoreDatabase, StorePlace
 
 VARIABLE: Final = "RECONCILE_STATE"
 """Environment variable that names the state folder if `--state` is not given."""
@@ -34,13 +36,26 @@ class StateFolder:
     Args:
         path: absolute; may not exist yet.
         origin: what names it, such as `--state`.
+        database: with the journal and the history in place of the folder, which keeps what belongs to this
+            host alone; None for a store in the folder.
     """
 
     path: Path
     origin: str
+    database: StoreDatabase | None = None
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.origin})"
+        return f"{self.place} ({self.origin})"
+
+    @property
+    def store(self) -> StorePlace:
+        """Where the store is."""
+        return self.database or self.path
+
+    @property
+    def place(self) -> str:
+        """The folder or the database, as people name it."""
+        return str(self.store)
 
     def refusal(self) -> StateError | None:
         """Why this user cannot use the folder; None if the user can, or if it does not exist yet."""
@@ -71,7 +86,7 @@ class StateFolder:
         )
 
 
-def find_state(host: Host, given: Path | None) -> StateFolder:
+def find_state(host: Host, given: str | None) -> StateFolder:
     """The folder that a command uses; `require_state` checks whether it can.
 
     `--state`, else `RECONCILE_STATE`, else `state` of the host configuration, else `SYSTEM` if anything has
@@ -83,11 +98,27 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
 
     Raises:
         StateError: whether the system folder exists cannot be found out.
+        UsageError: the URL of a database is not valid.
     """
-    if given is not None:
-        return StateFolder(given.absolute(), OPTION)
-    if named := host.environment.get(VARIABLE, ""):
-        return StateFolder(Path(named).absolute(), VARIABLE)
+    own = host.config.database
+    for named, origin in (
+        (given, OPTION),
+        (host.environment.get(VARIABLE) or None, VARIABLE),
+        (own.url if own else None, f"host configuration {host.file}"),
+    ):
+        if named is None:
+            continue
+        if not is_database_url(named):
+            return StateFolder(Path(named).absolute(), origin)
+        from reconciler.store.factory import make_access  # noqa: PLC0415  (--help stays quick)
+
+        folder = _find_own_folder(host).path
+        return StateFolder(folder, origin, make_access(parse_postgres_url(named), folder, host))
+    return _find_own_folder(host)
+
+
+def _find_own_folder(host: Host) -> StateFolder:
+    """The folder for what belongs to this host, where neither an option nor a variable names a folder."""
     if host.config.state is not None:
         return StateFolder(host.config.state.absolute(), f"host configuration {host.file}")
     try:
@@ -106,7 +137,7 @@ def find_state(host: Host, given: Path | None) -> StateFolder:
     return StateFolder(SYSTEM, "system folder")
 
 
-def require_state(host: Host, given: Path | None) -> StateFolder:
+def require_state(host: Host, given: str | None) -> StateFolder:
     """The folder that `find_state` finds, if this user can use it.
 
     Raises:
@@ -118,7 +149,7 @@ def require_state(host: Host, given: Path | None) -> StateFolder:
     return found
 
 
-def find_readable_state(host: Host, given: Path | None, *, without: bool) -> StateFolder | None:
+def find_readable_state(host: Host, given: str | None, *, without: bool) -> StateFolder | None:
     """The folder for a command that only reads; None with `--no-state`.
 
     Args:
@@ -137,15 +168,15 @@ def find_readable_state(host: Host, given: Path | None, *, without: bool) -> Sta
     return None
 
 
-def find_watches(state: Path) -> tuple[RunningWatch, ...]:
-    """The running watches of this host that use a state folder, those that write first."""
+def find_watches(state: StateFolder) -> tuple[RunningWatch, ...]:
+    """The running watches of this host that use a state, those that write first."""
     from reconciler.host import control_socket  # noqa: PLC0415  (--help stays quick)
 
     found = (
         *control_socket.find_running_watches(control_socket.RUNTIME),
-        *control_socket.find_running_watches(state),
+        *control_socket.find_running_watches(state.path),
     )
-    by_process = {one.process: one for one in found if one.uses(state)}
+    by_process = {one.process: one for one in found if one.uses(state.place)}
     return tuple(sorted(by_process.values(), key=lambda one: (one.dry_run, one.process)))
 
 

@@ -93,7 +93,7 @@ def _answer_here(access: StateAccess, request: StopRequest, options: RunOptions)
     reader = Reader(
         own.locate(trust=own.trust, state=own.required_state.path), host=own.host, is_applying=True
     )
-    with open_store(own.required_state.path, keep=own.keep) as store:
+    with open_store(own.required_state.store, keep=own.keep) as store:
         return aio.run_until_signal(StopGate(reader, store).ask(request, own.actor))
 
 

@@ -22,6 +22,7 @@ from reconciler.core.endpoint import LAST_PORT
 from reconciler.core.fields import Flag, Size, SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.host.aws_accounts import AwsAccount
+from reconciler.host.config_database import DatabaseAccess
 from reconciler.host.config_fields import (
     CREDENTIALS,
     PREFIX,
@@ -351,6 +352,12 @@ class HostConfig(StrictModel):
         description="Folder of the journal and the history. `--state` and `RECONCILE_STATE` take precedence. "
         "Default: `/var/lib/reconciler` if it exists, else the user's state folder.",
         examples=["/var/lib/reconciler"],
+    )
+    database: DatabaseAccess | None = Field(
+        default=None,
+        description="A database that has the journal and the history in place of the state folder, for "
+        "several hosts; the folder keeps copies of sources. `--state` and `RECONCILE_STATE` take precedence.",
+        examples=[{"url": "postgresql://reconciler@db.example.com/reconciler"}],
     )
     operators: tuple[GroupName, ...] = Field(
         default=(),

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from reconciler.core.endpoint import LAST_PORT, SocketAddress, is_loopback_host
+from reconciler.errors import UsageError
+from reconciler.host.database_url import is_database_url, parse_postgres_url
 
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
 """Entry of the list of secret folders that means the credentials folder of the systemd unit."""
@@ -162,6 +164,25 @@ KeyFile = Annotated[
     WithJsonSchema({"type": "string", "pattern": rf"^/|{_CREDENTIAL}", "maxLength": _LONGEST}),
 ]
 """A file with a key: an absolute path, or one in the credentials folder of the systemd unit."""
+
+
+def _check_database_url(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if not is_database_url(text):
+        raise PydanticCustomError("database_scheme", "the URL must begin with postgresql://")
+    try:
+        return parse_postgres_url(text)
+    except UsageError as error:  # it quotes nothing of the text
+        raise PydanticCustomError("database_url", "{words}", {"words": error.message}) from None
+
+
+DatabaseUrl = Annotated[
+    str,
+    BeforeValidator(_check_database_url),
+    WithJsonSchema({"type": "string", "pattern": "^postgres(ql)?://", "maxLength": _LONGEST}),
+]
+"""The URL of a PostgreSQL database, without a password."""
 
 CommandName = Annotated[str, Field(pattern=_COMMAND_NAME)]
 SshName = Annotated[str, Field(pattern=_COMMAND_NAME)]

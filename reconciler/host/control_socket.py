@@ -69,7 +69,7 @@ class RunningWatch:
         path: of its socket.
         process: its process id.
         source: of its desired state; a local path is absolute.
-        state: its state folder.
+        state: its state folder, or the URL of its database.
         dry_run: whether it only plans.
         ref: branch, tag or commit of its source; empty for the default.
         within: folder within its source; empty for the whole.
@@ -86,9 +86,11 @@ class RunningWatch:
     def __str__(self) -> str:
         return f"process {self.process}, source {self.source}" + (", dry run" if self.dry_run else "")
 
-    def uses(self, folder: Path) -> bool:
-        """Whether a folder is the watch's state folder, also through links."""
-        return os.path.realpath(self.state) == os.path.realpath(folder)
+    def uses(self, place: str) -> bool:
+        """Whether a folder, also through links, or a database has the watch's state."""
+        if "://" in self.state or "://" in place:
+            return self.state == place
+        return os.path.realpath(self.state) == os.path.realpath(place)
 
 
 def get_peer(connection: socket.socket) -> Peer:

@@ -82,13 +82,13 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         # Anything else that writes to standard error uses the writer too: a full pipe would block it as well.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
         stack.callback(writer.drain)
-        store = None if options.dry_run else stack.enter_context(open_store(options.state, keep=options.keep))
+        store = None if options.dry_run else stack.enter_context(open_store(options.store, keep=options.keep))
 
         # One pool for all passes: one that confirms a change uses the connections of the one that made it.
         pool, machines = make_pool(), HostMachines(options.host)
         connect = partial(open_transports, pool=pool, machines=machines)
         reader = Reader(source, host=options.host, connect=connect)
-        dry_run_pass = DryRunPass(reader, options.state, options.only)
+        dry_run_pass = DryRunPass(reader, options.store, options.only)
         perform = (
             dry_run_pass
             if store is None
@@ -141,7 +141,7 @@ def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerSta
     return partial(
         NodeServerProcess,
         node_options,
-        options.state,
+        options.store,
         options.keep,
         kinds=frozenset(drivers),
         find_product=find_central_server,

@@ -280,7 +280,7 @@ class ControlServer:
                 "source": make_source_absolute(self.options.source),
                 "ref": self.options.ref,
                 "path": self.options.path,
-                "state": str(self.options.state),
+                "state": str(self.options.store),
                 "dry_run": store is None,
             }
         if order == "look" and self.request_pass is not None:
@@ -302,6 +302,11 @@ class ControlServer:
 
     async def _send_copy(self, writer: asyncio.StreamWriter) -> None:
         """Send the answer, then a copy of the store as it is now."""
+        if self.options.database is not None:
+            raise StateError(
+                f"the watch has its state in the database {self.options.database}, and sends no copy of it",
+                remedy="run the command as the user of the watch, or as root",
+            )
         with ExitStack() as stack:
             try:
                 folder = stack.enter_context(
@@ -310,7 +315,7 @@ class ControlServer:
             except OSError as error:
                 raise StateError(f"cannot copy the store: {error.strerror}") from error
             file = Path(folder) / "copy"
-            await asyncio.to_thread(back_up_store, self.options.state, file)
+            await asyncio.to_thread(back_up_store, self.options.store, file)
             writer.write(json.dumps({"ok": True, "bytes": file.stat().st_size}).encode() + b"\n")
             with file.open("rb") as opened:
                 while piece := opened.read(256 * 1024):

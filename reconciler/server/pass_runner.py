@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
@@ -21,7 +20,7 @@ from reconciler.server.pass_result import (
     summarise_apply_pass,
     summarise_plan_pass,
 )
-from reconciler.store.factory import open_reader
+from reconciler.store.factory import StorePlace, open_reader
 
 HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was complete")
 
@@ -33,12 +32,12 @@ class DryRunPass:
     Transports are opened for each pass, so that no cluster waits for the calls of another.
 
     Args:
-        state: the state folder, which may not exist yet; its store is opened for each pass.
+        state: where the store is, which may not exist yet; its store is opened for each pass.
         only: what it is restricted to.
     """
 
     reader: Reader
-    state: Path
+    state: StorePlace
     only: Selection = EVERYTHING
 
     async def __call__(self, job: PassJob) -> PassSummary:

@@ -148,7 +148,7 @@ class Watch:
             version=__version__,
             source=options.source,
             **_describe_followed(self._source),
-            state=str(options.state),
+            state=str(options.store),
             dry_run=options.dry_run,
             listen=where,
             nodes=nodes,

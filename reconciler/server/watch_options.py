@@ -12,6 +12,7 @@ from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.errors import UsageError
 from reconciler.host.host import Host
 from reconciler.sources.signatures.trust import Trust
+from reconciler.store.factory import StoreDatabase, StorePlace
 
 DAY = 86_400.0
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY}
@@ -38,6 +39,7 @@ class WatchOptions:
         secret: shared with the forge; empty to accept no webhook calls.
         colour: whether the log on a terminal has colours.
         trust: required signatures of revisions; None if signatures are not required.
+        database: with the store; None if it is in the state folder.
     """
 
     source: str
@@ -58,6 +60,12 @@ class WatchOptions:
     secret: str = ""
     colour: bool = True
     trust: Trust | None = None
+    database: StoreDatabase | None = None
+
+    @property
+    def store(self) -> StorePlace:
+        """Where the store is."""
+        return self.database or self.state
 
 
 def parse_duration_option(text: str, *, name: str, least: float = 0.1, most: float = 30 * DAY) -> float:

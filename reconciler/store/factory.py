@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +19,9 @@ from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
 from reconciler.host.clock import utc_now
+from reconciler.host.config_database import digest_plan_rules
+from reconciler.host.credentials import find_key_file
+from reconciler.host.host import Host
 from reconciler.ports.node_store import NodeContact, NodeTokens
 from reconciler.ports.store import (
     OpenOrders,
@@ -31,10 +35,15 @@ from reconciler.ports.store import (
     skip_hook,
 )
 from reconciler.ports.transport import NodeMail
-from reconciler.store.postgres.access import PostgresAccess
+from reconciler.store.postgres.access import HostIdentity, PostgresAccess
+from reconciler.store.postgres.address import VARIABLES, PostgresAddress
+from reconciler.store.sql import KEY
 from reconciler.store.sqlite import FILE
 
-StorePlace: TypeAlias = str | Path | PostgresAccess
+StoreDatabase: TypeAlias = PostgresAccess
+"""A database that several hosts share, and how this host uses it."""
+
+StorePlace: TypeAlias = str | Path | StoreDatabase
 """Where a store is: a folder, its URL, or a database that several hosts share."""
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -45,6 +54,25 @@ def make_run_id(clock: Clock = utc_now) -> str:
     """The id of a run: its second in UTC and four random letters, such as `20261121-034455-k7fm`."""
     # 32^4 ids a second: `begin` tries another one if two runs of a second have drawn the same.
     return f"{clock():%Y%m%d-%H%M%S}-" + "".join(secrets.choice(_LETTERS) for _ in range(4))
+
+
+def make_access(url: str, folder: Path, host: Host) -> PostgresAccess:
+    """How a host uses a database.
+
+    Args:
+        url: of the database, checked.
+        folder: with the files of this host.
+        host: its configuration and environment.
+
+    Raises:
+        UsageError: a credential cannot be found.
+    """
+    own = host.config.database
+    password = find_key_file(own.password, host.environment) if own and own.password else None
+    key = find_key_file(own.key, host.environment) if own and own.key else folder / KEY
+    variables = {name: value for name, value in host.environment.items() if name in VARIABLES}
+    identity = HostIdentity(platform.node() or "a host", digest_plan_rules(host.config))
+    return PostgresAccess(PostgresAddress(url, password, variables), key, identity)
 
 
 def open_store(

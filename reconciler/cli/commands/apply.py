@@ -88,7 +88,7 @@ def run_apply(
     host = common.read_host(source)
     folder = require_state(host, state)
     origin = find_host_source(
-        HostSource(source, ref, path), host.environment, folder.path, planned=plan_file.origin.source
+        HostSource(source, ref, path), host.environment, folder.store, planned=plan_file.origin.source
     )
     # Read again: the source is known only now, and the configuration must not be in it.
     host = common.read_host(origin.source)

@@ -96,7 +96,7 @@ def run_check(
         origin = find_host_source(
             replace(origin, source=host_source),
             host.environment,
-            folder.path if folder else None,
+            folder.store if folder else None,
             planned=file.origin.source,
         )
     elif host_source:

@@ -98,7 +98,7 @@ def run_enroll(
             silent = list_nodes_never_heard(aio.run_until_signal(_list_nodes(reader, fleet, access)))
             terminal.say(_format_silent(silent))
             return 0
-        with open_store(folder.path, keep=options.keep) as store:
+        with open_store(folder.store, keep=options.keep) as store:
             enroller = Enroller(reader, store)
             if rotate:
                 terminal.say(_rotate(enroller, fleet, node, options))

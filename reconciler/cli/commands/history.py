@@ -75,7 +75,7 @@ class _Above:
         limit: 0 if it is not given.
     """
 
-    state: Path | None
+    state: str | None
     host_config: Path | None
     filters: FilterOptions
     limit: int
@@ -306,7 +306,7 @@ async def _find_operation(store: StoreReader, text: str) -> Operation | None:
     return found if found.id == text else None
 
 
-def _open_state(common: CommonOptions, state: Path | None) -> AbstractContextManager[StateAccess]:
+def _open_state(common: CommonOptions, state: str | None) -> AbstractContextManager[StateAccess]:
     """The state by a subcommand's own options, else by those of `history` before it."""
     above = _read_above(common)
     return replace(common, host_config=common.host_config or above.host_config).open_state(

@@ -195,9 +195,9 @@ def _read_past(options: RunOptions) -> tuple[tuple[RunSummary, ...], frozenset[s
     from reconciler.api.reader import Reader
     from reconciler.core.fleet_matching import normalise_source
     from reconciler.host import aio
-    from reconciler.store.factory import open_reader
+    from reconciler.store.factory import has_store, open_reader
 
-    folder = options.required_state.path
+    folder = options.required_state.store
 
     async def read() -> tuple[tuple[RunSummary, ...], frozenset[str]]:
         source = options.locate()
@@ -216,6 +216,8 @@ def _read_past(options: RunOptions) -> tuple[tuple[RunSummary, ...], frozenset[s
             left = frozenset(one.revision for pin in (await own.orders()).pins for one in pin.left)
             return tuple(await own.runs(_MOST_RUNS)), left
 
-    if not folder.is_dir():
-        raise StateError(f"{folder} has no history", remedy="give the commit to roll back to")
+    if not has_store(folder):
+        raise StateError(
+            f"{options.required_state.place} has no history", remedy="give the commit to roll back to"
+        )
     return aio.run_until_signal(read())

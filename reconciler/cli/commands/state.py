@@ -40,8 +40,8 @@ def list_fleets(
     from reconciler.text.one_line import clean_line
 
     terminal = common.open_terminal()
-    folder = require_state(common.read_host(), state).path
-    with open_reader(folder) as store:
+    folder = require_state(common.read_host(), state)
+    with open_reader(folder.store) as store:
         known = aio.run_until_signal(store.fleets())
     if not known:
         terminal.say("This host remembers no fleet.\n")
@@ -84,20 +84,20 @@ def rebind_fleet(
     from reconciler.text.one_line import clean_line
 
     terminal, host = common.open_terminal(), common.read_host(source)
-    folder = require_state(host, state).path
-    if not has_store(folder):
+    folder = require_state(host, state)
+    if not has_store(folder.store):
         raise UsageError(
-            f"the state folder {folder} has no fleet", remedy="choose the state folder with --state"
+            f"the state {folder.place} has no fleet", remedy="choose the state folder with --state"
         )
     found = locate_source(
         source,
         ref=ref,
         path=path,
-        cache=folder / CACHE_FOLDER,
+        cache=folder.path / CACHE_FOLDER,
         environment=host.environment,
         accounts=host.config.aws,
     )
-    with open_store(folder) as store:
+    with open_store(folder.store) as store:
         known = aio.run_until_signal(store.fleets())
         fleet = _find_fleet(name, known)
         reader = Reader(found, host=host)

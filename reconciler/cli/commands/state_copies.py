@@ -15,6 +15,7 @@ from reconciler.errors import StateError
 
 if TYPE_CHECKING:
     from reconciler.ports.store import OpenOrders, RunSummary, Store, StoreReader, StoreSummary
+    from reconciler.store.factory import StorePlace
 
 _COMPARED = 10_000
 """Newest runs of the previous state that are looked for in a backup."""
@@ -49,7 +50,7 @@ def back_up_state(
     from reconciler.text.one_line import clean_line
 
     folder = require_state(common.read_host(), state)
-    summary = back_up_store(folder.path, file)
+    summary = back_up_store(folder.store, file)
     common.open_terminal().say(
         f"{clean_line(str(file))}: {_describe_summary(summary)}\nState: {clean_line(str(folder))}\n"
     )
@@ -84,8 +85,8 @@ def check_state(
         terminal.say(f"{clean_line(str(file))}: no damage found; {_describe_summary(summary)}\n")
         return 0
     folder = require_state(common.read_host(), state)
-    summary = examine_store(folder.path)
-    with open_reader(folder.path) as store:
+    summary = examine_store(folder.store)
+    with open_reader(folder.store) as store:
         unreadable = _read_all(store)
     if unreadable:
         raise StateError(
@@ -121,7 +122,7 @@ def restore_state(
     folder = require_state(common.read_host(), state)
     summary = factory.examine_backup(file)
     until = f"until {format_minute(summary.newest)} UTC" if summary.newest else "without any record"
-    before = _read_previous_records(folder.path)
+    before = _read_previous_records(folder.store)
     lost: list[str] = []
 
     def prepare(store: Store) -> None:
@@ -132,7 +133,7 @@ def restore_state(
         reason = f"the state was restored from a backup {until}; what was done later is not known"
         aio.run_until_signal(store.suspend("", reason, get_current_actor()))
 
-    _, aside = factory.restore_store(folder.path, file, prepare=prepare)
+    _, aside = factory.restore_store(folder.store, file, prepare=prepare)
     terminal = common.open_terminal()
     lines = [
         f"Restored from {file}: {_describe_summary(summary)}",
@@ -213,7 +214,7 @@ def _describe_summary(summary: StoreSummary) -> str:
     return f"{format_count(summary.runs, 'run')}{newest}{left}, {format_size(summary.bytes)}"
 
 
-def _read_previous_records(folder: Path) -> _Records | None:
+def _read_previous_records(folder: StorePlace) -> _Records | None:
     """The records of the state that is replaced; None if there is none, or it cannot be read."""
     from reconciler.store.factory import has_store, open_reader
 

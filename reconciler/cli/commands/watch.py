@@ -107,10 +107,12 @@ def run_watch(
     from reconciler.server import bootstrap, watch_options
 
     host = host_options.read_host(source)
+    folder = require_state(host, state)
     chosen = watch_options.WatchOptions(
         source=source,
         host=host,
-        state=require_state(host, state).path,
+        state=folder.path,
+        database=folder.database,
         keep=read_kept_runs(host, keep),
         ref=source_options.ref.strip(),
         path=source_options.path,

@@ -16,7 +16,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from socket import socket
 from typing import Any
 
@@ -39,6 +38,7 @@ from reconciler.server.nodes.node_server import (
     load_certificate,
 )
 from reconciler.server.supervision import FIRST, LONGEST, STEADY, Report
+from reconciler.store.factory import StorePlace
 
 MODULE = "reconciler.server.nodes.process_main"
 
@@ -83,14 +83,14 @@ class NodeProcessStart:
 
     Args:
         options: of the node server.
-        folder: with the store.
+        store: where it is.
         keep: runs that the history keeps.
         kinds: products that this host may use.
         rules: of the newest fleet.
     """
 
     options: NodeServerOptions
-    folder: Path
+    store: StorePlace
     keep: int
     kinds: frozenset[str]
     rules: NodeRules
@@ -150,7 +150,7 @@ class NodeServerProcess:
 
     Args:
         options: of the node server.
-        folder: with the store.
+        store: where it is.
         keep: runs that the history keeps.
         kinds: products that this host may use.
         find_product: kind -> its central server; None for a product that has none.
@@ -166,7 +166,7 @@ class NodeServerProcess:
     def __init__(
         self,
         options: NodeServerOptions,
-        folder: Path,
+        store: StorePlace,
         keep: int,
         *,
         kinds: frozenset[str],
@@ -174,7 +174,7 @@ class NodeServerProcess:
         hooks: NodeProcessHooks,
     ) -> None:
         self._is_encrypted = load_certificate(options) is not None  # a wrong one ends the start
-        self._start = NodeProcessStart(options, folder, keep, kinds, NodeRules())
+        self._start = NodeProcessStart(options, store, keep, kinds, NodeRules())
         self._find_product, self._hooks = find_product, hooks
         self._kinds: tuple[str, ...] = ()
         self._connection: Connection | None = None

@@ -79,7 +79,7 @@ class NodeProcess:
             return DRIVERS[kind].central_server() if kind in kinds else None
 
         parts = NodeServerParts(
-            partial(open_store, start.folder, keep=start.keep),
+            partial(open_store, start.store, keep=start.keep),
             find_product,
             self._find_holds,
             self._count_fresh_seconds,

@@ -9,22 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from reconciler.errors import StateError, UsageError
+from reconciler.errors import StateError
 from reconciler.host.files import FileRefused, read_regular
 
-SCHEMES: Final = ("postgresql", "postgres")
+VARIABLES: Final = frozenset({"PGPASSFILE", "PGSERVICEFILE", "PGSERVICE"})
+"""Variables of libpq that count; the others would change where a database is without being seen."""
 
-_OPTIONS: Final = frozenset(
-    {"service", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl", "channel_binding", "gssencmode"}
-    | {"target_session_attrs", "load_balance_hosts", "require_auth", "host", "port", "user", "dbname"}
-)
-"""Parameters of libpq that an address may have; the others are this program's own matter."""
-
-_FORM: Final = "write postgresql://USER@HOST:PORT/DATABASE"
-_ELSEWHERE: Final = (
-    "put it into a password file (PGPASSFILE, ~/.pgpass), a service file (PGSERVICEFILE, ?service=NAME), or "
-    "a file that `database.password` of the host configuration names"
-)
 _LARGEST: Final = 4096
 
 
@@ -83,35 +73,6 @@ class PostgresAddress:
             "tcp_user_timeout": 30_000,
             "client_encoding": "UTF8",
         }
-
-
-def parse_postgres_url(url: str) -> str:
-    """Check the address of a PostgreSQL store, and give it back.
-
-    Raises:
-        UsageError: it is not valid, or has a password; neither is quoted.
-    """
-    try:
-        parts = urlsplit(url)
-        options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise UsageError("the address of the database is not a valid URL", remedy=_FORM) from None
-    user, _, places = parts.netloc.rpartition("@")
-    # Everybody on this host can read the arguments of its processes.
-    if ":" in user or "@" in user or any(key == "password" for key, _ in options):
-        raise UsageError("the address of the database contains a password", remedy=_ELSEWHERE)
-    if wrong := sorted({key for key, _ in options} - _OPTIONS):
-        raise UsageError(
-            f"the address of the database has the unknown parameter {wrong[0]!r}",
-            remedy=f"known are {', '.join(sorted(_OPTIONS))}",
-        )
-    if parts.fragment or "/" in parts.path.strip("/"):
-        raise UsageError("the address of the database is not a valid URL", remedy=_FORM)
-    if not all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]/]*)(:\d+)?", one) for one in places.split(",")):
-        raise UsageError("the address of the database has an invalid host or port", remedy=_FORM)
-    if not parts.path.strip("/") and not {"dbname", "service"} & {key for key, _ in options}:
-        raise UsageError("the address of the database names no database", remedy=_FORM)
-    return url
 
 
 def _read_password(file: Path) -> str:

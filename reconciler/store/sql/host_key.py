@@ -19,9 +19,7 @@ from typing import Any
 from reconciler.errors import SecretError, StateError
 from reconciler.host.files import FileAbsent, FileRefused, give_to_owner_of, read_regular
 from reconciler.secrets.local_resolver import encrypt_data, parse_identities
-
-FILE = "host.key"
-"""File in the state folder: an age identity that only its owner can read."""
+from reconciler.store.sql import KEY
 
 _LARGEST = 4_096
 
@@ -40,7 +38,7 @@ class HostKey:
         name: of the file in it.
     """
 
-    def __init__(self, folder: Path, name: str = FILE) -> None:
+    def __init__(self, folder: Path, name: str = KEY) -> None:
         self._path = folder / name
         self._identity: Any = None
         self._derived: dict[str, bytes] = {}

@@ -3,7 +3,8 @@
 import pytest
 
 from reconciler.errors import StateError, UsageError
-from reconciler.store.postgres.address import PostgresAddress, parse_postgres_url
+from reconciler.host.database_url import parse_postgres_url
+from reconciler.store.postgres.address import PostgresAddress
 from reconciler.store.postgres.connection import PostgresRow, make_postgres_error, number_parameters
 
 

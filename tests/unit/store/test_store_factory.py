@@ -45,8 +45,8 @@ async def test_reading_makes_nothing_and_finds_nothing_where_nothing_is(tmp_path
 
 @pytest.mark.parametrize("ask", [open_store, open_reader, has_store])
 def test_a_kind_that_is_not_known_is_refused_without_what_may_be_secret(ask):
-    with pytest.raises(UsageError, match="unknown type of store: postgresql://…") as caught:
-        ask("postgresql://user:hunter2@db.example.com/reconciler")
+    with pytest.raises(UsageError, match="unknown type of store: mysql://…") as caught:
+        ask("mysql://user:hunter2@db.example.com/reconciler")
     assert "sqlite:///FOLDER" in caught.value.remedy
 
 

@@ -7,7 +7,8 @@ import pytest
 from reconciler.core.canonical import fingerprint_with_key
 from reconciler.errors import StateError
 from reconciler.store.factory import open_store
-from reconciler.store.sql.host_key import FILE, HostKey
+from reconciler.store.sql import KEY as FILE
+from reconciler.store.sql.host_key import HostKey
 
 
 def test_a_key_is_made_once_for_its_owner_alone_and_opens_what_it_sealed(tmp_path):
