@@ -270,7 +270,13 @@ class ClusterLoop:
         }
         for group in group_findings(pass_summary.violations):
             problem = group.finding
-            log.warning("plan refused", code=problem.code, message=group.text, remedy=problem.remedy)
+            is_own = problem.cluster in {"", self.name}
+            log.warning(
+                "plan refused" if is_own else "another cluster is refused",
+                code=problem.code,
+                message=group.text,
+                remedy=problem.remedy,
+            )
         fields = {
             "result": pass_summary.result.value,
             "trigger": trigger,

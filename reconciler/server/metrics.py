@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,15 +138,20 @@ class StateCollector:
         success = gauge(
             "last_success_timestamp_seconds", "When a pass last found or made everything as desired."
         )
+        # What is about a cluster that is missing from the fleet file is found by each pass over another one.
+        found = {
+            (violation.cluster or cluster, violation.code, violation.target, violation.message)
+            for cluster, status in self._watch_state.clusters.items()
+            for violation in (status.pass_summary.violations if status.pass_summary else ())
+        }
+        for (cluster, code), count in sorted(collections.Counter((one[0], one[1]) for one in found).items()):
+            violations.add_metric([cluster, code], count)
         for cluster, status in sorted(self._watch_state.clusters.items()):
             summary = status.pass_summary
             if status.revision:
                 revision.add_metric([cluster, status.revision.id], 1)
             for kind, count in sorted(status.answers.items()):
                 nodes.add_metric([cluster, kind], count)
-            codes = [violation.code for violation in summary.violations] if summary else []
-            for code in sorted(set(codes)):
-                violations.add_metric([cluster, code], codes.count(code))
             findings = summary.findings if summary else ()
             stalled.add_metric([cluster], sum(finding.code == STALLED for finding in findings))
             held.add_metric([cluster], len(summary.held_nodes) if summary else 0)

@@ -145,8 +145,9 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     for line in _describe_files(cluster):
         yield from layout.wrapped(line, 2)
     yield from layout.wrapped(_describe_contacts(cluster), 2) if any(_list_reporting(cluster)) else ()
-    for head, violations in (("on hold", cluster.holds), ("refused", cluster.violations)):
+    for violations in (cluster.holds, cluster.violations):
         for group in group_findings(violations, full=layout.full):
+            head = "on hold" if group.finding.hold else "refused"
             yield from layout.problem(head, group.text, group.finding, Tone.CHANGE, 2)
     for note in group_findings(cluster.findings, full=layout.full):
         yield from layout.wrapped(

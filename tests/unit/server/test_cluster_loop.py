@@ -250,6 +250,20 @@ async def test_a_refusal_is_logged_once_for_each_revision():
     assert rig.sample("violations", cluster="edge", code="quorum") == 1
 
 
+async def test_what_is_about_another_cluster_is_not_told_as_a_refusal_of_this_one():
+    gone = Diagnostic(
+        Severity.ERROR, "cluster-vanished", "it is missing", "put it back", target="live", hold=True
+    )
+    rig, script = Rig(interval=0.005), Script(PassSummary(PassResult.CONVERGED, violations=(gone,)))
+    async with running(script, rig) as loop:
+        loop.use_fleet(fleet("a"), "start")
+        await script.ran(2)
+    assert not rig.lines("plan refused")
+    assert [line["code"] for line in rig.lines("another cluster is refused")] == ["cluster-vanished"]
+    assert rig.sample("violations", cluster="live", code="cluster-vanished") == 1
+    assert rig.sample("violations", cluster="edge", code="cluster-vanished") is None
+
+
 async def test_a_pass_that_acted_is_always_logged_with_its_run():
     applied = PassSummary(PassResult.APPLIED, run="r1", steps=2)
     rig, script = Rig(interval=0.005), Script(applied)
