@@ -268,15 +268,12 @@ class ClusterLoop:
             PassResult.DRIFT,
             PassResult.HELD,
         }
-        for group in group_findings(pass_summary.violations):
-            problem = group.finding
-            is_own = problem.cluster in {"", self.name}
-            log.warning(
-                "plan refused" if is_own else "another cluster is refused",
-                code=problem.code,
-                message=group.text,
-                remedy=problem.remedy,
-            )
+        own = [one for one in pass_summary.violations if one.cluster in {"", self.name}]
+        others = [one for one in pass_summary.violations if one not in own]
+        for event, violations in (("plan refused", own), ("another cluster is refused", others)):
+            for group in group_findings(violations):
+                problem = group.finding
+                log.warning(event, code=problem.code, message=group.text, remedy=problem.remedy)
         fields = {
             "result": pass_summary.result.value,
             "trigger": trigger,
