@@ -1,14 +1,16 @@
 """Bounds how much a schema can make its judge do; pure.
 
 Each schema that applies to one value is evaluated once for each way that leads to it, and a few lines of
-`anyOf` with references can have a billion ways. So the ways are counted before anything is judged.
+`anyOf` with references can have a billion ways. So the ways are counted before anything is judged, and then
+the work for each document: a running judge cannot be stopped.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from reconciler.desired.schemas.keywords import Reach
 
@@ -16,6 +18,12 @@ MOST_WAYS: Final = 1_000
 """Highest number of schemas, each counted once for each way to it, that may apply to one value."""
 
 _MOST_STATES: Final = 5_000
+
+_EXACT: Final = 12
+"""Units that one comparison with a number takes."""
+
+_CHARACTERS: Final = 10
+"""Characters that a regular expression reads in a unit."""
 
 Edges = tuple[tuple[Reach, str, str], ...]
 """(reach, key, the schema there) of the schemas in a schema, each named by its place."""
@@ -33,27 +41,112 @@ class TooCostly(ValueError):
         self.place = place
 
 
-def check_cost(root: str, list_edges: Callable[[str], Edges]) -> None:
-    """Follow a schema to all kinds of places that an instance can have.
+@dataclass(slots=True)
+class _State:
+    """The schemas that apply to one value together, and the states of its members and items.
+
+    Args:
+        weight: the work of judging one such value, apart from what is in it.
+        patterns: regular expressions among them, each of which reads a whole text.
+        members: name -> of one member.
+        other_members: of members with other names; None if nothing applies to them.
+        items: index -> of one item.
+        other_items: of items with other indexes; None if nothing applies to them.
+    """
+
+    weight: int
+    patterns: int
+    members: dict[str, _State] = field(default_factory=dict)
+    other_members: _State | None = None
+    items: dict[int, _State] = field(default_factory=dict)
+    other_items: _State | None = None
+
+
+class JudgeCost:
+    """How much work it is to judge a document by a schema, counted without judging it.
 
     Args:
         root: the schema that is applied to the whole.
         list_edges: the schemas in one; those behind a reference are HERE.
+        weigh: the own work of one schema, and its regular expressions.
 
     Raises:
         TooCostly: too many schemas may apply to one value, or one applies to itself without end.
     """
-    seen: set[frozenset[tuple[str, int]]] = set()
-    waiting: list[Counter[str]] = [Counter({root: 1})]
+
+    def __init__(
+        self, root: str, list_edges: Callable[[str], Edges], weigh: Callable[[str], tuple[int, int]]
+    ) -> None:
+        states: dict[frozenset[tuple[str, int]], _State] = {}
+        waiting: list[tuple[_State, Mapping[str, int]]] = []
+
+        def enter(start: Counter[str]) -> _State:
+            key = frozenset(start.items())
+            if key not in states:
+                ways = _expand(start, list_edges)
+                weights = [(weigh(place), count) for place, count in ways.items()]
+                states[key] = _State(
+                    sum(own * count for (own, _), count in weights),
+                    sum(patterns * count for (_, patterns), count in weights),
+                )
+                waiting.append((states[key], ways))
+            return states[key]
+
+        self._start = enter(Counter({root: 1}))
+        while waiting:
+            state, ways = waiting.pop()
+            for (reach, key), counts in _step(ways, list_edges).items():
+                match reach:
+                    case Reach.KEY:
+                        state.members[key] = enter(counts)
+                    case Reach.MEMBERS:
+                        state.other_members = enter(counts)
+                    case Reach.INDEX:
+                        state.items[int(key)] = enter(counts)
+                    case _:
+                        state.other_items = enter(counts)
+            if len(states) > _MOST_STATES:
+                raise TooCostly(root, f"its schemas meet in more than {_MOST_STATES:,} combinations")
+
+    def measure(self, value: Any, most: int) -> int:
+        """The work of judging a value; counting ends above `most`."""
+        total = 0
+        waiting: list[tuple[Any, _State]] = [(value, self._start)]
+        while waiting and total <= most:
+            one, state = waiting.pop()
+            total += state.weight
+            if isinstance(one, str):
+                total += state.patterns * len(one) // _CHARACTERS
+            elif isinstance(one, dict):
+                inner = ((item, state.members.get(key, state.other_members)) for key, item in one.items())
+                waiting += [(item, each) for item, each in inner if each is not None]
+            elif isinstance(one, list):
+                pairs = ((item, state.items.get(at, state.other_items)) for at, item in enumerate(one))
+                waiting += [(item, each) for item, each in pairs if each is not None]
+        return total
+
+
+def weigh_schema(schema: Any) -> tuple[int, int]:
+    """The work of one schema for one value, apart from the schemas in it, and its regular expressions.
+
+    A unit is what a simple keyword takes, some 300 ns. Texts of `enum` are looked up; everything else is
+    compared one by one, and numbers by an exact comparison that takes ten times as long.
+    """
+    if not isinstance(schema, Mapping):
+        return 1, 0
+    listed = schema.get("enum", [])
+    is_text = isinstance(listed, list) and all(isinstance(one, str) for one in listed)
+    compared = [schema.get("const"), *([] if is_text or not isinstance(listed, list) else listed)]
+    return 1 + _EXACT * (_count_values(compared) - 2), int("pattern" in schema)
+
+
+def _count_values(value: Any) -> int:
+    waiting, count = [value], 0
     while waiting:
-        ways = _expand(waiting.pop(), list_edges)
-        for following in _step(ways, list_edges):
-            state = frozenset(following.items())
-            if state not in seen:
-                seen.add(state)
-                waiting.append(following)
-        if len(seen) > _MOST_STATES:
-            raise TooCostly(root, f"its schemas meet in more than {_MOST_STATES:,} combinations")
+        one = waiting.pop()
+        count += 1
+        waiting += one.values() if isinstance(one, Mapping) else one if isinstance(one, list) else ()
+    return count
 
 
 def _expand(start: Counter[str], list_edges: Callable[[str], Edges]) -> dict[str, int]:
@@ -102,7 +195,9 @@ def _sort_dependent(start: Mapping[str, int], list_edges: Callable[[str], Edges]
     return found[::-1]
 
 
-def _step(ways: Mapping[str, int], list_edges: Callable[[str], Edges]) -> list[Counter[str]]:
+def _step(
+    ways: Mapping[str, int], list_edges: Callable[[str], Edges]
+) -> dict[tuple[Reach, str], Counter[str]]:
     """What applies to the members and items of a value: of each name, and of those without a name."""
     named: dict[tuple[Reach, str], Counter[str]] = defaultdict(Counter)
     general: dict[Reach, Counter[str]] = {Reach.KEY: Counter(), Reach.INDEX: Counter()}
@@ -114,5 +209,6 @@ def _step(ways: Mapping[str, int], list_edges: Callable[[str], Edges]) -> list[C
                 general[Reach.KEY][inner] += count
             elif reach is Reach.ITEMS:
                 general[Reach.INDEX][inner] += count
-    found = [counts + general[reach] for (reach, _), counts in named.items()]
-    return [*found, *(counts for counts in general.values() if counts)]
+    found = {place: counts + general[place[0]] for place, counts in named.items()}
+    others = {Reach.KEY: (Reach.MEMBERS, ""), Reach.INDEX: (Reach.ITEMS, "")}
+    return found | {others[reach]: counts for reach, counts in general.items() if counts}

@@ -16,6 +16,34 @@ DIALECTS: Final = {
 """`$schema`, without `#` at its end -> name, for messages."""
 
 
+# As in the documents of each dialect.
+_EVERYWHERE: Final = (  # noqa: SIM905
+    "$schema $ref $comment title description default examples readOnly writeOnly deprecated type enum const "
+    "multipleOf maximum exclusiveMaximum minimum exclusiveMinimum maxLength minLength pattern format "
+    "items maxItems minItems uniqueItems contains maxProperties minProperties required properties "
+    "patternProperties additionalProperties propertyNames if then else allOf anyOf oneOf not "
+    "contentEncoding contentMediaType"
+).split()
+_OLD: Final = ["additionalItems", "definitions", "dependencies"]
+_NEW: Final = (  # noqa: SIM905
+    "$defs $id $anchor $vocabulary dependentRequired dependentSchemas maxContains minContains contentSchema "
+    "unevaluatedItems unevaluatedProperties"
+).split()
+
+KEYWORDS: Final[Mapping[str, frozenset[str]]] = {
+    "2020-12": frozenset(
+        {*_EVERYWHERE, *_NEW, "prefixItems", "$dynamicAnchor", "$dynamicRef", "definitions"}
+    ),
+    "2019-09": frozenset({*_EVERYWHERE, *_NEW, *_OLD, "$recursiveAnchor", "$recursiveRef"}),
+    "draft-07": frozenset({*_EVERYWHERE, *_OLD, "$id"}),
+    "draft-06": frozenset({*_EVERYWHERE, *_OLD, "$id"} - {"if", "then", "else", "$comment"}),
+    "draft-04": frozenset(
+        {*_EVERYWHERE, *_OLD, "id"} - {"if", "then", "else", "$comment", "const", "contains"}
+    ),
+}
+"""Name of a dialect -> its keywords; a library ignores every other one."""
+
+
 class Reach(Enum):
     """At which part of an instance an inner schema applies."""
 

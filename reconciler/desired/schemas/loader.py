@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from reconciler.desired.schemas.cost import Edges, TooCostly, check_cost
+from reconciler.desired.schemas.cost import Edges, JudgeCost, TooCostly, weigh_schema
 from reconciler.desired.schemas.keywords import Reach, list_inner_schemas
 from reconciler.desired.schemas.schema_file import (
     BASE,
@@ -44,12 +44,14 @@ class LoadedSchema:
     Args:
         name: path of its file.
         judge: of the library.
+        cost: how much work it is to judge a document.
         files: path -> every file that has a part of it.
     """
 
-    def __init__(self, name: str, judge: Any, files: Mapping[str, SchemaFile]) -> None:
+    def __init__(self, name: str, judge: Any, cost: JudgeCost, files: Mapping[str, SchemaFile]) -> None:
         self.name = name
         self.judge = judge
+        self.cost = cost
         self._files = {one.uri: one for one in files.values()}
 
     def describe(self, location: str) -> str:
@@ -76,8 +78,9 @@ class SchemaLoader:
         self._pattern_bytes = 0
 
     def list_problems(self) -> list[Diagnostic]:
-        """All problems of all files."""
-        return list(dict.fromkeys(problem for one in self._files.values() for problem in one.problems))
+        """All problems of all files, also warnings."""
+        found = (problem for one in self._files.values() for problem in (*one.problems, *one.warnings))
+        return list(dict.fromkeys(found))
 
     def load(self, document: Document) -> LoadedSchema | None:
         """The schema in a file; None if it, or a file that it refers to, has a problem."""
@@ -91,12 +94,14 @@ class SchemaLoader:
             return None
         root = files[document.name]
         try:
-            check_cost(f"{root.name}#", lambda place: _list_edges(place, files))
+            cost = JudgeCost(
+                f"{root.name}#", lambda place: _list_edges(place, files), lambda place: _weigh(place, files)
+            )
         except TooCostly as error:
             name, _, pointer = error.place.partition("#")
             files[name].report(pointer, f"the schema is too much work to judge by: {error}", "simplify it")
             return None
-        return self._compile(root, files)
+        return self._compile(root, cost, files)
 
     def _collect_files(self, document: Document) -> dict[str, SchemaFile]:
         """A file and all files that it refers to, each checked as far as it is used."""
@@ -156,7 +161,9 @@ class SchemaLoader:
                     "write it without them",
                 )
 
-    def _compile(self, root: SchemaFile, files: Mapping[str, SchemaFile]) -> LoadedSchema | None:
+    def _compile(
+        self, root: SchemaFile, cost: JudgeCost, files: Mapping[str, SchemaFile]
+    ) -> LoadedSchema | None:
         import jsonschema_rs  # noqa: PLC0415  (few fleets have schemas)
 
         try:
@@ -172,7 +179,7 @@ class SchemaLoader:
         except (ValueError, jsonschema_rs.ReferencingError) as error:
             root.report("", f"the schema cannot be used: {str(error).splitlines()[0]}".replace(BASE, ""))
             return None
-        return LoadedSchema(root.name, judge, files)
+        return LoadedSchema(root.name, judge, cost, files)
 
 
 def _list_edges(place: str, files: Mapping[str, SchemaFile]) -> Edges:
@@ -188,6 +195,11 @@ def _list_edges(place: str, files: Mapping[str, SchemaFile]) -> Edges:
         there = files[reference.path].find(reference.fragment)
         edges.append((Reach.HERE, "", f"{reference.path}#{there}"))
     return tuple(edges)
+
+
+def _weigh(place: str, files: Mapping[str, SchemaFile]) -> tuple[int, int]:
+    name, _, pointer = place.partition("#")
+    return weigh_schema(files[name].schemas.get(pointer))
 
 
 def _list_patterns(schema_file: SchemaFile, start: str) -> list[tuple[str, str]]:

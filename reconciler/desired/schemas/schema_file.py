@@ -10,14 +10,18 @@ from typing import Any, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from reconciler.desired.merge_patch import get_member, has_member
-from reconciler.desired.schemas.keywords import DIALECTS, list_inner_schemas
-from reconciler.diagnostic import Diagnostic
+from reconciler.desired.schemas.keywords import DIALECTS, KEYWORDS, list_inner_schemas
+from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.text.json_pointer import make_pointer, split_pointer
 from reconciler.text.one_line import make_one_line, quote_text
+from reconciler.text.suggestions import find_nearest
 
 CODE: Final = "bad-schema"
 """Code of what is wrong in a schema itself."""
+
+IDLE: Final = "idle-keyword"
+"""Code of a keyword of a schema that has no effect."""
 
 BASE: Final = "tree:///"
 """Beginning of the names by which schemas refer to each other here: nothing can be fetched from it."""
@@ -31,6 +35,13 @@ _MOST_PROBLEMS: Final = 20
 _LONGEST: Final = 300
 _AT_TOP_ONLY: Final = {"$id": "files are named by their paths here", "$schema": "a file has one dialect"}
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
+_REPORTED: Final = frozenset({"$id", "id", *_DYNAMIC})
+_NEAR: Final = 0.8
+_SAME: Final = 0.97
+"""Similarity of two addresses that differ in `https`."""
+_SAID: Final = frozenset({"$ref", "$id", "id", "$schema", "$comment", "title", "description", "definitions"})
+_REF_ALONE: Final = dict.fromkeys(("draft-07", "draft-06", "draft-04"), _SAID)
+"""Dialect in which a `$ref` replaces its whole schema -> what may stand beside it all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +64,7 @@ class SchemaFile:
     Args:
         document: the file.
         problems: what is wrong in it, as far as it was looked at.
+        warnings: what in it has no effect.
         schemas: pointer -> each schema in the file that applies to something.
         references: of all these.
         anchors: name -> pointer.
@@ -60,6 +72,7 @@ class SchemaFile:
 
     document: Document
     problems: list[Diagnostic] = field(default_factory=list)
+    warnings: list[Diagnostic] = field(default_factory=list)
     schemas: dict[str, Any] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     anchors: dict[str, str] = field(default_factory=dict)
@@ -94,9 +107,9 @@ class SchemaFile:
             return False
         if self.dialect not in DIALECTS:
             known = ", ".join(DIALECTS)
-            self.report(
-                "/$schema", f"{_quote(value['$schema'])} is not a known dialect", f"write one of {known}"
-            )
+            near = find_nearest(self.dialect, DIALECTS, cutoff=_SAME)
+            remedy = f"did you mean {near}?" if near else f"write one of {known}"
+            self.report("/$schema", f"{_quote(value['$schema'])} is not a known dialect", remedy)
             return False
         return True
 
@@ -133,6 +146,36 @@ class SchemaFile:
                 self.report(place, f"`{keyword}` is not supported", "write `$ref`")
         if isinstance(reference := schema.get("$ref"), str):
             self._read_reference(reference, pointer)
+        self._find_idle_keywords(schema, pointer)
+
+    def _find_idle_keywords(self, schema: Mapping[str, Any], pointer: str) -> None:
+        """Warn of a keyword that nothing reads: what looks like a rule is none then."""
+        dialect = DIALECTS[self.dialect]
+        known = KEYWORDS[dialect]
+        for keyword in schema:
+            if keyword in known or keyword in _REPORTED:
+                continue
+            others = [name for name, own in KEYWORDS.items() if keyword in own]
+            near = find_nearest(keyword, known, cutoff=_NEAR)
+            if others:
+                words = f"{quote_text(keyword)} has no effect in {dialect}"
+                self._warn(
+                    pointer, keyword, words, f"it is a keyword of {others[0]}: write `$schema` for that"
+                )
+            elif near:
+                words = f"{quote_text(keyword)} is no keyword and has no effect"
+                self._warn(pointer, keyword, words, f"did you mean `{near}`?")
+        if "$ref" in schema and dialect in _REF_ALONE:
+            for keyword in sorted(schema.keys() & known - _REF_ALONE[dialect]):
+                words = f"{quote_text(keyword)} has no effect beside `$ref` in {dialect}"
+                self._warn(pointer, keyword, words, "put both into `allOf`")
+
+    def _warn(self, pointer: str, keyword: str, words: str, remedy: str) -> None:
+        if len(self.warnings) < _MOST_PROBLEMS:
+            place = pointer + make_pointer((keyword,))
+            self.warnings.append(
+                make_diagnostic(self.document, place, IDLE, words, remedy, severity=Severity.WARNING)
+            )
 
     def _read_reference(self, text: str, pointer: str) -> None:
         """Where a reference leads: to a place in the tree, or to a problem."""
@@ -219,7 +262,38 @@ def find_metaschema_problems(schema_file: SchemaFile, pointer: str) -> Iterator[
     for error in kind(kind.META_SCHEMA).iter_errors(value):
         # Where any of several forms would do, the nearest one has the message that helps.
         best = jsonschema.exceptions.best_match([error]) or error
-        yield pointer + make_pointer(best.absolute_path), make_one_line(best.message, _LONGEST)
+        yield pointer + make_pointer(best.absolute_path), _describe_unmet(best)
+
+
+_TYPES: Final = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def _describe_unmet(error: Any) -> str:
+    """What a dialect wants at a place; the library would show values as Python writes them."""
+    wanted, keyword = error.validator_value, error.validator
+    if keyword == "type":
+        kinds = [wanted] if isinstance(wanted, str) else wanted
+        return f"it must be {' or '.join(_TYPES.get(kind, kind) for kind in kinds)}"
+    if keyword == "enum":
+        return f"it must be one of {', '.join(map(_quote, wanted))}"
+    words = {
+        "minimum": f"it must be at least {wanted}",
+        "exclusiveMinimum": f"it must be more than {wanted}",
+        "minItems": "it must not be empty",
+        "uniqueItems": "it must not list anything twice",
+        "anyOf": "it has a form that does not belong here",
+        "format": f"it must be a valid {wanted}",
+        "pattern": f"it must match {wanted}",
+    }
+    return words.get(keyword, f"it does not follow `{keyword}` of the dialect")
 
 
 def _quote(value: Any) -> str:

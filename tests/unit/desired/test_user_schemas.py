@@ -26,6 +26,7 @@ clusters:
       - {name: n-1, address: 10.0.0.1}
       - {name: n-2, address: 10.0.0.2, overlays: [{merge: {level: 7, "password": "hunter2hunter2"}}]}
 """
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 FILES = {"base.json": '{\n "level": 1,\n "names": ["a", "b"]\n}', "cluster.yaml": "size:\n  all: 3\n"}
 
 
@@ -281,6 +282,106 @@ def test_files_violations_and_schemas_are_bounded():
     for _ in range(150):
         deep = {"properties": {"size": deep}}
     check(deep)
+
+
+LONG = {"items": {"type": "string"}}
+FORMS = {"items": {"anyOf": [{"const": -number} for number in range(1, 900)]}}
+EXACT = {"items": {"enum": [number + 0.5 for number in range(9000)]}}
+MATCHED = {"allOf": [{"pattern": f"a+b{number}|[a-z]*c"} for number in range(300)]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "names", "words"),
+    [
+        (LONG, list(range(100_000)), "only the first place is shown"),
+        (FORMS, list(range(2_000)), "only the first place is shown"),
+        (EXACT, [0.5] * 20_000, "too much work"),
+        ({"items": {"const": list(range(9000))}}, [[1]] * 20_000, "too much work"),
+        (MATCHED, "a" * 1_000_000, "too much work"),
+    ],
+)
+def test_a_large_document_is_judged_in_bounded_time(schema, names, words):
+    base = {"base.json": json.dumps({"names": names})}
+    before = time.perf_counter()
+    problems = check({"properties": {"names": schema}}, **base)
+    assert time.perf_counter() - before < 10
+    assert words in problems[0].message
+    assert len(problems) <= 3
+
+
+def test_many_documents_are_judged_in_bounded_time():
+    base = {"base.json": json.dumps({"names": list(range(20_000))})}
+    entry = '  - {files: "*.json", at: "", schema: rules/a.json}\n'
+    fleet = FLEET.replace("AT", '""').replace("clusters:", f"{entry * 40}clusters:")
+    schema = json.dumps({"properties": {"names": {"items": {"anyOf": [{"const": -1}] * 20 + [{}]}}}})
+    before = time.perf_counter()
+    problems = problems_of({"fleet.yaml": fleet, "rules/a.json": schema, **FILES, **base})
+    assert time.perf_counter() - before < 30  # some five seconds on a quiet machine
+    assert any("too much work" in one.message for one in problems)
+
+
+def test_a_large_document_that_follows_its_rules_is_judged_whole():
+    base = {"base.json": json.dumps({"names": ["a"] * 100_000, "level": 1})}
+    listed = {"enum": [f"x{number}" for number in range(2000)] + ["a"]}
+    assert check({"properties": {"names": {"items": listed}}}, **base) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"properties": {"level": False}}, "`level` does not belong here"),
+        ({"properties": {"level": {"not": {"type": "integer"}}}}, "`level` is what it must not be"),
+        ({"properties": {"names": {"contains": {"const": "z"}}}}, "no item of `names` is as it must be"),
+        ({"properties": {"names": {"items": {"format": "ipv4"}}}}, "`names` is no valid ipv4, got `a`"),
+        ({"properties": {"level": {"oneOf": [{}, {}]}}}, "`level` fits more than one of the forms"),
+    ],
+)
+def test_a_violation_is_told_in_words_about_the_value(schema, words):
+    problems = check(schema)
+    assert words in problems[0].message
+    assert not [one for one in problems if "schema" in one.message.partition(" (")[0]]
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"minLength": -1}, "it must be at least 0"),
+        ({"maximum": True}, "it must be a number"),
+        ({"items": [{"type": "string"}]}, "it must be an object or true or false"),
+        ({"required": ["a", "a"]}, "it must not list anything twice"),
+        ({"type": "strin"}, "it has a form that does not belong here"),
+    ],
+)
+def test_what_a_dialect_refuses_is_not_told_in_words_of_python(schema, words):
+    assert words in check(schema)[0].message
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer", "remedy"),
+    [
+        ({"propertis": {"level": False}}, "/propertis", "did you mean `properties`?"),
+        ({"properties": {"level": {"maxmum": 1}}}, "/properties/level/maxmum", "did you mean `maximum`?"),
+        ({"$schema": DRAFT_7, "prefixItems": [{}]}, "/prefixItems", "it is a keyword of 2020-12"),
+        (
+            {"$schema": DRAFT_7, "$ref": "#/definitions/a", "maximum": 1, "definitions": {"a": {}}},
+            "/maximum",
+            "put both into `allOf`",
+        ),
+    ],
+)
+def test_a_keyword_without_effect_is_a_warning(schema, pointer, remedy):
+    fleet = FLEET.replace("AT", '""')
+    problems = problems_of({"fleet.yaml": fleet, "rules/a.json": json.dumps(schema), **FILES})
+    (found,) = [one for one in problems if one.code == "idle-keyword"]
+    assert (found.pointer, found.severity) == (pointer, Severity.WARNING)
+    assert remedy in found.remedy
+
+
+def test_words_of_your_own_in_a_schema_are_no_warning():
+    schema = {"x-owner": "me", "$comment": "x", "owner": 1, "$defs": {"a": {"$ref": "#", "title": "x"}}}
+    fleet = FLEET.replace("AT", '""')
+    problems = problems_of({"fleet.yaml": fleet, "rules/a.json": json.dumps(schema), **FILES})
+    assert not [one for one in problems if one.code == "idle-keyword"]
 
 
 def test_a_schema_that_is_encrypted_or_outside_is_refused():
