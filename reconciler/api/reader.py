@@ -22,9 +22,17 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
+from reconciler.planning.inventory_origins import report_origins
 from reconciler.planning.node_conditions import NodeCondition, list_left_nodes
 from reconciler.planning.pinned_clusters import PinReader, RevisionFleets
-from reconciler.planning.plan_file import FileDigests, PlanFile, check_files, check_revision, prepare_plan
+from reconciler.planning.plan_file import (
+    FileDigests,
+    PlanFile,
+    check_files,
+    check_inventory,
+    check_revision,
+    prepare_plan,
+)
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
 from reconciler.ports.listener import SILENT, PassListener
@@ -113,6 +121,7 @@ class Reader:
         planned = replace(snapshot, revision=check_revision(file, snapshot.revision))
         fleet = load_fleet(notes.with_files(planned), self.products, LocalResolver(self.host))
         check_files(file, notes.digests)
+        check_inventory(file, fleet)
         return fleet
 
     async def plan(
@@ -142,6 +151,7 @@ class Reader:
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
+        fleet = await report_origins(fleet, self.source, self.products, utc_now())
         entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
         names = [entry.name for entry in entries]
         if cluster and cluster not in names:

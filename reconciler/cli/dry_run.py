@@ -18,6 +18,8 @@ from reconciler.cli.state_access import open_history
 from reconciler.cli.terminal import Terminal
 from reconciler.desired.fleet import Fleet
 from reconciler.host import aio
+from reconciler.host.clock import utc_now
+from reconciler.planning.inventory_report import list_inventory_uses
 from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
@@ -136,6 +138,7 @@ async def read_planned_fleet(file: PlanFile, options: RunOptions, reader: Reader
 
 def make_plan_view(result: PlanResult) -> PlanView:
     """The part of a result that renderers show."""
+    now = max((context.now for context in result.guard_contexts if context.now), default=utc_now())
     pins = tuple(context.pin for context in result.guard_contexts if context.pin is not None)
     return PlanView(
         result.plan,
@@ -144,6 +147,7 @@ def make_plan_view(result: PlanResult) -> PlanView:
         result.fleet.warnings,
         all_or_nothing=result.all_or_nothing,
         pins=pins,
+        inventory=list_inventory_uses(result.fleet, now),
     )
 
 

@@ -95,13 +95,14 @@ class InventoryResolver:
         now, most = self.clock(), account.rules.max_age
         known = self.cache.read(key, now) if self.cache is not None else None
         if known is None:
-            return UnreadInventory(f"{why}, and no earlier list is known", remedy)
+            return UnreadInventory(f"{why}, and no earlier list is known", remedy, is_asked=True)
         age = (now - known.read_at).total_seconds()
         if age > most:
             return UnreadInventory(
                 f"{why}, and the last known list is {format_age(age)} old, more than the "
                 f"{format_age(most)} of `{account.pointer}.max_age`",
                 remedy,
+                is_asked=True,
             )
         counted, refused = _filter_networks(known.instances, account)
         if not counted:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
-from reconciler.core.timestamps import format_age, format_second
+from pydantic import Field, with_config
+from typing_extensions import TypedDict
+
+from reconciler.core.diagnostic_json import EXTENSIBLE
+from reconciler.core.fields import Number
+from reconciler.core.timestamps import format_age, format_second, format_timestamp
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.ports.cluster_input import InventoryNode
 from reconciler.ports.inventory import InventoryList
-
-READ: Final = "inventory"
-"""Code of the note about where nodes come from."""
 
 STALE: Final = "inventory-stale"
 """Code of the warning that an earlier list is used."""
@@ -26,6 +28,19 @@ UNREAD: Final = "inventory-unread"
 """Code of a cluster whose nodes are not known."""
 
 
+@with_config(EXTENSIBLE)
+class InventoryShape(TypedDict):
+    """A list of instances that a cluster uses."""
+
+    cluster: Annotated[str, Field(description="Name of the cluster.")]
+    query: Annotated[str, Field(description="The cloud expression.", examples=["aws:vm:tag=m2-edge"])]
+    account: Annotated[str, Field(description="Entry of the host configuration that was asked.")]
+    read_at: Annotated[str, Field(description="When the cloud answered, in UTC.")]
+    age: Annotated[Number, Field(description="Seconds since then.")]
+    failure: Annotated[str, Field(description="Why there is no newer list; empty if the cloud answered now.")]
+    instances: Annotated[dict[str, str], Field(description="Id of each instance -> its address.")]
+
+
 @dataclass(frozen=True, slots=True)
 class InventoryUse:
     """A list of instances that a cluster uses.
@@ -33,7 +48,8 @@ class InventoryUse:
     Args:
         query: the cloud expression, with its account if the fleet file names one.
         account: entry of the host configuration that was asked.
-        instances: id -> address, of those that are nodes.
+        instances: id -> address.
+        age: seconds since the cloud answered.
         failure: why there is no newer list; empty if the cloud answered.
         refused: sentences about instances that do not count.
     """
@@ -43,16 +59,37 @@ class InventoryUse:
     account: str
     instances: Mapping[str, str]
     read_at: datetime
+    age: float
     failure: str = ""
     refused: tuple[str, ...] = ()
 
-    def measure_age(self, now: datetime) -> float:
-        """Seconds since the cloud answered."""
-        return max(0.0, (now - self.read_at).total_seconds())
+    def describe(self) -> str:
+        """Where nodes of the cluster come from, and how old that is."""
+        count, age = len(self.instances), format_age(self.age)
+        where = f" ({self.account})" if self.account and f" of {self.account}" not in self.query else ""
+        what = f"{count} {'instance' if count == 1 else 'instances'} of {self.query}{where}"
+        return f"{what}, by a list that is {age} old" if self.failure else f"{what}, read {age} ago"
+
+    def plain(self) -> InventoryShape:
+        """As plain JSON."""
+        return {
+            "cluster": self.cluster,
+            "query": self.query,
+            "account": self.account,
+            "read_at": format_timestamp(self.read_at),
+            "age": round(self.age, 1),
+            "failure": self.failure,
+            "instances": dict(self.instances),
+        }
 
 
-def list_inventory_uses(fleet: Fleet) -> tuple[InventoryUse, ...]:
-    """The lists that clusters use, by cluster and query."""
+def list_inventory_uses(fleet: Fleet, now: datetime) -> tuple[InventoryUse, ...]:
+    """The lists that clusters use, by cluster and query.
+
+    Args:
+        fleet: with its inventory.
+        now: for their ages.
+    """
     found: dict[tuple[str, str], InventoryUse] = {}
     for cluster_input in fleet.cluster_inputs:
         for query in dict.fromkeys(node.query for node in cluster_input.inventory.values()):
@@ -60,8 +97,15 @@ def list_inventory_uses(fleet: Fleet) -> tuple[InventoryUse, ...]:
             # A cluster that is pinned to another revision has its nodes by an earlier list.
             if isinstance(listed, InventoryList):
                 key = (cluster_input.entry.name, str(query))
+                age = max(0.0, (now - listed.read_at).total_seconds())
                 found[key] = InventoryUse(
-                    *key, listed.account, listed.addresses, listed.read_at, listed.failure, listed.refused
+                    *key,
+                    listed.account,
+                    listed.addresses,
+                    listed.read_at,
+                    age,
+                    listed.failure,
+                    listed.refused,
                 )
     return tuple(use for _, use in sorted(found.items()))
 
@@ -98,25 +142,19 @@ def find_unread_clusters(fleet: Fleet) -> dict[str, Diagnostic]:
 
 
 def report_inventory(fleet: Fleet, now: datetime) -> Iterator[Diagnostic]:
-    """A note or a warning about each list that a cluster uses, and about instances that do not count.
+    """A warning about each list that is not new, and about instances that do not count.
 
     No part of the plan: its id must not depend on the moment.
     """
-    for use in list_inventory_uses(fleet):
-        age, count = format_age(use.measure_age(now)), len(use.instances)
-        what = f"{count} {'instance' if count == 1 else 'instances'} of {use.query}"
-        where = f" ({use.account})" if use.account and f" of {use.account}" not in use.query else ""
+    for use in list_inventory_uses(fleet, now):
         if use.failure:
             yield Diagnostic(
                 Severity.WARNING,
                 STALE,
-                f"{use.cluster}: {what}{where}, by the last known list, which is {age} old: {use.failure}",
+                f"{use.cluster}: {use.describe()}: {use.failure}",
                 "an instance that was started or stopped since then is not seen; repair the access",
                 target=use.cluster,
             )
-        else:
-            message = f"{use.cluster}: {what}{where}, read {age} ago"
-            yield Diagnostic(Severity.NOTE, READ, message, target=use.cluster)
         for sentence in use.refused:
             yield Diagnostic(
                 Severity.WARNING,

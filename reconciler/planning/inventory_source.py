@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.prior_revisions import PriorFiles
 from reconciler.desired.inventory_nodes import read_queries
@@ -15,8 +16,11 @@ from reconciler.host.host import Host
 from reconciler.inventory.cache import InventoryCache
 from reconciler.inventory.resolver import InventoryResolver
 from reconciler.ports.driver import Driver
-from reconciler.ports.inventory import NO_INVENTORY, Inventory
+from reconciler.ports.inventory import NO_INVENTORY, Inventory, InventoryAnswer, InventoryQuery
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
+
+_KEPT: Final = 60.0
+"""Seconds for which the answer to a further query counts."""
 
 
 class InventorySource(Source):
@@ -35,6 +39,7 @@ class InventorySource(Source):
     ) -> None:
         self._source, self._resolver, self._drivers = source, resolver, drivers
         self._known: Inventory = NO_INVENTORY
+        self._asked: dict[InventoryQuery, tuple[InventoryAnswer, datetime]] = {}
 
     async def snapshot(self) -> Snapshot:
         """See `ports.source.Source`."""
@@ -46,6 +51,20 @@ class InventorySource(Source):
             return found
         self._known = await self._resolver.resolve(queries)
         return replace(found, inventory=self._known)
+
+    async def ask(self, queries: Sequence[InventoryQuery]) -> Inventory:
+        """What is known of some further queries; an answer counts for a while, for all passes of a watch."""
+        now = self._resolver.clock()
+        missing = [
+            query
+            for query in queries
+            if query not in self._asked or (now - self._asked[query][1]).total_seconds() > _KEPT
+        ]
+        if missing:
+            found = await self._resolver.resolve(missing)
+            self._asked |= {query: (answer, now) for query, answer in found.answers.items()}
+        known = {query: self._asked[query][0] for query in queries}
+        return Inventory(known, now)
 
     @property
     def has_history(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -30,6 +31,7 @@ from reconciler.core.plan import (
 )
 from reconciler.core.selection import Selection, load_selection
 from reconciler.core.waves import assign_waves
+from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import UnreadableArguments, UsageError, WorldChanged
@@ -110,6 +112,11 @@ class PlanFile(StrictModel):
         description="The plan: its revision with the signer, the program's version, and the steps. Secrets "
         "are masked; the content for a node is made again from the revision."
     )
+    inventory: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="Cluster -> id of an instance -> its address, where an inventory gives nodes; missing if "
+        "none does.",
+    )
     digest: str = Field(
         default="",
         pattern=r"^([0-9a-f]{64})?$",
@@ -122,12 +129,16 @@ class PlanFile(StrictModel):
 
     def compute_digest(self) -> str:
         """SHA-256 of the canonical bytes of everything but `digest`."""
-        return fingerprint(self.model_dump(mode="json", exclude={"digest"}))
+        return fingerprint(self._dump(exclude={"digest"}))
 
     def encode(self) -> bytes:
         """The file's bytes: indented JSON."""
-        plain = self.model_dump(mode="json")
+        plain = self._dump()
         return (json.dumps(plain, indent=2, ensure_ascii=True) + "\n").encode()
+
+    def _dump(self, exclude: AbstractSet[str] = frozenset()) -> dict[str, Any]:
+        # Without the key, files of fleets without an inventory are what they always were, with their digest.
+        return self.model_dump(mode="json", exclude={*exclude, *(() if self.inventory else ("inventory",))})
 
     def load_plan(self) -> Plan:
         """The plan, without payloads.
@@ -240,7 +251,17 @@ def make_plan_file(
             for context in plan_result.guard_contexts
         },
         plan=plan_result.plan.plain(),
+        inventory=_list_instances(plan_result.fleet),
     ).seal()
+
+
+def _list_instances(fleet: Fleet) -> dict[str, dict[str, str]]:
+    """Cluster -> id -> address of the instances that are its nodes."""
+    return {
+        one.entry.name: {name: node.instance.address for name, node in sorted(one.inventory.items())}
+        for one in sorted(fleet.cluster_inputs, key=lambda one: one.entry.name)
+        if one.inventory
+    }
 
 
 def check_program(file: PlanFile) -> None:
@@ -286,6 +307,29 @@ def check_revision(file: PlanFile, now: Revision) -> Revision:
             remedy=_AGAIN,
         )
     return now
+
+
+def check_inventory(file: PlanFile, fleet: Fleet) -> None:
+    """Check that the instances of a plan are still there, at the same addresses.
+
+    New ones are no part of the plan. Clusters whose instances are not known now are refused by themselves.
+
+    Raises:
+        WorldChanged: an instance is gone, or has another address.
+    """
+    now = _list_instances(fleet)
+    unread = {one.entry.name for one in fleet.cluster_inputs if one.unread is not None}
+    changed = [
+        f"{instance} of {cluster} had the address {address} and "
+        + (f"has {now[cluster][instance]}" if instance in now.get(cluster, {}) else "is no longer listed")
+        for cluster, planned in sorted(file.inventory.items())
+        if cluster not in unread
+        for instance, address in planned.items()
+        if now.get(cluster, {}).get(instance) != address
+    ]
+    if changed:
+        words = f"the inventory changed since the plan was made: {join_some(changed, _SHOWN)} [{OUTDATED}]"
+        raise WorldChanged(words, remedy=_AGAIN)
 
 
 def check_files(file: PlanFile, now: Mapping[str, str]) -> None:

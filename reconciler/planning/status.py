@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from reconciler.core.drift import Drift
@@ -21,7 +21,7 @@ from reconciler.guards.change_control import find_change_holds
 from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.guards.removed_clusters import CODE as GONE
 from reconciler.planning.inventory_report import UNREAD as UNREAD_INVENTORY
-from reconciler.planning.inventory_report import find_unread_clusters
+from reconciler.planning.inventory_report import InventoryUse, find_unread_clusters, list_inventory_uses
 from reconciler.planning.leaving_nodes import LeavingNode, list_leaving_nodes
 from reconciler.planning.node_conditions import UNREAD, NodeCondition, judge_nodes
 from reconciler.planning.plan_pass import PlanResult
@@ -94,6 +94,7 @@ class ClusterStatus:
         revision: the one that its nodes are compared with, if it is pinned to another one; else None.
         leaving: nodes that the fleet file no longer names.
         pending: how many steps are planned for it.
+        inventory: the lists of instances that give its nodes.
     """
 
     cluster: str
@@ -110,6 +111,7 @@ class ClusterStatus:
     revision: Revision | None = None
     leaving: tuple[LeavingNode, ...] = ()
     pending: int = 0
+    inventory: tuple[InventoryUse, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -239,6 +241,11 @@ def _compute_cluster_status(
         revision=context.plan.revision,
         leaving=list_leaving_nodes(context, partial(plan_result.is_chosen, name)),
         pending=len(context.plan.steps),
+        inventory=tuple(
+            one
+            for one in list_inventory_uses(plan_result.fleet, context.now or datetime.now(UTC))
+            if one.cluster == name
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 from reconciler.core import attempts
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback, TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
+from reconciler.core.cloud_expressions import CloudExpression
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.expiry import Expiry
@@ -315,6 +316,10 @@ class Driver(ABC, Generic[D, S]):
     def claims(self, cluster_input: ClusterInput) -> Iterable[MemberClaim]:
         """The members that the cluster's settings name, to find a member of two clusters."""
         return ()
+
+    def find_cloud_expressions(self, cluster_input: ClusterInput) -> Mapping[str, CloudExpression]:
+        """Place in the settings, in words -> a cloud expression there, which the nodes resolve themselves."""
+        return {}
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         """Node -> its endpoint in the files, with a port; invalid addresses are left out."""

@@ -81,11 +81,13 @@ class UnreadInventory:
     Args:
         message: what happened, without a full stop.
         is_elsewhere: whether this machine has no host configuration: another one applies the plan.
+        is_asked: whether a cloud was asked.
     """
 
     message: str
     remedy: str = ""
     is_elsewhere: bool = False
+    is_asked: bool = False
 
 
 InventoryAnswer: TypeAlias = InventoryList | UnreadInventory

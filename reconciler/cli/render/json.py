@@ -28,6 +28,7 @@ from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import Plan, PlanShape
 from reconciler.core.timestamps import format_timestamp
+from reconciler.planning.inventory_report import InventoryShape
 
 
 @with_config(EXTENSIBLE)
@@ -82,6 +83,12 @@ class PlanOutput(TypedDict):
     warnings: Annotated[list[ProblemShape], Field(description="Warnings about the files.")]
     exit: Annotated[ExitShape, Field(description="The exit status of the command, and what it is about.")]
     pins: Annotated[list[PinShape], Field(description="Clusters that a rollback pins to a revision.")]
+    inventory: NotRequired[
+        Annotated[
+            list[InventoryShape],
+            Field(description="The lists of instances that clusters use; missing if none does."),
+        ]
+    ]
     report: NotRequired[
         Annotated[ReportShape | None, Field(description="The result of the run; missing in a dry run.")]
     ]
@@ -123,7 +130,7 @@ def render_run_json(view: PlanView, report: RunReport, remaining: Plan | None, e
 
 def to_plain_output(view: PlanView, ended: ExitShape) -> PlanOutput:
     """A plan with its violations and warnings, as plain JSON."""
-    return {
+    found: PlanOutput = {
         "ids": view.plan.ids,
         "plan": view.plan.plain(),
         "violations": [to_plain_violation(item) for item in view.violations],
@@ -135,6 +142,9 @@ def to_plain_output(view: PlanView, ended: ExitShape) -> PlanOutput:
         "exit": ended,
         "pins": [to_plain_pin(state) for state in view.pins],
     }
+    if view.inventory:
+        found["inventory"] = [use.plain() for use in view.inventory]
+    return found
 
 
 def to_plain_report(report: RunReport, *, status: int) -> ReportShape:

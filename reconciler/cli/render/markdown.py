@@ -75,6 +75,7 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
         DocumentPiece(f"{format_code(revision.source)}{by}\n\n"),
         *_violations(view),
         *_warnings(view.warnings),
+        *_inventory(view),
         *_pins(view),
         DocumentPiece("| cluster | kind | nodes | as desired | changes | highest risk | errors | plan |\n"),
         DocumentPiece("|---|---|--:|--:|--:|---|--:|---|\n"),
@@ -134,6 +135,13 @@ def _warnings(warnings: Sequence[Diagnostic]) -> Iterator[DocumentPiece]:
     if rest:
         yield DocumentPiece(f"- {rest}\n")
     if warnings:
+        yield DocumentPiece("\n")
+
+
+def _inventory(view: PlanView) -> Iterator[DocumentPiece]:
+    for use in view.inventory:
+        yield _item(f"inventory: {escape_markdown(use.cluster)}: {escape_markdown(use.describe())}")
+    if view.inventory:
         yield DocumentPiece("\n")
 
 

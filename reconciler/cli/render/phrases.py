@@ -15,6 +15,7 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.planning.inventory_report import InventoryUse
 from reconciler.planning.node_conditions import RESTART
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import clean_line
@@ -71,6 +72,7 @@ class PlanView:
         faults: how many faults it allowed.
         all_or_nothing: whether the refusal of one cluster refuses the whole plan.
         pins: of the plan's clusters.
+        inventory: the lists of instances that its clusters use.
     """
 
     plan: Plan
@@ -82,6 +84,7 @@ class PlanView:
     faults: int = 1
     all_or_nothing: bool = False
     pins: tuple[PinState, ...] = ()
+    inventory: tuple[InventoryUse, ...] = ()
 
     @property
     def refused(self) -> bool:

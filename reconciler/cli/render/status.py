@@ -138,6 +138,8 @@ def _cluster(cluster: ClusterStatus, revision: Revision, layout: TerminalLayout)
     yield f"{head} ({kind}): {'; '.join(filter(None, (counts, left_out)))}"
     if cluster.pin is not None and ROLLED_BACK not in {one.code for one in cluster.holds}:
         yield from list_pin_lines(cluster.pin, revision, layout, 2)
+    for use in cluster.inventory:
+        yield from layout.wrapped(clean_line(f"inventory: {use.describe()}"), 2, hang=2)
     yield from _list_nodes(cluster.nodes, cluster.revision or revision, layout)
     yield from _list_leaving(cluster.leaving, layout)
     if cluster.unmanaged:
@@ -386,6 +388,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
         "refused": [_to_plain_violation(one) for one in cluster.violations],
         "pin": to_plain_pin(cluster.pin) if cluster.pin else None,
         "waiting_for_approval": cluster.waiting.digest if cluster.waiting else None,
+        **({"inventory": [one.plain() for one in cluster.inventory]} if cluster.inventory else {}),
     }
 
 

@@ -105,6 +105,13 @@ def render_plan_text(view: phrases.PlanView, *, layout: TerminalLayout = PLAIN) 
         list(layout.wrapped(f"Plan for {phrases.describe_revision(plan.revision)}", 0, Tone.STRONG, hang=2))
     ]
     blocks.append(list(_warnings(view.warnings, layout)))
+    blocks.append(
+        [
+            line
+            for use in view.inventory
+            for line in layout.wrapped(clean_line(f"inventory: {use.cluster}: {use.describe()}"), 0, hang=2)
+        ]
+    )
     blocks += [
         list(list_pin_lines(state, plan.revision, layout))
         for state in select_pins(view.pins, view.violations)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from reconciler.core.arguments import TypedArguments
 from reconciler.core.bus_channels import read_channel
 from reconciler.core.canonical import fingerprint
+from reconciler.core.cloud_expressions import CloudExpression
 from reconciler.core.endpoint import Endpoint
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.guard import Guard
@@ -67,6 +68,7 @@ from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.central_server.mail_secrets import MailRedactors
 from reconciler.drivers.m2.central_server.offered_parts import write_checkout, write_package
 from reconciler.drivers.m2.client import READS, Client
+from reconciler.drivers.m2.cloud_origins import find_cloud_origins
 from reconciler.drivers.m2.content import MAX_SECTION_BYTES, ContentCache
 from reconciler.drivers.m2.desired_state import BASE_FACT
 from reconciler.drivers.m2.feed_topology import list_named_channels
@@ -252,6 +254,9 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def endpoints(self, cluster_input: ClusterInput) -> Mapping[str, Endpoint]:
         return desired_state.find_endpoints(cluster_input)
+
+    def find_cloud_expressions(self, cluster_input: ClusterInput) -> Mapping[str, CloudExpression]:
+        return find_cloud_origins(cluster_input)
 
     def claims(self, cluster_input: ClusterInput) -> Iterator[MemberClaim]:
         return lints.claims(cluster_input)

@@ -14,6 +14,7 @@ FUNCTIONS = {
     "restrict_plan": "shows the new plan of a plan file without what the run has done since",
     "load_operation_plan": "reads the plan of an operation that the watch sends",
     "add_inventory": "gives a source what the clouds of this host answer, before it is read",
+    "list_inventory_uses": "lists what the inventory of a result has, for people",
     "describe_origin": "says where a node comes from that the fleet file does not name",
     "restrict_to_reading": "keeps `reconcile import` from writing, which is no pass",
 }

@@ -36,7 +36,7 @@ def plan_result(*violations, wanted=3, announced=True):
     if not announced:
         plan = replace(plan, steps=tuple(map(without_window, plan.steps)))
     case = GuardContext(plan, entry, desired, observed)
-    fleet = SimpleNamespace(overrides=())
+    fleet = SimpleNamespace(overrides=(), cluster_inputs=())
     return PlanResult(fleet, Plan(Revision("s", "r", "r"), "1", (plan,)), (case,), violations)
 
 

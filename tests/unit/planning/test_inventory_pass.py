@@ -14,6 +14,7 @@ from support.simulated_nodes import Host, setting
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import load_fleet
 from reconciler.drivers.registry import DRIVERS
+from reconciler.planning.inventory_report import list_inventory_uses
 from reconciler.planning.leaving_nodes import list_leaving_nodes
 from reconciler.ports.inventory import Inventory, UnreadInventory
 from reconciler.ports.source import Snapshot
@@ -77,8 +78,8 @@ async def test_instances_are_planned_and_applied_like_nodes_of_the_file(tmp_path
     async with simulated(fleets, known):
         seen = await host.look(fleets.load(known))
         assert sorted(step.node for step in seen.plan.steps()) == ["i-1", "i-2", "i-3", "i-4"]
-        notes = [one for one in seen.fleet.warnings if one.code == "inventory"]
-        assert "4 instances of aws:vm:tag=edge (prod), read" in notes[0].message
+        (use,) = list_inventory_uses(seen.fleet, NOW + timedelta(seconds=40))
+        assert use.describe() == "4 instances of aws:vm:tag=edge (prod), read 40 s ago"
         ended = await host.run(fleets.load(known, fleets.cluster(policy={"max_changed": "100%"})))
         assert set(ended.values()) == {"done"}
 
@@ -127,6 +128,8 @@ async def test_an_earlier_list_is_marked_with_its_age(tmp_path, port):
         seen = await host.look(fleets.load(stale))
     (told,) = [one for one in seen.fleet.warnings if one.code == "inventory-stale"]
     assert "EC2 answers 503" in told.message
+    (use,) = list_inventory_uses(seen.fleet, NOW)
+    assert use.describe() == "1 instance of aws:vm:tag=edge (prod), by a list that is 9 min old"
 
 
 def listed_before(minutes, failure=""):
