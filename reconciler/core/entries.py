@@ -72,7 +72,7 @@ ServerUrl = Annotated[
 HOW: Final = frozenset(
     {
         *("name", "renamed_from", "concurrency", "timeouts", "rollout", "windows", "freeze", "suspend"),
-        *("policy", "after", "drain", "drift", "hold", "via", "authority"),
+        *("policy", "after", "drain", "drift", "hold", "via", "authority", "node_id"),
     }
 )
 """Keys of clusters and nodes that say how and when they are changed or reached, and not to what."""

@@ -59,7 +59,11 @@ class FirestoreBus(MessageBus):
 
     async def publish(self, publication: Publication) -> None:
         channel = publication.channel
-        reason = find_path_problem(channel) and f"the path {find_path_problem(channel)}"
+        reason = find_path_problem(channel)
+        if reason:
+            reason = f"the path {reason}"
+        elif "#" in channel:  # a reference of the product that nobody has replaced
+            reason = "the path has a placeholder whose value is not known"
         if not reason:
             reason = await self._call(self._sending, lambda: self._write(publication))
         if reason:

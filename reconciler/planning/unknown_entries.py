@@ -13,6 +13,8 @@ from reconciler.text.one_line import join_some
 from reconciler.text.suggestions import find_nearest
 
 _MOST_NAMED = 10
+_ALLOWED = {EntryKind.KAFKA: "topics", EntryKind.FIRESTORE: "paths"}
+"""Kind of a message bus -> the key of its entry with what settings may name."""
 
 UnknownEntries = Mapping[tuple[EntryKind, str], Diagnostic]
 """Kind and name of an entry -> what is wrong, with the first place that names it."""
@@ -74,7 +76,7 @@ def find_unknown_buses(
             Severity.ERROR,
             ENTRY,
             f"{what}, named for {nodes}, is not allowed by `{kind}` of the host configuration",
-            "allow it there (`topics`), or correct the name here"
+            f"allow it there (`{_ALLOWED[kind]}`), or correct the name here"
             if is_here
             else f"add an entry of `{kind}` with all of these there, or correct the connection here",
             position=first.document.position(pointer),

@@ -137,6 +137,7 @@ class OfferArguments(DeliveryArguments):
         fresh: seconds up to which the last call of the node may be old for what it sent to count.
         checkout: whether the node is only asked to check out its repository, and gets no package.
         channel: of a message bus, on which the node listens now, as a text; empty for one that polls.
+        node_id: its id in M2Live, which a path of a channel may have; empty if it has none.
     """
 
     api = "/setting/upload"
@@ -147,6 +148,7 @@ class OfferArguments(DeliveryArguments):
     fresh: int | float
     checkout: bool = field(default=False, metadata=OMITTED)
     channel: str = field(default="", metadata=OMITTED)
+    node_id: str = field(default="", metadata=OMITTED)
 
     @property
     def feedback(self) -> StepFeedback:

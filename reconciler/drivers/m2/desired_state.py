@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from reconciler.core.bus_channels import BusKind
 from reconciler.core.canonical import fingerprint as plain_fingerprint
 from reconciler.core.endpoint import (
     Endpoint,
@@ -20,6 +21,7 @@ from reconciler.core.endpoint import (
 )
 from reconciler.core.entries import Polling, Reporting
 from reconciler.core.fields import drop_zero_fraction
+from reconciler.core.firestore_paths import find_path_problem
 from reconciler.core.plan import Payload
 from reconciler.core.pointer_pattern import Pattern
 from reconciler.core.unmanaged import REFUSED, list_patterns
@@ -29,6 +31,7 @@ from reconciler.drivers.m2 import unresolved_secrets
 from reconciler.drivers.m2.canonical import fingerprint_clear
 from reconciler.drivers.m2.content import ContentCache
 from reconciler.drivers.m2.feed_rendering import find_feeds_elsewhere, render_feeds
+from reconciler.drivers.m2.feed_topology import NODE_ID, list_named_channels
 from reconciler.drivers.m2.findings import FIRST_DELIVERY
 from reconciler.drivers.m2.package import SETTING, compute_digests, compute_payload_digest
 from reconciler.drivers.m2.redacted_fingerprints import compute_redacted_digest
@@ -37,6 +40,7 @@ from reconciler.drivers.m2.setting.check import check_setting
 from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.errors import InputError
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 BASE_FACT = "base"
 """The fact with the URL at which a node answered last."""
@@ -133,10 +137,43 @@ def examine(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         yield from check_setting(document, render_feeds(document.value, entry.reporting))
     if entry.reporting is not None:
         yield from _check_server(cluster_input, entry.reporting)
+        yield from _check_paths(cluster_input, entry)
     yield from _check_addresses(cluster_input, entry)
     yield from _check_resources(cluster_input, entry)
     yield from _check_unmanaged(cluster_input, entry)
     yield from unresolved_secrets.report_undeliverable_references(cluster_input, iter(documents.values()))
+
+
+def _check_paths(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
+    """Paths in Firestore that cannot be written or read: of an unknown node, or of a wrong form."""
+    reported: set[tuple[int, str]] = set()
+    for one in list_named_channels(cluster_input):
+        place = id(one.document), one.pointer
+        if one.channel.kind is not BusKind.FIRESTORE or place in reported:
+            continue
+        problem = find_path_problem(one.channel.name)
+        if problem:
+            reported.add(place)
+            message = f"the path {make_one_line(one.channel.name, LONGEST_NAME)} of {one.node} {problem}"
+            remedy = "write a path such as `m2nodes/NODE/events`"
+            yield make_diagnostic(one.document, one.pointer, "bad-path", message, remedy)
+        elif NODE_ID in one.channel.name:
+            reported.add(place)
+            message = f"the id of {one.node} in M2Live is not known, for which {NODE_ID} stands"
+            remedy = f"add `node_id` to {one.node} in {cluster_input.fleet.name}: its messages do not have it"
+            yield make_diagnostic(one.document, one.pointer, "unknown-node-id", message, remedy)
+    yield from _check_repeated_ids(cluster_input, entry)
+
+
+def _check_repeated_ids(cluster_input: ClusterInput, entry: M2Cluster) -> Iterator[Diagnostic]:
+    """Two nodes with one id, which would be told and heard as one."""
+    seen: dict[str, str] = {}
+    for index, node in enumerate(entry.nodes):
+        if node.node_id and (other := seen.setdefault(node.node_id, node.name)) != node.name:
+            pointer = f"{cluster_input.get_node_pointer(index)}/node_id"
+            message = f"{node.name} has the `node_id` of {other}: {node.node_id}"
+            remedy = "give each node its own id in M2Live"
+            yield make_diagnostic(cluster_input.fleet, pointer, "one-id-twice", message, remedy)
 
 
 def _check_server(cluster_input: ClusterInput, reporting: Reporting) -> Iterator[Diagnostic]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.bus_channels import LONGEST_CHANNEL, BusChannel, BusKind
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.secret import Secret, reveal
+from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object, get_value
 from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.text.json_pointer import make_pointer
@@ -113,6 +115,10 @@ BUS_TYPES: Final = BUS_FEEDS | BUS_FEEDBACK
 """Types of a feed or a feedback that goes over a message bus."""
 
 
+NODE_ID: Final = "#m2live.nodeId"
+"""What stands for the node's id in a path of Firestore (M2 manual, firestore)."""
+
+
 def list_bus_sides(document: Any) -> Iterator[tuple[str, str, BusChannel]]:
     """Feature, side and channel of each side of a setting that uses a message bus."""
     if get_value(document, (*SERVER, "enable")) is False:
@@ -140,15 +146,35 @@ def list_named_channels(cluster_input: ClusterInput) -> list[NamedChannel]:
             places = (*SERVER, "connection", index, "info", "brokers" if is_kafka else "projectId")
             keys = ("doc",) if not is_kafka else ("subscribe", "topic") if side == "feed" else ("topic",)
             own.append((channel, side == "feed", make_pointer(places), make_pointer((*path, *keys))))
+    ids = get_node_ids(cluster_input.entry)
     return [
-        NamedChannel(node, channel, is_feed, document, places, pointer)
+        NamedChannel(node, fill_node_id(channel, ids.get(node, "")), is_feed, document, places, pointer)
         for node, document in cluster_input.documents.items()
         for channel, is_feed, places, pointer in known[id(document)]
     ]
 
 
-def find_bus_channel(document: Any, feature: str, side: str) -> BusChannel | None:
-    """The channel of one side of a feature; None if it uses none, or its names are secrets or incomplete."""
+def get_node_ids(entry: ClusterEntry) -> Mapping[str, str]:
+    """Node -> its id in M2Live, by the fleet file; only nodes with one."""
+    return entry.node_ids if isinstance(entry, M2Cluster) else {}
+
+
+def fill_node_id(channel: BusChannel, node_id: str) -> BusChannel:
+    """A channel with the node's id in its path; without an id, nobody listens there."""
+    if not node_id or NODE_ID not in channel.name:
+        return channel
+    return replace(channel, name=channel.name.replace(NODE_ID, node_id))
+
+
+def find_bus_channel(document: Any, feature: str, side: str, node_id: str = "") -> BusChannel | None:
+    """The channel of one side of a feature; None if it uses none, or its names are secrets or incomplete.
+
+    Args:
+        document: a setting.
+        feature: such as `setting`.
+        side: `feed` or `feedback`.
+        node_id: id of the node in M2Live; empty if it has none.
+    """
     part = get_object(document, *SERVER, "features", feature)
     kind, info = get_value(part, (side, "type")), get_object(part, side, "info")
     if part.get("enable") is False or kind not in BUS_TYPES:
@@ -167,12 +193,12 @@ def find_bus_channel(document: Any, feature: str, side: str) -> BusChannel | Non
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_CHANNEL:
         return None
     of = BusKind.FIRESTORE if kind == "firestore" else BusKind.KAFKA
-    return BusChannel(of, tuple(sorted({text.lower() for text in texts})), name)
+    return fill_node_id(BusChannel(of, tuple(sorted({text.lower() for text in texts})), name), node_id)
 
 
-def write_feed_channel(document: Any) -> str:
+def write_feed_channel(document: Any, node_id: str = "") -> str:
     """The channel on which a node with this setting listens for settings, as a text; empty for none."""
-    channel = find_bus_channel(document, "setting", "feed")
+    channel = find_bus_channel(document, "setting", "feed", node_id)
     return channel.encode() if channel is not None else ""
 
 

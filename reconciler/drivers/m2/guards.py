@@ -223,7 +223,8 @@ def _find_told_steps(context: GuardContext) -> _ToldSteps:
             continue
         # By the setting that it has, which an upload does not need, and by the one that it gets.
         now = read_channel(step.arguments.channel) if isinstance(step.arguments, OfferArguments) else None
-        then = find_bus_channel(wanted[step.node].document, "setting", "feed")
+        node_id = desired.entry.node_ids.get(step.node, "")
+        then = find_bus_channel(wanted[step.node].document, "setting", "feed", node_id)
         channels = [channel for channel in dict.fromkeys((now, then)) if channel is not None]
         if channels:
             found[step.node] = step, channels
@@ -265,9 +266,11 @@ def _find_listeners(context: GuardContext) -> dict[str, set[BusChannel]]:
     found: dict[str, set[BusChannel]] = {}
     for name, channel in context.listeners:
         found.setdefault(name, set()).add(channel)
+    desired: M2Desired = context.desired
     for node, answer in context.observed.nodes.items():
         if isinstance(answer, Present | Stale):
-            running = find_bus_channel(answer.value.content.document, "setting", "feed")
+            node_id = desired.entry.node_ids.get(node, "")
+            running = find_bus_channel(answer.value.content.document, "setting", "feed", node_id)
             if running is not None:
                 found.setdefault(f"{context.plan.cluster}/{node}", set()).add(running)
     return found

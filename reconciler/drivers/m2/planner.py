@@ -262,6 +262,7 @@ def _make_action_arguments(
     match action:
         case "offer":
             assert entry.polling is not None
+            node_id = entry.node_ids.get(target.node, "")
             return {
                 "payload": target.payload,
                 "label": label,
@@ -269,7 +270,8 @@ def _make_action_arguments(
                 "fresh": entry.polling.fresh_seconds,
                 "checkout": entry.polling.checkout,
                 # A node is told by the setting that it has, not by the one that it is to get.
-                "channel": write_feed_channel((before or target.content).document),
+                "channel": write_feed_channel((before or target.content).document, node_id),
+                "node_id": node_id,
             }
         case "upload":
             name = get_value(before.canonical, _MULTIPART_NAME) if before else None

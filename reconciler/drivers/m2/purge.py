@@ -89,7 +89,11 @@ class PurgeOperation(ProductOperation[M2Desired]):
         polling = desired.entry.polling
         callable_nodes = {node.name for node in desired.entry.nodes if node.address}
         channels = {
-            target.node: find_bus_channel(target.content.document, "purge", "feed") if polling else None
+            target.node: find_bus_channel(
+                target.content.document, "purge", "feed", desired.entry.node_ids.get(target.node, "")
+            )
+            if polling
+            else None
             for target in desired.targets
         }
         _refuse_shared_groups(desired, channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from reconciler.core.arguments import NO_FEEDBACK, StepFeedback
 from reconciler.core.command_reference import RestartReference
@@ -25,6 +26,9 @@ from reconciler.drivers.m2.setting.patterns import ENDPOINT
 from reconciler.ports.node_store import NodeTokens
 from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key, make_mask
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
+
+NODE_ID_FORM: Final = r"^[0-9A-Za-z][0-9A-Za-z._\-]{0,127}$"
+"""The form of a node's id in M2Live."""
 
 
 class Deliver(StrEnum):
@@ -73,6 +77,23 @@ class M2Node(OverlaidNode):
         description="Confirms that a new M2 node without a setting is at this address, where its answers "
         "do not show this. Valid for one delivery to this address; remove it afterwards.",
     )
+
+    node_id: str = Field(
+        default="",
+        description="Id of the node in M2Live, which stands for `#m2live.nodeId` in its setting. Needed by "
+        "nodes that are told or report through Firestore by a path with `#m2live.nodeId`: no message of a "
+        "node has its id.",
+        examples=["m2-5f3a"],
+        json_schema_extra={"pattern": rf"^$|{NODE_ID_FORM}"},
+    )
+
+    @field_validator("node_id")
+    @classmethod
+    def _check_node_id(cls, text: str) -> str:
+        """Require one segment of a path: the id decides which documents this program writes."""
+        if text and not re.fullmatch(NODE_ID_FORM, text):
+            raise ValueError("the id of a node has 1 to 128 letters, digits, `.`, `_` and `-`")
+        return text
 
     def endpoint(self) -> str:
         """The address of its management API."""
@@ -183,6 +204,11 @@ class M2Cluster(OverlaidCluster):
     def reporting(self) -> Reporting | None:
         """How its nodes report to this program, also if they poll; None if they do not."""
         return self.polling or self.reports
+
+    @cached_property
+    def node_ids(self) -> dict[str, str]:
+        """Node -> its id in M2Live; only nodes with one."""
+        return {node.name: node.node_id for node in self.nodes if node.node_id}
 
     @model_validator(mode="after")
     def _check_polling(self) -> M2Cluster:

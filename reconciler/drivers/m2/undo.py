@@ -132,7 +132,8 @@ def rebuild_offer(desired: M2Desired, offered: OfferedContent) -> Step | None:
         label=offered.offer.label,
         period=polling.every,
         fresh=polling.fresh_seconds,
-        channel=write_feed_channel(document),
+        channel=write_feed_channel(document, entry.node_ids.get(node, "")),
+        node_id=entry.node_ids.get(node, ""),
         unmanaged=tuple(make_pointer(pattern) for pattern in fields),
     )
     return Step(
@@ -188,7 +189,7 @@ def _offer_again(
         returning=True,
         checkout=False,
         # Where it listens with what it was given.
-        channel=write_feed_channel(rendered),
+        channel=write_feed_channel(rendered, given.node_id),
         shown={
             "before": plain["after"],
             "after": plain["before"],
