@@ -171,7 +171,7 @@ def _describe_usage_error(error: Exception) -> str:
 def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
     import typer  # noqa: PLC0415
 
-    from reconciler.cli.other_tools import suggest_option  # noqa: PLC0415
+    from reconciler.cli.other_tools import suggest_option, suggest_subcommand  # noqa: PLC0415
 
     command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
     try:
@@ -187,6 +187,8 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
                 "name a plan file, which `reconcile --dry-run --out FILE` writes; to plan, confirm and "
                 "apply in one go: `reconcile`"
             )
+        if message.startswith("No such command"):
+            remedy = suggest_subcommand(path, arguments)
         if message.startswith("No such command") and path == "reconcile history":
             remedy = f"to see one run: `reconcile history show {arguments[0]}`"
         raise UsageError(message, remedy=remedy or f"see `{path} --help`") from error

@@ -33,6 +33,18 @@ def test_no_word_is_a_command_here_and_every_answer_is_one():
         (["destroy", "-y"], "take it out of the fleet file"),
         (["plan", "https://user:secret@git.example.com/x"], "https://…@git.example.com/x"),
         (["plan", "a b"], "`reconcile --dry-run 'a b'`"),
+        (["refresh"], "`reconcile status`"),
+        (["taint", "n1"], "`reconcile retry NAME`"),
+        (["force-unlock", "1"], "a lock ends with its process"),
+        (["untaint", "n1"], "`reconcile release NODE`"),
+        (["providers"], "products are built in"),
+        (["login"], "a command counts as the user who runs it"),
+        (["console"], "`reconcile render --explain`"),
+        (["force"], "override in git"),
+        (["state", "list"], "`reconcile status`"),
+        (["state", "mv", "a", "b"], "`renamed_from`"),
+        (["state", "rm", "a"], "take it out of the fleet file"),
+        (["state", "pull"], "`reconcile state backup FILE`"),
     ],
 )
 def test_a_word_of_another_tool_names_the_command(capsys, arguments, advice):
