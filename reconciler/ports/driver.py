@@ -39,6 +39,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document
 from reconciler.errors import InputError, UnreadableArguments
 from reconciler.host.config import HostConfig
+from reconciler.ports.backups import ExpectedBackup
 from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.transport import OfferedContent, ReadingRule, TransportKind, Transports
@@ -563,6 +564,20 @@ class Driver(ABC, Generic[D, S]):
         It is shown with the plan and is no part of it, so that it does not change the plan's id.
         """
         return ()
+
+    def list_expected_backups(self, desired: D) -> Sequence[ExpectedBackup]:
+        """Backups that its nodes write by themselves after they have loaded what was delivered."""
+        return ()
+
+    def find_backup_difference(self, desired: D, expected: ExpectedBackup, files: Mapping[str, bytes]) -> str:
+        """Why the files of a backup are not what its node has loaded; empty if they are.
+
+        Args:
+            desired: what was delivered.
+            expected: one of `list_expected_backups`.
+            files: path -> bytes.
+        """
+        return ""
 
     def find_reservation_conflict(self, step: Step, question: StopQuestion) -> str:
         """Why a step must not make its node unavailable while the reserved nodes may be; "" if it may.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 from reconciler.core.actor import Actor
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
-from reconciler.core.outcome import SUCCESSES, RunReport
+from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.pins import PinEffect
 from reconciler.core.plan import ClusterPlan, Plan
 from reconciler.core.timestamps import Clock
@@ -34,6 +36,7 @@ from reconciler.planning.routed_transports import route_transports
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Store
 from reconciler.ports.transport import Transports
+from reconciler.rollout.backup_check import BackupCheck
 from reconciler.rollout.cluster_queue import ClusterQueue
 from reconciler.rollout.gates import GateKeeper, Rest, sleep_real_time
 from reconciler.rollout.known_reservations import KnownReservations
@@ -272,6 +275,7 @@ class _Run:
     async def run(self) -> RunReport:
         """Lock, settle open steps, journal the run, perform its steps and journal its end."""
         plan, journal = _choose_revision(self.plan_result.plan), self.store
+        since = self.run_context.clock()
         guard_contexts = [
             guard_context for guard_context in self.plan_result.guard_contexts if not guard_context.is_idle
         ]
@@ -315,9 +319,24 @@ class _Run:
             outcomes = tuple(log.outcomes[step.id] for step in plan.steps())
             done = frozenset(one.step.node for one in outcomes if one.state in SUCCESSES)
             undone = (one for context in guard_contexts for one in report_undone_drift(context, done))
-            report = RunReport(log.run, plan, outcomes, (*(one for some in found for one in some), *undone))
+            missing = await self._check_backups(guard_contexts, outcomes, since)
+            findings = (*(one for some in found for one in some), *undone, *missing)
+            report = RunReport(log.run, plan, outcomes, findings)
             await log.finish_run(report.exit_status, "\n".join(one.located for one in report.findings))
         return report
+
+    async def _check_backups(
+        self, guard_contexts: Collection[GuardContext], outcomes: Iterable[Outcome], since: datetime
+    ) -> tuple[Diagnostic, ...]:
+        """What is missing of the backups that the changed nodes write by themselves."""
+        delivered: dict[str, set[str]] = defaultdict(set)
+        for one in outcomes:
+            if one.state is State.DONE:
+                delivered[one.step.cluster].add(one.step.node)
+        context = self.run_context
+        check = BackupCheck(self.drivers, context.host, since, context.rest, self.stop)
+        done = {name: frozenset(nodes) for name, nodes in delivered.items()}
+        return await check.find_missing(guard_contexts, done, self.plan_result.is_partial)
 
     async def _claim_places(self, guard_contexts: Iterable[GuardContext]) -> None:
         """Record, before anything is sent, that this fleet writes to these nodes' places."""

@@ -37,6 +37,7 @@ class S3Server:
         self.keys = keys or Keys()
         self.region = REGION
         self.objects: dict[str, bytes] = {}
+        self.modified: dict[str, datetime] = {}
         self.requests: list[str] = []
         self.clock = timedelta()
         self.fail: Callable[[str, str], tuple[int, str, dict[str, str]] | None] = lambda method, target: None
@@ -44,8 +45,9 @@ class S3Server:
         self.denied: set[str] = set()
         self.etags = True
 
-    def put(self, key: str, body: bytes) -> None:
+    def put(self, key: str, body: bytes, *, modified: datetime | None = None) -> None:
         self.objects[key] = body
+        self.modified[key] = modified or datetime.now(UTC)
 
     def put_backup(self, time: str, package: bytes, *, prefix: str = "m2", feed: bool = True) -> str:
         """A backup as M2 writes it: the package, and then the feed."""
@@ -98,7 +100,8 @@ class S3Server:
             return self._error(404, "NoSuchKey", now)
         found = self.objects[key]
         etag = f'"{hashlib.md5(found).hexdigest()}"'
-        more = {"ETag": etag} if self.etags else {}
+        more = {"Last_Modified": format_datetime(self.modified[key], usegmt=True)}
+        more |= {"ETag": etag} if self.etags else {}
         if self.etags and headers.get("if-none-match") == etag:
             return self._make(304, b"", now, **more)
         return self._make(200, found, now, **more)

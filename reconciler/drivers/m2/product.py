@@ -41,6 +41,7 @@ from reconciler.documents.document import Document
 from reconciler.drivers.m2 import (
     adopt,
     attempts,
+    backups,
     desired_state,
     feed_rendering,
     judge,
@@ -96,6 +97,7 @@ from reconciler.drivers.m2.undo import rebuild_offer, undo_delivery, undo_offer,
 from reconciler.errors import NodeUnreachable
 from reconciler.file_delivery.node_starts import read_starts
 from reconciler.host.defect_capture import capture_defects
+from reconciler.ports.backups import ExpectedBackup
 from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.ports.driver import (
     Capabilities,
@@ -511,6 +513,14 @@ class M2Driver(Driver[M2Desired, LoadedSetting]):
 
     def count_unmanaged(self, desired: M2Desired, observed: Observed[LoadedSetting]) -> Mapping[str, int]:
         return unmanaged.count_values(desired, observed)
+
+    def list_expected_backups(self, desired: M2Desired) -> Sequence[ExpectedBackup]:
+        return backups.list_expected_backups(desired)
+
+    def find_backup_difference(
+        self, desired: M2Desired, expected: ExpectedBackup, files: Mapping[str, bytes]
+    ) -> str:
+        return backups.find_backup_difference(desired, expected, files)
 
     def remark(
         self,

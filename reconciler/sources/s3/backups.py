@@ -125,12 +125,7 @@ class S3BackupSource(Source):
         Raises:
             SourceError: there are none.
         """
-        at = self.location.below(FOLDER).key
-        for _ in ("year", "month"):
-            folders = (await self._client.list(at, folders=True)).folders
-            numbered = [one for one in folders if one.removeprefix(at).rstrip("/").isdecimal()]
-            at = max(numbered, default=at)
-        found = [key for key in (await self._client.list(at)).keys if get_backup_time(key)]
+        found = await list_newest_backups(self._client)
         if not found:
             raise SourceError(
                 f"{self.location.shown} has no backup below {FOLDER}",
@@ -200,6 +195,20 @@ class S3BackupSource(Source):
         found = await source.snapshot()
         name = f"{self.location.shown}//{self.packing.path}" if self.packing.path else self.location.shown
         return replace(found, revision=replace(found.revision, source=name))
+
+
+async def list_newest_backups(client: S3Client) -> list[str]:
+    """Keys of the backups of the newest month below the path of a client; empty if there are none.
+
+    Raises:
+        SourceError: the bucket cannot be read.
+    """
+    at = client.location.below(FOLDER).key
+    for _ in ("year", "month"):
+        folders = (await client.list(at, folders=True)).folders
+        numbered = [one for one in folders if one.removeprefix(at).rstrip("/").isdecimal()]
+        at = max(numbered, default=at)
+    return [key for key in (await client.list(at)).keys if get_backup_time(key)]
 
 
 def read_backup_feed(body: bytes, at: S3Location) -> str:

@@ -1,0 +1,26 @@
+"""Backups that nodes write by themselves after they have loaded what was delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedBackup:
+    """A backup that one node of a cluster should write.
+
+    Args:
+        hostname: what the node calls itself; empty if every node writes one.
+        bucket: where; empty if that is not known.
+        path: below which, without slashes at its ends.
+        nodes: names of the nodes whose content says so.
+        is_automatic: whether it is written after every change.
+        seconds: in which one attempt to write it ends.
+    """
+
+    hostname: str
+    bucket: str
+    path: str
+    nodes: frozenset[str]
+    is_automatic: bool = True
+    seconds: float = 30.0
