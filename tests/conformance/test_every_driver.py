@@ -17,11 +17,13 @@ from products import installed as products
 from products.life import Life
 from support.memory_files import json_files
 
+from reconciler.core.actor import Actor
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified, Unreachable
 from reconciler.core.outcome import State
 from reconciler.core.plan import Plan, Revision, load_plan, restore_exact_arguments
 from reconciler.core.step_status import StepStatus
 from reconciler.desired.fleet import load_fleet
+from reconciler.diagnostic import Severity
 from reconciler.drivers.registry import DRIVERS, load_installed
 from reconciler.errors import NodeError
 from reconciler.planning.plan_pass import run_plan_pass
@@ -275,6 +277,10 @@ class Stage:
             for node in cluster_input.entry.members()
         ]
 
+    def touched(self, node: str) -> list[Any]:
+        """What was done to a node and its machine, in order."""
+        return [(call.node, call.asked) for call in self.simulation.calls(node, changes=True)]
+
     def shown(self, files: dict[str, Any]) -> list[Any]:
         world = self.simulation.world("it")
         return [self.life.shows(world, node) for node in self.nodes(files)]
@@ -365,6 +371,33 @@ async def test_a_step_read_back_from_a_stored_plan_is_judged_alike(stage):
         assert driver.judge(first, await driver.observe_step(first, transports)).status is StepStatus.READY
         await stage.run(stage.life.first)
         assert driver.judge(first, await driver.observe_step(first, transports)).status is StepStatus.DONE
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+async def test_a_held_node_is_left_as_it_is_and_gets_its_content_after_the_release(stage, which):
+    await settle(stage, stage.life.first)
+    names = stage.nodes(stage.life.second)
+    node = names[0 if which == "first" else -1]
+    before = stage.touched(node)
+    until = stage.clock() + timedelta(hours=9)
+    await stage.store.hold(0, "it", node, until, Actor("kim", why="the card is replaced"))
+    for _ in range(2):
+        await stage.run(stage.life.second)
+        stage.ahead += timedelta(hours=1)
+    assert stage.touched(node) == before, "nothing was sent to it, and its machine ran nothing"
+    seen = await stage.look(stage.life.second)
+    assert [step for step in seen.plan.steps() if node in step.nodes] == []
+    assert seen.guard_contexts[0].reserved.held == {node}
+    assert [one.code for one in seen.plan.findings() if one.severity is Severity.ERROR] == []
+
+    held = (await stage.store.orders()).holds
+    await stage.store.end_holds([one.id for one in held], Actor("kim"))
+    plan = await settle(stage, stage.life.second)
+    assert plan.is_empty
+    shown = stage.shown(stage.life.second)
+    assert [one for one in shown if one != shown[0]] == []
+    if which == "first" and len(names) == len(stage.nodes(stage.life.first)):
+        assert stage.touched(node) != before, "it was the hold that kept it as it was"
 
 
 @pytest.mark.parametrize("fault", ["killed", "silent", "cut", "half", "error", "garbage"])

@@ -1,39 +1,7 @@
 """A real watch whose revision needs a secret file that is written later."""
 
-from support.git_repositories import Repository
 from support.m2_settings import managed_setting
-from support.watch_process import Stage
-
-from reconciler.simulation.addresses import find_free_addresses
-
-FLEET = """\
-policy: {max_risky: 100%, max_cache_lost: 100%}
-clusters:
-  - name: edge
-    kind: m2
-    setting: plain.json
-    timeouts: {read: 5, settle: 5}
-    nodes:
-"""
-
-
-def m2_stage(folder):
-    """Three M2 nodes, of which the second one needs a secret."""
-    stage = Stage(folder)
-    nodes = "".join(
-        f"      - {{name: n{index}, address: '{place}'{', setting: sealed.json' if index == 1 else ''}}}\n"
-        for index, place in enumerate(find_free_addresses(3))
-    )
-    plain = managed_setting("one.example", version="1")
-    stage.repository = Repository.make(
-        folder / "m2",
-        {
-            "fleet.yaml": FLEET + nodes,
-            "plain.json": plain,
-            "sealed.json": plain.replace("{", '{"functions": {"token": "${file:token}"}, ', 1),
-        },
-    )
-    return stage
+from support.watch_process import make_m2_stage
 
 
 def write_secret(folder):
@@ -45,7 +13,10 @@ def write_secret(folder):
 
 
 async def test_a_watch_goes_on_by_itself_once_the_secret_is_there_and_tells_the_cause_once(tmp_path):
-    stage = m2_stage(tmp_path)
+    plain = managed_setting("one.example", version="1")
+    sealed = plain.replace("{", '{"functions": {"token": "${file:token}"}, ', 1)
+    files = {"plain.json": plain, "sealed.json": sealed}
+    stage = make_m2_stage(tmp_path, files, {1: ", setting: sealed.json"})
     secrets = tmp_path / ".config" / "reconciler" / "secrets"
     secrets.mkdir(parents=True)
     secrets.chmod(0o700)

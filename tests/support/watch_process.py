@@ -215,6 +215,30 @@ async def told(client, condition):
     return await wait_until(read, every=0.05)
 
 
+M2_RULES = "policy: {max_risky: 100%, max_cache_lost: 100%}\n"
+
+
+def m2_fleet(addresses, keys=None, rules=""):
+    """A cluster `edge` of M2 nodes `n0`, `n1`, …; `keys` has further keys of a node, by its number."""
+    nodes = "".join(
+        f"      - {{name: n{index}, address: '{place}'{(keys or {}).get(index, '')}}}\n"
+        for index, place in enumerate(addresses)
+    )
+    return (
+        f"{M2_RULES}clusters:\n  - name: edge\n    kind: m2\n    setting: plain.json\n"
+        f"    timeouts: {{read: 5, settle: 5}}\n{rules}    nodes:\n{nodes}"
+    )
+
+
+def make_m2_stage(folder, files, keys=None, rules=""):
+    """Three M2 nodes in place of the two Sora clusters."""
+    stage = Stage(folder)
+    stage.addresses = find_free_addresses(3)
+    fleet = {"fleet.yaml": m2_fleet(stage.addresses, keys, rules)}
+    stage.repository = Repository.make(folder / "m2", fleet | files)
+    return stage
+
+
 def hung_git(folder):
     """A git that hangs with a helper of its own, as one does that waits for ssh; tells both processes."""
     folder.mkdir()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.driver import NOON, FakeNode, World, cluster
+from support.driver import NOON, NOWHERE, FakeNode, Killed, World, cluster
 from support.rollouts import Bench, Returning, states
 
 from reconciler.core.actor import Actor
@@ -14,6 +14,7 @@ from reconciler.errors import GuardRefusal
 from reconciler.planning.plan_pass import check_guards
 from reconciler.planning.status import compute_status
 from reconciler.ports.store import OpenOrders
+from reconciler.rollout.recovery import settle_open_runs
 from reconciler.store.factory import open_store
 
 KIM = Actor("kim", why="the disk is replaced")
@@ -163,6 +164,29 @@ async def test_a_failed_wave_is_not_undone_on_a_held_node(store):
     report = await site.apply(plan)
     assert states(report) == {"a": "done", "b": "undone", "c": "skipped"}
     assert site.world.values == {"a": "new", "b": "old", "c": "old"}
+
+
+@pytest.mark.parametrize("rules", [{}, {"rollout": {"waves": [1]}}], ids=["at once", "in waves"])
+@pytest.mark.parametrize(("fault", "value"), [("killed after", "new"), ("killed before", "old")])
+async def test_a_killed_run_is_settled_by_reading_though_its_node_is_held_since(store, fault, value, rules):
+    site = Site(store)
+    wanted = hall(concurrency=1, **rules)
+    site.world.fault("a", fault)
+    with pytest.raises(Killed):
+        await site.run(wanted)
+    await site.hold("a")
+    calls = len(site.world.acts)
+    settled = await settle_open_runs(store, site.drivers, NOWHERE)
+    assert next((one.step.node, one.state.value) for one in settled) == (
+        "a",
+        "done" if value == "new" else "failed",
+    )
+    for _ in range(2):
+        await site.run(wanted)
+    assert site.world.values == {"a": value, "b": "new", "c": "new"}
+    assert site.world.acts[calls:] == ["b", "c"], "nothing was sent to the held node"
+    await site.release()
+    await site.run(wanted)
 
 
 async def test_another_node_is_not_interrupted_while_a_held_one_counts_as_away(store):
