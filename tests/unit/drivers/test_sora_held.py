@@ -2,15 +2,23 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
-from support.driver import NOON
+import pytest
+from support.driver import NOON, REVISION
 from support.sora_clusters import agreeing, entry, full, planned, seen, verbs
 
 from reconciler.core.actor import Actor
+from reconciler.core.guard import GuardContext, run_guards
+from reconciler.core.plan import Plan
 from reconciler.core.policy import Policy
 from reconciler.core.reservations import Reservation
+from reconciler.drivers.sora.guards import GUARDS
+from reconciler.drivers.sora.modelcheck import make_setups
 from reconciler.drivers.sora.product import SoraDriver
 from reconciler.drivers.sora.schema import SoraDesired
+from reconciler.planning.model_check import check_plans
+from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
 
 NEW = {"initialise": True}
@@ -78,3 +86,32 @@ def test_a_held_node_that_leaves_is_not_purged_though_it_is_stopped():
 def test_a_held_contact_is_not_asked_to_purge():
     answers = agreeing("a b c d e!", *"abcd", e=None)
     assert judge_plan(entry("a b c d"), answers, "a") == {"purge e": ""}
+
+
+def test_a_held_member_counts_as_away_in_the_guard_of_the_majority():
+    cluster, answers = entry("a b c e", stop={"command": "stop"}), agreeing("a b c d e", *"abcde")
+    for held, codes in ((frozenset(), set()), (frozenset({full("e")}), {"quorum-margin"})):
+        observed = replace(seen(answers), reserved=held)
+        plan = planned(cluster, observed)
+        found = run_guards(GuardContext(plan, cluster, SoraDesired(cluster), observed), GUARDS)
+        assert {one.code for one in found} == codes
+    assert "4 of 5 regular nodes connected" in found[0].message or "3 of 5" in found[0].message
+
+
+@pytest.mark.parametrize("held", "ae")
+def test_a_plan_beside_a_held_member_is_explored_in_a_world_where_that_is_down(held):
+    cluster = entry("a b c d e", modes={"b": "block_new_session"})
+    observed = replace(seen(agreeing("a b c d e", *"abcde")), reserved=frozenset({full(held)}))
+    desired = SoraDesired(cluster)
+    plan = planned(cluster, observed)
+    plan = replace(plan, steps=tuple(step for step in plan.steps if step.node != full(held)))
+    (setup,) = make_setups(desired, observed, plan)
+    (world,) = setup.worlds
+    assert [node.up for node in world] == [letter != held for letter in "abcde"]
+    context = GuardContext(plan, cluster, desired, observed)
+    result = PlanResult(
+        SimpleNamespace(overrides=(), cluster_inputs=()), Plan(REVISION, "1", (plan,)), (context,), ()
+    )
+    (checked,) = check_plans(result, {"sora": SoraDriver()}, faults=1, most=300_000)
+    assert checked.explored.complete
+    assert not checked.explored.broken
