@@ -18,7 +18,8 @@
     ├── GuardRefusal          read the violations: nothing was done
     ├── FleetRefused          decide on the host to which fleet the memory belongs: nothing was done
     ├── WorldChanged          plan again: the plan no longer fits
-    │   └── ReservedMeanwhile   nobody: the step is judged again, with the new reservation
+    │   ├── ReservedMeanwhile   nobody: the step is judged again, with the new reservation
+    │   └── SuspendedMeanwhile  resume the cluster when its steps may be sent again
     └── StateError            correct the state directory
         └── ClusterBusy         retry: another run is changing the cluster
             └── RunFenced         nobody: a later run has taken the cluster over from this one
@@ -265,6 +266,10 @@ class WorldChanged(ReconcilerError):
 
 class ReservedMeanwhile(WorldChanged):
     """A node of the cluster was reserved after a step was judged; nothing was sent."""
+
+
+class SuspendedMeanwhile(WorldChanged):
+    """The cluster was suspended after a step was judged; nothing was sent."""
 
 
 class StateError(ReconcilerError):

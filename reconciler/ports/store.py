@@ -443,6 +443,7 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
         facts: Mapping[str, str] | None = None,
         *,
         reserved: frozenset[str] | None = None,
+        despite_suspension: bool = False,
     ) -> None:
         """Record the intent of a step, with facts about its node that apply from then on.
 
@@ -451,10 +452,12 @@ class Store(StoreReader, NodeStore, Outbox, Protocol):
             step: to be performed.
             facts: about its node.
             reserved: ids of the reservations that the step was judged with; None if none concern it.
+            despite_suspension: whether the step may be sent although its cluster is suspended by command.
 
         Raises:
             Fenced: a later run has taken over the cluster.
             ReservedMeanwhile: the cluster has a reservation that the step was not judged with.
+            SuspendedMeanwhile: the cluster, or every cluster, is suspended.
         """
         # On disk before the call. So a step without an intent was never sent, and one with an intent and no
         # outcome may have had its effect: recovery reads the node.

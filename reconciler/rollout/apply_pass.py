@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from reconciler.core.actor import Actor
+from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.guard import GuardContext, apply_overrides, run_guards
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.pins import PinEffect
@@ -402,6 +403,7 @@ class _Run:
             self.plan_result.stale,
             self.transports.for_run,
             reservations=KnownReservations(self.store, guard_context),
+            despite_suspension=SUSPENSION_HOLD in set_aside,
         )
         await context.reservations.read()
         async with lock:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, TypeAlias
 
 from reconciler.core.defect import name_error
@@ -18,9 +19,10 @@ from reconciler.core.fields import resolve_amount
 from reconciler.core.offers import Offer
 from reconciler.core.operations import OPEN_STATES, Operation, OperationResult, OperationState
 from reconciler.core.timestamps import Clock
-from reconciler.errors import ClusterBusy, NodeError, NodeUnreachable
+from reconciler.errors import ClusterBusy, NodeError, NodeUnreachable, StateError
 from reconciler.host.clock import utc_now
 from reconciler.planning.plan_operation import OperationCluster, find_patience
+from reconciler.ports.call_permit import require_permit
 from reconciler.ports.store import Store
 from reconciler.ports.transport import OfferDraft, Transports
 
@@ -221,7 +223,10 @@ class OperationRunner:
         await self._record(operation, [OperationResult(node, OperationState.SENT)])
         attempts = self._get_attempts(operation, node)
         try:
-            result = await cluster.product.call(cluster.desired, node, operation.targets, self.transports)
+            with require_permit(partial(self.store.hold_for, operation.cluster)):
+                result = await cluster.product.call(cluster.desired, node, operation.targets, self.transports)
+        except StateError:
+            raise
         except NodeUnreachable as error:
             attempts.error = error.reason
             attempts.note(self.clock(), FIRST_REPEAT, LONGEST_REPEAT)

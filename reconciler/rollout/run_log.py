@@ -71,19 +71,33 @@ class RunLog:
         """Announce that a step begins; its first reading decides whether it is performed."""
         self.listener.on_step_started(step)
 
-    async def record_intent(self, step: Step, reserved: frozenset[str] | None = None) -> None:
+    async def record_intent(
+        self, step: Step, reserved: frozenset[str] | None = None, *, despite_suspension: bool = False
+    ) -> None:
         """Journal that a step is about to be performed; it is on disk when this returns.
 
         Args:
             step: that is performed next.
             reserved: ids of the reservations that it was judged with; None if none concern it.
+            despite_suspension: whether it may be sent although the cluster is suspended.
 
         Raises:
             RunFenced: a later run has taken the cluster over, so nothing may be sent.
             ReservedMeanwhile: there are further reservations, so nothing may be sent.
+            SuspendedMeanwhile: the cluster is suspended, so nothing may be sent.
             StateError: it could not be written, so nothing may be sent.
         """
-        await self.store.record_intent(self.run, step, self.attempts.get(step.id), reserved=reserved)
+        await self.store.record_intent(
+            self.run,
+            step,
+            self.attempts.get(step.id),
+            reserved=reserved,
+            despite_suspension=despite_suspension,
+        )
+
+    async def hold_for(self, cluster: str, seconds: float) -> None:
+        """Make sure that the lock of a cluster outlasts a call that begins now; see `Store.hold_for`."""
+        await self.store.hold_for(cluster, seconds)
 
     async def record_skipped(self, skipped: Sequence[tuple[Step, str]]) -> None:
         """Journal that steps were not started, and why."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from reconciler.core.offers import OfferFeed
@@ -14,11 +15,20 @@ from reconciler.core.plan import Payload, Revision, Step, refuse_missing_secrets
 from reconciler.core.secret import find_secrets
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.core.timestamps import Clock
-from reconciler.errors import NodeError, NodeUnreachable, ReconcilerError, ReservedMeanwhile, SecretError
+from reconciler.errors import (
+    NodeError,
+    NodeUnreachable,
+    ReconcilerError,
+    ReservedMeanwhile,
+    SecretError,
+    StateError,
+    SuspendedMeanwhile,
+)
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
 from reconciler.planning.withheld_steps import describe_differences
+from reconciler.ports.call_permit import require_permit
 from reconciler.ports.driver import Driver, StepAnswer
 from reconciler.ports.store import StepEnd
 from reconciler.ports.transport import Transports
@@ -81,6 +91,7 @@ class ExecutionContext:
             taken, and may still load.
         redactors: of its steps.
         reservations: of the cluster; a step is judged with them right before it is sent.
+        despite_suspension: whether an override sets a suspension of the cluster aside.
     """
 
     driver: Driver[Any, Any]
@@ -94,6 +105,7 @@ class ExecutionContext:
     is_forced: bool = False
     redactors: StepRedactors = field(default_factory=StepRedactors, repr=False)
     reservations: KnownReservations = field(default_factory=KnownReservations, repr=False)
+    despite_suspension: bool = False
 
 
 async def run_step(step: Step, context: ExecutionContext) -> State:
@@ -120,7 +132,10 @@ async def run_step_masked(step: Step, context: ExecutionContext) -> StepEnd:
     """
     redactor = context.redactors.take(step, context.payloads.get(step.payload, _NOTHING))
     own = replace(context, transports=mask_transports(context.transports, redactor))
-    ending = await _call_and_read_back(step, own)
+    try:
+        ending = await _call_and_read_back(step, own)
+    except SuspendedMeanwhile as error:
+        return StepEnd(Outcome(step, State.SKIPPED, error.message))
     # The verdict may quote what the node shows, which transports leave unmasked because it is compared.
     outcome = replace(
         ending.outcome,
@@ -218,11 +233,10 @@ async def _judge_before(step: Step, context: ExecutionContext) -> StepVerdict:
 async def _record_intent(step: Step, context: ExecutionContext) -> bool:
     """Journal the intent; False if a node was reserved since the step was judged."""
     ids = context.reservations.ids
-    if ids is None:
-        await context.log.record_intent(step)
-        return True
+    # A step that ends what must not last is sent after a suspension, as it is after a stop.
+    despite = context.despite_suspension or step.arguments.runs_after_stop
     try:
-        await context.log.record_intent(step, ids)
+        await context.log.record_intent(step, ids, despite_suspension=despite)
     except ReservedMeanwhile:
         await context.reservations.read()
         return False
@@ -241,7 +255,11 @@ async def skip_step(step: Step, context: ExecutionContext, why: str) -> StepEnd:
 
 async def _call(step: Step, context: ExecutionContext) -> tuple[StepAnswer | None, ReconcilerError | None]:
     try:
-        return await context.driver.act(step, context.transports, context.payloads), None
+        with require_permit(partial(context.log.hold_for, step.cluster)):
+            return await context.driver.act(step, context.transports, context.payloads), None
+    except StateError:
+        # The lock is gone, or nobody can say: this run writes nothing more, and the next one reads the node.
+        raise
     except ReconcilerError as error:
         return None, error
 

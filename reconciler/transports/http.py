@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
+from reconciler.ports.call_permit import ask_permit
 from reconciler.ports.transport import Http, HttpAnswer
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.urls import strip_url
@@ -143,6 +144,7 @@ class HttpTransport(Http):
         bounds = AnswerBounds(self._body_limit, SMALL, is_head=method == "HEAD", may_switch=switches)
         is_alone = "close" in given.get("connection", "").lower() or switches or method not in _READS
         async with self._slots:
+            await ask_permit(timeout)
             try:
                 call = _Call(node, parse_url(url, self._origins), timeout, connect, via, authority)
                 request = encode_request(method, call.url, headers, content, closes=is_alone)

@@ -13,6 +13,7 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
+from reconciler.ports.call_permit import ask_permit
 from reconciler.ports.transport import OtherProtocol, Streams
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import format_size, make_one_line
@@ -74,6 +75,7 @@ class StreamTransport(Streams):
     ) -> bytes:
         exchange = _Exchange(request, is_complete, limit, timeout)
         async with self._slots:
+            await ask_permit(timeout)
             try:
                 async with asyncio.timeout(timeout):
                     return await self._run(address, exchange)

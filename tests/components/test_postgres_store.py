@@ -4,16 +4,19 @@ import asyncio
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from support.driver import REVISION, FakeDriver, Wish, World, cluster
 from support.postgres_servers import PostgresServer
 from support.stores import make_access
 
+from reconciler.core.actor import Actor
 from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
-from reconciler.errors import ClusterBusy, RunFenced, StateError
+from reconciler.errors import ClusterBusy, RunFenced, StateError, SuspendedMeanwhile
+from reconciler.ports.call_permit import ask_permit, require_permit
 from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.factory import open_reader, open_store
 from reconciler.store.postgres import database, schema
@@ -255,3 +258,47 @@ class TestTrouble:
             open_store(access(server.url("postgres").replace("app@", "nobody@"), tmp_path))
         with pytest.raises(StateError, match="cannot be reached"):
             open_store(access("postgresql://app@127.0.0.1:1/x", tmp_path))
+
+
+class TestCalls:
+    async def test_a_call_begins_only_if_the_lease_outlasts_it(self, url, tmp_path, server):
+        begun = []
+
+        async def call(seconds):
+            await ask_permit(seconds)
+            begun.append(seconds)
+
+        with open_store(access(url, tmp_path, lease=1.0)) as store:
+            async with store.lock("edge"):
+                lease = store._leases.get("0/edge")
+                with require_permit(partial(store.hold_for, "edge")):
+                    await call(20)
+                    assert lease.remaining() > 20
+                    freeze_lease(store)
+                    lease.end = 0.0  # this process stood still for long
+                    await call(20)  # nobody else has had it: it goes on with the same token
+                    server.execute(
+                        "UPDATE reconciler.lease SET until = clock_timestamp() - interval '1 s'",
+                        url.rpartition("/")[2],
+                    )
+                    with open_store(access(url, tmp_path, host="host-b")) as other:
+                        async with other.lock("edge"):
+                            lease.end = 0.0
+                            with pytest.raises(RunFenced, match="a later run took over"):
+                                await call(20)
+        assert begun == [20, 20]
+
+    async def test_a_suspension_of_another_host_is_seen_before_the_next_call(self, url, tmp_path):
+        first, second, third = plan_of(a="1", b="2", c="3").steps()
+        plan = plan_of(a="1", b="2", c="3")
+        mine, theirs = access(url, tmp_path), access(url, tmp_path, host="host-b")
+        with open_store(mine) as store, open_store(theirs) as other:
+            async with store.lock("edge"):
+                run = await store.begin_run(RunStart("command", plan))
+                await store.record_intent(run, first)
+                await other.suspend("", "3 a.m.", Actor("kim"))
+                with pytest.raises(SuspendedMeanwhile, match="all clusters were suspended meanwhile"):
+                    await store.record_intent(run, second)
+                await store.record_intent(run, second, despite_suspension=True)
+                await other.resume("", Actor("kim"))
+                await store.record_intent(run, third)

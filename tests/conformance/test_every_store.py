@@ -16,7 +16,14 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.pins import LeftRevision
 from reconciler.core.plan import Plan, Revision
 from reconciler.core.rollout_rules import RolloutProgress
-from reconciler.errors import ClusterBusy, FleetRefused, RunFenced, StateError, UsageError
+from reconciler.errors import (
+    ClusterBusy,
+    FleetRefused,
+    RunFenced,
+    StateError,
+    SuspendedMeanwhile,
+    UsageError,
+)
 from reconciler.ports.store import AppliedMembers, ClusterFacts, OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import make_run_id, open_store
 
@@ -696,3 +703,18 @@ async def test_a_run_keeps_who_asked_for_it(store):
     assert (await store.run(run)).summary.actor == kim
     await store.record_refused_run(RunStart("command", plan_of(a="2"), kim), "too many")
     assert [line.actor for line in await store.runs()] == [kim, kim]
+
+
+async def test_a_suspension_since_the_plan_was_judged_refuses_the_next_intent(store):
+    plan = plan_of(a="1", b="2")
+    first, second = plan.steps()
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_intent(run, first)
+    for cluster_name, words in (("edge", "cluster edge was"), ("", "all clusters were")):
+        await store.suspend(cluster_name, "3 a.m.", Actor("kim"))
+        with pytest.raises(SuspendedMeanwhile, match=f"nothing was sent: {words} suspended meanwhile"):
+            await store.record_intent(run, second)
+        await store.resume(cluster_name, Actor("kim"))
+    await store.suspend("other", "3 a.m.", Actor("kim"))
+    assert (await store.run(run)).entries[1].intended is None
+    await store.record_intent(run, second)

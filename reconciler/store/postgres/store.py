@@ -96,7 +96,9 @@ class PostgresStore(SqlStore):
             yield
 
     async def hold_for(self, cluster: str, seconds: float) -> None:
-        await self._leases.extend(self._name_lease(cluster), seconds)
+        name = self._name_lease(cluster)
+        for one in (name, f"{name}+operations"):
+            await self._leases.extend(one, seconds)
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_position)

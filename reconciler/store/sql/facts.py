@@ -100,6 +100,15 @@ def read_fact(tx: Transaction, cluster: str, node: str, key: str) -> str:
     return str(row["value"]) if row else ""
 
 
+def find_suspension(tx: Transaction, cluster: str) -> str:
+    """What is suspended by command, to begin "… suspended": the cluster, or all of them; else empty."""
+    # A suspension belongs to the host, so that it stops every fleet.
+    host = tx.for_fleet(HOST)
+    if read_fact(host, "", "", SUSPENDED):
+        return "all clusters were"
+    return f"cluster {cluster} was" if read_fact(host, cluster, "", SUSPENDED) else ""
+
+
 def forget_attempts(tx: Transaction, cluster: str, node: str = "") -> tuple[str, ...]:
     """Delete the attempts of a cluster, of all, or at one node; gives the nodes that had some."""
     where = "key LIKE ? AND ? IN ('', cluster) AND ? IN ('', node) AND ? IN (0, fleet)"

@@ -14,7 +14,7 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan, Step
 from reconciler.core.timestamps import format_timestamp
-from reconciler.errors import ReservedMeanwhile, StateError
+from reconciler.errors import ReservedMeanwhile, StateError, SuspendedMeanwhile
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import RunStart, StepEnd
 from reconciler.store.sql import facts, history, outbox
@@ -95,6 +95,7 @@ def write_intent(
     fence: Callable[[Transaction], None],
     new_facts: Mapping[str, str],
     reserved: frozenset[str] | None,
+    despite_suspension: bool,
 ) -> None:
     """Write that a step is about to be performed.
 
@@ -106,9 +107,11 @@ def write_intent(
         new_facts: facts of the node that are true from now on, such as one more attempt.
         reserved: ids of the reservations of the cluster that the step was judged with; None if they do not
             concern it.
+        despite_suspension: whether the step may be sent although its cluster is suspended by command.
 
     Raises:
         RunFenced: a later run holds the cluster.
+        SuspendedMeanwhile: the cluster, or every cluster, is suspended.
         ReservedMeanwhile: there are other reservations by now.
         StateError: the run is not in the journal, so the step must not be performed.
     """
@@ -116,6 +119,9 @@ def write_intent(
     # run begins. The lock alone is not enough, because somebody may have removed its file.
     tx = tx.for_fleet(_read_fleet(tx, run))
     fence(tx)
+    # So that no host begins a call after `reconcile suspend` has returned.
+    if not despite_suspension and (scope := facts.find_suspension(tx, step.cluster)):
+        raise SuspendedMeanwhile(f"nothing was sent: {scope} suspended meanwhile [suspended]")
     # In the same transaction, too: a question that gets its yes after the judgement would else not count.
     if reserved is not None and not read_reservation_ids(tx, step.cluster) <= reserved:
         raise ReservedMeanwhile(f"a node of {step.cluster} was reserved meanwhile; nothing was sent")

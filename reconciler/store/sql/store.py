@@ -234,11 +234,18 @@ class SqlStore(ABC):
         facts: Mapping[str, str] | None = None,
         *,
         reserved: frozenset[str] | None = None,
+        despite_suspension: bool = False,
     ) -> None:
         fence = self._fence(step.cluster, run)
         async with self._around(step.id):
             await self._write(
-                journal.write_intent, run, step, fence=fence, new_facts=facts or {}, reserved=reserved
+                journal.write_intent,
+                run,
+                step,
+                fence=fence,
+                new_facts=facts or {},
+                reserved=reserved,
+                despite_suspension=despite_suspension,
             )
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:

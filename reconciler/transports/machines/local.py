@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.host.environment import make_child_environment
 from reconciler.host.subprocesses import OutputTooLarge, ProgramResult, ProgramTimeout, run_program_async
+from reconciler.ports.call_permit import ask_permit
 from reconciler.transports.machines.machine import OUTPUT_KEPT, SUDO, Machine
 
 
@@ -38,6 +39,7 @@ class LocalMachine(Machine):
         limit: int = OUTPUT_KEPT,
         tail: bool = False,
     ) -> ProgramResult:
+        await ask_permit(seconds)
         try:
             return await run_program_async(
                 (*self._prefix, *arguments),

@@ -21,6 +21,7 @@ from reconciler.host.subprocesses import (
     ProgramResult,
     ProgramTimeout,
 )
+from reconciler.ports.call_permit import ask_permit
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import make_one_line
 from reconciler.transports.machines.machine import (
@@ -85,6 +86,7 @@ class SshMachine(Machine):
                 self._pool.use(self._destination, self._jumps) as kept,
                 kept.take_session() as session,
             ):
+                await ask_permit(seconds + 2 * GRACE)  # the session itself is opened, too
                 program = await self._start(kept, line, limit=limit, tail=tail)
                 if program is None:
                     session.is_refused = True

@@ -100,10 +100,12 @@ async def test_a_stop_during_the_first_reading_sends_nothing():
     entry = cluster("c", {"n": FakeNode(name="n", value="new")})
     plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
 
-    async def intend(step):
+    async def intend(step, *_, **__):
         intents.append(step.id)
 
-    bench = ExecutionContext(driver, NOWHERE, plan.payloads, SimpleNamespace(record_intent=intend), stop)
+    bench = ExecutionContext(
+        driver, NOWHERE, plan.payloads, SimpleNamespace(record_intent=intend, hold_for=lambda *_: None), stop
+    )
     performing = asyncio.create_task(run_step_masked(plan.steps[0], bench))
     async with asyncio.timeout(10):
         await world.entered.wait()
@@ -127,10 +129,12 @@ async def test_a_stop_does_not_reach_a_step_that_has_to_follow_at_once(arguments
     plan = driver.plan(Wish(entry), Observed({"n": Present("old")}))
     (step,) = plan.steps
 
-    async def noted(what):
+    async def noted(what, *_, **__):
         endings.append(what)
 
-    log = SimpleNamespace(record_intent=noted, record_outcomes=noted, announce_start=lambda _: None)
+    log = SimpleNamespace(
+        record_intent=noted, hold_for=lambda *_: None, record_outcomes=noted, announce_start=lambda _: None
+    )
     bench = ExecutionContext(driver, NOWHERE, plan.payloads, log, stop)
     stop.set()
     plain = RawArguments(step.arguments.plain())

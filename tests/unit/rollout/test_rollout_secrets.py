@@ -60,10 +60,10 @@ def _prepared(payload):
     step = replace(step, arguments=replace(set_of(step), payload="p"))
     intents = []
 
-    async def intend(step):
+    async def intend(step, *_, **__):
         intents.append(step.id)
 
-    log = SimpleNamespace(record_intent=intend)
+    log = SimpleNamespace(record_intent=intend, hold_for=lambda *_: None)
     return world, step, ExecutionContext(driver, NOWHERE, {"p": payload}, log, asyncio.Event()), intents
 
 

@@ -28,9 +28,12 @@ class Table:
         self.stop = asyncio.Event()
         self.bench = ExecutionContext(self.driver, NOWHERE, plan.payloads, self, self.stop)
 
-    async def record_intent(self, step):
+    async def record_intent(self, step, reserved=None, *, despite_suspension=False):
         assert self.world.read("n") == "old", "the intent comes before the call"
         self.intents.append(step.id)
+
+    async def hold_for(self, cluster, seconds):
+        """The kernel takes no lock away."""
 
     async def outcome(self):
         ending = await run_step_masked(self.step, self.bench)
@@ -168,7 +171,7 @@ async def test_a_missing_secret_fails_the_step_at_once_and_not_the_run():
 async def test_without_an_intent_on_disk_nothing_is_sent():
     table = Table()
 
-    async def full(step):
+    async def full(step, *_, **__):
         raise StateError("the disk is full")
 
     with pytest.raises(StateError):
