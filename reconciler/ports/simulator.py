@@ -111,6 +111,30 @@ class OutgoingCall:
     body: bytes = b""
 
 
+PUBLISH: Final = "PUBLISH"
+"""Method of an `OutgoingCall` that publishes its body to a message bus; its URL is that of a channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A channel of a message bus to which a node listens.
+
+    Args:
+        feature: what it gets there, such as `setting`.
+        url: such as `kafka://127.0.0.1:9092/topic`; several brokers with commas between them.
+        group: of consumers; empty for none.
+        from_beginning: whether it begins with the first message that is there, and not with the next one.
+        resumes: whether it continues where its group was the last time.
+    """
+
+    node: str
+    feature: str
+    url: str
+    group: str = ""
+    from_beginning: bool = False
+    resumes: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class LocalChange:
     """A change that a node makes to itself, such as loading a setting that it has downloaded.
@@ -138,12 +162,14 @@ class NodeActivity:
     Args:
         name: such as `setting`.
         is_periodic: whether it comes again; it is left out while an earlier one of the same name runs.
+        delay: seconds until it begins.
     """
 
     node: str
     name: str
     steps: Activity
     is_periodic: bool = True
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -298,6 +324,14 @@ class SimulatedCluster(ABC):
 
     def take_due_activities(self, now: datetime) -> Sequence[NodeActivity]:
         """What nodes begin to do by themselves since the last call; the first call gives none."""
+        return ()
+
+    def list_subscriptions(self) -> Sequence[Subscription]:
+        """The channels of message buses to which nodes that are up listen now."""
+        return ()
+
+    def receive_message(self, subscription: Subscription, body: bytes) -> Sequence[NodeActivity]:
+        """What a node does with a message."""
         return ()
 
 

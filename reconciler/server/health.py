@@ -8,6 +8,7 @@ from typing import Any
 
 from reconciler.core.diagnostic_json import to_plain_problem
 from reconciler.core.plan import Revision
+from reconciler.server.nodes.bus_service import BusState
 from reconciler.server.nodes.node_server import NodeServerStatus
 from reconciler.server.nodes.summary import LISTED
 from reconciler.server.pass_result import PassSummary
@@ -106,6 +107,20 @@ def _nodes(server: NodeServerStatus) -> dict[str, Any]:
             }
             for name, found in sorted(state.clusters.items())
         ],
+        **({"buses": [_bus(name, bus) for name, bus in sorted(state.buses.items())]} if state.buses else {}),
+    }
+
+
+def _bus(name: str, bus: BusState) -> dict[str, Any]:
+    """A message bus by which nodes are told and report."""
+    return {
+        "bus": name,
+        "connected": not bus.problem,
+        "problem": bus.problem or None,
+        "waiting": bus.waiting,
+        "oldest_waiting": _instant(bus.oldest.timestamp() if bus.oldest else 0.0),
+        "newest_message": _instant(bus.heard.timestamp() if bus.heard else 0.0),
+        "channels": bus.channels,
     }
 
 

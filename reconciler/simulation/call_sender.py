@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from reconciler.core.canonical import write_json
 from reconciler.core.timestamps import format_timestamp
-from reconciler.ports.simulator import LocalChange, NodeActivity, OutgoingCall, Reply
+from reconciler.ports.simulator import PUBLISH, LocalChange, NodeActivity, OutgoingCall, Reply
+from reconciler.simulation.bus_client import KafkaNodeClient, NodeBusClient, split_topic
 from reconciler.simulation.call_statistics import CallStatistics
 from reconciler.simulation.faults import Fault, FaultKind
 from reconciler.simulation.http_client import NO_ANSWER, NodeClient
@@ -43,6 +44,7 @@ class CallSender:
         simulation: whose nodes act.
         mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
         client: sends the calls.
+        bus: publishes and receives messages of buses; made when a node uses one if it is None.
         record: a line is appended to this file for each acknowledged report.
         sources: number of addresses from which nodes without an address of their own call, as through several
             translations of addresses. A large fleet needs some, because an address has too few ports.
@@ -55,6 +57,8 @@ class CallSender:
         simulation: Simulation,
         mute: set[str] | None = None,
         client: NodeClient | None = None,
+        *,
+        bus: NodeBusClient | None = None,
         sources: int = 1,
         record: Path | None = None,
     ) -> None:
@@ -66,6 +70,7 @@ class CallSender:
         self._sources = sources
         self._simulation = simulation
         self._client = client or NodeClient()
+        self._bus = bus
         self._clock: asyncio.Task[None] | None = None
         self._workers: dict[str, asyncio.Task[None]] = {}
         # Node -> what it does now, and then.
@@ -85,14 +90,43 @@ class CallSender:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._write_record()
         self._client.close()
+        if self._bus is not None:
+            await self._bus.close()
 
     async def _follow_clock(self) -> None:
         while True:
             for activity in self._simulation.take_due_activities(datetime.now(UTC)):
                 if activity.node not in self.mute:
                     self._begin(activity)
+            for activity in await self._receive():
+                self._begin(activity)
             self._write_record()
             await asyncio.sleep(TICK)
+
+    async def _receive(self) -> list[NodeActivity]:
+        """What nodes do with the messages of buses that have arrived."""
+        listening = [
+            one
+            for one in self._simulation.list_subscriptions()
+            if _is_local_bus(one.url) and one.node not in self.mute
+        ]
+        if not listening and self._bus is None:
+            return []
+        found = []
+        for subscription, body in await self._use_bus().follow(listening):
+            fault = self._simulation.take_fault(subscription.node, outgoing=True)
+            if fault is not None and fault.kind not in _PERFORMED:
+                continue
+            activities = self._simulation.receive_message(subscription, body)
+            if fault is not None and fault.kind is FaultKind.DUPLICATE:
+                activities += self._simulation.receive_message(subscription, body)
+            found += activities
+        return found
+
+    def _use_bus(self) -> NodeBusClient:
+        if self._bus is None:
+            self._bus = KafkaNodeClient()
+        return self._bus
 
     def _write_record(self) -> None:
         if self._record is not None and self._acknowledged:
@@ -120,6 +154,8 @@ class CallSender:
 
     async def _perform(self, activity: NodeActivity) -> None:
         steps = activity.steps
+        if activity.delay:
+            await asyncio.sleep(activity.delay)
         try:
             step = next(steps)
             while True:
@@ -149,7 +185,8 @@ class CallSender:
 
     async def _send(self, node: str, call: OutgoingCall) -> Reply:
         # Only this machine: a simulation must not call the real server of a copied fleet file.
-        if not _is_loopback(call.url) or not self._simulation.is_up(node):
+        is_local = _is_local_bus(call.url) if call.method == PUBLISH else _is_loopback(call.url)
+        if not is_local or not self._simulation.is_up(node):
             return NO_ANSWER
         fault = self._simulation.take_fault(node, outgoing=True)
         if fault is not None and fault.kind in _DELAYS:
@@ -158,14 +195,19 @@ class CallSender:
             return NO_ANSWER
         keeps, source = self._simulation.keeps_connections(node), self._find_source(node)
         began, sent = time.perf_counter(), datetime.now(UTC)
-        reply = await self._client.ask(node, call, keeps=keeps, source=source)
+        reply = await self._ask(node, call, keeps=keeps, source=source)
         self.statistics[call.purpose].add(reply[0], time.perf_counter() - began)
-        if self._record is not None and call.method == "POST" and 200 <= reply[0] < 300:  # noqa: PLR2004
+        if self._record is not None and call.method in {"POST", PUBLISH} and 200 <= reply[0] < 300:  # noqa: PLR2004
             line = {"node": node, "kind": call.purpose, "at": format_timestamp(sent)}
             self._acknowledged.append(write_json(line) + b"\n")
         if fault is not None and fault.kind is FaultKind.DUPLICATE:
-            reply = await self._client.ask(node, call, keeps=keeps, source=source)
+            reply = await self._ask(node, call, keeps=keeps, source=source)
         return _report_loss(fault, reply)
+
+    async def _ask(self, node: str, call: OutgoingCall, *, keeps: bool, source: str) -> Reply:
+        if call.method == PUBLISH:
+            return (204, {}, b"") if await self._use_bus().publish(call.url, call.body) else NO_ANSWER
+        return await self._client.ask(node, call, keeps=keeps, source=source)
 
     def _find_source(self, node: str) -> str:
         """The address from which a node calls: its own one, or one of those that nodes without one share."""
@@ -180,6 +222,12 @@ class CallSender:
 
 def _report_loss(fault: Fault | None, reply: Reply) -> Reply:
     return NO_ANSWER if fault is not None and fault.kind in _ANSWER_LOST else reply
+
+
+def _is_local_bus(url: str) -> bool:
+    """Whether all brokers of a topic are on this machine."""
+    brokers, _ = split_topic(url)
+    return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in brokers.split(","))
 
 
 def _is_loopback(url: str) -> bool:

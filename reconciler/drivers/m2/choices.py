@@ -162,6 +162,10 @@ class Choices:
         cached_files: number of files that each virtual host has in its cache at first.
         keeps_connection: whether a node uses its connection to the central server again.
         clock_spread: seconds by which the clocks of nodes differ, so that not all poll at the same moment.
+        bus_resumes: whether a node continues where its group was the last time; otherwise it begins again at
+            each start, as `fromBeginning` says.
+        bus_repeats: how often a node handles a message of a bus again.
+        bus_delay: seconds until a node handles a message of a bus.
     """
 
     match: AllowListMatch = AllowListMatch.FIRST
@@ -189,6 +193,9 @@ class Choices:
     cached_files: int = 0
     keeps_connection: bool = True
     clock_spread: int = 0
+    bus_resumes: bool = True
+    bus_repeats: int = 0
+    bus_delay: int = 0
 
 
 DEFAULTS: Final = Choices()

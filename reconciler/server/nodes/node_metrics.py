@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,6 +17,50 @@ def collect_node_metrics(server: NodeServerStatus | None) -> Iterator[Metric]:
     """All metrics of the node server; without samples if there is none."""
     yield from _collect_calls(server)
     yield from _collect_nodes(server)
+    yield from _collect_buses(server)
+
+
+def _collect_buses(server: NodeServerStatus | None) -> Iterator[Metric]:
+    """What message buses have, and whether they are connected."""
+    buses = server.state.buses if server else {}
+    counters = server.counters if server else None
+    counts: dict[str, tuple[str, Mapping[str, float] | None]] = {
+        "bus_published": ("Offers that the bus has acknowledged.", counters and counters.bus_published),
+        "bus_failed": ("Attempts to publish an offer that failed.", counters and counters.bus_failed),
+        "bus_received": ("Messages of a bus, also skipped ones.", counters and counters.bus_received),
+        "bus_claims": (
+            "Messages on shared channels, which only name a node.",
+            counters and counters.bus_claims,
+        ),
+    }
+    for name, (text, found) in counts.items():
+        yield _counter(name, text, "bus", {bus: (found or {}).get(bus, 0) for bus in buses})
+    skipped = counters.bus_skipped if counters else {}
+    yield _counter("bus_skipped", "Messages of buses that were skipped, by why.", "why", dict(skipped))
+    now = time.time()
+    gauges: dict[str, tuple[str, Mapping[str, float]]] = {
+        "bus_connected": (
+            "Whether a message bus is connected.",
+            {bus: not state.problem for bus, state in buses.items()},
+        ),
+        "bus_waiting": (
+            "Offers that a message bus should have by now, and does not.",
+            {bus: state.waiting for bus, state in buses.items()},
+        ),
+        "bus_lag_seconds": (
+            "How long the oldest of these offers waits.",
+            {
+                bus: max(0.0, now - state.oldest.timestamp()) if state.oldest else 0.0
+                for bus, state in buses.items()
+            },
+        ),
+        "bus_heard_timestamp_seconds": (
+            "When the newest message of a bus was sent.",
+            {bus: state.heard.timestamp() for bus, state in buses.items() if state.heard},
+        ),
+    }
+    for name, (text, values) in gauges.items():
+        yield _gauge(name, text, "bus", values)
 
 
 def _collect_calls(server: NodeServerStatus | None) -> Iterator[Metric]:

@@ -21,6 +21,7 @@ from cronsim import CronSim, CronSimError
 from reconciler.drivers.m2.choices import FirstPoll, RememberedTime, RepeatedPurge
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator.channels import (
+    KAFKA,
     NO_CHANNELS,
     Channel,
     NodeChannels,
@@ -43,7 +44,16 @@ from reconciler.drivers.m2.simulator.messages import (
 )
 from reconciler.drivers.m2.simulator.package import unpack_package
 from reconciler.drivers.m2.simulator.world import BOOTUP, PROPAGATED, M2World, NodeEvent
-from reconciler.ports.simulator import Activity, LocalChange, NodeActivity, NodeRequest, OutgoingCall, Reply
+from reconciler.ports.simulator import (
+    PUBLISH,
+    Activity,
+    LocalChange,
+    NodeActivity,
+    NodeRequest,
+    OutgoingCall,
+    Reply,
+    Subscription,
+)
 
 _Asking: TypeAlias = Generator[OutgoingCall | LocalChange, Reply, Reply]
 """A part of an activity that ends with the reply to a call."""
@@ -111,6 +121,35 @@ class NodeActivities:
             if plan == self._plans[node] and channel is not None:
                 self._push(node, feature, channel, moment)
                 yield NodeActivity(node, feature, self._begin(node, feature, channel, plan))
+
+    def list_subscriptions(self) -> list[Subscription]:
+        """The topics to which nodes that are up listen now."""
+        return [
+            Subscription(
+                node,
+                feature,
+                channel.url,
+                channel.group,
+                from_beginning=channel.from_beginning,
+                resumes=self._world.choices.bus_resumes,
+            )
+            for node in self._channels
+            for feature in ("setting", "purge")
+            if (channel := self._find_channel(node, feature)) is not None and channel.kind == KAFKA
+        ]
+
+    def receive_message(self, subscription: Subscription, body: bytes) -> Iterator[NodeActivity]:
+        """What a node does with a message of a topic."""
+        node, feature = subscription.node, subscription.feature
+        channel = self._find_channel(node, feature)
+        if channel is None or channel.url != subscription.url:
+            return  # by now it listens elsewhere
+        event = f"/env/management/server/kafkaSub/{channel.connection}"
+        follow = self._follow_setting if feature == "setting" else self._follow_purges
+        choices = self._world.choices
+        for _ in range(1 + max(0, choices.bus_repeats)):
+            steps = follow(node, channel, body, event)
+            yield NodeActivity(node, feature, steps, is_periodic=False, delay=float(choices.bus_delay))
 
     def _begin(self, node: str, feature: str, channel: Channel, plan: int) -> Activity:
         # It may have waited until the node loaded another setting, whose schedules count then.
@@ -233,13 +272,20 @@ class NodeActivities:
             url, userdata = channel.url, None
             yield from self._load(node, url, reply, event, userdata)
             return
+        if "last-modified" not in headers:
+            self._world.complain(node, "the feed has no Last-Modified")
+        yield from self._follow_setting(node, channel, body, event)
+
+    def _follow_setting(self, node: str, channel: Channel, body: bytes, event: str) -> Activity:
+        """Do what a message of the feed of settings asks for."""
         try:
             feed = read_feed(body)
         except MalformedFeed as error:
             self._world.complain(node, str(error))
             return
-        if "last-modified" not in headers:
-            self._world.complain(node, "the feed has no Last-Modified")
+        # One topic may carry both features.
+        if channel.kind == KAFKA and not feed.api.startswith("/setting/"):
+            return
         if feed.api == "/setting/deploy/checkout":
             yield from self._check_out(node, feed, event)
         elif feed.api == "/setting/upload" and feed.urls:
@@ -294,6 +340,9 @@ class NodeActivities:
         yield from self._report(node, "setting.feedback", channels.setting_feedback, body)
 
     def _report(self, node: str, purpose: str, channel: Channel, body: bytes) -> Activity:
+        if channel.kind == KAFKA:
+            yield OutgoingCall(purpose, channel.url, channel.timeout, PUBLISH, body=body)
+            return
         headers = dict(_JSON)
         if purpose == "heartbeat.feedback" and self._world.choices.beat_headers:
             headers |= self._make_headers(node, "heartbeat", channel)
@@ -309,12 +358,17 @@ class NodeActivities:
 
     def _poll_purge(self, node: str, channel: Channel) -> Activity:
         reply = yield from self._poll(node, "purge", channel)
-        if reply[0] != _OK:
-            return
+        if reply[0] == _OK:
+            yield from self._follow_purges(node, channel, reply[2], "/env/management/server/apiPolling/purge")
+
+    def _follow_purges(self, node: str, channel: Channel, body: bytes, event: str) -> Activity:
+        """Do what a message of the feed of purges asks for."""
         try:
-            feed = read_feed(reply[2])
+            feed = read_feed(body)
         except MalformedFeed as error:
             self._world.complain(node, str(error))
+            return
+        if channel.kind == KAFKA and not feed.api.startswith("/command/"):
             return
         if feed.api != "/command/purge" or not feed.urls:
             self._world.complain(node, f"the purge feed has the api {feed.api!r}, or no parameters")
@@ -331,7 +385,7 @@ class NodeActivities:
                 results.append((yield from self._purge(node, url)))
             if is_once:
                 purged[key] = results
-        yield from self._report_purge(node, results, "/env/management/server/apiPolling/purge", feed.userdata)
+        yield from self._report_purge(node, results, event, feed.userdata)
 
     def _purge(self, node: str, url: str) -> Generator[OutgoingCall | LocalChange, Reply, UrlPurge]:
         request = NodeRequest("POST", f"/command/purge?url={quote(url, safe='')}", {}, b"", "")

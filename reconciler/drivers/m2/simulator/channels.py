@@ -12,6 +12,9 @@ from reconciler.drivers.m2.setting.diagnostics import get_items, get_object
 POLLED: Final = frozenset({"apiPolling", "tgzPolling"})
 """Types of feeds that a node polls over HTTP."""
 
+KAFKA: Final = "kafka"
+"""Kind of a channel that is a topic."""
+
 CLOUDS: Final = frozenset({"awssdk3", "oci"})
 """Types of feeds of a list of nodes."""
 
@@ -28,8 +31,12 @@ class Channel:
 
     Args:
         kind: the type, such as `apiPolling`.
+        url: of a message bus, `kafka://BROKERS/TOPIC`.
         schedule: cron with six fields; empty for a report at an event.
         tag: of the instances in a cloud.
+        connection: name of the connection of a message bus.
+        group: of the consumers of a topic.
+        from_beginning: of a topic.
     """
 
     kind: str
@@ -37,6 +44,9 @@ class Channel:
     timeout: float = _TIMEOUT
     schedule: str = ""
     tag: str = ""
+    connection: str = ""
+    group: str = ""
+    from_beginning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +82,14 @@ def read_channels(running: Mapping[str, Any] | None) -> NodeChannels:
     purposes = str(get_object(nodelist, "feedback").get("type", "")).split(";")
     changed = get_items(get_object(nodelist, "feedback", "info"), "hosting") if "setting" in purposes else []
     return NodeChannels(
-        setting_feed=_read_channel(setting, "feed", POLLED),
-        setting_feedback=_read_channel(setting, "feedback", {"api"}),
+        setting_feed=_read_channel(setting, "feed", POLLED) or _read_topic(server, setting, "feed"),
+        setting_feedback=_read_channel(setting, "feedback", {"api"})
+        or _read_topic(server, setting, "feedback"),
         uploads_setting=get_object(setting, "feedback").get("uploadSetting") is not False,
-        purge_feed=_read_channel(purge, "feed", {"apiPolling"}),
-        purge_feedback=_read_channel(purge, "feedback", {"api"}),
-        heartbeat=_read_channel(heartbeat, "feedback", {"apiPolling"}),
+        purge_feed=_read_channel(purge, "feed", {"apiPolling"}) or _read_topic(server, purge, "feed"),
+        purge_feedback=_read_channel(purge, "feedback", {"api"}) or _read_topic(server, purge, "feedback"),
+        heartbeat=_read_channel(heartbeat, "feedback", {"apiPolling"})
+        or _read_topic(server, heartbeat, "feedback"),
         nodelist_feed=_read_channel(nodelist, "feed", CLOUDS),
         nodelist_feedback=_read_channel(nodelist, "feedback", {"api", "setting;api;", "api;setting;"}),
         changed_hosting=tuple(
@@ -108,6 +120,28 @@ def _read_channel(feature: Mapping[str, Any], side: str, kinds: frozenset[str] |
         float(timeout) if is_number else _TIMEOUT,
         str(info.get("schedule", "")),
         str(info.get("tag", "")),
+    )
+
+
+def _read_topic(server: Mapping[str, Any], feature: Mapping[str, Any], side: str) -> Channel | None:
+    """The topic of one side of a feature; None if it has none."""
+    part, info = get_object(feature, side), get_object(feature, side, "info")
+    if part.get("type") != ("kafkaSub" if side == "feed" else "kafkaPub"):
+        return None
+    connections = [one for _, one in get_items(server, "connection") if isinstance(one, Mapping)]
+    found = next((one for one in connections if one.get("name") == info.get("connect")), {})
+    brokers = get_object(found, "info").get("brokers")
+    subscribed = get_object(info, "subscribe")
+    topic = subscribed.get("topic") if side == "feed" else info.get("topic")
+    if not isinstance(brokers, list) or not topic:
+        return None
+    return Channel(
+        KAFKA,
+        f"kafka://{','.join(map(str, brokers))}/{topic}",
+        schedule=str(info.get("schedule", "")),
+        connection=str(info.get("connect", "")),
+        group=str(info.get("groupId", "")),
+        from_beginning=subscribed.get("fromBeginning") is True,
     )
 
 

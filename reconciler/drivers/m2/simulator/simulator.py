@@ -28,6 +28,7 @@ from reconciler.ports.simulator import (
     SimulatedCommand,
     SimulationStart,
     Simulator,
+    Subscription,
     keep_address,
 )
 
@@ -104,6 +105,12 @@ class M2SimulatedCluster(SimulatedCluster):
 
     def take_due_activities(self, now: datetime) -> list[NodeActivity]:
         return list(self._activities.take_due(now))
+
+    def list_subscriptions(self) -> list[Subscription]:
+        return self._activities.list_subscriptions()
+
+    def receive_message(self, subscription: Subscription, body: bytes) -> list[NodeActivity]:
+        return list(self._activities.receive_message(subscription, body))
 
 
 def _make_documents(cluster_input: ClusterInput, start: SimulationStart) -> dict[str, Any]:
