@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.node_server import NodeServerState, NodeServerStatus
 
 DROPPED = ("deadline", "files", "handshake", "node", "room", "stalled")
@@ -23,20 +24,17 @@ def collect_node_metrics(server: NodeServerStatus | None) -> Iterator[Metric]:
 def _collect_buses(server: NodeServerStatus | None) -> Iterator[Metric]:
     """What message buses have, and whether they are connected."""
     buses = server.state.buses if server else {}
-    counters = server.counters if server else None
-    counts: dict[str, tuple[str, Mapping[str, float] | None]] = {
-        "bus_published": ("Offers that the bus has acknowledged.", counters and counters.bus_published),
-        "bus_failed": ("Attempts to publish an offer that failed.", counters and counters.bus_failed),
-        "bus_received": ("Messages of a bus, also skipped ones.", counters and counters.bus_received),
-        "bus_claims": (
-            "Messages on shared channels, which only name a node.",
-            counters and counters.bus_claims,
-        ),
+    counters = server.counters if server else CallCounters()
+    counts: dict[str, tuple[str, Mapping[str, float]]] = {
+        "bus_published": ("Offers that the bus has acknowledged.", counters.bus_published),
+        "bus_failed": ("Attempts to publish an offer that failed.", counters.bus_failed),
+        "bus_received": ("Messages of a bus, also skipped ones.", counters.bus_received),
+        "bus_claims": ("Messages on shared channels, which only name a node.", counters.bus_claims),
     }
     for name, (text, found) in counts.items():
-        yield _counter(name, text, "bus", {bus: (found or {}).get(bus, 0) for bus in buses})
-    skipped = counters.bus_skipped if counters else {}
-    yield _counter("bus_skipped", "Messages of buses that were skipped, by why.", "why", dict(skipped))
+        yield _counter(name, text, "bus", {bus: found.get(bus, 0) for bus in buses})
+    skipped = dict(counters.bus_skipped)
+    yield _counter("bus_skipped", "Messages of buses that were skipped, by why.", "why", skipped)
     now = time.time()
     gauges: dict[str, tuple[str, Mapping[str, float]]] = {
         "bus_connected": (
