@@ -116,7 +116,7 @@ PUBLISH: Final = "PUBLISH"
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class BusSubscription:
     """A channel of a message bus to which a node listens.
 
     Args:
@@ -326,11 +326,11 @@ class SimulatedCluster(ABC):
         """What nodes begin to do by themselves since the last call; the first call gives none."""
         return ()
 
-    def list_subscriptions(self) -> Sequence[Subscription]:
+    def list_subscriptions(self) -> Sequence[BusSubscription]:
         """The channels of message buses to which nodes that are up listen now."""
         return ()
 
-    def receive_message(self, subscription: Subscription, body: bytes) -> Sequence[NodeActivity]:
+    def receive_message(self, subscription: BusSubscription, body: bytes) -> Sequence[NodeActivity]:
         """What a node does with a message."""
         return ()
 

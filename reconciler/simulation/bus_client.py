@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 from reconciler.host.extras import import_extra
-from reconciler.ports.simulator import Subscription
+from reconciler.ports.simulator import BusSubscription
 
 SCHEME: Final = "kafka://"
 """Begin of the URL of a topic."""
@@ -27,7 +27,7 @@ class NodeBusClient(ABC):
         """Publish a message once; gives whether the bus acknowledged it."""
 
     @abstractmethod
-    async def follow(self, subscriptions: Sequence[Subscription]) -> list[tuple[Subscription, bytes]]:
+    async def follow(self, subscriptions: Sequence[BusSubscription]) -> list[tuple[BusSubscription, bytes]]:
         """Listen to exactly these channels, and give what has arrived since the last call."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class KafkaNodeClient(NodeBusClient):
             ThreadPoolExecutor(4, "kafka reports"),
         )
         self._producers: dict[str, Any] = {}
-        self._consumers: dict[Subscription, Any] = {}
+        self._consumers: dict[BusSubscription, Any] = {}
         self._log = logging.getLogger("reconciler.simulation.kafka")
         self._log.propagate = False
         self._log.addHandler(logging.NullHandler())
@@ -74,15 +74,15 @@ class KafkaNodeClient(NodeBusClient):
 
         return await self._run(self._sending, send)
 
-    async def follow(self, subscriptions: Sequence[Subscription]) -> list[tuple[Subscription, bytes]]:
+    async def follow(self, subscriptions: Sequence[BusSubscription]) -> list[tuple[BusSubscription, bytes]]:
         """See `NodeBusClient`."""
         wanted = dict.fromkeys(subscriptions)
         return await self._run(self._receiving, lambda: self._receive(wanted))
 
-    def _receive(self, wanted: dict[Subscription, None]) -> list[tuple[Subscription, bytes]]:
+    def _receive(self, wanted: dict[BusSubscription, None]) -> list[tuple[BusSubscription, bytes]]:
         for gone in [one for one in self._consumers if one not in wanted]:
             self._consumers.pop(gone).close()
-        found: list[tuple[Subscription, bytes]] = []
+        found: list[tuple[BusSubscription, bytes]] = []
         for one in wanted:
             if one not in self._consumers:
                 self._consumers[one] = self._subscribe(one)
@@ -91,7 +91,7 @@ class KafkaNodeClient(NodeBusClient):
                     found.append((one, bytes(message.value())))
         return found
 
-    def _subscribe(self, subscription: Subscription) -> Any:
+    def _subscribe(self, subscription: BusSubscription) -> Any:
         brokers, topic = split_topic(subscription.url)
         begin = "earliest" if subscription.from_beginning else "latest"
         group = subscription.group or f"m2-{subscription.node}"

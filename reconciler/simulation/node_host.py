@@ -18,6 +18,7 @@ from reconciler.ports.driver import Driver
 from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.simulated_machine import SimulatedMachine
 from reconciler.ports.simulator import (
+    BusSubscription,
     LocalChange,
     NodeActivity,
     NodeRequest,
@@ -27,7 +28,6 @@ from reconciler.ports.simulator import (
     SimulatedCluster,
     SimulatedCommand,
     SimulationStart,
-    Subscription,
 )
 from reconciler.simulation.addresses import keep_loopback_address, raise_file_limit
 from reconciler.simulation.faults import AT_ONCE, NEEDS_NO_WAIT, ON_FILES, Fault, FaultKind, make_fault
@@ -272,12 +272,12 @@ class Simulation:
         """What nodes begin to do by themselves, since the last call."""
         return [activity for served in self._served.values() for activity in served.take_due_activities(now)]
 
-    def list_subscriptions(self) -> list[Subscription]:
+    def list_subscriptions(self) -> list[BusSubscription]:
         """The channels of message buses to which nodes listen now."""
         listed = [one for served in self._served.values() for one in served.list_subscriptions()]
         return [one for one in listed if self.is_up(one.node)]
 
-    def receive_message(self, subscription: Subscription, body: bytes) -> list[NodeActivity]:
+    def receive_message(self, subscription: BusSubscription, body: bytes) -> list[NodeActivity]:
         """What a node does with a message of a channel."""
         served = self._served[self._places[subscription.node].cluster]
         return list(served.receive_message(subscription, body))

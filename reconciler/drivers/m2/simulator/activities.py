@@ -47,12 +47,12 @@ from reconciler.drivers.m2.simulator.world import BOOTUP, PROPAGATED, M2World, N
 from reconciler.ports.simulator import (
     PUBLISH,
     Activity,
+    BusSubscription,
     LocalChange,
     NodeActivity,
     NodeRequest,
     OutgoingCall,
     Reply,
-    Subscription,
 )
 
 _Asking: TypeAlias = Generator[OutgoingCall | LocalChange, Reply, Reply]
@@ -122,10 +122,10 @@ class NodeActivities:
                 self._push(node, feature, channel, moment)
                 yield NodeActivity(node, feature, self._begin(node, feature, channel, plan))
 
-    def list_subscriptions(self) -> list[Subscription]:
+    def list_subscriptions(self) -> list[BusSubscription]:
         """The topics to which nodes that are up listen now."""
         return [
-            Subscription(
+            BusSubscription(
                 node,
                 feature,
                 channel.url,
@@ -138,7 +138,7 @@ class NodeActivities:
             if (channel := self._find_channel(node, feature)) is not None and channel.kind == KAFKA
         ]
 
-    def receive_message(self, subscription: Subscription, body: bytes) -> Iterator[NodeActivity]:
+    def receive_message(self, subscription: BusSubscription, body: bytes) -> Iterator[NodeActivity]:
         """What a node does with a message of a topic."""
         node, feature = subscription.node, subscription.feature
         channel = self._find_channel(node, feature)

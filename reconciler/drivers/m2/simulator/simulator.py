@@ -21,6 +21,7 @@ from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.simulator import (
+    BusSubscription,
     NodeActivity,
     NodeRequest,
     Reply,
@@ -28,7 +29,6 @@ from reconciler.ports.simulator import (
     SimulatedCommand,
     SimulationStart,
     Simulator,
-    Subscription,
     keep_address,
 )
 
@@ -106,10 +106,10 @@ class M2SimulatedCluster(SimulatedCluster):
     def take_due_activities(self, now: datetime) -> list[NodeActivity]:
         return list(self._activities.take_due(now))
 
-    def list_subscriptions(self) -> list[Subscription]:
+    def list_subscriptions(self) -> list[BusSubscription]:
         return self._activities.list_subscriptions()
 
-    def receive_message(self, subscription: Subscription, body: bytes) -> list[NodeActivity]:
+    def receive_message(self, subscription: BusSubscription, body: bytes) -> list[NodeActivity]:
         return list(self._activities.receive_message(subscription, body))
 
 
