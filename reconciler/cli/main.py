@@ -145,7 +145,7 @@ def _is_unsafe(given: Sequence[str]) -> bool:
 def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> None:
     # Letters only: a path, a URL or an option is no misspelt command, whatever it resembles.
     word = given[0] if given else ""
-    if not word.isalpha() or os.path.lexists(word):
+    if not word.replace("-", "").isalpha() or word.startswith("-") or os.path.lexists(word):
         return
     from reconciler.text.suggestions import find_nearest  # noqa: PLC0415
 
@@ -153,6 +153,10 @@ def _refuse_misspelt_command(given: Sequence[str], commands: Iterable[str]) -> N
         raise UsageError(
             f"there is no command and no folder {word!r}", remedy=f"did you mean `reconcile {near}`?"
         )
+    raise UsageError(
+        f"there is no command and no folder {word!r}",
+        remedy="`reconcile help` shows the commands; check the path if a folder is meant",
+    )
 
 
 def _describe_usage_error(error: Exception) -> str:
@@ -171,7 +175,7 @@ def _describe_usage_error(error: Exception) -> str:
 def _invoke(module: object, name: str, arguments: list[str], environment: Environment) -> int:
     import typer  # noqa: PLC0415
 
-    from reconciler.cli.other_tools import suggest_option, suggest_subcommand  # noqa: PLC0415
+    from reconciler.cli.other_tools import suggest_for_extra, suggest_option, suggest_subcommand  # noqa: PLC0415
 
     command = typer.main.get_command(module.app)  # type: ignore[attr-defined]
     try:
@@ -189,6 +193,8 @@ def _invoke(module: object, name: str, arguments: list[str], environment: Enviro
             )
         if message.startswith("No such command"):
             remedy = suggest_subcommand(path, arguments)
+        if message.startswith("Got unexpected extra argument") and arguments:
+            remedy = suggest_for_extra(arguments)
         if message.startswith("No such command") and path == "reconcile history":
             remedy = f"to see one run: `reconcile history show {arguments[0]}`"
         raise UsageError(message, remedy=remedy or f"see `{path} --help`") from error

@@ -156,6 +156,16 @@ State = Annotated[
         show_default=False,
     ),
 ]
+SourceState = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="State folder whose copies of git repositories and tarballs are used, and nothing else.",
+        show_default=False,
+        readable=False,
+    ),
+]
 NoState = Annotated[
     bool,
     typer.Option("--no-state", help="Use no state folder: earlier runs and orders are not known."),
@@ -251,8 +261,13 @@ class SourceOptions:
     path: Within = ""
     sha256: Sha256 = ""
 
-    def locate(self, source: str, host: Host) -> ReadableSource:
-        """The source of a command that uses no state folder.
+    def locate(self, source: str, host: Host, state: Path | None = None) -> ReadableSource:
+        """The source of a command that reads no state.
+
+        Args:
+            source: as given.
+            host: this machine.
+            state: a state folder whose copies of sources are used; None for this user's own copies.
 
         Raises:
             ReconcilerError: there is no such source, or an option does not fit it.
@@ -265,7 +280,7 @@ class SourceOptions:
             ref=self.ref,
             path=self.path,
             sha256=self.sha256,
-            cache=find_source_cache(None),
+            cache=find_source_cache(state),
             environment=host.environment,
             accounts=host.config.aws,
         )

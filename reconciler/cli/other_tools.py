@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from reconciler.errors import UsageError
@@ -37,9 +38,10 @@ _SAME: Final[Mapping[ForeignWord, str]] = {
     ForeignWord(_APPLY, "plan, confirm and apply"): (
         "up sync push deploy update switch reconcile run converge install upgrade create set execute"
     ),
+    ForeignWord("reconcile --only NODE", "bring one node into its desired state"): "restart",
     ForeignWord("reconcile validate", "check the files"): "lint fmt test verify syntax-check build",
     ForeignWord("reconcile status", "see the state of each node"): (
-        "refresh get list ls ps show describe top events tree health stat nodes clusters"
+        "refresh get list ls ps show describe top events tree health stat nodes clusters drift doctor"
     ),
     ForeignWord("reconcile history", "see earlier runs"): "log logs runs audit versions report journal",
     ForeignWord("reconcile import", "write a fleet file from running nodes"): (
@@ -177,3 +179,10 @@ def suggest_option(given: Iterable[str]) -> str:
         if (meant := OPTIONS.get(one) or OPTIONS.get(name)) is not None:
             return f"for `{clean_line(name)}` write {meant if meant.startswith('the ') else f'`{meant}`'}"
     return ""
+
+
+def suggest_for_extra(given: Sequence[str]) -> str:
+    """What to write for words after the source, which are often names of clusters or nodes."""
+    pairs = pairwise(["", *given])
+    words = [one for before, one in pairs if not one.startswith("-") and not before.startswith("-")]
+    return f"to work on some clusters or nodes only, write `--only {clean_line(words[-1])}`" if words else ""

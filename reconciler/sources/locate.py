@@ -252,7 +252,10 @@ def _local(place: Path, options: _Options) -> Source:
         )
     kind = "tarball" if ARCHIVE.search(place.name) else "folder"
     hint = f"; for a repository write https://{place}" if re.match(r"[\w-]+(\.[\w-]+)+/", str(place)) else ""
-    raise SourceError(f"there is no {kind} {place}", remedy=f"check the path{hint}")
+    only = (
+        f"; for a cluster or a node write `--only {place}`" if re.fullmatch(r"[\w.@-]+", str(place)) else ""
+    )
+    raise SourceError(f"there is no {kind} {place}", remedy=f"check the path{hint}{only}")
 
 
 def _folder(real: Path, options: _Options) -> Source:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import HostOptions, Source, SourceOptions, add_command, make_app
+from reconciler.cli.options import HostOptions, Source, SourceOptions, SourceState, add_command, make_app
 
 if TYPE_CHECKING:
     from reconciler.desired.validation import ValidationResult
@@ -41,6 +41,7 @@ def run_validate(
         bool, typer.Option("--strict", help="Warnings are errors; silenced lints stay silent.")
     ] = False,
     source_options: SourceOptions,
+    state: SourceState = None,
     host_options: HostOptions,
 ) -> int:
     """Show all errors and warnings of all files at once; read no node, resolve no secret.
@@ -54,7 +55,7 @@ def run_validate(
     from reconciler.host import aio
 
     host = host_options.read_host(source)
-    snapshot = aio.run_until_signal(source_options.locate(source, host).snapshot())
+    snapshot = aio.run_until_signal(source_options.locate(source, host, state).snapshot())
     found = validate_files(snapshot, select_drivers(host.config))
     found = found.make_strict() if strict else found
     terminal = Terminal.here(for_people=format is ProblemFormat.TEXT)

@@ -30,6 +30,10 @@ def test_no_word_is_a_command_here_and_every_answer_is_one():
         (["get", "nodes"], "`reconcile status`"),
         (["lint"], "`reconcile validate`"),
         (["reconcile"], "`reconcile`"),
+        (["restart", "edge-01"], "`reconcile --only NODE`"),
+        (["drift"], "`reconcile status`"),
+        (["frobnicate"], "`reconcile help` shows the commands"),
+        (["completions"], "did you mean `reconcile completion`?"),
         (["destroy", "-y"], "take it out of the fleet file"),
         (["plan", "https://user:secret@git.example.com/x"], "https://…@git.example.com/x"),
         (["plan", "a b"], "`reconcile --dry-run 'a b'`"),
@@ -52,6 +56,13 @@ def test_a_word_of_another_tool_names_the_command(capsys, arguments, advice):
     assert (status, out) == (1, "")
     assert advice in error
     assert "secret" not in error
+
+
+@pytest.mark.parametrize("arguments", [["status", "edge-01"], ["status", "fleet", "edge-01"]])
+def test_a_node_in_the_place_of_a_folder_leads_to_only(capsys, arguments, tmp_path):
+    status, _, error = told(capsys, *arguments, "--state", str(tmp_path))
+    assert status == 1
+    assert "write `--only edge-01`" in error
 
 
 @pytest.mark.parametrize("word", ["plan", "destroy", "get"])
