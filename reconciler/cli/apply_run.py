@@ -203,7 +203,10 @@ def _print_run(
     """Print the report of a run; `remaining` is the plan made after it, None if nothing was done."""
     match form:
         case PlanFormat.TEXT:
-            terminal.say("\n" + text.render_report_text(report, remaining, layout=terminal.layout))
+            shown = text.render_report_text(
+                report, remaining, kept_back=view.violations, layout=terminal.layout
+            )
+            terminal.say(f"\n{shown}")
         case PlanFormat.JSON:
             terminal.say(as_json.render_run_json(view, report, remaining, ended.plain()))
         case PlanFormat.MARKDOWN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -261,6 +261,18 @@ def _describe_remaining(remaining: Plan | None) -> str:
     is_complete = all(cluster.unchanged == cluster.seen for cluster in remaining.clusters)
     left = "no changes remain" if is_complete else "no further changes are planned now"
     return f"{left}, {_describe_condition(remaining)}"
+
+
+def describe_kept_back(violations: Iterable[Diagnostic]) -> Iterator[str]:
+    """`refused: live was left out of this run [cluster-size, quorum-margin]`, for each cluster."""
+    # In short: the plan before the run has each reason, with what to do about it.
+    by_cluster: dict[str, list[Diagnostic]] = {}
+    for one in violations:
+        by_cluster.setdefault(one.cluster, []).append(one)
+    for cluster, own in sorted(by_cluster.items()):
+        word = "on hold" if all(one.hold for one in own) else "refused"
+        codes = ", ".join(sorted({one.code for one in own}))
+        yield f"{word}: {clean_line(cluster)} was left out of this run [{codes}]"
 
 
 def describe_left_out(clusters: Iterable[ClusterPlan | ClusterStatus]) -> str:

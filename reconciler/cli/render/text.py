@@ -144,13 +144,18 @@ def list_pin_lines(
 
 
 def render_report_text(
-    report: RunReport, remaining: Plan | None = None, *, layout: TerminalLayout = PLAIN
+    report: RunReport,
+    remaining: Plan | None = None,
+    *,
+    kept_back: Sequence[Diagnostic] = (),
+    layout: TerminalLayout = PLAIN,
 ) -> str:
     """The result of a run: what was not done and why, what waits for a restart, and a summary.
 
     Args:
         report: the run's outcomes.
         remaining: the plan after the run; None if the nodes were not read again.
+        kept_back: violations because of which clusters of the plan were left out of the run.
         layout: width and colour.
     """
     lines: list[str] = []
@@ -159,6 +164,8 @@ def render_report_text(
     for text in describe_pending_restarts(report, full=layout.full):
         lines += layout.wrapped(f"waits for a restart: {text}", 0, Tone.CHANGE)
     lines += _findings((*report.findings, *phrases.select_findings(remaining)), layout, 0)
+    for text in phrases.describe_kept_back(kept_back):
+        lines += layout.wrapped(text, 0, Tone.DANGER)
     tone = Tone.ADD if report.is_success else Tone.DANGER
     lines += layout.wrapped(phrases.summarise_run(report, remaining), 0, tone)
     if report.run and (not report.is_success or (remaining is not None and not remaining.is_empty)):
