@@ -54,7 +54,7 @@ def _report(
 ) -> Iterator[Diagnostic]:
     for place, expression in own.items():
         found = known.find(InventoryQuery.of(expression))
-        what = f"{cluster}: {place}: {expression}"
+        what = f"{place}: {expression}"
         if isinstance(found, InventoryList):
             addresses = [expression.make_address(one.address) for one in found.instances]
             age = format_age(max(0.0, (now - found.read_at).total_seconds()))

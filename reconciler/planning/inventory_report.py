@@ -151,7 +151,7 @@ def report_inventory(fleet: Fleet, now: datetime) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.WARNING,
                 STALE,
-                f"{use.cluster}: {use.describe()}: {use.failure}",
+                f"{use.describe()}: {use.failure}",
                 "an instance that was started or stopped since then is not seen; repair the access",
                 target=use.cluster,
             )
@@ -159,7 +159,7 @@ def report_inventory(fleet: Fleet, now: datetime) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 Severity.WARNING,
                 OUTSIDE,
-                f"{use.cluster}: {sentence}; it does not count",
+                f"{sentence}; it does not count",
                 "remove its tag, or add its network to the account in the host configuration",
                 target=use.cluster,
             )

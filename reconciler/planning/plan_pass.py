@@ -306,7 +306,9 @@ def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> Plan
     remarks += report_inventory(fleet, memory.at)
     refused = {violation.target for violation in found.violations}
     remarks += [
-        replace(one, severity=Severity.WARNING) for name, one in unread.items() if name not in refused
+        replace(one, severity=Severity.WARNING, message=one.message.removeprefix(f"{name}: "))
+        for name, one in unread.items()
+        if name not in refused
     ]
     ended = [
         *find_expired_overrides(fleet.document, fleet.overrides, today),
