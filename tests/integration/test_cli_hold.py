@@ -116,3 +116,17 @@ def test_a_name_that_two_clusters_have_is_asked_for_and_a_new_one_is_accepted(fl
     assert "lab/n0 is changed again" in shown
     assert "Still held until" in shown
     assert "is not held by `reconcile hold`" in fleet.run("release", "n1")
+
+
+def test_the_model_checker_explores_a_plan_beside_a_held_node(fleet):
+    fleet.write(2)
+    before = fleet.run("check", str(fleet.folder))
+    fleet.run("hold", "n0", "--until", "4h", "--reason", "the card is replaced")
+    held = fleet.run("check", str(fleet.folder))
+    states = [int(text.partition(" states")[0].split()[-1].replace(",", "")) for text in (before, held)]
+    assert all("all invariants hold" in text for text in (before, held))
+    assert states[1] < states[0], "the held node is no part of any execution"
+    fleet.run("hold", "n1", "--until", "4h", "--reason", "its disk")
+    plan = " ".join(fleet.run("--dry-run", str(fleet.folder)).split())
+    assert "nothing is sent (upload): it is held until" in plan
+    assert "nothing is planned" in fleet.run("check", str(fleet.folder))
