@@ -1,26 +1,11 @@
 """A real watch and nodes that a person holds: the end of a hold wakes it, and a new hold stops it."""
 
-import asyncio
-import sys
 from datetime import UTC, datetime, timedelta
 
-from support.git_repositories import ALONE
 from support.m2_settings import managed_setting
 from support.watch_process import m2_fleet, make_m2_stage
 
 SLOW = "    rollout: {waves: [1, 1, 1], soak: 2s}\n"
-
-
-async def order(stage, *arguments):
-    """Give an order as an operator does beside the watch."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reconciler.cli.main", *arguments, "--state", str(stage.state)),
-        env={**ALONE, "HOME": str(stage.folder), "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    told, _ = await process.communicate()
-    assert process.returncode == 0, told.decode()
 
 
 def setting(version):
@@ -31,7 +16,7 @@ async def test_the_end_of_a_hold_wakes_the_watch(tmp_path):
     stage = make_m2_stage(tmp_path, setting("1"))
     async with stage.nodes(), stage.watch("--interval", "1h", "--poll", "0.5s") as watch:
         await watch.said("pass ended", result="converged")
-        await order(stage, "hold", "n1", "--until", "8s", "--reason", "the card is replaced")
+        await stage.run("hold", "n1", "--until", "8s", "--reason", "the card is replaced")
         stage.repository.commit(setting("2"))
         await watch.said("step ended", node="n2", state="done")
         assert sorted(stage.changes()) == ["n0", "n2"]
@@ -66,7 +51,7 @@ async def test_a_hold_by_command_is_seen_before_the_next_step_of_a_run(tmp_path)
         await watch.said("pass ended", result="converged")
         stage.repository.commit(setting("2"))
         await watch.said("step ended", node="n0", state="done")
-        await order(stage, "hold", "n2", "--until", "1h", "--reason", "the card is replaced")
+        await stage.run("hold", "n2", "--until", "1h", "--reason", "the card is replaced")
         await watch.said("step ended", node="n1", state="done")
         await watch.said("step ended", node="n2", state="skipped")
         assert stage.changes() == ["n0", "n1"]

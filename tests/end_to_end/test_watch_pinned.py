@@ -9,19 +9,6 @@ from support.watch_process import Stage, fleet_file
 BLOCKED = "block_new_session"
 
 
-async def run(stage, *arguments):
-    """Run the program as an operator does beside the watch; gives what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reconciler.cli.main", *arguments, "--state", str(stage.state)),
-        env={**ALONE, "HOME": str(stage.folder), "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    told, _ = await process.communicate()
-    assert process.returncode == 0, told.decode()
-    return " ".join(told.decode().split())
-
-
 async def modes(stage):
     return {await stage.mode(f"live-{number}@127.0.0.1") for number in (1, 2, 3)}
 
@@ -33,18 +20,18 @@ async def test_a_watch_stays_at_the_revision_and_goes_on_with_a_change_of_the_cl
         await watch.said("pass ended", result="converged", cluster="live")
         stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, BLOCKED)})
         await watch.said("pass ended", result="applied", cluster="live")
-        await run(stage, "suspend", "--reason", "it looks odd")
-        told = await run(stage, "rollback", first, source, "--yes", "--reason", "sessions are lost")
+        await stage.run("suspend", "--reason", "it looks odd")
+        told = await stage.run("rollback", first, source, "--yes", "--reason", "sessions are lost")
         assert f"this rollback pins live at {first[:12]}" in told
         assert "pins lab" not in told, "it gets the same"
-        await run(stage, "resume")
+        await stage.run("resume")
         after = len(watch.lines)
 
         readme = stage.repository.commit({"README": "no change for any node"})
         await watch.said("revision read", after=after, revision=readme[:12])
         await watch.said("pass ended", after=after, cluster="live", pinned=first[:12])
         assert await modes(stage) == {"normal"}
-        assert "live is pinned" in await run(stage, "status", source)
+        assert "live is pinned" in await stage.run("status", source)
         states = await watch.states()
         assert (states["live"]["pin"]["reason"], states["lab"]["pin"]) == ("sessions are lost", None)
         assert states["live"]["revision"]["id"] == first
@@ -66,8 +53,8 @@ async def test_a_watch_stays_at_the_revision_and_goes_on_with_a_change_of_the_cl
         fixed = stage.repository.commit({"fleet.yaml": text})
         await watch.said("pass ended", cluster="live", revision=fixed[:12], result="applied")
         assert await modes(stage) == {BLOCKED}
-        assert "is pinned" not in await run(stage, "status", source)
-        orders = await run(stage, "history", "orders")
+        assert "is pinned" not in await stage.run("status", source)
+        orders = await stage.run("history", "orders")
         assert "unpin live by" in orders
 
 
@@ -75,9 +62,9 @@ async def test_a_killed_rollback_is_finished_by_the_watch_that_starts_next(tmp_p
     stage = Stage(tmp_path)
     first, source = stage.repository.head, str(stage.repository.folder)
     async with stage.nodes():
-        await run(stage, source, "--yes")
+        await stage.run(source, "--yes")
         stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, BLOCKED)})
-        await run(stage, source, "--yes")
+        await stage.run(source, "--yes")
         before = len(stage.changes())
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "reconciler.cli.main", "rollback", first, source, "--yes"),

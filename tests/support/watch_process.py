@@ -157,6 +157,18 @@ class Stage:
                 await process.wait()
             await watch._reader
 
+    async def run(self, *arguments):
+        """Run the program as an operator does beside the watch; gives what it prints, in one line."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "reconciler.cli.main", *arguments, "--state", str(self.state)),
+            env={**ALONE, "HOME": str(self.folder), "NO_COLOR": "1", "PATH": "/usr/bin:/bin"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        told, _ = await process.communicate()
+        assert process.returncode == 0, told.decode()
+        return " ".join(told.decode().split())
+
     def changes(self, node=""):
         """Calls that changed a node, in order."""
         return [call.node for call in self.simulation.calls(node, changes=True)]
