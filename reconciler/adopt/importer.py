@@ -161,6 +161,12 @@ async def import_live_state(
     if not cluster_inputs:
         known = ", ".join(cluster_input.entry.name for cluster_input in fleet.cluster_inputs)
         raise UsageError(f"no cluster is named {only!r}", remedy=f"the clusters are {known}")
+    for one in cluster_inputs:
+        if one.unread is not None:
+            raise UsageError(
+                f"{one.entry.name}: its nodes come from an inventory, which an import does not ask",
+                remedy="import the other clusters with --only, or list its nodes for the import",
+            )
     if host_entries is not None:
         unknown = [find_unknown_entries(each, host_entries) for each in cluster_inputs]
         if wrong := [one for found in unknown for one in found.values() if one.code == ENTRY]:

@@ -12,6 +12,7 @@ from reconciler.core.overlays import Inline, NodeGroup, OverlaidCluster, Overlai
 from reconciler.core.unmanaged import UnmanagedField
 from reconciler.desired.clusters import ParsedCluster
 from reconciler.desired.glob import is_pattern
+from reconciler.desired.inventory_nodes import has_inventory
 from reconciler.desired.json_patch import InvalidPatch, apply_json_patch
 from reconciler.desired.merge_patch import (
     RenderedDocument,
@@ -154,7 +155,8 @@ class OverlayRenderer:
                         if has_wildcard
                         else {pattern} & known
                     )
-                    if not matches:
+                    # Which instances there are, the file does not say: none of a pattern is no mistake of it.
+                    if not matches and not has_inventory(cluster.raw.get("nodes")):
                         meant = find_nearest(pattern, names) if len(self.problems) < _MOST_GUESSES else ""
                         self._add_problem(
                             self.fleet,

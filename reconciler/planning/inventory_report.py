@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
@@ -15,6 +15,7 @@ from reconciler.core.fields import Number
 from reconciler.core.timestamps import format_age, format_second, format_timestamp
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import InventoryNode
 from reconciler.ports.inventory import InventoryList
 
@@ -139,6 +140,22 @@ def find_unread_clusters(fleet: Fleet) -> dict[str, Diagnostic]:
         for one in fleet.cluster_inputs
         if one.unread is not None
     }
+
+
+def refuse_unread_clusters(fleet: Fleet, clusters: Collection[str], what: str) -> None:
+    """Refuse what needs to know all nodes of some clusters.
+
+    Args:
+        fleet: with its inventory.
+        clusters: their names.
+        what: needs them, as the subject of a sentence.
+
+    Raises:
+        UsageError: the nodes of one of them are not known.
+    """
+    for name, problem in find_unread_clusters(fleet).items():
+        if name in clusters:
+            raise UsageError(f"{what} needs to know all nodes. {problem.message}", remedy=problem.remedy)
 
 
 def report_inventory(fleet: Fleet, now: datetime) -> Iterator[Diagnostic]:

@@ -26,7 +26,8 @@ _KEPT: Final = 60.0
 class InventorySource(Source):
     """Asks the inventory for what each new snapshot needs.
 
-    Earlier revisions are read with the answers for the newest one: what they ask for besides is not known.
+    Earlier revisions are read with the answers for the newest one. What they ask for besides is asked for
+    only where one of them is read alone, as a cluster may be pinned to it.
 
     Args:
         source: of the files.
@@ -84,7 +85,20 @@ class InventorySource(Source):
     async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
         async with self._source.open_first_parents(revision, most) as found:
-            yield (replace(one, inventory=self._known) for one in found)
+            if most > 1:
+                yield (replace(one, inventory=self._known) for one in found)
+                return
+            # One revision that a cluster may be pinned to: it may ask for other instances than the newest.
+            yield iter([await self._add_answers(one) for one in found])
+
+    async def _add_answers(self, snapshot: Snapshot) -> Snapshot:
+        queries = await asyncio.to_thread(read_queries, snapshot.files, self._drivers)
+        missing = [query for query in queries if query not in self._known.answers]
+        if not missing:
+            return replace(snapshot, inventory=self._known)
+        more = await self.ask(missing)
+        known = {**self._known.answers, **more.answers}
+        return replace(snapshot, inventory=replace(self._known, answers=known))
 
     async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
         """See `ports.source.Source`."""

@@ -69,6 +69,8 @@ class RevisionFleets:
             for snapshot in line:
                 resolver = LocalResolver(host)
                 fleet = add_desired_state(load_fleet(snapshot, drivers, resolver), drivers)
+                if any(one.inventory or one.unread for one in fleet.cluster_inputs):
+                    return fleet  # other instances are other nodes of the same commit
                 for old in [*self._known][: max(0, len(self._known) - MOST + 1)]:
                     del self._known[old]
                 self._known[commit] = fleet, resolver

@@ -23,6 +23,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import UsageError
 from reconciler.guards.change_control import APPROVAL_NEEDED, find_temporary_holds
 from reconciler.guards.place_conflicts import NodePlace
+from reconciler.planning.inventory_report import refuse_unread_clusters
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.operations import OperationNode, OperationTarget, ProductOperation
 from reconciler.text.one_line import SHORT_ID, join_some
@@ -221,6 +222,7 @@ def plan_operation(
     """
     clusters = list_operation_clusters(fleet, drivers, memory, request.kind)
     chosen = _choose_clusters(fleet, clusters, request)
+    refuse_unread_clusters(fleet, {cluster.name for cluster in chosen}, f"a {request.kind}")
     # Of one kind, all products read targets alike; each cluster's own product has the last word.
     targets = chosen[0].product.read_targets(request.targets)
     for other in chosen[1:]:

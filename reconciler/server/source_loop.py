@@ -11,7 +11,7 @@ from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUnreachable
 from reconciler.host.aio import run_unless_stopped
-from reconciler.ports.inventory import NO_INVENTORY, Inventory
+from reconciler.ports.inventory import NO_INVENTORY, Inventory, InventoryList, InventoryQuery
 from reconciler.ports.source import Snapshot, Source
 from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext, format_error
 from reconciler.server.supervision import contain_errors
@@ -58,6 +58,7 @@ class SourceLoop:
         self._context, self._source, self._publish, self._poll = context, source, publish, poll
         self._load, self._is_stale, self._refresh = load, is_stale, refresh
         self._inventory = NO_INVENTORY
+        self._failing: dict[InventoryQuery, str] = {}
         self._trigger = Trigger(window=WINDOW, limit=LIMIT)
         self._stop = asyncio.Event()
         self._loads: dict[str, asyncio.Future[Fleet]] = {}
@@ -134,6 +135,7 @@ class SourceLoop:
         seen.append(snapshot.revision)
         same = status.revision is not None and status.revision.id == snapshot.revision.id
         # Secrets are not part of a revision: one that appears or changes later is read for the same revision.
+        self._log_inventory(snapshot.inventory)
         # Neither are the instances of clouds: other ones are other nodes of the same revision.
         moved = snapshot.inventory.content != self._inventory.content
         if same and not moved and not await contain_errors(asyncio.to_thread(self._is_stale)):
@@ -152,6 +154,23 @@ class SourceLoop:
             self._context.log.info(event, revision=fleet.revision.short, trigger=trigger)
         else:
             self._log_revision(fleet, trigger)
+
+    def _log_inventory(self, inventory: Inventory) -> None:
+        """Log once why a list of instances is not read, and once that it is read again."""
+        failing = {}
+        for query, answer in inventory.answers.items():
+            if isinstance(answer, InventoryList):
+                failing[query] = answer.failure
+            else:
+                failing[query] = answer.message
+        for query, reason in failing.items():
+            before = self._failing.get(query, "")
+            # The age of a list in the reason changes at each read.
+            if reason and not before:
+                self._context.log.warning("inventory not read", query=str(query), message=reason)
+            elif before and not reason:
+                self._context.log.info("inventory recovered", query=str(query))
+        self._failing = failing
 
     async def _load_fleet(self, snapshot: Snapshot) -> Fleet:
         """The fleet of a snapshot, read in a thread."""

@@ -140,3 +140,18 @@ def test_a_pull_request_without_a_host_configuration_is_told_so(site, capsys):
     (use,) = found["inventory"]
     assert "has no aws_access_key_id" in use["failure"]
     assert len(use["instances"]) == 4
+
+
+def test_what_needs_all_nodes_does_nothing_where_they_are_not_known(site, capsys):
+    site.cloud.vms = []
+    state = ["--state", str(site.folder / "state")]
+    options = ["--host-config", str(site.host), str(site.fleet)]
+    assert main(["status", *state, *options]) == 1
+    assert "its nodes are not known" in capsys.readouterr().out
+    source = ["--host-config", str(site.host), "--source", str(site.fleet)]
+    assert main(["purge", "www.example.com/x", "--yes", *state, *source]) != 0
+    assert "a purge needs to know all nodes. edge: its nodes are not known" in capsys.readouterr().err
+    assert main(["import", str(site.fleet), "--dry-run"]) != 0
+    assert "edge: its nodes come from an inventory" in capsys.readouterr().err
+    assert main(["simulate", str(site.fleet)]) != 0
+    assert "nothing to simulate" in capsys.readouterr().err

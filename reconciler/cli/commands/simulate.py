@@ -274,6 +274,12 @@ async def _serve(
     from reconciler.sources.folder import FolderSource
 
     fleet = load_fleet(await FolderSource(folder).snapshot(), DRIVERS, LocalResolver(host))
+    for one in fleet.cluster_inputs:
+        if one.unread is not None:
+            raise UsageError(
+                f"the nodes of {one.entry.name} come from an inventory, so that there is nothing to simulate",
+                remedy="list its nodes at addresses of this machine in a copy of the fleet file",
+            )
     tokens = await _read_tokens(state, folder, fleet) if state else {}
     starts = int(datetime.now(UTC).timestamp())
     simulation = Simulation(fleet, DRIVERS, tokens=tokens, starts=starts, **settings)

@@ -14,6 +14,7 @@ from reconciler.core.diagnostic_json import EXTENSIBLE
 from reconciler.core.fields import Whole
 from reconciler.core.outcome import RunReport
 from reconciler.exit_status import MEANINGS, ExitStatus
+from reconciler.planning.inventory_report import UNREAD
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.unread_limit import NO_UNREAD, UnreadLimit
 from reconciler.text.one_line import clean_line, join_some
@@ -155,7 +156,8 @@ def report_status_exit(status: FleetStatus, *, detailed: bool, limit: UnreadLimi
     """How a status ends: with pending changes before errors; refusals concern only what is applied."""
     if detailed and status.is_any_different:
         return ExitReport(ExitStatus.PENDING, status.summary, limit)
-    failed = _has_errors(status.summary, limit)
+    is_unread = any(one.code == UNREAD for cluster in status.clusters for one in cluster.findings)
+    failed = is_unread or _has_errors(status.summary, limit)
     return ExitReport(ExitStatus.ERROR if failed else ExitStatus.DONE, status.summary, limit)
 
 

@@ -185,3 +185,15 @@ def test_a_lone_setting_without_an_answer_is_a_cluster_without_known_nodes():
 def test_a_member_that_cannot_be_asked_for_is_an_error(member, words):
     with pytest.raises(InputError, match=words):
         load_fleet(Snapshot(REVISION, lone(member)), DRIVERS)
+
+
+@pytest.mark.parametrize("known", [unread(), inventory(i_1="10.0.0.1"), None])
+def test_a_group_may_name_instances_that_are_not_there(known):
+    groups = [
+        {"name": "canary", "nodes": ["i-0abc", "x-*"], "overlays": [{"merge": {"meta": {"version": "2"}}}]}
+    ]
+    made = snapshot(cluster(EDGE, groups=groups), known=known)
+    if known is None:
+        assert validate_files(made, DRIVERS).valid
+    else:
+        load_fleet(made, DRIVERS)

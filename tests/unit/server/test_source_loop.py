@@ -128,6 +128,10 @@ async def test_other_instances_are_other_nodes_of_the_same_revision():
     assert site.refreshed[:2] == [newer, newer]
     assert site.rig.sample("source_looks_total", result="inventory") == 3
     assert len(site.rig.lines("other instances found")) == 3
+    (line,) = site.rig.lines("inventory not read")
+    assert line["message"] == "it does not answer"
+    assert line["query"] == "aws:vm:tag=edge"
+    assert len(site.rig.lines("inventory recovered")) == 1
 
 
 async def test_a_burst_of_triggers_causes_one_read_which_names_the_webhook():
