@@ -154,6 +154,7 @@ def test_a_cluster_that_the_file_loses_is_refused_until_it_is_let_go(fleet, caps
     assert fleet.run("--yes") == 3
     said = capsys.readouterr()
     assert "lab: the fleet file no longer names this cluster" in said.out + said.err
+    assert "No changes: 2 nodes are as desired; 1 cluster is on hold." in said.out
     more = setting("2", hostings=("a.example", "b.example"))
     fleet.write(more, names=("edge",))
     assert fleet.run("--dry-run", "--detailed-exitcode") == 3

@@ -213,13 +213,13 @@ def summarise_plan(plan: Plan, violations: Sequence[Diagnostic] = (), *, all_or_
     if reasons and is_refused_as_a_whole(plan, violations, all_or_nothing=all_or_nothing):
         count = format_count(reasons, "reason")
         return f"Refused for {count}; nothing is applied. Planned: {describe_pending(plan)}."
-    if plan.is_empty:
-        head = "Nothing planned" if _find_unread(plan) else "No changes"
-        return f"{head}: {_describe_condition(plan)}."
     refused = {violation.cluster for violation in violations if not violation.hold}
     held = {violation.cluster for violation in violations} - refused
     not_done = f"{format_count(len(refused), 'cluster is', 'clusters are')} refused" if refused else ""
     on_hold = f"{format_count(len(held), 'cluster is', 'clusters are')} on hold" if held else ""
+    if plan.is_empty:
+        head = "Nothing planned" if _find_unread(plan) else "No changes"
+        return f"{head}: {'; '.join(filter(None, (_describe_condition(plan), not_done, on_hold)))}."
     return f"{'; '.join(filter(None, (describe_pending(plan), not_done, on_hold, problems)))}."
 
 
