@@ -113,6 +113,7 @@ def test_a_rollback_pins_both_until_a_commit_changes_what_they_get(site):
 def test_a_held_node_makes_no_run_fail_and_nothing_is_sent_to_it_or_what_depends_on_it(site):
     for node in ("scores-3", "collab-2"):
         site.run("hold", node, "--until", "4h", "--reason", "a card")
+    assert "No changes: 8 nodes are as desired." in site.plan("--detailed-exitcode"), "nothing waits"
     site.commit(logging=False, level="warn")
     told = site.apply()
     assert "scores-3 differs, and nothing is sent to it: it is held until" in told

@@ -116,7 +116,10 @@ def select_warnings(
     if full or len(warnings) <= _FEW:
         return warnings, ""
     shown = warnings[: _FEW - 1]
-    return shown, f"{len(warnings) - len(shown):,} more warnings: `reconcile validate` shows them all"
+    left = warnings[len(shown) :]
+    # Validation knows what is in the files, and nothing of nodes and orders.
+    where = "--full" if any(one.target and not one.position.file for one in left) else "reconcile validate"
+    return shown, f"{len(left):,} more warnings: `{where}` shows them all"
 
 
 def group_overridden(

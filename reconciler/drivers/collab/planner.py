@@ -196,7 +196,10 @@ class _Chain:
         file_plan, status = self._files[name], view.get_status(name)
         self.findings += file_plan.findings
         if name in view.observed.reserved:
-            self._wait(name, "server-waits", "is reserved or held, so it is left alone until that is over")
+            is_well = status is not None and status.is_healthy and not file_plan.is_changed
+            if status is None or not is_well or self._find_restart_reason(server, status):
+                words = "is reserved or held, so it is left alone until that is over"
+                self._wait(name, "server-waits", words)
         elif status is None and not view.is_silent(name):
             # It may run and serve: nothing is known of it, so nothing is done to it.
             seen = getattr(view.observed.nodes.get(name), "remedy", "")

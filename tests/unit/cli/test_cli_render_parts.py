@@ -138,6 +138,10 @@ def test_a_plan_shows_a_few_warnings_and_counts_the_others(render):
     assert [f"lint-{number}" in output(12) for number in range(12)] == [True] * 3 + [False] * 9
     assert "9 more warnings: `reconcile validate` shows them all" in output(12)
     assert len(output(5_000).splitlines()) == len(output(12).splitlines())
+    held = tuple(
+        Diagnostic(Severity.NOTE, "node-held", "n is held", target=f"edge/n{one}") for one in range(9)
+    )
+    assert "6 more warnings: `--full` shows them all" in render(replace(FULL, warnings=held))
 
 
 def test_a_thousand_equal_changes_are_one_paragraph():
