@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from reconciler.core.cron import FIVE_OR_SIX_FIELDS, find_cron_error
 from reconciler.core.fields import SomeTime, StrictModel
+from reconciler.text.suggestions import find_nearest
 
 SUSPENSION_HOLD: Final = "suspended"
 """Code of the hold on changes by a suspension."""
@@ -52,7 +53,10 @@ def _check_zone(text: str) -> str:
             return text
     except (ZoneInfoNotFoundError, ValueError, OSError):  # a missing zone, an odd name, a name of a folder
         pass
-    raise ValueError("unknown time zone; use a name such as `Europe/Berlin`")
+    near = find_nearest(text, available_timezones(), cutoff=0.75)
+    if near:
+        raise ValueError(f"unknown time zone; did you mean `{near}`?")
+    raise ValueError("unknown time zone; use the name of a place, such as `Europe/Berlin`, or `UTC`")
 
 
 @cache

@@ -82,6 +82,8 @@ def find_weekday_of_month(day: str, weekday: str) -> str:
 def _find_field_error(text: str) -> str:
     """What is wrong with the first wrong field, in words; empty if the fields are right one by one."""
     values = text.upper().split()
+    if len(values) == 1 and (fields := _NAMED.get(values[0])):
+        return f"`{text.strip()}` is a name for `{fields}`; write that"
     if len(values) not in {5, 6}:
         return f"it has {len(values)} field{'s' if len(values) != 1 else ''}"
     for field, value in zip(_FIELDS[-len(values) :], values, strict=True):
@@ -89,6 +91,8 @@ def _find_field_error(text: str) -> str:
             if ascending := _find_ascending_ranges(field, term):
                 return f"the {field.name} `{term}` goes backwards; write `{ascending}`"
         if not re.fullmatch(field.pattern, value):
+            if value == "?":
+                return f"`?` as {field.name} is not known here; write `*`"
             names = f", or {field.names[0]} to {field.names[-1]}" if field.names else ""
             return f"`{value}` is no {field.name}; it is {field.lowest} to {field.highest}{names}"
     return ""
@@ -124,6 +128,17 @@ class _Field:
             number = self.names.index(value) + self.lowest
         return number if number is not None and self.lowest <= number <= self.highest else None
 
+
+_NAMED: Final = {
+    "@HOURLY": "0 * * * *",
+    "@DAILY": "0 0 * * *",
+    "@MIDNIGHT": "0 0 * * *",
+    "@WEEKLY": "0 0 * * 0",
+    "@MONTHLY": "0 0 1 * *",
+    "@YEARLY": "0 0 1 1 *",
+    "@ANNUALLY": "0 0 1 1 *",
+}
+"""What crontabs know by a name, and the parser does not."""
 
 _FIELDS: Final = (
     _Field("second", 0, 59, _field(_SIXTY)),

@@ -5,13 +5,22 @@ import json
 import ssl
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from support.certificates import write_certificate
 from support.commands import run_program
 from support.hostile_nodes import no_http, say, send
 from support.m2_settings import managed_setting
+
+from reconciler.transports.http_errors import describe_connection_error
 
 LOGIN = b"<html><form action=/login><input type=password></form></html>"
 JSON = "application/json"
@@ -137,3 +146,68 @@ def test_a_certificate_that_is_not_trusted_names_the_authority_and_other_faults_
         told = plan(tmp_path, capsys, f"https://127.0.0.1:{port}")
         assert "the port does not speak TLS" in told
         assert "write http:// in its address" in told
+
+
+def write_signed(folder, name, hosts, days, authority=None):
+    """A certificate for hosts, valid between two days from now; a file with certificate and key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer, signer = authority or (own, key)
+    builder = x509.CertificateBuilder(issuer, own, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now + timedelta(days[0])).not_valid_after(now + timedelta(days[1]))
+    builder = builder.add_extension(x509.BasicConstraints(ca=not hosts, path_length=None), critical=True)
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    file = folder / f"{name}.pem"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(builder.sign(signer, SHA256()).public_bytes(Encoding.PEM) + secret)
+    return file, (own, key)
+
+
+HERE = [x509.IPAddress(ip_address("127.0.0.1"))]
+CERTIFICATES = {
+    "expired": (HERE, (-9, -1), "it has expired", "renew the certificate of the node"),
+    "early": (HERE, (1, 9), "it is not valid yet", "check the clocks"),
+    "other": (
+        [x509.DNSName("a.example")],
+        (-1, 9),
+        "it is for other addresses than this one",
+        "write the name",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_that_does_not_fit_is_told_in_plain_words(tmp_path, capsys, monkeypatch, name):
+    hosts, days, words, remedy = CERTIFICATES[name]
+    authority, signer = write_signed(tmp_path, "authority", [], (-10, 10))
+    file, _ = write_signed(tmp_path, name, hosts, days, signer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    with served(lambda it: say(it, 200, {}), context) as port:
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        told = plan(tmp_path, capsys, f"https://127.0.0.1:{port}")
+        assert f"TLS certificate not trusted: {words}" in told
+        assert remedy in told
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing.pem"))
+        told = plan(tmp_path, capsys, f"https://127.0.0.1:{port}")
+        assert "it is signed by an authority that is not known here" in told
+        assert "the variable SSL_CERT_FILE names" in told
+        assert "nothing.pem, which is no file of certificates: correct it" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "remedy"),
+    [
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "it speaks no version of TLS that is accepted here", "version 1.2"),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "it asks for a client certificate", "without a client"),
+        ("EE_KEY_TOO_SMALL", "its key is too short", "a longer key"),
+        ("SOMETHING_NEW", "something new", "version 1.2"),
+    ],
+)
+def test_a_failed_handshake_is_told_in_plain_words(code, words, remedy):
+    error = ssl.SSLError(1, f"[SSL: {code}] {code.lower().replace('_', ' ')} (_ssl.c:1006)")
+    error.reason = code
+    failed = describe_connection_error(error)
+    assert failed.reason == f"TLS failed: {words}"
+    assert remedy in failed.remedy

@@ -380,6 +380,12 @@ def _describe_denial(url: str, answer: HttpAnswer) -> Unauthorized:
 def _describe_unreachable(error: NodeUnreachable) -> Unreachable:
     if not error.closed:
         return Unreachable(error.reason, remedy=error.remedy)
+    if "https://" in error.reason:
+        causes = "the node's allowList has no entry for this host, or it asks for a client certificate"
+        remedy = (
+            "add this host to the node's allowList, or let it in without a certificate; else look at its log"
+        )
+        return Unreachable(f"{error.reason}; possible causes: {causes}", remedy=remedy)
     causes = "the node's allowList has no entry for this host, or the port expects TLS"
     remedy = "add this host to the node's allowList, or write https:// in its address; else look at its log"
     return Unreachable(f"{error.reason}; possible causes: {causes}", remedy=remedy)

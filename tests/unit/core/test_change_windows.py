@@ -1,5 +1,6 @@
 """Windows and freezes at given moments, above all where clocks are changed."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -184,3 +185,17 @@ def test_windows_with_a_gap_keep_it(windows):
 def test_the_time_zone_of_a_machine_is_refused(name):
     with pytest.raises(ValidationError, match="another time on each machine"):
         window("0 2 * * *", "1h", name)
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        ("Asia/Toyko", "did you mean `Asia/Tokyo`?"),
+        ("europe/berlin", "did you mean `Europe/Berlin`?"),
+        ("+09:00", "use the name of a place"),
+        ("../../etc/passwd", "use the name of a place"),
+    ],
+)
+def test_an_unknown_zone_names_the_nearest_one(zone, words):
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        Window.model_validate({"cron": "0 3 * * *", "duration": "1h", "timezone": zone})

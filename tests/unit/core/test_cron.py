@@ -62,6 +62,10 @@ def test_one_expression(text, five, six):
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
+        ("@daily", "`@daily` is a name for `0 0 * * *`; write that"),
+        ("@Yearly", "`@Yearly` is a name for `0 0 1 1 *`; write that"),
+        ("@reboot", "it has 1 field"),
+        ("0 3 ? * MON", "`?` as day of the month is not known here; write `*`"),
         ("0 2 * * FRI-SUN", "the day of the week `FRI-SUN` goes backwards; write `5-7`"),
         ("0 2 * * fri-mon", "the day of the week `FRI-MON` goes backwards; write `5-7,1`"),
         ("0 2 * * 1,5-0", "the day of the week `5-0` goes backwards; write `5-7`"),
@@ -72,7 +76,6 @@ def test_one_expression(text, five, six):
         ("0 25 * * *", "`25` is no hour; it is 0 to 23"),
         ("0 0 * * TUESDAY", "`TUESDAY` is no day of the week; it is 0 to 7, or SUN to SAT"),
         ("0 0 30 2 *", NEVER),
-        ("@daily", "it has 1 field"),
         ("* * * *", "it has 4 fields"),
     ],
 )
