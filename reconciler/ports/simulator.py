@@ -120,7 +120,6 @@ class BusSubscription:
     """A channel of a message bus to which a node listens.
 
     Args:
-        feature: what it gets there, such as `setting`.
         url: such as `kafka://127.0.0.1:9092/topic`; several brokers with commas between them.
         group: of consumers; empty for none.
         from_beginning: whether it begins with the first message that is there, and not with the next one.
@@ -128,7 +127,6 @@ class BusSubscription:
     """
 
     node: str
-    feature: str
     url: str
     group: str = ""
     from_beginning: bool = False

@@ -59,6 +59,9 @@ _Asking: TypeAlias = Generator[OutgoingCall | LocalChange, Reply, Reply]
 """A part of an activity that ends with the reply to a call."""
 
 _JSON: Final = {"Content-Type": "application/json"}
+_TOLD: Final = ("setting", "purge")
+"""Features with a feed by which a node is told what to do."""
+
 _NEVER: Final = float("inf")
 _OK: Final = 200
 _UNCHANGED: Final = 304
@@ -123,33 +126,41 @@ class NodeActivities:
                 yield NodeActivity(node, feature, self._begin(node, feature, channel, plan))
 
     def list_subscriptions(self) -> list[BusSubscription]:
-        """The topics to which nodes that are up listen now."""
-        return [
-            BusSubscription(
-                node,
-                feature,
-                channel.url,
-                channel.group,
-                from_beginning=channel.from_beginning,
-                resumes=self._world.choices.bus_resumes,
-            )
-            for node in self._channels
-            for feature in ("setting", "purge")
-            if (channel := self._find_channel(node, feature)) is not None and channel.kind == KAFKA
-        ]
+        """The topics to which nodes that are up listen now.
+
+        Where settings and purges have one topic and one group, the node reads it once, for both (assumed:
+        with a reader for each, Kafka would give each message to one of them, perhaps to the wrong one).
+        """
+        found: dict[tuple[str, str, str], BusSubscription] = {}
+        for node in self._channels:
+            for feature in _TOLD:
+                channel = self._find_channel(node, feature)
+                if channel is None or channel.kind != KAFKA:
+                    continue
+                found.setdefault(
+                    (node, channel.url, channel.group),
+                    BusSubscription(
+                        node,
+                        channel.url,
+                        channel.group,
+                        from_beginning=channel.from_beginning,
+                        resumes=self._world.choices.bus_resumes,
+                    ),
+                )
+        return list(found.values())
 
     def receive_message(self, subscription: BusSubscription, body: bytes) -> Iterator[NodeActivity]:
         """What a node does with a message of a topic."""
-        node, feature = subscription.node, subscription.feature
-        channel = self._find_channel(node, feature)
-        if channel is None or channel.url != subscription.url:
-            return  # by now it listens elsewhere
-        event = f"/env/management/server/kafkaSub/{channel.connection}"
-        follow = self._follow_setting if feature == "setting" else self._follow_purges
-        choices = self._world.choices
-        for _ in range(1 + max(0, choices.bus_repeats)):
-            steps = follow(node, channel, body, event)
-            yield NodeActivity(node, feature, steps, is_periodic=False, delay=float(choices.bus_delay))
+        node, choices = subscription.node, self._world.choices
+        for feature in _TOLD:
+            channel = self._find_channel(node, feature)
+            if channel is None or (channel.url, channel.group) != (subscription.url, subscription.group):
+                continue  # by now it listens elsewhere
+            event = f"/env/management/server/kafkaSub/{channel.connection}"
+            follow = self._follow_setting if feature == "setting" else self._follow_purges
+            for _ in range(1 + max(0, choices.bus_repeats)):
+                steps = follow(node, channel, body, event)
+                yield NodeActivity(node, feature, steps, is_periodic=False, delay=float(choices.bus_delay))
 
     def _begin(self, node: str, feature: str, channel: Channel, plan: int) -> Activity:
         # It may have waited until the node loaded another setting, whose schedules count then.
