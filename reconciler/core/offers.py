@@ -6,7 +6,9 @@ memory answers that nothing has changed, and never delivers what happens to be t
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -163,3 +165,17 @@ def spread(offer: str, node: str, now: datetime, period: float) -> datetime:
     # From a digest, not from a random number: a repeated call gives the same time.
     share = int.from_bytes(hashlib.sha256(f"{offer}\0{node}".encode()).digest()[:8], "big") / 2**64
     return now + timedelta(seconds=share * period)
+
+
+def make_download_token(digest: str, offer: str) -> str:
+    """The text in the URL by which an offer from a message bus is downloaded, in place of the node's token.
+
+    Whoever can read the topic of a node, or that of its reports, which quote the URL, sees this text: it is
+    good for this download alone, and does not tell the token.
+
+    Args:
+        digest: of the node's token.
+        offer: its id.
+    """
+    made = hmac.new(digest.encode(), f"download {offer}".encode(), hashlib.sha256).digest()
+    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.fleet_matching import HOST
-from reconciler.core.offers import Offer, PollAnswer, decide_poll
+from reconciler.core.offers import Offer, PollAnswer, decide_poll, make_download_token
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import Clock
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.recorder import ServedOffer, TrialRecorder
+from reconciler.fault_trials.trial_bus import TrialBus, TrialReport
 from reconciler.ports.central_server import (
     CentralServer,
     InboundAnswer,
@@ -29,7 +30,7 @@ from reconciler.ports.central_server import (
     RouteKind,
 )
 from reconciler.ports.node_store import CallRecord, KnownToken
-from reconciler.ports.simulator import LocalChange, NodeActivity, OutgoingCall, Reply
+from reconciler.ports.simulator import PUBLISH, LocalChange, NodeActivity, OutgoingCall, Reply
 from reconciler.ports.store import Store
 from reconciler.simulation.faults import FaultKind
 from reconciler.simulation.node_host import Simulation
@@ -62,6 +63,7 @@ class PolledTraffic:
     clock: Clock
     wait: Callable[[float], Awaitable[None]]
     has_begun: bool = False
+    bus: TrialBus = field(default_factory=TrialBus)
     _dates: dict[tuple[str, str, str], dict[str, datetime]] = field(init=False, default_factory=dict)
 
     async def follow(self, seconds: float) -> None:
@@ -76,6 +78,11 @@ class PolledTraffic:
                 left -= STEP
                 for activity in self.simulation.take_due_activities(self.clock()):
                     await self._perform(activity, store)
+                await self._publish(store)
+                for activity in self.bus.deliver(self.simulation):
+                    await self._perform(activity, store)
+                for report in self.bus.take_reports():
+                    await self._record_report(report, store)
         self.recorder.look()
 
     async def _perform(self, activity: NodeActivity, store: Store) -> None:
@@ -105,6 +112,11 @@ class PolledTraffic:
 
     async def _send(self, node: str, call: OutgoingCall, store: Store) -> Reply:
         fault = self.simulation.take_fault(node, outgoing=True)
+        if call.method == PUBLISH:
+            known = self.bus.report(node, call.url, call.body, self.clock(), fault.kind if fault else None)
+            if fault is not None:
+                self.recorder.note(f"{node} publishes {call.purpose}: {fault.kind}")
+            return (204, {}, b"") if known else NO_ANSWER
         if fault is not None and fault.kind not in _PASSED_ON | _LOST:
             self.recorder.note(f"{node} calls {call.purpose}: no answer, {fault.kind}")
             return NO_ANSWER
@@ -116,6 +128,45 @@ class PolledTraffic:
             self.recorder.note(f"{node} calls {call.purpose}: answered {reply[0]}{words}")
         return NO_ANSWER if fault is not None and fault.kind in _LOST else reply
 
+    async def _publish(self, store: Store) -> None:
+        """Publish the offers of nodes that are told by a bus."""
+        changes, now = await store.read_changes(0), self.clock()
+        for token in changes.tokens or ():
+            product = None if token.ended else DRIVERS[token.kind].central_server()
+            feeds = changes.offers.get((token.fleet, token.cluster, token.node), {})
+            for offer in [current for current, _ in feeds.values() if current is not None]:
+                if product is None or offer.channel is None or offer.taken or not offer.is_visible(now):
+                    continue
+                if await store.begin_publishing([offer.id]):
+                    continue  # held, suspended or withdrawn
+                route = next(one for one in product.routes if one.feed is offer.feed)
+                base = f"http://127.0.0.1/{make_download_token(token.digest, offer.id)}"
+                request = InboundRequest("GET", route, {}, base, now)
+                answer = product.answer_poll(request, offer, await store.parts(offer) or ())
+                url = f"kafka://{','.join(offer.channel.places)}/{offer.channel.name}"
+                self.bus.channels[url].append(b"".join(answer.body))
+                self._note_served(offer)
+                fault = self.simulation.take_fault(token.node, outgoing=True)
+                if fault is not None and fault.kind in _LOST:  # as by a kill before the record
+                    self.recorder.note(f"{token.node}: published, and not recorded, {fault.kind}")
+                    continue
+                await store.end_publishing([offer.id])
+                self.recorder.note(f"{token.node}: published offer {offer.id}")
+
+    async def _record_report(self, report: TrialReport, store: Store) -> None:
+        """Store a report that came by the bus, on a channel of its node alone."""
+        changes = await store.read_changes(0)
+        own = [one for one in changes.tokens or () if one.node == report.node and not one.ended]
+        product = DRIVERS[own[0].kind].central_server() if own else None
+        if product is None:
+            return
+        route = next(one for one in product.routes if one.kind is RouteKind.REPORT)
+        request = InboundRequest("POST", route, {}, "", report.at, report.body)
+        feeds = changes.offers.get((own[0].fleet, own[0].cluster, own[0].node), {})
+        answer = await self._take_report(request, own[0], product, feeds, store, message=report)
+        if answer.status == 400:  # noqa: PLR2004
+            self.recorder.note(f"{report.node}: a message that is no report is skipped")
+
     async def _answer(self, call: OutgoingCall, store: Store) -> Reply:
         """The answer of the central server."""
         url = urlsplit(call.url)
@@ -123,6 +174,12 @@ class PolledTraffic:
         changes = await store.read_changes(0)
         digest = hashlib.sha256(segments[1].encode()).hexdigest() if len(segments) >= _SEGMENTS else ""
         token = next((one for one in changes.tokens or () if one.digest == digest and not one.ended), None)
+        if token is None and len(segments) > _SEGMENTS:  # of a message that a bus brought
+            name = segments[-1].partition(".")[0]
+            token = next(
+                (one for one in changes.tokens or () if make_download_token(one.digest, name) == segments[1]),
+                None,
+            )
         product = DRIVERS[token.kind].central_server() if token else None
         if token is None or product is None:
             return (404, {}, b"")
@@ -138,7 +195,7 @@ class PolledTraffic:
         if route.kind is RouteKind.DOWNLOAD:
             known = {one.id: one for pair in feeds.values() for one in pair if one is not None}
             offer = known.get(segments[-1].removesuffix(route.suffix))
-            if offer is None or offer.taken is None:
+            if offer is None or not offer.may_be_with_node:
                 return (404, {}, b"")
             parts = await store.parts(offer)
             return _make_reply(product.answer_download(request, offer, parts or ()))
@@ -199,6 +256,8 @@ class PolledTraffic:
         product: CentralServer,
         feeds: Mapping[Any, tuple[Offer | None, Offer | None]],
         store: Store,
+        *,
+        message: TrialReport | None = None,
     ) -> InboundAnswer:
         try:
             report = product.read_report(request)
@@ -226,6 +285,15 @@ class PolledTraffic:
             modified=report.last_modified,
             token=token.digest,
         )
+        if message is not None:
+            record = replace(
+                record,
+                label=report.label,
+                token="",
+                shows_label=True,
+                channel=message.url,
+                offset=message.offset,
+            )
         await store.record_calls([record])
         return InboundAnswer(204)
 

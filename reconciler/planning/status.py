@@ -50,6 +50,7 @@ class NodeStatus:
         heard: when it last called this host by itself; None if it never did.
         label: the version that its last poll showed; empty if it showed none.
         clash: what it says of itself that does not agree with its token; empty for nothing.
+        claimed: when a message on a channel that several nodes share had its name last; it proves nothing.
         files: its files, where the product has some.
         hold: the order that nothing is sent to it, of several the one that ends last; None if there is none.
         drift: that it was changed behind our back since it was last as desired; None if it was not.
@@ -67,6 +68,7 @@ class NodeStatus:
     heard: datetime | None = None
     label: str = ""
     clash: str = ""
+    claimed: datetime | None = None
     files: tuple[FileStatus, ...] = ()
     remedy: str = ""
     hold: Reservation | None = None
@@ -291,7 +293,8 @@ def _add_contact(status: NodeStatus, context: GuardContext, contact: NodeContact
     if newest is not None and reporting is not None and context.now is not None:
         is_silent = status.reports and (context.now - newest).total_seconds() > reporting.fresh_seconds
         status = replace(status, is_silent=is_silent)
-    return replace(status, heard=newest, label=contact.label, clash=contact.clash)
+    shown = replace(status, heard=newest, label=contact.label, clash=contact.clash)
+    return replace(shown, claimed=contact.claimed)
 
 
 def _find_revision(context: GuardContext, node: str, *, has_content: bool) -> tuple[str, datetime | None]:

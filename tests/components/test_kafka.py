@@ -3,9 +3,11 @@
 import asyncio
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from end_to_end.test_polled_fleet import NODES, PolledFleet, is_converged, is_refused
+from end_to_end.test_polled_purge import purge
 from kafka_broker import PROGRAM, KafkaBroker
 from support.m2_settings import MANAGEMENT
 from support.waiting import wait_until
@@ -183,10 +185,10 @@ async def test_poisoned_messages_are_skipped_and_told_and_stop_nothing(stage, br
 async def test_a_purge_reaches_every_node_by_kafka(stage):
     async with stage.watching() as watch:
         await watch.until(is_converged)
-        status, out = await stage.ask(
-            "purge", "edge", "www.example.com/*", "--source", str(stage.repository.folder), "--yes"
-        )
-    assert status == 0, out
+        found = await purge(stage, "www.example.com/x.jpg")
+        assert found["direct"] is False
+        assert found["counts"] == {"done": 3}
+    assert not stage.simulation.world("edge").complaints
 
 
 async def test_a_shared_topic_is_refused_and_nothing_is_published(tmp_path, broker):
@@ -200,3 +202,40 @@ async def test_a_shared_topic_is_refused_and_nothing_is_published(tmp_path, brok
         line = await watch.said("plan refused", code="shared-feed")
     assert "listen" in line["message"]
     assert broker.read("feed.all") == []
+
+
+async def test_the_example_is_told_and_reports_by_kafka(tmp_path, broker):
+    stage = ExampleFleet(tmp_path, broker)
+    async with (
+        await stage.simulated() as stage.simulation,
+        CallSender(stage.simulation),
+        stage.watching() as watch,
+    ):
+        await watch.until(is_converged)
+        before = stage.versions()
+        text = (stage.repository.folder / "edge/setting.json").read_text()
+        stage.repository.commit({"edge/setting.json": text.replace("198.51.100.1", "198.51.100.2")})
+        await wait_until(lambda: set(stage.versions().values()).isdisjoint(before.values()))
+        await watch.until(is_converged)
+    assert all(broker.read(f"m2.edge-0{number}.feed") for number in (1, 2, 3))
+
+
+class ExampleFleet(KafkaFleet):
+    """The fleet of the example, at other addresses and often enough for a test."""
+
+    def __init__(self, folder, broker):
+        super().__init__(folder, broker)
+        example = Path(__file__).parents[2] / "examples" / "kafka"
+        files = {str(one.relative_to(example)): one.read_text() for one in example.rglob("*.*")}
+        for number, place in enumerate(self.places.values(), 1):
+            files["fleet.yaml"] = files["fleet.yaml"].replace(f"127.0.0.1:1006{number}", str(place))
+        changes = {
+            "fleet.yaml": [("127.0.0.1:10743", str(self.server)), ("15s", "1s"), ("60s", "5s")],
+            "edge/setting.json": [("127.0.0.1:10792", broker.address), ("*/15 * * * * *", "* * * * * *")],
+        }
+        for name, pairs in changes.items():
+            for old, new in pairs:
+                assert old in files[name]
+                files[name] = files[name].replace(old, new)
+        (self.repository.folder / "fleet.json").unlink()
+        self.repository.commit(files)

@@ -265,6 +265,13 @@ def _describe_contacts(cluster: ClusterStatus) -> str:
     if len(versions) > 1:
         shown = [f"{clean_line(version)} on {number}" for version, number in versions]
         parts.append(f"versions: {join_some(shown, _VERSIONS)}")
+    claimed = [(node.claimed, node.node) for node in reporting if node.claimed is not None]
+    if claimed:
+        newest, _ = max(claimed)
+        names = join_some(sorted(clean_line(name) for _, name in claimed), _SILENT)
+        parts.append(
+            f"named on shared channels, which proves nothing: {names} (last at {format_second(newest)} UTC)"
+        )
     parts += [f"{clean_line(node.node)}: {clean_line(node.clash)}" for node in reporting if node.clash][
         :_CLASHES
     ]
@@ -374,6 +381,7 @@ def _to_plain_cluster(cluster: ClusterStatus) -> dict[str, Any]:
                 "heard": node.heard,
                 "version": node.label,
                 "clash": node.clash,
+                "claimed": node.claimed,
                 "drift": node.drift.plain() if node.drift else None,
                 "hold": node.hold.plain_hold() if node.hold else None,
                 "files": [

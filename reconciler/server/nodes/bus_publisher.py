@@ -17,14 +17,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from reconciler.core.host_entries import AllowedBus
-from reconciler.core.offers import Offer
+from reconciler.core.offers import Offer, make_download_token
 from reconciler.errors import StateError
 from reconciler.ports.central_server import InboundRequest, NodeRoute, RouteKind
 from reconciler.ports.message_bus import BusError, MessageBus, Publication
 from reconciler.ports.store import Store
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.nodes.counters import CallCounters
-from reconciler.server.nodes.node_table import NodeTable, ServedNode, make_download_token
+from reconciler.server.nodes.node_table import NodeTable, ServedNode
 from reconciler.server.supervision import is_set_within
 from reconciler.server.throttle import Throttle
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import hmac
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any
 
 from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.fleet_matching import HOST
-from reconciler.core.offers import Offer, OfferFeed
+from reconciler.core.offers import Offer, OfferFeed, make_download_token
 from reconciler.ports.central_server import CentralServer, NodeRoute, PollHeaders
 from reconciler.ports.node_store import FeedOffers, KnownToken, NodeChanges, NodeContact, NodePlace
 from reconciler.server.nodes.rate import CallBudget
@@ -329,17 +328,3 @@ class NodeTable:
         if node is None:
             node = self._places[place] = ServedNode(place)
         return node
-
-
-def make_download_token(digest: str, offer: str) -> str:
-    """The text in the URL by which an offer from a message bus is downloaded, in place of the node's token.
-
-    Whoever can read the topic of a node, or that of its reports, which quote the URL, sees this text: it is
-    good for this download alone, and does not tell the token.
-
-    Args:
-        digest: of the node's token.
-        offer: its id.
-    """
-    made = hmac.new(digest.encode(), f"download {offer}".encode(), hashlib.sha256).digest()
-    return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
