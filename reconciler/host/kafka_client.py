@@ -116,7 +116,7 @@ def describe_kafka_error(error: Any) -> str:
 
 def make_silent_log() -> logging.Logger:
     """A log for the library, whose lines about lost connections come in the hundreds."""
-    log = logging.getLogger("reconciler.message_bus.kafka")
+    log = logging.getLogger("reconciler.kafka")
     log.propagate = False
     if not log.handlers:
         log.addHandler(logging.NullHandler())
