@@ -7,6 +7,7 @@ from support.git_repositories import alone
 from support.machine_products import ProductsSite
 
 from reconciler.cli.demo_fixtures import DemoNodes
+from reconciler.simulation.addresses import find_free_addresses
 
 EDITED = {"collab-2": ("collab-config", "true", "false"), "scores-2": ("app-config", "info", "debug")}
 
@@ -135,3 +136,14 @@ def test_a_node_of_a_mesh_that_is_away_is_tolerated_since_the_others_only_miss_i
         site.run(*command, *only, site.source, "--detailed-exitcode", status=1)
         told = site.run(*command, *only, site.source, "--detailed-exitcode", "--tolerate-unread", "1")
         assert "scores/scores-2 could not be read is no error" in told
+
+
+def test_what_is_left_of_a_move_to_another_port_is_no_drift_and_is_done_where_drift_is_only_reported(site):
+    (server,) = [node for node in site.fleet["clusters"][0]["nodes"] if node["name"] == "collab-3"]
+    (place,) = find_free_addresses(1)
+    server["port"] = place.port
+    server["overlays"] = [{"merge": {"port": place.port}}]
+    site.commit(drift="report")
+    assert "still to do" in site.apply("--only", "collab", status=5)
+    assert "behind our back" not in site.plan("--only", "collab")
+    assert "no changes remain" in site.apply("--only", "collab")
