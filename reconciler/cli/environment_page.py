@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from reconciler.cli.host_loader import make_config_model
-from reconciler.cli.options import CI_BASES, ENVIRONMENT
+from reconciler.cli.options import CI_BASES, ENVIRONMENT, FIRESTORE_EMULATOR
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 
 WATCH_VARIABLES: Final = {
@@ -20,6 +20,7 @@ _OTHERS: Final = {
     "COLUMNS": "width of the text, from 40 to 120; default: that of the terminal",
     "VISUAL, EDITOR": "the editor of `reconcile secrets edit`",
     "SSL_CERT_FILE": "certificate authorities of https sources and nodes, instead of the system's",
+    FIRESTORE_EMULATOR: "of `reconcile simulate`: the Firestore emulator that simulated nodes use",
     "HTTPS_PROXY, NO_PROXY, …": "proxies for sources; nodes are reached without a proxy",
     ", ".join(CI_BASES): "set by GitHub Actions and GitLab CI; see --base",
 }

@@ -64,6 +64,9 @@ ENVIRONMENT = {
 """Environment variables that every command reads."""
 
 
+FIRESTORE_EMULATOR = "FIRESTORE_EMULATOR_HOST"
+"""Variable with the address of a Firestore emulator, which only simulated nodes use."""
+
 CI_BASES = ("GITHUB_BASE_REF", "CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 """Variables in which GitHub Actions and GitLab CI name the target of a pull or merge request."""
 

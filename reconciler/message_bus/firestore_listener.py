@@ -38,6 +38,12 @@ from reconciler.text.one_line import make_one_line
 WINDOW: Final = 1000
 """Documents of a collection that are read at once where read ones are deleted: the next ones follow."""
 
+IDLE_SECONDS: Final = 1.0
+"""Seconds after which changes are given although the server has not said that their moment is complete.
+
+Google's emulator does not say it of a document that is written while a path begins to be listened to.
+"""
+
 REFUSED_SECONDS: Final = 30.0
 """After which time a path that the server refused is asked for again."""
 
@@ -124,6 +130,10 @@ class FirestoreListener:
                 self._refused.clear()
                 self._token = b""
                 self._restart()
+            stream = self._stream
+        if stream is not None and stream.is_idle():
+            self._put([replace(one, offset=None) for one in stream.release()])
+        with self._lock:
             self._lock.wait_for(lambda: self._inbox or self._is_stopped, seconds)
             while self._inbox and len(found) < MOST_RECEIVED and size < MOST_RECEIVED_BYTES:
                 message = self._inbox.popleft()
@@ -273,10 +283,10 @@ class FirestoreListener:
         )
 
     def _select_new(self, messages: list[FirestoreMessage]) -> list[FirestoreMessage]:
-        """The messages that were not given before, in the order in which they were written."""
+        """The messages that were not given before, of those in the order in which they were written."""
         found: list[FirestoreMessage] = []
         before = dict(self._newest)
-        for message in sorted(messages, key=lambda one: one.offset or 0):
+        for message in messages:
             assert message.offset is not None
             if message.offset <= before.get(message.channel, -1):
                 continue
@@ -341,6 +351,7 @@ class _Stream:
         self.is_ended = False
         self.size = 0
         self._held: dict[tuple[str, str], FirestoreMessage] = {}
+        self._held_at = 0.0
         self._counts: dict[str, int] = {}
         self._ended = threading.Event()
         self._call: Any = None
@@ -370,22 +381,31 @@ class _Stream:
     def hold(self, message: FirestoreMessage) -> None:
         """Keep a change until its moment is complete; a document has its newest one only."""
         place = (message.channel, message.document)
-        if (former := self._held.get(place)) is not None:
-            self.size -= len(former.body)
-        if not self.is_proven:
-            self._counts[message.channel] = self._counts.get(message.channel, 0) + 1
-        self._held[place] = message
-        self.size += len(message.body)
+        with self._lock:
+            if (former := self._held.get(place)) is not None:
+                self.size -= len(former.body)
+            if not self.is_proven:
+                self._counts[message.channel] = self._counts.get(message.channel, 0) + 1
+            self._held[place] = message
+            self._held_at = time.monotonic()
+            self.size += len(message.body)
+
+    def is_idle(self) -> bool:
+        """Whether changes are kept, and nothing has been told for a while."""
+        with self._lock:
+            return bool(self._held) and time.monotonic() - self._held_at > IDLE_SECONDS
 
     def release(self) -> list[FirestoreMessage]:
-        """All changes that were kept."""
-        found, self._held, self.size = list(self._held.values()), {}, 0
-        return found
+        """All changes that were kept, in the order in which they were written."""
+        with self._lock:
+            found, self._held, self.size = list(self._held.values()), {}, 0
+        return sorted(found, key=lambda one: one.offset or 0)
 
     def drop(self, channels: set[str]) -> None:
         """Forget what was told of some paths: the server begins anew."""
-        self._held = {place: one for place, one in self._held.items() if place[0] not in channels}
-        self.size = sum(len(one.body) for one in self._held.values())
+        with self._lock:
+            self._held = {place: one for place, one in self._held.items() if place[0] not in channels}
+            self.size = sum(len(one.body) for one in self._held.values())
 
     def find_full(self, most: int) -> str:
         """A collection that had as many documents at the beginning as are read; empty for none."""

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Final, TypeVar
 
+import orjson
+
+from reconciler.core.endpoint import SocketAddress, is_loopback_host
+from reconciler.core.firestore_paths import is_collection
 from reconciler.host.extras import import_extra
+from reconciler.host.firestore_client import close_firestore, explain_error, open_firestore
+from reconciler.host.firestore_config import FirestoreProject
 from reconciler.ports.simulator import BusSubscription
 
 SCHEME: Final = "kafka://"
 """Begin of the URL of a topic."""
 
+FIRESTORE_SCHEME: Final = "firestore://"
+"""Begin of the URL of a path in Firestore, followed by the project."""
+
 _PUBLISH_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 0.3
 _T = TypeVar("_T")
 
 
@@ -141,3 +153,155 @@ def split_topic(url: str) -> tuple[str, str]:
     """The brokers and the topic of a URL."""
     brokers, _, topic = url.removeprefix(SCHEME).partition("/")
     return brokers, topic
+
+
+class FirestoreNodeClient(NodeBusClient):
+    """The client for Firestore.
+
+    It reads the paths several times a second, because an emulator does not tell a listener of each document
+    that is written while it begins to listen. Assumed where M2's pages say nothing: a node that begins to
+    listen gets what is there; a report to a collection is a document with an id of the library's own.
+
+    Args:
+        emulator: the only place that it calls.
+
+    Raises:
+        UsageError: the library is not installed.
+    """
+
+    def __init__(self, emulator: SocketAddress) -> None:
+        import_extra("google.cloud.firestore", "firestore", "Simulated nodes that use Firestore")
+        self._emulator = emulator
+        self._threads = ThreadPoolExecutor(4, "firestore nodes")
+        self._clients: dict[str, Any] = {}
+        self._seen: dict[BusSubscription, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._read_at = 0.0
+
+    async def publish(self, url: str, body: bytes) -> bool:
+        """See `NodeBusClient`."""
+        project, path = split_path(url)
+
+        def write() -> bool:
+            client, data = self._open(project), orjson.loads(body)
+            document = client.collection(path).document() if is_collection(path) else client.document(path)
+            try:
+                document.set(data, retry=None, timeout=_PUBLISH_SECONDS)
+            except Exception as error:  # noqa: BLE001  (raised again unless the library means it as an answer)
+                explain_error(error)
+                return False
+            return True
+
+        return await self._run(write)
+
+    async def follow(self, subscriptions: Sequence[BusSubscription]) -> list[tuple[BusSubscription, bytes]]:
+        """See `NodeBusClient`."""
+        now = asyncio.get_running_loop().time()
+        if now - self._read_at < _READ_SECONDS:
+            return []
+        self._read_at = now
+        self._seen = {one: self._seen.get(one, {}) for one in subscriptions}
+        found = await asyncio.gather(
+            *(self._run(partial(self._read, one, seen)) for one, seen in self._seen.items())
+        )
+        return [message for messages in found for message in messages]
+
+    def _read(
+        self, subscription: BusSubscription, seen: dict[str, Any]
+    ) -> list[tuple[BusSubscription, bytes]]:
+        """The documents of a path that are new or were written again."""
+        project, path = split_path(subscription.url)
+        client = self._open(project)
+        found = []
+        try:
+            if is_collection(path):
+                documents = client.collection(path).get(retry=None, timeout=_PUBLISH_SECONDS)
+            else:
+                documents = [client.document(path).get(retry=None, timeout=_PUBLISH_SECONDS)]
+        except Exception as error:  # noqa: BLE001  (raised again unless the library means it as an answer)
+            explain_error(error)
+            return []
+        for one in sorted((one for one in documents if one.exists), key=lambda one: one.update_time):
+            if seen.get(one.id) != one.update_time:
+                seen[one.id] = one.update_time
+                found.append((subscription, orjson.dumps(one.to_dict(), default=str)))
+        return found
+
+    def _open(self, project: str) -> Any:
+        with self._lock:
+            if project not in self._clients:
+                entry = FirestoreProject(project=project, emulator=str(self._emulator))
+                self._clients[project] = open_firestore(project, entry, {})
+            return self._clients[project]
+
+    async def close(self) -> None:
+        """See `NodeBusClient`."""
+
+        def close() -> None:
+            for client in self._clients.values():
+                close_firestore(client)
+
+        await self._run(close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+class NodeBusClients(NodeBusClient):
+    """A client for each kind of bus, made when a node uses it.
+
+    Args:
+        emulator: of Firestore; without one, nodes that use Firestore are silent.
+    """
+
+    def __init__(self, emulator: SocketAddress | None = None) -> None:
+        self._emulator = emulator
+        self._kafka: NodeBusClient | None = None
+        self._firestore: NodeBusClient | None = None
+
+    def is_local(self, url: str) -> bool:
+        """Whether a channel is on this machine: a simulation must not call the real bus of a copied file."""
+        if url.startswith(FIRESTORE_SCHEME):
+            return self._emulator is not None and is_loopback_host(self._emulator.host)
+        brokers, _ = split_topic(url)
+        return all(is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in brokers.split(","))
+
+    async def publish(self, url: str, body: bytes) -> bool:
+        """See `NodeBusClient`."""
+        client = self._use_firestore() if url.startswith(FIRESTORE_SCHEME) else self._use_kafka()
+        return await client.publish(url, body)
+
+    async def follow(self, subscriptions: Sequence[BusSubscription]) -> list[tuple[BusSubscription, bytes]]:
+        """See `NodeBusClient`."""
+        of_firestore = [one for one in subscriptions if one.url.startswith(FIRESTORE_SCHEME)]
+        of_kafka = [one for one in subscriptions if not one.url.startswith(FIRESTORE_SCHEME)]
+        found = []
+        if of_kafka or self._kafka is not None:
+            found += await self._use_kafka().follow(of_kafka)
+        if of_firestore or self._firestore is not None:
+            found += await self._use_firestore().follow(of_firestore)
+        return found
+
+    def _use_kafka(self) -> NodeBusClient:
+        if self._kafka is None:
+            self._kafka = KafkaNodeClient()
+        return self._kafka
+
+    def _use_firestore(self) -> NodeBusClient:
+        if self._firestore is None:
+            assert self._emulator is not None
+            self._firestore = FirestoreNodeClient(self._emulator)
+        return self._firestore
+
+    async def close(self) -> None:
+        """See `NodeBusClient`."""
+        for client in (self._kafka, self._firestore):
+            if client is not None:
+                await client.close()
+
+
+def split_path(url: str) -> tuple[str, str]:
+    """The project and the path of a URL."""
+    project, _, path = url.removeprefix(FIRESTORE_SCHEME).partition("/")
+    return project, path

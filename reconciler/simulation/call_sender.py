@@ -15,9 +15,10 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from reconciler.core.canonical import write_json
+from reconciler.core.endpoint import SocketAddress
 from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.simulator import PUBLISH, LocalChange, NodeActivity, OutgoingCall, Reply
-from reconciler.simulation.bus_client import KafkaNodeClient, NodeBusClient, split_topic
+from reconciler.simulation.bus_client import NodeBusClients
 from reconciler.simulation.call_statistics import CallStatistics
 from reconciler.simulation.faults import Fault, FaultKind
 from reconciler.simulation.http_client import NO_ANSWER, NodeClient
@@ -44,7 +45,7 @@ class CallSender:
         simulation: whose nodes act.
         mute: names of nodes that send nothing, whatever their settings; may be changed at any time.
         client: sends the calls.
-        bus: publishes and receives messages of buses; made when a node uses one if it is None.
+        emulator: of Firestore, on this machine; without one, nodes that use Firestore are silent.
         record: a line is appended to this file for each acknowledged report.
         sources: number of addresses from which nodes without an address of their own call, as through several
             translations of addresses. A large fleet needs some, because an address has too few ports.
@@ -58,7 +59,7 @@ class CallSender:
         mute: set[str] | None = None,
         client: NodeClient | None = None,
         *,
-        bus: NodeBusClient | None = None,
+        emulator: SocketAddress | None = None,
         sources: int = 1,
         record: Path | None = None,
     ) -> None:
@@ -70,7 +71,7 @@ class CallSender:
         self._sources = sources
         self._simulation = simulation
         self._client = client or NodeClient()
-        self._bus = bus
+        self._bus, self._uses_bus = NodeBusClients(emulator), False
         self._clock: asyncio.Task[None] | None = None
         self._workers: dict[str, asyncio.Task[None]] = {}
         # Node -> what it does now, and then.
@@ -90,8 +91,7 @@ class CallSender:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._write_record()
         self._client.close()
-        if self._bus is not None:
-            await self._bus.close()
+        await self._bus.close()
 
     async def _follow_clock(self) -> None:
         while True:
@@ -108,12 +108,13 @@ class CallSender:
         listening = [
             one
             for one in self._simulation.list_subscriptions()
-            if _is_local_bus(one.url) and one.node not in self.mute
+            if self._bus.is_local(one.url) and one.node not in self.mute
         ]
-        if not listening and self._bus is None:
+        if not listening and not self._uses_bus:
             return []
+        self._uses_bus = True
         found = []
-        for subscription, body in await self._use_bus().follow(listening):
+        for subscription, body in await self._bus.follow(listening):
             fault = self._simulation.take_fault(subscription.node, outgoing=True)
             if fault is not None and fault.kind not in _PERFORMED:
                 continue
@@ -122,11 +123,6 @@ class CallSender:
                 activities += self._simulation.receive_message(subscription, body)
             found += activities
         return found
-
-    def _use_bus(self) -> NodeBusClient:
-        if self._bus is None:
-            self._bus = KafkaNodeClient()
-        return self._bus
 
     def _write_record(self) -> None:
         if self._record is not None and self._acknowledged:
@@ -185,7 +181,7 @@ class CallSender:
 
     async def _send(self, node: str, call: OutgoingCall) -> Reply:
         # Only this machine: a simulation must not call the real server of a copied fleet file.
-        is_local = _is_local_bus(call.url) if call.method == PUBLISH else _is_loopback(call.url)
+        is_local = self._bus.is_local(call.url) if call.method == PUBLISH else _is_loopback(call.url)
         if not is_local or not self._simulation.is_up(node):
             return NO_ANSWER
         fault = self._simulation.take_fault(node, outgoing=True)
@@ -206,7 +202,7 @@ class CallSender:
 
     async def _ask(self, node: str, call: OutgoingCall, *, keeps: bool, source: str) -> Reply:
         if call.method == PUBLISH:
-            return (204, {}, b"") if await self._use_bus().publish(call.url, call.body) else NO_ANSWER
+            return (204, {}, b"") if await self._bus.publish(call.url, call.body) else NO_ANSWER
         return await self._client.ask(node, call, keeps=keeps, source=source)
 
     def _find_source(self, node: str) -> str:
@@ -222,12 +218,6 @@ class CallSender:
 
 def _report_loss(fault: Fault | None, reply: Reply) -> Reply:
     return NO_ANSWER if fault is not None and fault.kind in _ANSWER_LOST else reply
-
-
-def _is_local_bus(url: str) -> bool:
-    """Whether all brokers of a topic are on this machine."""
-    brokers, _ = split_topic(url)
-    return all(_is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in brokers.split(","))
 
 
 def _is_loopback(url: str) -> bool:

@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from support.kafka_broker import KafkaBroker
+from kafka_broker import PROGRAM, KafkaBroker
 from support.outboxes import MemoryOutbox
 
 from reconciler.core.entries import FeedbackEntry
@@ -14,12 +14,12 @@ from reconciler.feedback.sinks import open_sink
 from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
 
-pytestmark = pytest.mark.component()
+pytestmark = pytest.mark.component(PROGRAM)
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    with KafkaBroker(tmp_path_factory.mktemp("kafka")) as broker:
+def broker():
+    with KafkaBroker() as broker:
         yield broker
 
 
@@ -74,8 +74,8 @@ async def test_a_missing_topic_is_named_and_messages_wait_for_it(broker):
     assert await deliver(outbox, broker, "missing") == ()
 
 
-async def test_a_broker_that_is_away_and_back_gets_every_message(tmp_path):
-    own = KafkaBroker(tmp_path)
+async def test_a_broker_that_is_away_and_back_gets_every_message():
+    own = KafkaBroker()
     with own:
         own.make_topic("changes")
         outbox = MemoryOutbox(2)

@@ -53,6 +53,7 @@ class MemoryFirestore:
     Args:
         faults: exceptions of the next calls, in order; None for a call that succeeds.
         lost: how many of the next writes take effect without an answer.
+        is_incomplete: whether streams tell changes without their end.
     """
 
     documents: dict = field(default_factory=dict)
@@ -63,6 +64,7 @@ class MemoryFirestore:
     streams: list = field(default_factory=list)
     forbidden: set = field(default_factory=set)
     is_down: bool = False
+    is_incomplete: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)
     now: datetime = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -220,7 +222,8 @@ class StandInStream:
                 document = SimpleNamespace(name=PREFIX + path, update_time=at, _pb=pb)
                 change = SimpleNamespace(document=document, target_ids=numbers)
                 self.queue.put(Response("document_change", change))
-        self._change("NO_CHANGE", [])
+        if not self.database.is_incomplete:
+            self._change("NO_CHANGE", [])
 
     def _change(self, kind, numbers, cause=None):
         change = SimpleNamespace(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from reconciler.cli.options import HostOptions, add_command, format_columns, make_app
+from reconciler.cli.options import FIRESTORE_EMULATOR, HostOptions, add_command, format_columns, make_app
 from reconciler.cli.render.values import format_count
-from reconciler.core.endpoint import SocketAddress
+from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_loopback_host, parse_endpoint
 from reconciler.drivers.registry import BUILT_IN, DEFAULT_KIND, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.simulation.faults import MEANING, Fault, parse_fault
 from reconciler.simulation.products import FIRST, generate_fleet
+from reconciler.text.one_line import make_one_line
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -287,7 +288,8 @@ async def _serve(
         # Before the nodes: a signal while they start must stop them in order, or their ports stay taken.
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
-        sender = CallSender(simulation, sources=calls.sources, record=calls.record)
+        emulator = _read_emulator(host.environment)
+        sender = CallSender(simulation, emulator=emulator, sources=calls.sources, record=calls.record)
         await stack.enter_async_context(sender)
         if control:
             await stack.enter_async_context(FaultControl(simulation, control, sender))
@@ -303,6 +305,23 @@ async def _serve(
         stack.enter_context(_announce_ready(f"ready: {nodes} of {clusters}; stop with Ctrl-C", ready_file))
         await stop.wait()
     typer.echo("stopped")
+
+
+def _read_emulator(environment: Mapping[str, str]) -> SocketAddress | None:
+    """The emulator of Firestore that simulated nodes call; None without one."""
+    text = environment.get(FIRESTORE_EMULATOR, "")
+    if not text:
+        return None
+    try:
+        place = parse_endpoint(text)
+    except InvalidAddress:
+        place = None
+    if place is None or not place.port or not is_loopback_host(place.host):
+        raise UsageError(
+            f"{FIRESTORE_EMULATOR} is {make_one_line(text, 100)!r}, which is no address of this machine",
+            remedy="write an address such as 127.0.0.1:8080",
+        )
+    return SocketAddress(place.host, place.port)
 
 
 async def _read_tokens(state: Path, folder: Path, fleet: Fleet) -> dict[str, Mapping[str, NodeTokens]]:

@@ -263,3 +263,14 @@ async def test_a_bus_closes_quickly_while_nothing_is_taken(database, make_bus, m
         await bus.close()
     assert not bus._listener._thread.is_alive()
     assert database.clients[0].is_closed
+
+
+async def test_a_change_whose_moment_is_not_completed_is_given_after_a_while(database, make_bus, monkeypatch):
+    monkeypatch.setattr(firestore_listener, "IDLE_SECONDS", 0.05)
+    bus = make_bus()
+    await bus.listen(frozenset({EVENTS}))
+    await wait_until(lambda: database.streams and database.streams[0].targets)
+    database.is_incomplete = True
+    put(database, f"{EVENTS}/1", report(1))
+    (found,) = await receive(bus, 1)
+    assert (json.loads(found.body), found.offset) == (report(1), None)

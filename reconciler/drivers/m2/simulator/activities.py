@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from heapq import heappop, heappush
 from itertools import count
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -21,7 +22,8 @@ from cronsim import CronSim, CronSimError
 from reconciler.drivers.m2.choices import FirstPoll, RememberedTime, RepeatedPurge
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.simulator.channels import (
-    KAFKA,
+    BUSES,
+    FIRESTORE,
     NO_CHANNELS,
     Channel,
     NodeChannels,
@@ -35,6 +37,7 @@ from reconciler.drivers.m2.simulator.messages import (
     ReceivedFeed,
     Sender,
     UrlPurge,
+    is_report,
     make_heartbeat,
     make_nodelist_feedback,
     make_purge_feedback,
@@ -90,10 +93,14 @@ class NodeActivities:
     Args:
         world: the nodes.
         addresses: node -> its own address.
+        ids: node -> its id in M2Live; only nodes with one.
     """
 
-    def __init__(self, world: M2World, addresses: Mapping[str, str]) -> None:
+    def __init__(
+        self, world: M2World, addresses: Mapping[str, str], ids: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._world = world
+        self._ids = ids
         self._addresses = addresses
         self._has_begun = False
         self._channels: dict[str, NodeChannels] = {}
@@ -126,7 +133,7 @@ class NodeActivities:
                 yield NodeActivity(node, feature, self._begin(node, feature, channel, plan))
 
     def list_subscriptions(self) -> list[BusSubscription]:
-        """The topics to which nodes that are up listen now.
+        """The channels of buses to which nodes that are up listen now.
 
         Where settings and purges have one topic and one group, the node reads it once, for both (assumed:
         with a reader for each, Kafka would give each message to one of them, perhaps to the wrong one).
@@ -135,7 +142,7 @@ class NodeActivities:
         for node in self._channels:
             for feature in _TOLD:
                 channel = self._find_channel(node, feature)
-                if channel is None or channel.kind != KAFKA:
+                if channel is None or channel.kind not in BUSES:
                     continue
                 found.setdefault(
                     (node, channel.url, channel.group),
@@ -150,13 +157,17 @@ class NodeActivities:
         return list(found.values())
 
     def receive_message(self, subscription: BusSubscription, body: bytes) -> Iterator[NodeActivity]:
-        """What a node does with a message of a topic."""
+        """What a node does with a message of a bus."""
+        if is_report(body):
+            return  # of this node or of another one, where they report to where they listen
         node, choices = subscription.node, self._world.choices
         for feature in _TOLD:
             channel = self._find_channel(node, feature)
             if channel is None or (channel.url, channel.group) != (subscription.url, subscription.group):
                 continue  # by now it listens elsewhere
-            event = f"/env/management/server/kafkaSub/{channel.connection}"
+            # M2's pages list no event of Firestore.
+            way = FIRESTORE if channel.kind == FIRESTORE else "kafkaSub"
+            event = f"/env/management/server/{way}/{channel.connection}"
             follow = self._follow_setting if feature == "setting" else self._follow_purges
             for _ in range(1 + max(0, choices.bus_repeats)):
                 steps = follow(node, channel, body, event)
@@ -178,7 +189,7 @@ class NodeActivities:
     def _plan(self, node: str, moment: float) -> None:
         """Read the node's setting again, and begin its schedules anew."""
         state = self._world.state(node)
-        channels = read_channels(state.running) if state.up else NO_CHANNELS
+        channels = read_channels(state.running, self._ids.get(node, "")) if state.up else NO_CHANNELS
         self._channels[node] = channels
         self._planned[node] = state.running
         self._plans[node] = self._plans.get(node, 0) + 1
@@ -295,7 +306,7 @@ class NodeActivities:
             self._world.complain(node, str(error))
             return
         # One topic may carry both features.
-        if channel.kind == KAFKA and not feed.api.startswith("/setting/"):
+        if channel.kind in BUSES and not feed.api.startswith("/setting/"):
             return
         if feed.api == "/setting/deploy/checkout":
             yield from self._check_out(node, feed, event)
@@ -351,7 +362,7 @@ class NodeActivities:
         yield from self._report(node, "setting.feedback", channels.setting_feedback, body)
 
     def _report(self, node: str, purpose: str, channel: Channel, body: bytes) -> Activity:
-        if channel.kind == KAFKA:
+        if channel.kind in BUSES:
             yield OutgoingCall(purpose, channel.url, channel.timeout, PUBLISH, body=body)
             return
         headers = dict(_JSON)
@@ -379,7 +390,7 @@ class NodeActivities:
         except MalformedFeed as error:
             self._world.complain(node, str(error))
             return
-        if channel.kind == KAFKA and not feed.api.startswith("/command/"):
+        if channel.kind in BUSES and not feed.api.startswith("/command/"):
             return
         if feed.api != "/command/purge" or not feed.urls:
             self._world.complain(node, f"the purge feed has the api {feed.api!r}, or no parameters")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from reconciler.drivers.m2.machine import lookup
@@ -14,6 +15,15 @@ POLLED: Final = frozenset({"apiPolling", "tgzPolling"})
 
 KAFKA: Final = "kafka"
 """Kind of a channel that is a topic."""
+
+FIRESTORE: Final = "firestore"
+"""Kind of a channel that is a document or a collection."""
+
+BUSES: Final = frozenset({KAFKA, FIRESTORE})
+"""Kinds of channels of message buses."""
+
+_NODE_ID: Final = "#m2live.nodeId"
+"""What a node replaces by its own id (M2 manual, firestore)."""
 
 CLOUDS: Final = frozenset({"awssdk3", "oci"})
 """Types of feeds of a list of nodes."""
@@ -31,7 +41,7 @@ class Channel:
 
     Args:
         kind: the type, such as `apiPolling`.
-        url: of a message bus, `kafka://BROKERS/TOPIC`.
+        url: of a message bus, `kafka://BROKERS/TOPIC` or `firestore://PROJECT/PATH`.
         schedule: cron with six fields; empty for a report at an event.
         tag: of the instances in a cloud.
         connection: name of the connection of a message bus.
@@ -72,8 +82,13 @@ class NodeChannels:
 NO_CHANNELS: Final = NodeChannels()
 
 
-def read_channels(running: Mapping[str, Any] | None) -> NodeChannels:
-    """The ways of a node with this setting; none where `server.enable` is not true."""
+def read_channels(running: Mapping[str, Any] | None, node_id: str = "") -> NodeChannels:
+    """The ways of a node with this setting; none where `server.enable` is not true.
+
+    Args:
+        running: the setting.
+        node_id: of the node in M2Live; empty if it has none.
+    """
     server = get_object(running, "env", "management", "server")
     if server.get("enable") is not True:
         return NO_CHANNELS
@@ -81,15 +96,14 @@ def read_channels(running: Mapping[str, Any] | None) -> NodeChannels:
     heartbeat, nodelist = _get_feature(server, "heartbeat"), _get_feature(server, "nodelist")
     purposes = str(get_object(nodelist, "feedback").get("type", "")).split(";")
     changed = get_items(get_object(nodelist, "feedback", "info"), "hosting") if "setting" in purposes else []
+    read_bus = partial(_read_bus_channel, server, node_id)
     return NodeChannels(
-        setting_feed=_read_channel(setting, "feed", POLLED) or _read_topic(server, setting, "feed"),
-        setting_feedback=_read_channel(setting, "feedback", {"api"})
-        or _read_topic(server, setting, "feedback"),
+        setting_feed=_read_channel(setting, "feed", POLLED) or read_bus(setting, "feed"),
+        setting_feedback=_read_channel(setting, "feedback", {"api"}) or read_bus(setting, "feedback"),
         uploads_setting=get_object(setting, "feedback").get("uploadSetting") is not False,
-        purge_feed=_read_channel(purge, "feed", {"apiPolling"}) or _read_topic(server, purge, "feed"),
-        purge_feedback=_read_channel(purge, "feedback", {"api"}) or _read_topic(server, purge, "feedback"),
-        heartbeat=_read_channel(heartbeat, "feedback", {"apiPolling"})
-        or _read_topic(server, heartbeat, "feedback"),
+        purge_feed=_read_channel(purge, "feed", {"apiPolling"}) or read_bus(purge, "feed"),
+        purge_feedback=_read_channel(purge, "feedback", {"api"}) or read_bus(purge, "feedback"),
+        heartbeat=_read_channel(heartbeat, "feedback", {"apiPolling"}) or read_bus(heartbeat, "feedback"),
         nodelist_feed=_read_channel(nodelist, "feed", CLOUDS),
         nodelist_feedback=_read_channel(nodelist, "feedback", {"api", "setting;api;", "api;setting;"}),
         changed_hosting=tuple(
@@ -123,21 +137,33 @@ def _read_channel(feature: Mapping[str, Any], side: str, kinds: frozenset[str] |
     )
 
 
-def _read_topic(server: Mapping[str, Any], feature: Mapping[str, Any], side: str) -> Channel | None:
-    """The topic of one side of a feature; None if it has none."""
+def _read_bus_channel(
+    server: Mapping[str, Any], node_id: str, feature: Mapping[str, Any], side: str
+) -> Channel | None:
+    """The topic, document or collection of one side of a feature; None if it has none."""
     part, info = get_object(feature, side), get_object(feature, side, "info")
-    if part.get("type") != ("kafkaSub" if side == "feed" else "kafkaPub"):
-        return None
+    kind = part.get("type")
     connections = [one for _, one in get_items(server, "connection") if isinstance(one, Mapping)]
-    found = next((one for one in connections if one.get("name") == info.get("connect")), {})
-    brokers = get_object(found, "info").get("brokers")
+    there = get_object(
+        next((one for one in connections if one.get("name") == info.get("connect")), {}), "info"
+    )
     subscribed = get_object(info, "subscribe")
-    topic = subscribed.get("topic") if side == "feed" else info.get("topic")
-    if not isinstance(brokers, list) or not topic:
+    if kind == FIRESTORE:
+        project, path = there.get("projectId"), str(info.get("doc", ""))
+        # Without an id, M2's pages do not say what a node does: it uses no path then.
+        if not project or not path or (_NODE_ID in path and not node_id):
+            return None
+        name, url = FIRESTORE, f"firestore://{project}/{path.replace(_NODE_ID, node_id)}"
+    elif kind == ("kafkaSub" if side == "feed" else "kafkaPub"):
+        brokers, topic = there.get("brokers"), (subscribed if side == "feed" else info).get("topic")
+        if not isinstance(brokers, list) or not topic:
+            return None
+        name, url = KAFKA, f"kafka://{','.join(map(str, brokers))}/{topic}"
+    else:
         return None
     return Channel(
-        KAFKA,
-        f"kafka://{','.join(map(str, brokers))}/{topic}",
+        name,
+        url,
         schedule=str(info.get("schedule", "")),
         connection=str(info.get("connect", "")),
         group=str(info.get("groupId", "")),

@@ -221,6 +221,15 @@ class MalformedFeed(ValueError):
     """A message is not in the form of the manual."""
 
 
+def is_report(body: bytes) -> bool:
+    """Whether a message is the report of a node: only those have `node`."""
+    try:
+        message = read_json(body, LIMITS)
+    except JsonError:
+        return False
+    return isinstance(message, dict) and "node" in message
+
+
 def read_feed(body: bytes) -> ReceivedFeed:
     """A message of the central server, read strictly.
 

@@ -12,6 +12,7 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.choices import DEFAULTS, Choices
 from reconciler.drivers.m2.desired_state import API_PORT, make_desired, stamp_document
 from reconciler.drivers.m2.feed_rendering import assign_tokens
+from reconciler.drivers.m2.feed_topology import get_node_ids
 from reconciler.drivers.m2.machine import lookup
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.simulator.activities import NodeActivities
@@ -65,7 +66,9 @@ class M2SimulatedCluster(SimulatedCluster):
                 ),
                 **self.commands,
             }
-        self._activities = NodeActivities(self._world, _choose_addresses(documents, self.addresses))
+        self._activities = NodeActivities(
+            self._world, _choose_addresses(documents, self.addresses), get_node_ids(cluster_input.entry)
+        )
 
     @property
     def world(self) -> M2World:
