@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -54,6 +55,7 @@ Drivers = Mapping[str, Driver[Any, Any]]
 
 
 _INSIDE_FLEET: Final = "inside-fleet"
+_RESOURCES: Final = "resources"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,6 +221,9 @@ def read_fleet(
     reader = _FleetReader(snapshot.revision, loader, drivers, snapshot.inventory)
     if raw is None:
         return reader.read_fleet_file()
+    others = [escape(one) for one in names if one != name]
+    if snapshot.is_package and others and _RESOURCES in drivers[kind].entry.model_fields:
+        raw = {_RESOURCES: others, **raw}
     return reader.read_lone_file({"kind": kind, **raw}, snapshot.above)
 
 

@@ -49,9 +49,12 @@ async def add_ancestry(
     others = sorted(applied - before) if before else []
     known = {one: await _list_ancestors(source, one) for one in others}
     applied_ids = [id_ for id_, _ in memory.applied_revisions]
+    newer = {one: await source.is_newer(revision, one) for one in applied} if source.keeps_revisions else {}
 
     def compare(applied_id: str) -> Ancestry:
         found = compare_revisions(revision, applied_id, before, known.get(strip_uncommitted(applied_id)))
+        if found is Ancestry.UNKNOWN and (is_newer := newer.get(applied_id)) is not None:
+            return Ancestry.NEWER if is_newer else Ancestry.OLDER
         # Only the history of this host dates such a source: what was applied before is older.
         if (
             found is Ancestry.UNKNOWN

@@ -77,6 +77,15 @@ class InventorySource(Source):
         """See `ports.source.Source`."""
         return self._source.is_dated_by_use
 
+    @property
+    def keeps_revisions(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.keeps_revisions
+
+    async def is_newer(self, revision: str, other: str) -> bool | None:
+        """See `ports.source.Source`."""
+        return await self._source.is_newer(revision, other)
+
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """See `ports.source.Source`."""
         return await self._source.ancestors(revision)

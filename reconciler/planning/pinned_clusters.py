@@ -295,6 +295,8 @@ class PinReader:
         if commit != revision.id or not COMMIT.fullmatch(commit):
             if revision.id == self.fleet.revision.id:
                 return add_desired_state(self.fleet, self.drivers)
+            if self.source.keeps_revisions:
+                return await self.fleets.load(self.source, revision.id, self.drivers, self.host)
             raise SourceError("it is no commit, and this source has another revision now")
         return await self.fleets.load(self.source, commit, self.drivers, self.host)
 

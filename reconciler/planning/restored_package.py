@@ -101,6 +101,20 @@ class RestoredSource(ForwardingSource):
 
         return replace(fleet, cluster_inputs=tuple(map(choose, fleet.cluster_inputs)), desired=())
 
+    @property
+    def is_dated_by_use(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._fleet_source.is_dated_by_use
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._fleet_source.keeps_revisions
+
+    async def is_newer(self, revision: str, other: str) -> bool | None:
+        """See `ports.source.Source`."""
+        return await self._fleet_source.is_newer(revision, other)
+
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """See `ports.source.Source`; a package has none."""
         return None if self._is_package(revision) else await super().ancestors(revision)

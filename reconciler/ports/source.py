@@ -37,12 +37,14 @@ class Snapshot:
     Args:
         above: the nearest fleet file in a folder above that of the files, as `../fleet.yaml`; empty for none.
         inventory: what is known of the instances that the files ask for.
+        is_package: whether a node made it: all files beside a lone settings file belong to that.
     """
 
     revision: Revision
     files: SourceFiles
     above: str = ""
     inventory: Inventory = NO_INVENTORY
+    is_package: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,19 @@ class Source(ABC):
     def is_dated_by_use(self) -> bool:
         """Whether only earlier runs tell which of two revisions is older."""
         return False
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """Whether it gives earlier revisions that are no commits, and knows which of them is newer."""
+        return False
+
+    async def is_newer(self, revision: str, other: str) -> bool | None:
+        """Whether a revision that is no commit is newer than another; None if that is not known.
+
+        Raises:
+            SourceError: the source is not usable, or not reachable.
+        """
+        return None
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """Ids of a commit and all its ancestors; None if the history is incomplete.

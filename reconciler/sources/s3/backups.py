@@ -62,6 +62,7 @@ class S3BackupSource(Source):
     """
 
     is_dated_by_use = True
+    keeps_revisions = True
 
     def __init__(
         self, location: S3Location, packing: TarballOptions, *, cache: Path, environment: Mapping[str, str]
@@ -94,13 +95,17 @@ class S3BackupSource(Source):
         _refuse_older(key, known.newest, self.location)
         _refuse_future(key, self.location)
         found = await self._read(key)
-        revisions = {**known.revisions, found.revision.id: key}
-        kept = _Known(key, dict([*revisions.items()][-_MOST_KNOWN:]))
-        if kept != known:
-            await asyncio.to_thread(_write_known, self._known_file, kept)
+        await self._remember(found, key, newest=key)
         # Last of all: what cannot be read is looked at again, and not taken for unchanged.
         self._last = answer.etag, found
         return found
+
+    async def is_newer(self, revision: str, other: str) -> bool | None:
+        """See `ports.source.Source`; by the time in the names of packages that this host has read."""
+        known = (await asyncio.to_thread(_read_known, self._known_file)).revisions
+        if revision not in known or other not in known:
+            return None
+        return get_backup_time(known[revision]) > get_backup_time(known[other])
 
     @asynccontextmanager
     async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
@@ -112,6 +117,14 @@ class S3BackupSource(Source):
         except SourceError:
             found = []
         yield iter(found)
+
+    async def _remember(self, found: Snapshot, key: str, *, newest: str = "") -> None:
+        """Keep which package a revision is, and which one is the newest that was read."""
+        known = await asyncio.to_thread(_read_known, self._known_file)
+        revisions = {**known.revisions, found.revision.id: key}
+        kept = _Known(newest or known.newest, dict([*revisions.items()][-_MOST_KNOWN:]))
+        if kept != known:
+            await asyncio.to_thread(_write_known, self._known_file, kept)
 
     async def _list_after(self, named: str) -> Sequence[str]:
         """The backup that the feed names, and every one that was made after it."""
@@ -179,6 +192,7 @@ class S3BackupSource(Source):
                     raise
                 continue
             if keys or found.revision.id.startswith(named.lower()):
+                await self._remember(found, key)
                 return found
         raise SourceError(
             f"{self.location.shown} has no backup {named}, also not among the newest {_MOST_SEARCHED} by "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from reconciler.ports.source import Snapshot
 from reconciler.sources import http_cache
 from reconciler.sources.download import FetchedArchive
 from reconciler.sources.s3.client import S3Client
@@ -30,6 +32,10 @@ class S3PackageSource(FetchedTarballSource):
         super().__init__(location.shown, packing, kept=kept)
         self.location = location
         self._client = S3Client(location, environment)
+
+    async def snapshot(self) -> Snapshot:
+        """Its files as the server has them now."""
+        return replace(await super().snapshot(), is_package=True)
 
     async def fetch(self, known: http_cache.CachedAnswer | None) -> FetchedArchive:
         """See `FetchedTarballSource`."""
