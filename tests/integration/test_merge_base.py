@@ -79,7 +79,7 @@ def test_a_pull_request_is_told_what_leaves_and_refused_for_it(site, monkeypatch
     assert "edge: 3 nodes are no longer managed: n1, n2, n3 [no-longer-managed]" in told
     assert "side: 1 node is no longer managed: with its cluster, n4 [no-longer-managed]" in told
     assert "edge: 3 of 4 nodes are no longer in the fleet file" in told
-    assert "no longer names this cluster, which main names with 1 nodes" in told
+    assert "no longer names this cluster, which main names with 1 node" in told
     for variable in VARIABLES:
         with monkeypatch.context() as own:
             own.setenv(variable, "main")

@@ -376,6 +376,16 @@ def test_only_nodes_that_are_as_desired_are_counted_as_such():
     assert output.endswith("no further changes are planned now, 2 of 3 nodes are as desired; 1 warning.")
 
 
+def test_the_last_line_of_a_plan_without_steps_names_clusters_that_are_kept_back():
+    plan = Plan(REVISION, "1", (ClusterPlan("live", "sora", 3, 3),))
+    gone = Diagnostic(
+        Severity.ERROR, "cluster-vanished", "it is gone", "put it back", target="west", hold=True
+    )
+    assert phrases.summarise_plan(plan, [gone]) == (
+        "No changes: 3 nodes are as desired; 1 cluster is on hold."
+    )
+
+
 def silent(number):
     return Diagnostic(
         Severity.ERROR, "node-unreachable", f"n{number} could not be read", target=f"edge/n{number}"

@@ -50,7 +50,7 @@ async def test_a_removed_cluster_is_reported_and_holds_only_itself(store):
     await make(store, ALPHA, BETA)
     seen, drivers = await look(store, ALPHA)
     assert codes(seen) == [("cluster-vanished", "beta")]
-    assert "/repo with 1 nodes" in seen.violations[0].message
+    assert "/repo with 1 node;" in seen.violations[0].message
     report = await run_apply_pass(seen, drivers=drivers, transports=NOWHERE, journal=store)
     assert [outcome.step.id for outcome in report.outcomes] == ["alpha/a1/set"]
     assert [line.exit_status for line in await store.runs(2)] == [0, 3]
