@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import Field
 
 from reconciler.core.canonical import encode_canonical
-from reconciler.core.fields import StrictModel
+from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.host.config_fields import DatabaseUrl, KeyFile
 
 _OWN: Final = frozenset({"state", "database", "operators", "history", "trusted_proxies", "nodes"})
@@ -36,6 +36,14 @@ class DatabaseAccess(StrictModel):
         description="File with the key of the state, the same on every host; the first host makes it. "
         "Default: `host.key` in the state folder.",
         examples=["/etc/reconciler/state.key"],
+    )
+    lease: SomeTime = Field(
+        default=30.0,
+        ge=5.0,
+        le=600.0,
+        description="How long a cluster stays with a host that was killed or has lost the database, before "
+        "another one goes on with it. The same on every host.",
+        examples=["30s"],
     )
 
 

@@ -35,7 +35,7 @@ from reconciler.ports.store import (
     skip_hook,
 )
 from reconciler.ports.transport import NodeMail
-from reconciler.store.postgres.access import HostIdentity, PostgresAccess
+from reconciler.store.postgres.access import LEASE_SECONDS, HostIdentity, PostgresAccess
 from reconciler.store.postgres.address import VARIABLES, PostgresAddress
 from reconciler.store.sql import KEY
 from reconciler.store.sqlite import FILE
@@ -72,7 +72,8 @@ def make_access(url: str, folder: Path, host: Host) -> PostgresAccess:
     key = find_key_file(own.key, host.environment) if own and own.key else folder / KEY
     variables = {name: value for name, value in host.environment.items() if name in VARIABLES}
     identity = HostIdentity(platform.node() or "a host", digest_plan_rules(host.config))
-    return PostgresAccess(PostgresAddress(url, password, variables), key, identity)
+    lease = own.lease if own else LEASE_SECONDS
+    return PostgresAccess(PostgresAddress(url, password, variables), key, identity, lease)
 
 
 def open_store(

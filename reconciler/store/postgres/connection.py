@@ -21,11 +21,14 @@ WAIT_SECONDS: Final = 30
 """For a lock that another host holds, such as its turn to write."""
 
 STATEMENT_SECONDS: Final = 60
+IDLE_SECONDS: Final = 5
+"""For one statement, and for the time between two of one transaction; then the server undoes it."""
 
 SCHEMA: Final = "reconciler"
 """Schema with the tables: a database may have others."""
 
 _KEPT: Final = "then run again; recorded data is kept"
+_AGAIN: Final = "run again; if it happens often, look at the load of this machine"
 _TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
     "28": (
         "it refuses the login",
@@ -42,6 +45,7 @@ _TROUBLES: Final[Mapping[str, tuple[str, str]]] = {
     "57P03": ("it is starting up or shutting down", f"wait until it is up, {_KEPT}"),
     "57P01": ("it was shut down or restarted", f"wait until it is up, {_KEPT}"),
     "57P02": ("it crashed and restarts", f"wait until it is up, {_KEPT}"),
+    "25P03": (f"this program stood still for {IDLE_SECONDS} s in a transaction, which was undone", _AGAIN),
     "25006": (
         "it only reads: this server is a standby",
         "name the primary server, or all of them with `?target_session_attrs=read-write`",

@@ -13,6 +13,7 @@ from reconciler.core.defect import name_error
 from reconciler.errors import StateError
 from reconciler.store.postgres.address import PostgresAddress
 from reconciler.store.postgres.connection import (
+    IDLE_SECONDS,
     SCHEMA,
     STATEMENT_SECONDS,
     WAIT_SECONDS,
@@ -49,7 +50,8 @@ _SETTINGS: Final = (
     "SET TIME ZONE 'UTC'",
     f"SET lock_timeout = '{WAIT_SECONDS}s'",
     f"SET statement_timeout = '{STATEMENT_SECONDS}s'",
-    f"SET idle_in_transaction_session_timeout = '{STATEMENT_SECONDS}s'",
+    # A host that freezes or vanishes in a transaction must not keep the others from writing.
+    f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'",
     # An intent must survive a power cut, whatever the role's own setting is: a call is sent after it.
     "SET synchronous_commit = on",
     "SET standard_conforming_strings = on",
