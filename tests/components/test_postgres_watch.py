@@ -49,9 +49,7 @@ async def run_command(stage, *arguments):
 
 
 async def converge(watch):
-    await watch.until(
-        lambda states: all(one["state"] in {"converged", "applied"} for one in states.values())
-    )
+    await watch.until(lambda states: all(one["state"] in {"converged", "applied"} for one in states.values()))
 
 
 async def test_a_host_that_freezes_for_longer_than_its_lease_does_nothing_twice(stage):
