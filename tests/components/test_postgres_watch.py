@@ -1,4 +1,4 @@
-"""Watches of several hosts on one database: one that freezes, one that is killed, and a database that is away."""
+"""Watches of several hosts on one database: one freezes, one is killed, and the database is away."""
 
 import asyncio
 import json

@@ -15,9 +15,10 @@ from support.http_servers import OK, Server, listening, serving
 from support.waiting import wait_until
 
 from reconciler.core.observation import Liveness
-from reconciler.errors import NodeUnreachable
+from reconciler.errors import NodeUnreachable, RunFenced
 from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
+from reconciler.ports.call_permit import require_permit
 from reconciler.transports import http as wire_module
 from reconciler.transports import http_errors, name_cache
 from reconciler.transports.http import MIB, HttpTransport
@@ -288,6 +289,34 @@ async def test_no_more_calls_than_allowed_are_in_flight_and_waiting_costs_no_tim
         answers = await asyncio.gather(*calls)
     assert {answer.status for answer in answers} == {200}
     assert most == 2
+
+
+async def test_a_call_asks_whether_it_may_begin_when_its_turn_has_come():
+    """A lease that lasts long enough when a call begins to wait may be over when it is sent."""
+    asked, served = [], []
+
+    async def ask(seconds):
+        asked.append((seconds, len(served)))
+        if len(asked) == 2:
+            raise RunFenced("cluster edge: a later run took over")
+
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.1)
+        served.append(1)
+        writer.write(OK)
+        await writer.drain()
+        writer.close()
+
+    async with listening(answer) as url, HttpTransport(concurrency=1) as wire:
+        with require_permit(ask):
+            calls = (wire.send("POST", url, node="n", timeout=3) for _ in range(2))
+            first, second = await asyncio.gather(*calls, return_exceptions=True)
+        await wire.send("GET", url, node="n", timeout=3)  # outside of a step, nothing is asked
+    assert first.status == 200
+    assert isinstance(second, RunFenced)
+    assert asked == [(3, 0), (3, 1)]
+    assert len(served) == 2
 
 
 @pytest.mark.parametrize("at_once", [1, 16])
