@@ -283,7 +283,7 @@ class SourceOptions:
             ref=self.ref,
             path=self.path,
             sha256=self.sha256,
-            cache=find_source_cache(state),
+            cache=find_source_cache(state.expanduser().absolute() if state else None),
             environment=host.environment,
             accounts=host.config.aws,
         )

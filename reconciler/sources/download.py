@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -13,10 +15,11 @@ from urllib.parse import urljoin
 
 from reconciler.archive.inflate import is_archive
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
+from reconciler.host.tls_errors import describe_certificate_error
 from reconciler.sources.content_limits import SourceLimits
 from reconciler.sources.http_routes import make_http_transport
 from reconciler.sources.source_address import SourceAddress, parse_source_address
-from reconciler.text.one_line import format_size, take_first_line
+from reconciler.text.one_line import format_size
 
 if TYPE_CHECKING:
     import httpx
@@ -27,6 +30,7 @@ CONNECT = 10.0
 SILENCE = 30.0
 WHOLE = 300.0
 MOVED = frozenset({301, 302, 303, 307, 308})
+_MOST_CAUSES = 20
 RETRY = frozenset({408, 425, 429})
 LONGEST_VALIDATOR = 1024
 """Characters of an ETag or a date to send back."""
@@ -153,11 +157,8 @@ def translate_http_errors(shown: str) -> Iterator[None]:
     try:
         yield
     except httpx.ConnectError as error:
-        raise SourceUnreachable(
-            f"{shown} cannot be reached: {take_first_line(str(error)) or 'no connection'}",
-            remedy="check the host name and the network; for your own certificate authority, set "
-            "SSL_CERT_FILE",
-        ) from error
+        why, remedy = _describe_connect_error(error)
+        raise SourceUnreachable(f"{shown} cannot be reached: {why}", remedy=remedy) from error
     except (httpx.TimeoutException, TimeoutError) as error:
         raise SourceUnreachable(
             f"{shown} did not answer in time", remedy="try again, or check the server"
@@ -166,9 +167,44 @@ def translate_http_errors(shown: str) -> Iterator[None]:
         raise SourceError(f"{shown} is not a valid URL", remedy="check the URL") from error
     except httpx.TransportError as error:
         raise SourceUnreachable(
-            f"{shown} sent an incomplete response: {take_first_line(str(error)) or 'no reason is given'}",
+            f"{shown} sent an incomplete response, or one that is not valid HTTP",
             remedy="try again; check the server and any proxies",
         ) from error
+
+
+def _describe_connect_error(error: BaseException) -> tuple[str, str]:
+    """(why, remedy) of a failed connection, by the error of the system that the client wraps."""
+    causes = _list_causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why, remedy = describe_certificate_error(cause)
+            return f"its certificate is not trusted: {why}", remedy or (
+                "for a certificate authority of your own, set SSL_CERT_FILE to the file with its certificate"
+            )
+    for cause in causes:
+        if isinstance(cause, ssl.SSLError):
+            return (
+                "TLS failed",
+                "check that the port speaks TLS 1.2 or later, or write http:// if it has no TLS",
+            )
+        if isinstance(cause, socket.gaierror):
+            return "its host name cannot be resolved", "check the name and the DNS"
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused", "check the host name and the port, and that the server runs"
+    return "there is no connection", "check the host name, the port, and the network of this host"
+
+
+def _list_causes(error: BaseException) -> list[BaseException]:
+    """An error and those from which it came, also several attempts at once."""
+    found: list[BaseException] = []
+    waiting = [error]
+    while waiting and len(found) < _MOST_CAUSES:
+        one = waiting.pop()
+        found.append(one)
+        waiting += [next_ for next_ in (one.__cause__, one.__context__) if next_ is not None]
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
+    return found
 
 
 async def _follow(

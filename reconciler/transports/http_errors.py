@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import ssl
 from collections.abc import Mapping
@@ -11,6 +10,12 @@ from types import MappingProxyType
 from typing import Final
 
 from reconciler.core.observation import Liveness
+from reconciler.host.tls_errors import (
+    OTHER_NAME,
+    STRONGER,
+    describe_certificate_error,
+    find_wrong_authorities,
+)
 from reconciler.secrets.redaction import SHAPES
 from reconciler.text.one_line import make_one_line
 
@@ -57,7 +62,6 @@ _OPENSSL: Final = re.compile(r"\[SSL: [A-Z0-9_]+\] | \(_ssl\.c:\d+\)")
 _TLS_ALERT: Final = b"\x15\x03"
 """First bytes of what a TLS server answers to plain text."""
 
-_LONGEST_PATH: Final = 300
 _QUOTED: Final = 80
 """Bytes that are quoted of an answer that is not HTTP."""
 
@@ -75,34 +79,6 @@ _WRITE_HTTPS: Final = "write https:// in its address in the fleet file, or corre
 _CHECK_TLS: Final = "check that its TLS accepts version 1.2 or later, and that the port is right"
 _THIS_HOST: Final = "this is a limit of this host, not of the node: end other programs, or raise the limit"
 
-_OTHER_NAME: Final = "write the name in its address that is in the certificate, or give it a certificate"
-
-_STRONGER: Final = "give the node a certificate with a longer key and a newer signature"
-_SIGN_AGAIN: Final = "give the node a certificate that its authority has signed for servers"
-
-_CERTIFICATES: Final[Mapping[int, tuple[str, str]]] = MappingProxyType(
-    {
-        2: ("its authority is not known here", ""),
-        9: ("it is not valid yet", "check the clocks of the node and of this host"),
-        10: ("it has expired", "renew the certificate of the node, or check the clock of this host"),
-        18: ("it is signed by itself alone", ""),
-        19: ("it is signed by an authority that is not known here", ""),
-        20: ("it is signed by an authority that is not known here", ""),
-        21: ("it is signed by an authority that is not known here", ""),
-        22: ("its chain of authorities is too long", _SIGN_AGAIN),
-        23: ("it is revoked", "renew the certificate of the node"),
-        24: ("what signed it is no authority", _SIGN_AGAIN),
-        26: ("it is not for servers", _SIGN_AGAIN),
-        62: ("it is for other names than this one", f"{_OTHER_NAME} with this name"),
-        64: ("it is for other addresses than this one", f"{_OTHER_NAME} with this address"),
-        66: ("its key is too short", _STRONGER),
-        67: ("the key of its authority is too short", _STRONGER),
-        68: ("its signature is too weak", _STRONGER),
-        79: ("what signed it is no authority", _SIGN_AGAIN),
-    }
-)
-"""X509_V_ERR code of OpenSSL -> (why, remedy); an empty remedy stands for that of an unknown authority."""
-
 _WANTS_CERTIFICATE: Final = "let this host in without a client certificate: this program has none to show"
 
 _ALERTS: Final = (
@@ -114,9 +90,9 @@ _ALERTS: Final = (
         "it has no cipher in common with this host, or asks for a client certificate",
         _CHECK_TLS,
     ),
-    ("UNRECOGNIZED_NAME", "it has no certificate for this name", f"{_OTHER_NAME} with this name"),
-    ("TOO_SMALL", "its key is too short", _STRONGER),
-    ("TOO_WEAK", "its signature is too weak", _STRONGER),
+    ("UNRECOGNIZED_NAME", "it has no certificate for this name", f"{OTHER_NAME} with this name"),
+    ("TOO_SMALL", "its key is too short", STRONGER),
+    ("TOO_WEAK", "its signature is too weak", STRONGER),
     ("UNEXPECTED_EOF", "it closed the connection during the handshake", LOOK_AT_NODE),
     ("INTERNAL_ERROR", "it failed inside the node", LOOK_AT_NODE),
 )
@@ -184,9 +160,9 @@ def unsent(reason: str, sign: Liveness = Liveness.UNASKED, *, remedy: str = "") 
 def describe_connection_error(error: OSError) -> CallFailed:
     """Why there is no connection, by the error of the attempt or of the TLS handshake on it."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        unknown = f"it is refused (code {error.verify_code} of OpenSSL)"
-        why, remedy = _CERTIFICATES.get(error.verify_code, (unknown, ""))
-        return _other_tls(f"TLS certificate not trusted: {why}", remedy or _suggest_authority())
+        why, remedy = describe_certificate_error(error)
+        remedy = remedy or find_wrong_authorities() or UNTRUSTED_REMEDY
+        return _other_tls(f"TLS certificate not trusted: {why}", remedy)
     if isinstance(error, ssl.SSLError):
         text = _shorten(error)
         message, remedy = _describe_tls_alert(
@@ -207,19 +183,6 @@ def _describe_tls_alert(code: str, message: str) -> tuple[str, str]:
         if part in code.upper():
             return words, remedy
     return message, _CHECK_TLS
-
-
-def _suggest_authority() -> str:
-    """What to do about an unknown authority: the variable that should name it may name nothing usable."""
-    file = os.environ.get("SSL_CERT_FILE", "")
-    if not file:
-        return UNTRUSTED_REMEDY
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except OSError:
-        shown = make_one_line(file, _LONGEST_PATH)
-        return f"the variable SSL_CERT_FILE names {shown}, which is no file of certificates: correct it"
-    return UNTRUSTED_REMEDY
 
 
 def _suggest_remedy(error: OSError) -> str:

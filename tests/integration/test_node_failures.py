@@ -166,7 +166,7 @@ def write_signed(folder, name, hosts, days, authority=None):
 
 HERE = [x509.IPAddress(ip_address("127.0.0.1"))]
 CERTIFICATES = {
-    "expired": (HERE, (-9, -1), "it has expired", "renew the certificate of the node"),
+    "expired": (HERE, (-9, -1), "it has expired", "renew the certificate"),
     "early": (HERE, (1, 9), "it is not valid yet", "check the clocks"),
     "other": (
         [x509.DNSName("a.example")],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
 import os
 import re
 import socket
+import ssl
 import tarfile
 import threading
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 
 import pytest
+from support.certificates import write_certificate
 from support.git_repositories import serving
 
 from reconciler.errors import SourceError, SourceUnreachable, UsageError
@@ -336,10 +339,25 @@ async def test_nobody_listens_and_no_such_host(at):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(SourceUnreachable, match="cannot be reached"):
+    with pytest.raises(SourceUnreachable, match="cannot be reached: connection refused") as refused:
         await at(f"http://127.0.0.1:{port}/x.tgz").snapshot()
-    with pytest.raises(SourceUnreachable, match="cannot be reached"):
+    assert "SSL_CERT_FILE" not in refused.value.remedy
+    with pytest.raises(SourceUnreachable, match="cannot be reached: its host name cannot be resolved"):
         await at("http://nowhere.invalid/x.tgz").snapshot()
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_in_plain_words(at, tmp_path):
+    files = write_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["certificate"], files["key"])
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", ssl=context)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(
+            SourceUnreachable, match="its certificate is not trusted: it is signed by"
+        ) as told:
+            await at(f"https://127.0.0.1:{port}/x.tgz").snapshot()
+    assert "set SSL_CERT_FILE" in told.value.remedy
 
 
 async def test_bounds_on_the_download(tmp_path):
