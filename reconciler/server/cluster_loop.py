@@ -267,6 +267,7 @@ class ClusterLoop:
             PassResult.WAITING,
             PassResult.DRIFT,
             PassResult.HELD,
+            PassResult.RESTART,
         }
         own = [one for one in pass_summary.violations if one.cluster in {"", self.name}]
         others = [one for one in pass_summary.violations if one not in own]

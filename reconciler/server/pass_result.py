@@ -35,6 +35,9 @@ class PassResult(StrEnum):
     HELD = "held"
     """Nothing to send now: nodes differ, and a person holds them, or one that they depend on."""
 
+    RESTART = "restart"
+    """Nothing to send: nodes wait for a restart, at which some of their content takes effect."""
+
     DOUBTFUL = "doubtful"
     """Nothing to send, and a warning about a node leaves open whether it is as desired."""
 
@@ -82,6 +85,7 @@ SETTLED = frozenset(
         PassResult.REFUSED,
         PassResult.STALLED,
         PassResult.HELD,
+        PassResult.RESTART,
         PassResult.DOUBTFUL,
     }
 )
@@ -157,7 +161,7 @@ def list_unheard_nodes(observed: Observed[Any]) -> tuple[str, ...]:
 _LEFT: Final = {
     NodeCondition.HELD: PassResult.HELD,
     NodeCondition.DIFFERS: PassResult.DOUBTFUL,
-    NodeCondition.RESTART: PassResult.WAITING,
+    NodeCondition.RESTART: PassResult.RESTART,
     NodeCondition.DOUBTFUL: PassResult.DOUBTFUL,
 }
 """Condition of a node that nothing is sent to -> result of its pass; of several the first counts."""

@@ -290,7 +290,7 @@ async def test_a_held_node_that_differs_is_not_converged_also_after_other_steps(
 @pytest.mark.parametrize(
     ("code", "severity", "result"),
     [
-        ("waits-for-restart", Severity.NOTE, PassResult.WAITING),
+        ("waits-for-restart", Severity.NOTE, PassResult.RESTART),
         ("foreign-change", Severity.WARNING, PassResult.DOUBTFUL),
         ("remark", Severity.NOTE, PassResult.CONVERGED),
     ],
