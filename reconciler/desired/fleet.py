@@ -218,7 +218,7 @@ def read_fleet(
         warnings = (_warn_of_fleet_above(name, snapshot.above),) if snapshot.above else ()
         return FleetReadResult(None, (*error.problems, *warnings))
     loader = FileLoader(document, snapshot.files, names, resolver)
-    reader = _FleetReader(snapshot.revision, loader, drivers, snapshot.inventory)
+    reader = _FleetReader(snapshot.revision, loader, drivers, snapshot.inventory, snapshot.is_package)
     if raw is None:
         return reader.read_fleet_file()
     others = [escape(one) for one in names if one != name]
@@ -235,6 +235,7 @@ class _FleetReader:
     loader: FileLoader
     drivers: Drivers
     inventory: Inventory
+    is_package: bool = False
 
     def read_lone_file(self, raw: Mapping[str, Any], above: str) -> FleetReadResult:
         """One cluster made from a single settings file; the entry itself has no position in a file.
@@ -299,7 +300,7 @@ class _FleetReader:
         # Lints of a cluster with parts left out would warn about what the file has.
         whole = [each for cluster, each in zip(clusters, cluster_inputs, strict=True) if cluster.whole]
         lint_warnings = [
-            *run_lints(whole, self.drivers, LintedFiles(loader.list_documents(), loader.known)),
+            *run_lints(whole, self.drivers, self._list_linted_files()),
             *find_window_lints(document, top.windows, clusters),
             *(LintWarning(problem, names) for problem, names in loader.renderer.list_idle_removals()),
         ]
@@ -332,6 +333,12 @@ class _FleetReader:
             inventory=self.inventory,
         )
         return FleetReadResult(fleet, problems, cluster_inputs)
+
+    def _list_linted_files(self) -> LintedFiles:
+        # A node packs the values of its secrets: that they are in plain text there is no mistake of anybody.
+        if self.is_package:
+            return LintedFiles((), frozenset())
+        return LintedFiles(self.loader.list_documents(), self.loader.known)
 
     def _judge_by_schemas(
         self, top: FleetFile, cluster_inputs: Sequence[ClusterInput]

@@ -26,6 +26,7 @@ class Site:
         document = json.loads(managed_setting(*hostings))
         management = document["env"]["management"]
         management["api"]["port"] = self.port
+        document["custom"] = {"password": "hunter2-of-the-node"}
         management["cluster"] = {"discover": {"members": ["127.0.0.1"]}}
         return {
             "setting.json": json.dumps(document).encode(),
@@ -60,6 +61,8 @@ def test_the_newest_backup_is_applied_with_its_files_and_an_older_one_only_by_na
     site.backup(T1, "a.example")
     shown = site.run(capsys, SOURCE, "--yes", "--format", "json")
     assert "certs/a[1].pem" in shown
+    assert "clear-secret" not in shown
+    assert "hunter2" not in shown
     second = site.backup(T2, "a.example", "b.example")
     assert "b.example" in site.run(capsys, SOURCE, "--yes")
     # Late, twice, out of order: nothing changes.
