@@ -222,7 +222,9 @@ class StepRecovery:
             return State.UNKNOWN, f"overdue: the node took its offer, and does not show it{why}", True
         # A poll finds every offer, unless changes are on hold: then the node had no chance to take this one.
         polled = now - timedelta(seconds=mail.label.age) if mail.label else None
-        if offer is not None and polled is not None and polled > offer.opens:
+        # Nor did one that a message bus was to carry and was never given.
+        is_kept = offer is not None and offer.channel is not None
+        if is_kept or (offer is not None and polled is not None and polled > offer.opens):
             return State.SKIPPED, "the offer closed before the node could take it", False
         return State.UNKNOWN, f"overdue: the node has not polled since the offer was made{why}", False
 

@@ -19,8 +19,9 @@ class BusDirectory:
     def __init__(self) -> None:
         self._feeds: dict[NodeNames, frozenset[BusChannel]] = {}
         self._reports: dict[NodeNames, frozenset[BusChannel]] = {}
-        self._found: dict[tuple[AllowedBus, str], tuple[NodeNames, ...]] = {}
-        self._names: dict[AllowedBus, tuple[int, frozenset[str]]] = {}
+        self._earlier: Mapping[NodeNames, frozenset[BusChannel]] = {}
+        self._found: dict[AllowedBus, Mapping[str, tuple[NodeNames, ...]]] = {}
+        self._enrolments = 0
 
     def replace(
         self,
@@ -35,38 +36,39 @@ class BusDirectory:
                 by the setting that it has.
         """
         self._feeds = {node: one.feeds for node, one in use.items()}
-        self._reports = dict(earlier)
-        for node, one in use.items():
-            self._reports[node] = self._reports.get(node, frozenset()) | one.reports
-        self._found, self._names = {}, {}
+        self._reports = {node: one.reports for node, one in use.items()}
+        self._earlier, self._found = earlier, {}
 
     def list_names(self, allowed: AllowedBus, table: NodeTable) -> frozenset[str]:
         """The names of all channels of a bus on which nodes report that have a token."""
         # Not before: what a node says first would be skipped as that of a stranger.
-        known = self._names.get(allowed)
-        if known is None or known[0] != table.enrolments:
-            names = frozenset(
-                channel.name
-                for node, channels in self._reports.items()
-                if table.find_place(*node) is not None
-                for channel in channels
-                if allowed.allows(channel)
-            )
-            known = self._names[allowed] = table.enrolments, names
-        return known[1]
+        found = self._find_reporters(allowed, table)
+        return frozenset(
+            name for name, nodes in found.items() if any(table.find_place(*node) for node in nodes)
+        )
 
-    def find_reporters(self, allowed: AllowedBus, name: str) -> tuple[NodeNames, ...]:
-        """The nodes that report on a channel of a bus, sorted."""
-        key = (allowed, name)
-        if key not in self._found:
-            self._found[key] = tuple(
-                sorted(
-                    node
-                    for node, channels in self._reports.items()
-                    if any(channel.name == name and allowed.allows(channel) for channel in channels)
-                )
-            )
-        return self._found[key]
+    def find_reporters(self, allowed: AllowedBus, name: str, table: NodeTable) -> tuple[NodeNames, ...]:
+        """The nodes that report on a channel of a bus, sorted.
+
+        Those of the desired settings, also before they have a token, and of earlier settings those that still
+        have one: the channel of a node that left may be another node's by now.
+        """
+        return self._find_reporters(allowed, table).get(name, ())
+
+    def _find_reporters(self, allowed: AllowedBus, table: NodeTable) -> Mapping[str, tuple[NodeNames, ...]]:
+        """Name of a channel -> the nodes that report there."""
+        if table.enrolments != self._enrolments:
+            self._enrolments, self._found = table.enrolments, {}
+        if allowed not in self._found:
+            known: dict[str, set[NodeNames]] = {}
+            left = {node: some for node, some in self._earlier.items() if table.find_place(*node) is not None}
+            for reports in (self._reports, left):
+                for node, channels in reports.items():
+                    for channel in channels:
+                        if allowed.allows(channel):
+                            known.setdefault(channel.name, set()).add(node)
+            self._found[allowed] = {name: tuple(sorted(nodes)) for name, nodes in known.items()}
+        return self._found[allowed]
 
     def is_shared(self, offer: Offer) -> bool:
         """Whether another node than that of an offer listens on its channel."""

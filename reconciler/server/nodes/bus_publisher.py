@@ -34,6 +34,9 @@ LOOK_SECONDS: Final = 0.2
 MOST_AT_ONCE: Final = 200
 """Publications under way at once: a wrong topic of one node must not hold up the others."""
 
+STOP_SECONDS: Final = 2.0
+"""Seconds that the stop waits for publications under way."""
+
 RETRY_FIRST, RETRY_LONGEST = 1.0, 60.0
 """Seconds until a failed publication is tried again: first and longest wait."""
 
@@ -97,7 +100,9 @@ class BusPublisher:
                 await self.publish_due()
                 await is_set_within(stop, LOOK_SECONDS)
         finally:
-            tasks = list(self._running.values())
+            tasks = set(self._running.values())
+            if tasks:  # what the bus has by now need not be published again after the next start
+                await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

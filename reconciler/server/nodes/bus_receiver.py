@@ -147,7 +147,7 @@ class BusReceiver:
         at = min(message.at or now, now)
         self._note_heard(at)
         try:
-            reporters = self._directory.find_reporters(self._allowed, message.channel)
+            reporters = self._directory.find_reporters(self._allowed, message.channel, self._table)
             report = await self._read_report(message, reporters, now)
             return await self._make_record(message, report, self._find_sender(report, reporters), at)
         except _SkippedError as error:

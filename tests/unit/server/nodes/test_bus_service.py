@@ -392,6 +392,27 @@ async def test_the_channel_of_an_earlier_setting_is_still_listened_to(site):
     assert (await site.contact()).label == "v7"
 
 
+async def test_the_topic_of_a_node_that_left_may_be_that_of_another_one(site):
+    gone = {("c", "gone"): NodeBusUse(reports=frozenset({topic("reports-a")}))}
+    site.use = gone
+    async with site.running():
+        await asyncio.sleep(0.3)
+    site.use = USE
+    site.broker.put("reports-a", report(label="v7"))
+    async with site.running():
+        await site.until(lambda: site.broker.acknowledged)
+    assert (await site.contact()).label == "v7"
+
+
+async def test_a_node_of_the_file_counts_before_it_has_a_token(site):
+    site.use = {**USE, ("c", "new"): NodeBusUse(reports=frozenset({topic("reports-a")}))}
+    site.broker.put("reports-a", report(label="v7", hostname="a"))
+    async with site.running():
+        await site.until(lambda: site.broker.acknowledged)
+    contact = await site.contact()
+    assert (contact.label, contact.claimed is None) == ("", False)
+
+
 async def test_the_state_shows_what_waits_and_when_something_was_heard(site):
     site.broker.is_down = True
     await site.offer()
