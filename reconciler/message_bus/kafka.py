@@ -266,7 +266,7 @@ _CONSUMER: Final[Mapping[str, Any]] = {
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
     # A topic is found that soon after its first message.
-    "topic.metadata.refresh.interval.ms": 10_000,
+    "topic.metadata.refresh.interval.ms": 3_000,
     "fetch.wait.max.ms": 200,
     "fetch.max.bytes": 2 * LARGEST_MESSAGE,
     "max.partition.fetch.bytes": LARGEST_MESSAGE,

@@ -230,7 +230,7 @@ class ExampleFleet(KafkaFleet):
         for number, place in enumerate(self.places.values(), 1):
             files["fleet.yaml"] = files["fleet.yaml"].replace(f"127.0.0.1:1006{number}", str(place))
         changes = {
-            "fleet.yaml": [("127.0.0.1:10743", str(self.server)), ("15s", "1s"), ("60s", "5s")],
+            "fleet.yaml": [("127.0.0.1:10743", str(self.server)), ("15s", "1s, stale: 20, overdue: 60")],
             "edge/setting.json": [("127.0.0.1:10792", broker.address), ("*/15 * * * * *", "* * * * * *")],
         }
         for name, pairs in changes.items():
