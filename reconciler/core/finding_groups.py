@@ -13,6 +13,7 @@ from reconciler.text.node_names import (
     generalise_sentence,
     generalise_urls,
     group_by_key,
+    make_natural_key,
 )
 from reconciler.text.one_line import clean_line
 
@@ -95,7 +96,7 @@ def _gather(findings: Sequence[Diagnostic], variants: int, *, full: bool = False
     )
     if is_one and _generalise(first, first.located) != clean_line(first.located):
         return FindingGroup(shown, "")
-    names = list(dict.fromkeys(_get_name(finding.target) for finding in findings))
+    names = sorted({_get_name(finding.target) for finding in findings}, key=make_natural_key)
     noun = "nodes" if _is_node(first) else "clusters"
     return FindingGroup(shown, format_node_names(names, noun=noun, full=full), variants)
 

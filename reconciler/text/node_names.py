@@ -25,6 +25,7 @@ _AUTHORITY: Final = re.compile(
 _T = TypeVar("_T")
 _RUN = 4
 _PIECES = 6
+_NUMBER = re.compile(r"([0-9]{1,18})")
 _WORD = re.compile(r"[\w.@-]+")
 _LAST_NUMBER = re.compile(r"^(.*?)(\d+)(\D*)$", re.DOTALL)
 
@@ -44,6 +45,12 @@ def format_node_names(nodes: Sequence[str], *, noun: str = "nodes", full: bool =
     most = len(pieces) if full else _PIECES
     rest = " …" if len(pieces) > most else ""
     return f"{', '.join(pieces[:most])}{rest} ({len(nodes):,} {noun})"
+
+
+def make_natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """The sort key by which n2 comes before n10."""
+    parts = _NUMBER.split(name)
+    return tuple((int(part) if index % 2 else 0, part) for index, part in enumerate(parts))
 
 
 def generalise_sentence(text: str, node: str, each: str = EACH_NODE) -> str:

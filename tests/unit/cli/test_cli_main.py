@@ -194,3 +194,11 @@ def test_a_character_that_the_terminal_lacks_is_escaped(command, monkeypatch):
 def test_a_wrong_value_of_an_option_is_described_as_one_in_a_file_is(arguments, message, capsys):
     assert main(arguments) == 1
     assert capsys.readouterr().err.startswith(f"error: {message}\n")
+
+
+def test_full_is_refused_for_a_comment_that_forges_cut(tmp_path, capsys):
+    """Markdown is kept within the limit of a comment, so that `--full` could only seem to work."""
+    assert main(["--dry-run", "--full", "--format", "markdown", "--no-state", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "--full does not work with --format markdown: forges limit the length of a comment" in told
+    assert "use --format text or --format json" in told

@@ -24,7 +24,7 @@ from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.modelcheck.explore import Exploration
 from reconciler.planning.model_check import CheckResult
-from reconciler.text.node_names import format_node_names, generalise_sentence
+from reconciler.text.node_names import format_node_names, generalise_sentence, make_natural_key
 from reconciler.text.one_line import clean_line
 
 
@@ -106,6 +106,16 @@ def test_names_become_ranges_only_where_every_number_is_there():
     assert format_node_names(hosts) == "n@10.0.0.9 … n@10.0.0.12 (4 nodes)"
     far = [f"a-{number}" for number in range(0, 40, 2)]
     assert format_node_names(far) == "a-0, a-2, a-4, a-6, a-8, a-10 … (20 nodes)"
+
+
+def test_names_are_sorted_as_people_count():
+    names = [f"n{number}" for number in range(1, 13)]
+    assert sorted(sorted(names), key=make_natural_key) == names
+    findings = [
+        Diagnostic(Severity.ERROR, "x", "cannot be read", target=f"edge/{name}") for name in sorted(names)
+    ]
+    (group,) = group_findings(findings)
+    assert group.who == "n1 … n12 (12 nodes)"
 
 
 def test_a_sentence_about_one_node_speaks_of_each():
