@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
@@ -297,7 +296,7 @@ def _check(scheme: str, name: str, *, closed: bool) -> None:
     if scheme == "file" and (not name or ".." in PurePosixPath(name).parts or "\0" in name):
         raise _BadReference("${file: must give a path without `..`")
     if scheme == "age":
-        with suppress(binascii.Error):
+        with suppress(ValueError):  # `binascii.Error`, or what is said of other characters than ASCII
             if b64decode(name, validate=True):
                 return
         raise _BadReference("${age: must contain base64, as `reconcile secrets encrypt` writes it")

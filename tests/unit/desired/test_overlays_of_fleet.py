@@ -76,6 +76,8 @@ def test_values_know_the_line_of_the_fleet_file_or_of_the_overlay():
         ("merge: {level: node}", "merge: {a: '${env:A'}", "fleet.yaml:19:32", "bad-reference"),
         ("merge: {level: node}", "merge: {a: '${env:A-B}'}", "fleet.yaml:19:32", "bad-reference"),
         ("merge: {level: node}", "merge: {a: '${age:####}'}", "fleet.yaml:19:32", "bad-reference"),
+        ("merge: {level: node}", "merge: {a: '${age:→ €}'}", "fleet.yaml:19:32", "bad-reference"),
+        ("merge: {level: node}", "merge: {a: '${age:}'}", "fleet.yaml:19:32", "bad-reference"),
         ("merge: {level: node}", "merge: {a: '${file:../x}'}", "fleet.yaml:19:32", "bad-reference"),
     ],
 )
