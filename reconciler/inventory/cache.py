@@ -16,7 +16,7 @@ from reconciler.core.timestamps import format_timestamp, parse_timestamp
 from reconciler.host.atomic_write import write_atomically
 from reconciler.host.files import FileRefused, read_regular
 from reconciler.ports.inventory import LARGEST, Instance, InventoryList
-from reconciler.text.one_line import LONGEST_NAME
+from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 FOLDER: Final = "inventory"
 """Folder of the lists within the state folder."""
@@ -68,7 +68,10 @@ class InventoryCache:
             return None
         if stored.query != query or read_at.tzinfo is None or read_at > now + _CLOCKS:
             return None
-        found = {one.id: Instance(one.id, one.address, one.name) for one in stored.instances}
+        found = {
+            one.id: Instance(one.id, one.address, make_one_line(one.name, LONGEST_NAME))
+            for one in stored.instances
+        }
         return InventoryList(tuple(sorted(found.values())), read_at)
 
     def keep(self, query: str, found: InventoryList) -> None:

@@ -8,6 +8,7 @@ from support.cloud_servers import CUT, Vm
 from support.cloud_sites import TAG, CloudSite, number
 
 from reconciler.cli.main import main
+from reconciler.inventory import resolver
 
 
 @pytest.fixture
@@ -70,8 +71,9 @@ def test_status_and_render_say_where_a_node_comes_from(site, capsys):
     assert main(["validate", str(site.fleet)]) == 0
 
 
-@pytest.mark.parametrize("fault", [503, 401, CUT, b"", b"<DescribeInstancesResponse/>", "empty"])
-def test_whatever_goes_wrong_there_are_nodes_or_nothing_is_sent(site, capsys, fault):
+@pytest.mark.parametrize("fault", [503, 401, CUT, b"", b"<DescribeInstancesResponse/>", "empty", 3.0])
+def test_whatever_goes_wrong_there_are_nodes_or_nothing_is_sent(site, capsys, fault, monkeypatch):
+    monkeypatch.setattr(resolver, "LIMIT", 1.0)  # an answer that is late is none
     apply(site)
     site.replace("setting.json", '"version": "1"', '"version": "2"')
     vms = site.cloud.vms
@@ -155,3 +157,14 @@ def test_what_needs_all_nodes_does_nothing_where_they_are_not_known(site, capsys
     assert "edge: its nodes come from an inventory" in capsys.readouterr().err
     assert main(["simulate", str(site.fleet)]) != 0
     assert "nothing to simulate" in capsys.readouterr().err
+
+
+def test_pages_out_of_order_and_instances_that_come_twice_change_nothing(site, capsys):
+    apply(site)
+    _, found = plan(site, capsys)
+    site.cloud.vms.reverse()
+    site.cloud.vms.append(site.cloud.vms[1])
+    site.cloud.page = 1
+    _, again = plan(site, capsys)
+    assert again["plan"] == found["plan"]
+    assert again["inventory"][0]["instances"] == found["inventory"][0]["instances"]
