@@ -13,11 +13,11 @@ from typing import Final
 from reconciler.clouds.aws_signature import AwsCredentials
 from reconciler.errors import UsageError
 from reconciler.host.aws_accounts import AwsAccount
-from reconciler.host.config_fields import CREDENTIALS
 from reconciler.host.credentials import (
     AWS_ACCESS_KEY_ID,
     AWS_SECRET_ACCESS_KEY,
     AWS_SESSION_TOKEN,
+    find_key_file,
     name_file_variable,
     read_credential,
 )
@@ -52,7 +52,7 @@ def read_aws_credentials(name: str, account: AwsAccount, environment: Mapping[st
             f"{name_file_variable(AWS_SECRET_ACCESS_KEY)}"
         )
     else:
-        file = _find_file(name, account.credentials, environment)
+        file = find_key_file(account.credentials, environment)
         values = _read_profile(file, account.profile)
         where, keys = f"the section [{account.profile}] of {file}", _KEYS
         remedy = f"write {_KEYS[0]} and {_KEYS[1]} into that section, as `aws configure` does"
@@ -69,18 +69,6 @@ def read_aws_credentials(name: str, account: AwsAccount, environment: Mapping[st
                 remedy="write it again without spaces, quotes and line breaks",
             )
     return AwsCredentials(*values)
-
-
-def _find_file(name: str, key: Path | str, environment: Mapping[str, str]) -> Path:
-    if isinstance(key, Path):
-        return key
-    folder, entry = environment.get(CREDENTIALS.removeprefix("$"), ""), key.partition("/")[2]
-    if not folder.startswith("/"):
-        raise UsageError(
-            f"the keys of the AWS account `{name}` cannot be found: the service has no credentials folder",
-            remedy=f"add LoadCredential={entry}:PATH to the systemd unit",
-        )
-    return Path(folder) / entry
 
 
 def _read_profile(file: Path, profile: str) -> list[str]:

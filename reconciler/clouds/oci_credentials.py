@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from stat import S_IROTH
 from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import UsageError
-from reconciler.host.config_fields import CREDENTIALS
+from reconciler.host.credentials import find_key_file
 from reconciler.host.files import FileRefused, read_trusted
 from reconciler.host.oci_accounts import OciAccount
 
@@ -34,7 +33,7 @@ def read_oci_key(name: str, account: OciAccount, environment: Mapping[str, str])
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey  # noqa: PLC0415  (slow)
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    file = _find_file(name, account.key, environment)
+    file = find_key_file(account.key, environment)
     try:
         data, _ = read_trusted(file, limit=_LARGEST)
         mode = file.stat().st_mode
@@ -61,15 +60,3 @@ def read_oci_key(name: str, account: OciAccount, environment: Mapping[str, str])
             remedy=_FORM,
         )
     return key
-
-
-def _find_file(name: str, key: Path | str, environment: Mapping[str, str]) -> Path:
-    if isinstance(key, Path):
-        return key
-    folder, entry = environment.get(CREDENTIALS.removeprefix("$"), ""), key.partition("/")[2]
-    if not folder.startswith("/"):
-        raise UsageError(
-            f"the key of the OCI account `{name}` cannot be found: the service has no credentials folder",
-            remedy=f"add LoadCredential={entry}:PATH to the systemd unit",
-        )
-    return Path(folder) / entry

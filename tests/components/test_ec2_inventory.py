@@ -1,14 +1,9 @@
 """Instances of a server that speaks EC2's protocol and checks each signature by the key's own policy."""
 
-import json
-import os
-import socket
-import subprocess
-import time
-import urllib.request
 from ipaddress import ip_network
 
 import pytest
+from moto_process import MotoServer
 
 from reconciler.core.cloud_expressions import parse_expression
 from reconciler.host.config import HostConfig
@@ -21,60 +16,15 @@ from reconciler.ports.inventory import InventoryList, InventoryQuery, UnreadInve
 pytestmark = pytest.mark.component("moto_server")
 
 REGION = "eu-central-1"
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}],
-}
+LISTING = {"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Moto:
+class Moto(MotoServer):
     """The server, with one user who may list instances and nothing else."""
 
-    def __init__(self, folder):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        environment = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
-        self.log = (folder / "moto.log").open("w")
-        self.process = subprocess.Popen(
-            ["moto_server", "-H", "127.0.0.1", "-p", str(self.port)],
-            env=environment,
-            stdout=self.log,
-            stderr=self.log,
-        )
-        self._wait()
-
-    def _wait(self):
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
-            try:
-                urllib.request.urlopen(f"{self.url}/moto-api/", timeout=1).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise TimeoutError("moto_server did not start")
-
-    def client(self, service):
-        import boto3  # noqa: PLC0415  (only where it is installed)
-
-        keys = {"aws_access_key_id": "maker", "aws_secret_access_key": "maker"}
-        return boto3.client(service, region_name=REGION, endpoint_url=self.url, **keys)
-
-    def make_user(self):
-        iam = self.client("iam")
-        iam.create_user(UserName="reconcile")
-        made = iam.create_access_key(UserName="reconcile")["AccessKey"]
-        iam.put_user_policy(UserName="reconcile", PolicyName="list", PolicyDocument=json.dumps(POLICY))
-        self.keys = {
-            "RECONCILE_AWS_ACCESS_KEY_ID": made["AccessKeyId"],
-            "RECONCILE_AWS_SECRET_ACCESS_KEY": made["SecretAccessKey"],
-        }
+    def make_lister(self):
+        key_id, key = self.make_user("reconcile", LISTING)
+        self.keys = {"RECONCILE_AWS_ACCESS_KEY_ID": key_id, "RECONCILE_AWS_SECRET_ACCESS_KEY": key}
 
     def run(self, count, **tags):
         """Start instances; gives id -> address."""
@@ -86,23 +36,10 @@ class Moto:
         )
         return {one["InstanceId"]: one["PrivateIpAddress"] for one in made["Instances"]}
 
-    def check_signatures(self, count=0):
-        """From now on every request must be signed by a key that may make it."""
-        request = urllib.request.Request(
-            f"{self.url}/moto-api/reset-auth", str(count).encode(), method="POST"
-        )
-        request.add_header("Content-Type", "text/plain")
-        urllib.request.urlopen(request, timeout=5).close()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(20)
-        self.log.close()
-
 
 @pytest.fixture
 def moto(tmp_path):
-    server = Moto(tmp_path)
+    server = Moto(tmp_path, REGION)
     try:
         yield server
     finally:
@@ -122,7 +59,7 @@ async def resolve(resolver, text):
 
 
 async def test_instances_with_a_tag_are_listed_over_several_pages(moto, monkeypatch):
-    moto.make_user()
+    moto.make_lister()
     edge, other = moto.run(7, type="edge", site="seoul"), moto.run(2, type="origin")
     moto.run(1)
     stopped = next(iter(edge))
@@ -144,7 +81,7 @@ async def test_instances_with_a_tag_are_listed_over_several_pages(moto, monkeypa
 
 
 async def test_a_wrong_secret_is_refused_and_the_last_list_counts(moto, tmp_path):
-    moto.make_user()
+    moto.make_lister()
     edge = moto.run(2, type="edge")
     moto.check_signatures()
     good = await resolve(make_resolver(moto, tmp_path), "aws:vm:tag=type")
@@ -159,7 +96,7 @@ async def test_a_wrong_secret_is_refused_and_the_last_list_counts(moto, tmp_path
 
 
 async def test_addresses_outside_the_networks_of_the_host_do_not_count(moto):
-    moto.make_user()
+    moto.make_lister()
     edge = moto.run(2, type="edge")
     moto.check_signatures()
     (first, second) = sorted(edge)
