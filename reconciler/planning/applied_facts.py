@@ -199,6 +199,7 @@ def _list_running_nodes(
             not plan_result.is_chosen(context.plan.cluster, name)
             or name in failed
             or name in context.withheld_nodes
+            or (name in context.drift and context.drift[name].is_kept)
         ):
             continue
         answered = isinstance(context.observed.nodes.get(name), Present)

@@ -208,7 +208,7 @@ def _complete_plan(
     drifted = {f"{entry.name}/{node}" for node, one in reading.drifted.drift.items() if not one.has_commit}
     findings = tuple(
         one
-        for one in (*kept.plan.findings, *reading.stamped.findings)
+        for one in (*kept.plan.findings, *reading.stamped.findings, *reading.drifted.findings)
         if one.code not in driver.commit_codes or one.target not in drifted
     )
     revision = None if reading.revision == newest else reading.revision

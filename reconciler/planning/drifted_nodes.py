@@ -25,6 +25,8 @@ class DriftedCluster:
         desired: without the nodes whose drift is only reported.
         plan: for it.
         drift: node -> its drift.
+        findings: about the nodes whose drift is only reported; no part of `plan`, which is made again where
+            steps are withheld.
         shown: node -> what it shows, see `join_shown`.
     """
 
@@ -32,6 +34,7 @@ class DriftedCluster:
     plan: ClusterPlan
     drift: Mapping[str, Drift] = field(default_factory=dict)
     shown: Mapping[str, str] = field(default_factory=dict)
+    findings: tuple[Diagnostic, ...] = ()
 
 
 def find_drift(
@@ -91,7 +94,7 @@ def find_drift(
         found = {node: replace(one, is_kept=False, has_commit=True) for node, one in found.items()}
         kept = frozenset()
     findings = tuple(_report_kept(plan.cluster, found[node]) for node in sorted(kept))
-    return DriftedCluster(desired, replace(plan, findings=(*plan.findings, *findings)), found, shown)
+    return DriftedCluster(desired, plan, found, shown, findings)
 
 
 def _list_repairs(steps: Sequence[Step]) -> Iterator[Step]:

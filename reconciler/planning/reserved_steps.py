@@ -22,10 +22,12 @@ class StepHold:
         why: for people.
         reservation: of a node that the step is about; None if it would interrupt a node that must stay
             available while others count as away.
+        only_holds: whether all of these others are held, and none is reserved.
     """
 
     why: str
     reservation: Reservation | None = None
+    only_holds: bool = False
 
     @property
     def is_hold(self) -> bool:
@@ -76,4 +78,5 @@ def find_reservation_hold(
     why = driver.find_reservation_conflict(
         step, StopQuestion(step.node, entry, desired, observed, policy, away)
     )
-    return StepHold(f"it must stay available now: {why}") if why else None
+    only_holds = all(reserved[node].is_hold for node in away)
+    return StepHold(f"it must stay available now: {why}", only_holds=only_holds) if why else None

@@ -292,7 +292,7 @@ class _Withholding:
                 self.held.add(step.node)
                 self.findings.setdefault(step.node, _report_held(step, hold))
             else:
-                self.findings.setdefault(step.node, _report_reserved(step, hold.why))
+                self.findings.setdefault(step.node, _report_reserved(step, hold))
                 self.whole |= self.in_waves
 
     def _block_missing_secrets(self) -> None:
@@ -386,11 +386,12 @@ def _drop_blocked(steps: Sequence[Step], blocked: set[str]) -> list[Step]:
     return [step for step in steps if step.id not in gone]
 
 
-def _report_reserved(step: Step, why: str) -> Diagnostic:
+def _report_reserved(step: Step, hold: StepHold) -> Diagnostic:
     return Diagnostic(
-        Severity.ERROR,
+        # Who ordered a hold knows that it lasts: what waits for it is no failure of a run.
+        Severity.WARNING if hold.only_holds else Severity.ERROR,
         RESERVED,
-        f"{step.node} is not changed now ({step.action}): {why}",
+        f"{step.node} is not changed now ({step.action}): {hold.why}",
         "run again later; `reconcile allow-stop NODE --release` ends a reservation at once, and `reconcile "
         "release NODE` a hold",
         target=f"{step.cluster}/{step.node}",

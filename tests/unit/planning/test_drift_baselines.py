@@ -1,14 +1,17 @@
 """What is remembered of nodes that were found as desired, so that drift is told from a commit later."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from support.driver import NOON, NOWHERE, FakeDriver, Set, World, cluster, fleet
 
+from reconciler.core.actor import Actor
 from reconciler.core.drift import BASELINE, SINCE
-from reconciler.core.memory import FleetMemory
+from reconciler.core.memory import ClusterMemory, FleetMemory
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.policy import ChangeRules
+from reconciler.core.reservations import Reservation
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.applied_facts import collect_baselines, collect_cluster_facts
 from reconciler.planning.plan_pass import run_plan_pass
@@ -112,3 +115,32 @@ async def test_what_failed_by_itself_is_no_drift_and_is_repaired_where_drift_is_
         seen = await look(RepairingDriver, facts=facts, rules=rules, a="failed", b="by hand")
         assert [step.node for step in seen.plan.steps()] == ["a"] if keeps else ["a", "b"]
         assert set(seen.guard_contexts[0].drift) == {"b"}
+
+
+async def test_drift_that_is_only_reported_stays_so_while_steps_of_other_nodes_are_withheld():
+    facts = {"a": collect_baselines(await look())["edge"]["a"]}
+    held = Reservation(
+        id="1",
+        cluster="edge",
+        node="b",
+        actor=Actor("kim", why="a card"),
+        at=NOON,
+        until=NOON + timedelta(hours=1),
+        is_hold=True,
+    )
+    memory = FleetMemory(
+        at=NOON, facts={"edge": facts}, cluster_memory={"edge": ClusterMemory(reservations=(held,))}
+    )
+    seen = await run_plan_pass(
+        fleet(cluster("edge", NODES), change_rules=ChangeRules(keeps_drift=True)),
+        drivers={"fake": FakeDriver(World({"a": "by hand", "b": "old"}))},
+        transports=NOWHERE,
+        recalled=memory,
+    )
+    assert seen.plan.is_empty
+    assert {(one.code, one.target) for one in seen.plan.findings()} == {
+        ("drift", "edge/a"),
+        ("node-held", "edge/b"),
+    }
+    assert known(facts_of(seen)) == (set(), set()), "what it shows now is not what is desired"
+    assert facts_of(seen)["a"].keys() == {SINCE}

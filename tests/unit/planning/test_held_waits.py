@@ -84,3 +84,17 @@ async def test_what_waits_for_another_reason_too_stays_an_error():
 async def test_a_reservation_excuses_nothing():
     _, context = await look(is_hold=False)
     assert {severity for severity, code, _ in told(context) if code == "quorum-waits"} == {"error"}
+
+
+class SharingDriver(FakeDriver):
+    """Independent nodes, none of which may be away while another one is."""
+
+    def find_reservation_conflict(self, step, question):
+        return "two nodes would be away" if question.away else ""
+
+
+async def test_an_independent_node_that_must_stay_available_waits_for_a_hold_without_an_error():
+    for is_hold, severity in ((True, "warning"), (False, "error")):
+        _, context = await look(SharingDriver, is_hold=is_hold)
+        assert (severity, "node-reserved", "edge/a") in told(context)
+        assert context.withheld_nodes.keys() >= {"a", "c"}
