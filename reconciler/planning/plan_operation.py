@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from reconciler.core.actor import Actor
+from reconciler.core.bus_channels import BusChannel
 from reconciler.core.canonical import fingerprint
 from reconciler.core.diagnostic_json import to_plain_violation
 from reconciler.core.endpoint import Endpoint
@@ -237,6 +238,8 @@ def plan_operation(
         # Held nodes last: nothing is sent to them, so that none of them may be the one that proves a wave.
         ordered = tuple(sorted(cluster.nodes, key=lambda node: node in cluster.held_nodes))
         waves = divide_into_waves(ordered, rollout, is_high_risk=is_high_risk)
+        if not direct:
+            _refuse_shared_channels(cluster, waves)
         operation = Operation(
             id="",
             kind=request.kind,
@@ -250,6 +253,30 @@ def plan_operation(
         )
         planned.append(_guard_operation(operation, cluster, fleet, memory, is_high_risk=is_high_risk))
     return OperationPlan(request.kind, targets, tuple(planned))
+
+
+def _refuse_shared_channels(cluster: OperationCluster, waves: Sequence[Sequence[str]]) -> None:
+    """Refuse what a message without an addressee cannot do: reach one of several listeners, or one wave."""
+    wave_of = {node: number for number, wave in enumerate(waves) for node in wave}
+    groups: dict[tuple[BusChannel, str], OperationNode] = {}
+    first: dict[BusChannel, OperationNode] = {}
+    for node in cluster.nodes.values():
+        if node.channel is None:
+            continue
+        other = groups.setdefault((node.channel, node.group), node)
+        if other is not node and node.group:
+            raise UsageError(
+                f"{cluster.name}: {other.name} and {node.name} have the groupId {node.group} on "
+                f"{node.channel.label}, so that only one of them would get it",
+                remedy="give each node a groupId of its own in its setting",
+            )
+        other = first.setdefault(node.channel, node)
+        if wave_of.get(other.name) != wave_of.get(node.name):
+            raise UsageError(
+                f"{cluster.name}: {other.name} and {node.name} listen on {node.channel.label} and are in "
+                "different waves: both would get it in the first one",
+                remedy="give each node a topic of its own, or use targets of less than a whole host",
+            )
 
 
 def find_patience(cluster: OperationCluster, *, direct: bool) -> timedelta:

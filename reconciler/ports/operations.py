@@ -35,6 +35,7 @@ class OperationNode:
     Args:
         period: seconds between two polls; 0 for a node that does not poll this program.
         channel: of a message bus, on which it listens for operations; None for a node that polls.
+        group: of consumers, of which one gets each message; empty for none.
         is_callable: whether this host can call it.
         overdue: polls after which a node without a result is overdue.
     """
@@ -42,6 +43,7 @@ class OperationNode:
     name: str
     period: float = 0.0
     channel: BusChannel | None = None
+    group: str = ""
     is_callable: bool = True
     overdue: int = 20
     reports: bool = False

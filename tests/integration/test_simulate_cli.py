@@ -190,3 +190,12 @@ async def test_a_package_is_installed_by_hand_and_a_bad_one_is_refused(tmp_path)
         with pytest.raises(UsageError, match="edge-02: the node refuses the package: E0002"):
             await simulation.install("edge-02", b"no package")
         assert simulation.is_up("edge-02")
+
+
+def test_nodes_that_use_kafka_need_its_library_and_the_start_says_so(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    example = Path(__file__).parents[2] / "examples" / "kafka"
+    assert main(["simulate", str(example)]) == 1
+    message = capsys.readouterr().err
+    assert "Simulated nodes that use Kafka need a library that is not installed here" in message
+    assert "pip install 'fleet-reconciler[kafka]'" in message

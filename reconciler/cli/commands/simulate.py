@@ -13,6 +13,7 @@ import typer
 
 from reconciler.cli.options import FIRESTORE_EMULATOR, HostOptions, add_command, format_columns, make_app
 from reconciler.cli.render.values import format_count
+from reconciler.core.bus_channels import BusKind
 from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_loopback_host, parse_endpoint
 from reconciler.drivers.registry import BUILT_IN, DEFAULT_KIND, DRIVERS
 from reconciler.errors import UsageError
@@ -267,6 +268,7 @@ async def _serve(
     """Serve until the first SIGINT or SIGTERM; `settings` are those of `Simulation`."""
     from reconciler.cli.terminal import catch_stop_signal
     from reconciler.desired.fleet import load_fleet
+    from reconciler.host.extras import import_extra
     from reconciler.secrets.local_resolver import LocalResolver
     from reconciler.simulation.call_sender import CallSender
     from reconciler.simulation.fault_control import FaultControl
@@ -281,6 +283,8 @@ async def _serve(
                 f"the nodes of {one.entry.name} come from an inventory, so that there is nothing to simulate",
                 remedy="list its nodes at addresses of this machine in a copy of the fleet file",
             )
+    if _uses_kafka(fleet):  # before the start: else nodes would be silent, and nobody would know why
+        import_extra("confluent_kafka", "kafka", "Simulated nodes that use Kafka")
     tokens = await _read_tokens(state, folder, fleet) if state else {}
     starts = int(datetime.now(UTC).timestamp())
     simulation = Simulation(fleet, DRIVERS, tokens=tokens, starts=starts, **settings)
@@ -322,6 +326,15 @@ def _read_emulator(environment: Mapping[str, str]) -> SocketAddress | None:
             remedy="write an address such as 127.0.0.1:8080",
         )
     return SocketAddress(place.host, place.port)
+
+
+def _uses_kafka(fleet: Fleet) -> bool:
+    """Whether a setting of the fleet names a topic."""
+    return any(
+        named.channel.kind is BusKind.KAFKA
+        for one in fleet.cluster_inputs
+        for named in DRIVERS[one.entry.kind].list_bus_channels(one)
+    )
 
 
 async def _read_tokens(state: Path, folder: Path, fleet: Fleet) -> dict[str, Mapping[str, NodeTokens]]:

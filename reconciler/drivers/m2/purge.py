@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
-from reconciler.core.bus_channels import BusChannel
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.core.offers import OfferFeed
 from reconciler.core.operations import QUEUED, OperationResult, OperationState
@@ -96,12 +95,12 @@ class PurgeOperation(ProductOperation[M2Desired]):
             else None
             for target in desired.targets
         }
-        _refuse_shared_groups(desired, channels)
         return tuple(
             OperationNode(
                 target.node,
                 period=polling.every if polling else 0.0,
                 channel=channels[target.node],
+                group=find_group(target.content.document, "purge"),
                 is_callable=target.node in callable_nodes,
                 overdue=polling.overdue if polling else 1,
                 reports=desired.entry.reporting is not None,
@@ -140,20 +139,6 @@ class PurgeOperation(ProductOperation[M2Desired]):
             connect=timeouts.connect,
             headers={"connection": "close"},
         )
-
-
-def _refuse_shared_groups(desired: M2Desired, channels: Mapping[str, BusChannel | None]) -> None:
-    """Refuse a purge that only one of several nodes would get."""
-    seen: dict[tuple[str, str], str] = {}
-    for target in desired.targets:
-        channel, group = channels[target.node], find_group(target.content.document, "purge")
-        other = seen.setdefault((channel.name, group), target.node) if channel and group else target.node
-        if other != target.node and channel is not None:
-            raise UsageError(
-                f"{other} and {target.node} have the groupId {group} on {channel.label}, so that only one of "
-                "them would get the purge",
-                remedy="give each node a groupId of its own in its setting",
-            )
 
 
 def read_purge_answer(node: str, answer: HttpAnswer) -> OperationResult:

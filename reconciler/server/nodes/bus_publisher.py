@@ -139,8 +139,8 @@ class BusPublisher:
                 self._delay(offer)
             else:
                 found[key] = _Group(body, [(node, offer)])
-        for group in found.values():
-            await self._begin(group, now)
+        # Together: the store writes what waits for it in one transaction.
+        await asyncio.gather(*(self._begin(group, now) for group in found.values()))
 
     def _choose_group(self, offer: Offer) -> object:
         """What offers have in common that one message carries: several nodes listen, and get each message."""

@@ -21,6 +21,7 @@ from reconciler.errors import StateError
 from reconciler.host.kafka_clusters import KafkaCluster
 from reconciler.message_bus.factory import BusEntry
 from reconciler.message_bus.kafka import KafkaAccess
+from reconciler.ports.central_server import InboundAnswer
 from reconciler.server.logs import open_log
 from reconciler.server.nodes.bus_service import BusRules, BusService
 from reconciler.server.nodes.call_recorder import CallRecorder
@@ -61,14 +62,14 @@ class Site:
 
     def __init__(self, store, broker):
         self.store, self.broker = store, broker
-        self.use, self.server = USE, "https://host:9443"
+        self.use, self.server, self.product = USE, "https://host:9443", LinkingServer
         self.lines = io.StringIO()
         self.counters = CallCounters()
 
     @asynccontextmanager
     async def running(self):
         log = open_log(self.lines, form="json")
-        table = self.table = NodeTable(lambda kind: LinkingServer())
+        table = self.table = NodeTable(lambda kind: self.product())
         await table.apply(await self.store.read_changes(0))
         recorder = CallRecorder(self.store.record_calls, lambda error: None, self.counters)
         reports = ReportReceiver(
@@ -252,6 +253,34 @@ async def test_the_address_of_a_package_is_kept_from_a_shared_channel(site):
         await asyncio.sleep(0.5)
     assert site.ids() == []
     assert "an offer is kept from a shared channel" in site.lines.getvalue()
+
+
+class SharedServer(LinkingServer):
+    """A product whose messages have no address, such as a purge."""
+
+    def answer_poll(self, request, offer, parts):
+        return InboundAnswer(200, {}, (json.dumps({"offer": offer.id, "run": offer.run}).encode(),))
+
+
+async def test_one_message_is_for_all_who_share_a_channel_and_each_reports_for_itself(site):
+    site.product = SharedServer
+    own = NodeBusUse(frozenset({topic("feed-all")}), frozenset({topic("shared")}))
+    site.use = {("c", "a"): replace(own, reports=frozenset({topic("reports-a")})), ("c", "b"): own}
+    first = await site.offer("a", channel=topic("feed-all"))
+    second = await site.offer("b", channel=topic("feed-all"))
+    async with site.running():
+        await site.until(lambda: site.is_taken("a"))
+        await site.until(lambda: site.is_taken("b"))
+        (published,) = site.broker.published
+        other = first if published.id == second.id else second
+        node = "a" if other is first else "b"
+        assert {json.loads(published.body)["offer"], other.id} == {first.id, second.id}
+        if node == "a":
+            report_of = {"succeeded": True, "offer": published.id, "run": "run"}
+            site.broker.put("reports-a", report(kind="setting.feedback", **report_of))
+            await site.until(lambda: site.broker.acknowledged)
+            mail = (await site.store.mail("c", ["a"]))["a"]
+            assert mail.offers[0].report is not None
 
 
 async def test_an_offer_for_brokers_that_no_entry_allows_goes_nowhere(site):
