@@ -1,4 +1,4 @@
-"""A purge over a message bus: what a message without an addressee cannot do is refused before it is recorded."""
+"""A purge over a message bus: what a message without an addressee cannot do is refused at once."""
 
 from types import SimpleNamespace
 
