@@ -72,7 +72,7 @@ class RunLog:
         self.listener.on_step_started(step)
 
     async def record_intent(
-        self, step: Step, reserved: frozenset[str] | None = None, *, despite_suspension: bool = False
+        self, step: Step, reserved: frozenset[str] | None = None, *, despite_suspension: bool
     ) -> None:
         """Journal that a step is about to be performed; it is on disk when this returns.
 

@@ -17,7 +17,7 @@ from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
 from reconciler.errors import ClusterBusy, RunFenced, StateError, SuspendedMeanwhile
 from reconciler.ports.call_permit import ask_permit, require_permit
-from reconciler.ports.store import RunStart, StepEnd
+from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import open_reader, open_store
 from reconciler.store.postgres import database, schema
 from reconciler.store.postgres.access import PostgresAccess
@@ -128,6 +128,23 @@ class TestLeases:
                         await store.hold_for("edge", 10)
         finally:
             server.close()
+
+
+class TestOutbox:
+    async def test_one_host_at_a_time_delivers_the_messages_of_all(self, url, tmp_path):
+        plan = plan_of(a="1")
+        (step,) = plan.steps()
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+            run = await store.begin_run(RunStart("command", plan))
+            message = OutboxMessage("m", b"{}")
+            await store.record_outcomes(run, [StepEnd(Outcome(step, State.DONE), outbox_message=message)])
+            assert [one.id for one in await store.list_due()] == ["m"]
+            assert await other.list_due() == ()
+            await store.mark_failed("m", "the sink is away", refused=False)
+            assert [one.id for one in await other.list_due()] == ["m"]
+            await other.mark_sent("m")
+            assert await other.list_due(beyond=1) == ()
+            assert await store.list_due() == ()
 
 
 class TestAgreement:
@@ -258,6 +275,19 @@ class TestTrouble:
             open_store(access(server.url("postgres").replace("app@", "nobody@"), tmp_path))
         with pytest.raises(StateError, match="cannot be reached"):
             open_store(access("postgresql://app@127.0.0.1:1/x", tmp_path))
+
+    async def test_a_standby_is_told(self, url, tmp_path, server):
+        name = url.rpartition("/")[2]
+        with open_store(access(url, tmp_path)) as store:
+            await store.orders()
+        server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        with open_store(access(url, tmp_path)) as store:
+            await store.orders()
+            with pytest.raises(StateError, match="it only reads: this server is a standby"):
+                await store.suspend("", "3 a.m.", Actor("kim"))
+            with pytest.raises(StateError, match="it only reads"):
+                async with store.lock("edge"):
+                    pass
 
 
 class TestCalls:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconciler.host.host import Host
     from reconciler.ports.node_store import NodeTokens
     from reconciler.simulation.node_host import Share, Simulation
+    from reconciler.store.factory import StorePlace
 
 app = make_app()
 
@@ -184,10 +185,11 @@ def run_simulate(
         ),
     ] = None,
     state: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="DIR",
-            help="With --converged: state folder of the watch that the nodes poll; it has their tokens.",
+            help="With --converged: state folder or database of the watch that the nodes poll; it has their "
+            "tokens.",
         ),
     ] = None,
     host_options: HostOptions,
@@ -256,7 +258,7 @@ async def _serve(
     folder: Path,
     host: Host,
     *,
-    state: Path | None,
+    state: str | None,
     install: Path | None,
     machines: Path | None,
     calls: _CallOptions,
@@ -266,6 +268,7 @@ async def _serve(
     **settings: Any,
 ) -> None:
     """Serve until the first SIGINT or SIGTERM; `settings` are those of `Simulation`."""
+    from reconciler.cli.state_folder import find_state
     from reconciler.cli.terminal import catch_stop_signal
     from reconciler.desired.fleet import load_fleet
     from reconciler.host.extras import import_extra
@@ -285,7 +288,7 @@ async def _serve(
             )
     if _uses_kafka(fleet):  # before the start: else nodes would be silent, and nobody would know why
         import_extra("confluent_kafka", "kafka", "Simulated nodes that use Kafka")
-    tokens = await _read_tokens(state, folder, fleet) if state else {}
+    tokens = await _read_tokens(find_state(host, state).store, folder, fleet) if state else {}
     starts = int(datetime.now(UTC).timestamp())
     simulation = Simulation(fleet, DRIVERS, tokens=tokens, starts=starts, **settings)
     async with AsyncExitStack() as stack:
@@ -337,7 +340,7 @@ def _uses_kafka(fleet: Fleet) -> bool:
     )
 
 
-async def _read_tokens(state: Path, folder: Path, fleet: Fleet) -> dict[str, Mapping[str, NodeTokens]]:
+async def _read_tokens(state: StorePlace, folder: Path, fleet: Fleet) -> dict[str, Mapping[str, NodeTokens]]:
     """Cluster -> the tokens of its nodes, from the state of the watch that they poll."""
     from reconciler.desired.fleet import add_desired_state
     from reconciler.store.factory import open_reader

@@ -29,6 +29,9 @@ from reconciler.store.sql.transaction import Transaction
 
 T = TypeVar("T")
 
+OUTBOX: Final = "outbox"
+"""The lease of what delivers messages; not renewed: a host that stops in the middle must not keep it."""
+
 _MARGIN: Final = 2.0
 """Seconds that a lease must last beyond a call: for what happens before and after the wait for its answer."""
 
@@ -50,7 +53,7 @@ _EXTEND: Final = """
     WHERE name = ?1 AND token = ?2 AND holder = ?4 RETURNING token"""
 _RENEW: Final = """
     UPDATE lease SET until = greatest(until, clock_timestamp() + make_interval(secs => ?2))
-    WHERE holder = ?1 RETURNING name, token"""
+    WHERE holder = ?1 AND name != ?3 RETURNING name, token"""
 _CHECK: Final = """
     SELECT holder, token, until > clock_timestamp() AS lasts FROM lease WHERE name = ?1 FOR SHARE"""
 
@@ -124,6 +127,14 @@ class LeaseKeeper:
             ClusterBusy: another process holds it.
             StateError: the database cannot be used, or the hosts do not agree.
         """
+        await self.take(name, subject, wait)
+        try:
+            yield
+        finally:
+            await self.release(name)
+
+    async def take(self, name: str, subject: str, wait: float = 0.0) -> None:
+        """Take a lease, which is then renewed until `release`; see `hold`."""
         end = read_clock() + wait
         while True:
             try:
@@ -133,11 +144,11 @@ class LeaseKeeper:
                 if read_clock() >= end:
                     raise
                 await asyncio.sleep(0.1)
-        try:
-            yield
-        finally:
-            # Shielded: a lease that a cancelled task leaves behind would keep others away until its end.
-            await asyncio.shield(self._session.run(partial(self._release, name)))
+
+    async def release(self, name: str) -> None:
+        """Release a lease that `take` took; nothing if there is none."""
+        # Shielded: a lease that a cancelled task leaves behind would keep others away until its end.
+        await asyncio.shield(self._session.run(partial(self._release, name)))
 
     async def extend(self, name: str, seconds: float) -> None:
         """Make a held lease outlast a call that begins now.
@@ -244,10 +255,11 @@ class LeaseKeeper:
 
         def renew(connection: PostgresConnection) -> dict[str, int]:
             connection.execute("UPDATE host SET seen = clock_timestamp() WHERE holder = ?", (self._holder,))
-            rows = connection.execute(_RENEW, (self._holder, self._seconds)).fetchall()
+            rows = connection.execute(_RENEW, (self._holder, self._seconds, OUTBOX)).fetchall()
             return {row["name"]: row["token"] for row in rows}
 
         renewed = self._session.transact(_BEGIN, renew)
+        known.pop(OUTBOX, None)
         for name, lease in known.items():
             lease.end = max(lease.end, began + self._seconds) if renewed.get(name) == lease.token else 0.0
 

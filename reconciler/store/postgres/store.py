@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from reconciler.core.timestamps import Clock
-from reconciler.errors import StateError
+from reconciler.errors import ClusterBusy, StateError
 from reconciler.host.clock import utc_now
-from reconciler.ports.store import WriteHook
+from reconciler.ports.store import OutboxMessage, WriteHook
 from reconciler.store.postgres.access import PostgresAccess
 from reconciler.store.postgres.connection import PostgresConnection, translate_postgres_errors
 from reconciler.store.postgres.database import (
@@ -21,7 +21,7 @@ from reconciler.store.postgres.database import (
     migrate,
     open_connection,
 )
-from reconciler.store.postgres.leases import LeaseKeeper
+from reconciler.store.postgres.leases import OUTBOX, LeaseKeeper
 from reconciler.store.postgres.schema import MIGRATIONS
 from reconciler.store.sql.host_key import HostKey
 from reconciler.store.sql.store import SqlStore
@@ -31,6 +31,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PROOF: Final = b"the key of this store"
+_DELIVERY: Final = 60.0
+"""Seconds for which a host may deliver what it has read; then another one may deliver it again."""
+_TURN: Final = 2.0
+"""Seconds to wait for another host that delivers: it takes what is due until it finds nothing more."""
 
 
 class PostgresStore(SqlStore):
@@ -99,6 +103,25 @@ class PostgresStore(SqlStore):
         name = self._name_lease(cluster)
         for one in (name, f"{name}+operations"):
             await self._leases.extend(one, seconds)
+
+    async def list_due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
+        # One host at a time delivers, in the order of the outcomes; it delivers those of all hosts.
+        try:
+            if self._leases.get(OUTBOX) is None:
+                await self._leases.take(OUTBOX, "messages are being delivered by", _TURN)
+            await self._leases.extend(OUTBOX, _DELIVERY)
+        except ClusterBusy:
+            await self._leases.release(OUTBOX)
+            return ()
+        due = await super().list_due(beyond=beyond, limit=limit)
+        if not due:
+            await self._leases.release(OUTBOX)
+        return due
+
+    async def mark_failed(self, outbox_message: str, error: str, *, refused: bool) -> None:
+        await super().mark_failed(outbox_message, error, refused=refused)
+        if not refused:  # the sink is away, and nothing more is delivered now
+            await self._leases.release(OUTBOX)
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_position)

@@ -103,10 +103,14 @@ def read_fact(tx: Transaction, cluster: str, node: str, key: str) -> str:
 def find_suspension(tx: Transaction, cluster: str) -> str:
     """What is suspended by command, to begin "… suspended": the cluster, or all of them; else empty."""
     # A suspension belongs to the host, so that it stops every fleet.
-    host = tx.for_fleet(HOST)
-    if read_fact(host, "", "", SUSPENDED):
-        return "all clusters were"
-    return f"cluster {cluster} was" if read_fact(host, cluster, "", SUSPENDED) else ""
+    row = tx.execute(
+        "SELECT cluster FROM fact WHERE fleet = ? AND cluster IN ('', ?) AND node = '' AND key = ?"
+        " ORDER BY cluster LIMIT 1",
+        (HOST, cluster, SUSPENDED),
+    ).fetchone()
+    if row is None:
+        return ""
+    return f"cluster {cluster} was" if row["cluster"] else "all clusters were"
 
 
 def forget_attempts(tx: Transaction, cluster: str, node: str = "") -> tuple[str, ...]:
