@@ -12,6 +12,7 @@ from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.withheld_steps import OFFERED
 from reconciler.server.cluster_loop import PassJob
 from reconciler.server.pass_result import (
     PassResult,
@@ -89,7 +90,9 @@ class ApplyPass:
             else _summarise_reading(done.plan_result, reader)
         )
         polling = context.entry.polling
-        is_waiting = pass_summary.result is PassResult.WAITING or bool(context.progress)
+        # Also where the result is another one, such as drift that is only reported beside it.
+        is_offered = any(finding.code == OFFERED for finding in context.plan.findings)
+        is_waiting = pass_summary.result is PassResult.WAITING or is_offered or bool(context.progress)
         pass_summary = _add_expiries(pass_summary, done.plan_result, reader)
         return replace(
             pass_summary,
