@@ -133,6 +133,11 @@ FileReading: TypeAlias = Present[FileState] | Unreachable | Unauthorized
 """A file that does not exist is a `FileState` without content; one that cannot be read is never that."""
 
 
+def describe_unread(reading: Unauthorized | Unreachable) -> str:
+    """Why a file could not be read and what to do, where a message has no place for a remedy."""
+    return f"{reading.reason}; {reading.remedy}" if reading.remedy else reading.reason
+
+
 @dataclass(frozen=True, slots=True)
 class Observed(Generic[T]):
     """The answers of one cluster's nodes, by node name.

@@ -72,14 +72,9 @@ async def _read_file(files: Files, place: FilePlace) -> FileReading:
     try:
         return Present(await files.read(place))
     except NodeUnauthorized as error:
-        return Unauthorized(_add_remedy(error))
+        return Unauthorized(error.reason, remedy=error.remedy)
     except NodeUnreachable as error:
-        return Unreachable(_add_remedy(error), Liveness(error.sign))
+        return Unreachable(error.reason, Liveness(error.sign), remedy=error.remedy)
     except NodeError as error:
         # The machine answered; that the file is of another kind shows nothing of its content.
-        return Unreachable(_add_remedy(error), Liveness.ALIVE)
-
-
-def _add_remedy(error: NodeError) -> str:
-    # The host's own entry is to be corrected more often than the node.
-    return f"{error.reason}; {error.remedy}" if error.remedy else error.reason
+        return Unreachable(error.reason, Liveness.ALIVE, remedy=error.remedy)

@@ -20,7 +20,7 @@ from reconciler.core.arguments import OMITTED, TypedArguments, read_arguments
 from reconciler.core.canonical import fingerprint
 from reconciler.core.diff import Change, Op
 from reconciler.core.file_state import NO_FILE, FilePlace, FileState, compute_file_digest
-from reconciler.core.observation import FileReading, Observed, Present, Unreachable
+from reconciler.core.observation import FileReading, Observed, Present, Unreachable, describe_unread
 from reconciler.core.plan import IN_FLIGHT, Effect, Inverse, Payload, Risk, Step
 from reconciler.core.step_status import StepStatus, StepVerdict
 from reconciler.diagnostic import Diagnostic, Severity
@@ -402,7 +402,7 @@ def judge_file_step(step: Step, seen: Observed[Any]) -> StepVerdict:
     own = read_file_arguments(step)
     reading = seen.files.get(step.node, {}).get(own.entry, Unreachable("it was not read"))
     if not isinstance(reading, Present):
-        words = f"the file {own.entry} {_say_unread(own.entry, reading.reason)}"
+        words = f"the file {own.entry} {_say_unread(own.entry, describe_unread(reading))}"
         return StepVerdict(StepStatus.UNKNOWN, words)
     state = reading.value
     match own:

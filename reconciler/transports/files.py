@@ -49,6 +49,7 @@ _LISTED: Final = 4 * 1024 * 1024
 
 _SAFE_NODE: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.@_\-]{0,252}")
 _DENIED: Final = ("permission denied", "operation not permitted")
+_MISSING: Final = "no such file or directory"
 _MODE_BITS: Final = 0o7777
 
 
@@ -425,6 +426,10 @@ class _FileAccess:
         error = self._explain("cannot read it", result)
         if isinstance(error, NodeRefused):
             words = _shorten(result.error) or f"status {result.status}"
+            if _MISSING in words.lower():
+                reason = f"the folder of the file {self.place.entry}, {self.path.parent}, does not exist"
+                remedy = "create it on the machine, or correct `path` of the entry"
+                return NodeUnreachable(self.place.node, reason, sign="alive", sent=False, remedy=remedy)
             reason = f"the file {self.place.entry} cannot be read: {words}"
             return NodeUnreachable(self.place.node, reason, sign="alive", sent=False)
         return error

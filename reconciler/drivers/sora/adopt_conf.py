@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from reconciler.core.observation import FileReading, Observed, Present
+from reconciler.core.observation import FileReading, Observed, Present, describe_unread
 from reconciler.documents.key_values import Scalar, is_writable, parse_key_values
 from reconciler.documents.model_errors import find_model_errors
 from reconciler.drivers.sora.schema import NodeView, SoraDesired, SoraNode
@@ -100,7 +100,7 @@ def _read_present_values(
 def _parse(reading: FileReading | None) -> dict[str, Scalar] | str:
     """The values of a file, or why they are not known."""
     if not isinstance(reading, Present):
-        return f"cannot be read ({reading.reason})" if reading is not None else "was not read"
+        return f"cannot be read ({describe_unread(reading)})" if reading is not None else "was not read"
     if reading.value.content is None:
         return "does not exist"
     try:

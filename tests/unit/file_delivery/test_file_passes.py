@@ -9,7 +9,7 @@ from support.file_product import ENTRY, FileCluster, FileDriver, FileNode, FileW
 from support.machines import make_file_transport
 
 from reconciler.core.file_state import FilePlace, FileState, compute_file_digest
-from reconciler.core.observation import Present
+from reconciler.core.observation import Present, describe_unread
 from reconciler.core.outcome import State
 from reconciler.core.rollout_rules import Rollout
 from reconciler.core.secret import MASK
@@ -293,3 +293,13 @@ async def test_a_file_that_two_clusters_have_is_written_for_neither(bench, tmp_p
         await run_apply_pass(found, drivers=bench.drivers, transports=transports, journal=bench.store)
     assert path.read_text() == OLD
     assert (await plan(clusters[0])).violations == ()
+
+
+async def test_the_remedy_for_a_file_fits_why_it_was_not_read(tmp_path):
+    path = tmp_path / "large.conf"
+    path.write_bytes(b"x" * 2_000_000)
+    place = FilePlace("conf", "a")
+    reading = (await read_node_files(make_file_transport(path), [place]))["a"]["conf"]
+    assert "2,000,000 bytes" in reading.reason
+    assert reading.remedy.startswith("raise `limit`")
+    assert "raise `limit`" in describe_unread(reading)

@@ -402,8 +402,9 @@ async def test_a_full_disk_is_told_and_what_was_written_is_removed(conf):
 
 async def test_a_missing_folder_is_told_and_never_taken_for_a_missing_file(conf):
     shutil.rmtree(conf.parent)
-    with pytest.raises(NodeUnreachable, match=r"cannot be read: .*ls: cannot access"):
+    with pytest.raises(NodeUnreachable, match=r"the folder of the file conf, .*, does not exist") as caught:
         await make_file_transport(conf).read(PLACE)
+    assert "create it on the machine" in caught.value.remedy
 
 
 async def test_a_failing_look_is_never_taken_for_a_missing_file(conf):
