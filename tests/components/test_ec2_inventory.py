@@ -1,10 +1,13 @@
 """Instances of a server that speaks EC2's protocol and checks each signature by the key's own policy."""
 
+import shutil
 from ipaddress import ip_network
 
 import pytest
 from moto_process import MotoServer
 
+from reconciler.cli.demo_fixtures import find_examples
+from reconciler.cli.main import main
 from reconciler.core.cloud_expressions import parse_expression
 from reconciler.host.config import HostConfig
 from reconciler.host.host import Host
@@ -103,3 +106,32 @@ async def test_addresses_outside_the_networks_of_the_host_do_not_count(moto):
     found = await resolve(make_resolver(moto, networks=[str(ip_network(edge[first]))]), "aws:vm:tag=type")
     assert found.addresses == {first: edge[first]}
     assert second in found.refused[0]
+
+
+def test_the_example_asks_the_server_by_the_keys_of_the_host(moto, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    moto.make_lister()
+    edge = moto.run(2, **{"m2-edge": "seoul"})
+    moto.check_signatures()
+    fleet, host, keys = tmp_path / "fleet", tmp_path / "host.yaml", tmp_path / "credentials"
+    shutil.copytree(find_examples() / "inventory", fleet)
+    number, secret = moto.keys.values()
+    keys.write_text(f"[default]\naws_access_key_id={number}\naws_secret_access_key={secret}\n")
+    keys.chmod(0o600)
+    text = (fleet / "host.yaml").read_text()
+    for old, new in {
+        "eu-central-1": REGION,
+        "/etc/reconciler/aws/credentials": str(keys),
+        "networks: [10.20.0.0/16]": f"networks: [10.0.0.0/8]\n      endpoint: {moto.url}",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    host.write_text(text)
+    host.chmod(0o600)
+    # Nothing answers at the addresses of these instances; which they are is known all the same.
+    assert main(["--dry-run", "--no-state", "--host-config", str(host), str(fleet)]) == 1
+    shown = capsys.readouterr().out
+    assert "inventory: edge: 2 instances of aws:vm:tag=m2-edge of prod, read" in shown
+    assert all(instance in shown for instance in edge)
+    assert main(["render", "--node", min(edge), "--explain", "--host-config", str(host), str(fleet)]) == 0
+    assert f"at {edge[min(edge)]}, by the list of" in capsys.readouterr().out
