@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+BACKUP_MISSING: Final = "backup-missing"
+"""Code of the finding that a node did not write its backup."""
+
+BACKUP_UNKNOWN: Final = "backup-unknown"
+"""Code of the finding that nobody can say whether a node wrote its backup."""
 
 
 @dataclass(frozen=True, slots=True)

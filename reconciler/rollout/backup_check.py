@@ -14,7 +14,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ReconcilerError, UsageError
 from reconciler.host.aio import gather_all
 from reconciler.host.host import Host
-from reconciler.ports.backups import ExpectedBackup
+from reconciler.ports.backups import BACKUP_MISSING, BACKUP_UNKNOWN, ExpectedBackup
 from reconciler.rollout.gates import Rest
 from reconciler.sources.content_limits import LIMITS
 from reconciler.sources.s3.backups import list_newest_backups
@@ -25,12 +25,6 @@ from reconciler.sources.unpack import unpack_archive
 if TYPE_CHECKING:
     from reconciler.core.guard import GuardContext
     from reconciler.planning.plan_pass import Drivers
-
-MISSING: Final = "backup-missing"
-"""Code of the finding that a node did not write its backup."""
-
-UNKNOWN: Final = "backup-unknown"
-"""Code of the finding that nobody can say whether a node wrote its backup."""
 
 _PAUSES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each look: a node needs a moment to load the setting and to write the backup."""
@@ -88,7 +82,7 @@ class BackupCheck:
         if not expected.is_automatic:
             return Diagnostic(
                 Severity.NOTE,
-                UNKNOWN,
+                BACKUP_UNKNOWN,
                 f"{who} backs up only when asked (`auto` is false), so no backup was looked for",
                 "set `auto` to true for a backup after each change",
                 target=cluster,
@@ -101,7 +95,7 @@ class BackupCheck:
         except UsageError as error:
             return Diagnostic(
                 Severity.NOTE,
-                UNKNOWN,
+                BACKUP_UNKNOWN,
                 f"it is not known whether {who} wrote its backup to {shown}: {error.message}",
                 error.remedy,
                 target=cluster,
@@ -116,12 +110,12 @@ class BackupCheck:
             wrong = await self._wait_for_backup(client, expected, compare)
         except ReconcilerError as error:
             message = f"it is not known whether {who} wrote its backup to {shown}: {error.message}"
-            return Diagnostic(Severity.WARNING, UNKNOWN, message, error.remedy, target=cluster)
+            return Diagnostic(Severity.WARNING, BACKUP_UNKNOWN, message, error.remedy, target=cluster)
         if not wrong:
             return None
         return Diagnostic(
             Severity.WARNING,
-            MISSING,
+            BACKUP_MISSING,
             f"{who} should have backed up its setting to {shown}, and {wrong}",
             "M2 tries again until it succeeds: look again later; then check the node's log, the keys of its "
             "connection, and that `hostname` is the name of a node",

@@ -15,8 +15,10 @@ from reconciler.core.defect import REPORT_LINE, name_error
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
+from reconciler.diagnostic import Severity
 from reconciler.errors import ClusterBusy, ReconcilerError, StateError
 from reconciler.guards.cluster_order import CODE as ORDER
+from reconciler.ports.backups import BACKUP_MISSING, BACKUP_UNKNOWN
 from reconciler.ports.inventory import Inventory
 from reconciler.ports.listener import PassListener
 from reconciler.server.logs import Log, log_defect
@@ -31,6 +33,8 @@ from reconciler.text.one_line import list_first_names
 
 PATIENCE = 60.0
 """Seconds beyond the announced time after which a silent loop counts as hung."""
+
+_BACKUPS = frozenset({BACKUP_MISSING, BACKUP_UNKNOWN})
 
 _PASSES = 3
 """How much longer than a pass the wait for offers is, so that passes over a large fleet leave room."""
@@ -275,6 +279,11 @@ class ClusterLoop:
             for group in group_findings(violations):
                 problem = group.finding
                 log.warning(event, code=problem.code, message=group.text, remedy=problem.remedy)
+        for finding in pass_summary.findings:
+            if finding.code in _BACKUPS and finding.severity is Severity.WARNING:
+                log.warning(
+                    "backup not found", code=finding.code, message=finding.message, remedy=finding.remedy
+                )
         fields = {
             "result": pass_summary.result.value,
             "trigger": trigger,

@@ -3,12 +3,13 @@
 import json
 
 from support.m2_settings import managed_setting
-from support.s3_server import BUCKET, make_host_file, make_package, s3_serving
+from support.s3_server import BUCKET, REGION, make_host_file, make_package, s3_serving
 from support.watch_process import Stage
 
 from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.simulation.addresses import find_free_addresses
 
+OWN = {"enable": True, "hostname": "127.0.0.1", "connect": "store", "path": "own", "timeout": 1}
 T1, T2, T3, T4 = (f"2026110{day}T141030000Z" for day in (1, 2, 3, 4))
 
 
@@ -17,6 +18,12 @@ def make_setting(port, *hostings):
     management = document["env"]["management"]
     management["api"]["port"] = port
     management["cluster"] = {"discover": {"members": ["127.0.0.1"]}}
+    # The node should also write its own, to another path of the bucket, and never does.
+    keys = {"accessKeyId": "of-the-node", "secretAccessKey": "secret", "region": REGION, "bucket": BUCKET}
+    management["server"] = {
+        "connection": [{"name": "store", "type": "httpAwsSig4", "info": keys}],
+        "events": {"onSettingLoad": {"backup": OWN}},
+    }
     return json.dumps(document).encode()
 
 
@@ -36,6 +43,8 @@ async def test_a_watch_applies_newer_backups_and_nothing_else(tmp_path):
             s3.put_backup(T1, pack("a.example"))
             options = ("--interval", "60s", "--poll", "0.5s", "--host-config", make_host_file(tmp_path, s3))
             async with stage.watch(*options, source=f"s3://{BUCKET}/m2") as watch:
+                missing = await watch.said("backup not found", code="backup-missing", level="warning")
+                assert f"s3://{BUCKET}/own, and there is no backup" in missing["message"]
                 await watch.said("pass ended", result="applied")
                 second = s3.put_backup(T2, pack("a.example", "b.example"))
                 line = await watch.said("revision read", title=f"setting_{T2}.tgz")
