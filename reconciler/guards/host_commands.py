@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.host_entries import EntryKind
-from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.diagnostic import NOWHERE, Diagnostic, Severity
 
 UNKNOWN: Final = "unknown-command"
 """Code of a command that this host does not have."""
@@ -44,8 +44,8 @@ def refuse_unknown_command(context: GuardContext) -> Iterator[Diagnostic]:
 def refuse_unknown_entry(context: GuardContext) -> Iterator[Diagnostic]:
     """Every way and file that the cluster names must be defined on this host: nothing works without them."""
     for told in context.unknown_entries.values():
-        if told.code == ENTRY:  # a violation is shown without its position
-            yield replace(told, message=told.located)
+        if told.code == ENTRY:  # in the message alone: the JSON of a violation has no position
+            yield replace(told, message=told.located, position=NOWHERE)
 
 
 GUARDS: tuple[Guard, ...] = (refuse_unknown_command, refuse_unknown_entry)

@@ -13,6 +13,7 @@ from reconciler.text.one_line import join_some
 from reconciler.text.suggestions import find_nearest
 
 _MOST_NAMED = 10
+_MOST_SHOWN = 3
 _ALLOWED = {EntryKind.KAFKA: "topics", EntryKind.FIRESTORE: "paths"}
 """Kind of a message bus -> the key of its entry with what settings may name."""
 
@@ -65,11 +66,13 @@ def find_unknown_buses(
             continue
         places = {*one.channel.places}
         is_here = any(bus.id.kind is one.channel.kind and bus.places >= places for bus in known.buses)
-        wrong.setdefault((EntryKind(one.channel.kind), one.channel.encode()), []).append((one, is_here))
+        # Brokers that are wrong are told once, and not for each topic of each node.
+        what = one.channel.name if is_here else " ".join(one.channel.places)
+        wrong.setdefault((EntryKind(one.channel.kind), what), []).append((one, is_here))
     found: dict[tuple[EntryKind, str], Diagnostic] = {}
     for key, named in wrong.items():
         (first, is_here), kind = named[0], key[0]
-        nodes = join_some(sorted({one.node for one, _ in named}), _MOST_NAMED)
+        nodes = join_some(sorted({one.node for one, _ in named}), _MOST_SHOWN)
         what = first.channel.name if is_here else join_some(first.channel.places, _MOST_NAMED)
         pointer = first.pointer if is_here else first.places
         found[key] = Diagnostic(
