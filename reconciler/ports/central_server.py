@@ -178,6 +178,10 @@ class CentralServer(ABC):
             InvalidReport: it does not match the schema.
         """
 
+    def is_own_feed(self, body: bytes) -> bool:
+        """Whether a message is one of this server's own, which it reads where nodes report and listen."""
+        return False
+
     def list_secrets(self, mail: NodeMail) -> frozenset[str]:
         """The secrets in what a node was offered, had and reported, which it may quote in a report."""
         return frozenset()

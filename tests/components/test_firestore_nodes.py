@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from end_to_end.test_polled_fleet import NODES, PolledFleet, is_converged, is_refused
@@ -231,3 +232,42 @@ async def test_a_shared_path_is_refused_and_nothing_is_published(tmp_path, emula
         line = await watch.said("plan refused", code="shared-feed")
     assert "listen" in line["message"]
     assert stage.client.collection("m2/all/feed").get() == []
+
+
+class ExampleFleet(FirestoreFleet):
+    """The fleet of the example, at other addresses and often enough for a test."""
+
+    def __init__(self, folder, emulator):
+        super().__init__(folder, emulator)
+        example = Path(__file__).parents[2] / "examples" / "firestore"
+        files = {str(one.relative_to(example)): one.read_text() for one in example.rglob("*.*")}
+        for number, place in enumerate(self.places.values(), 1):
+            files["fleet.yaml"] = files["fleet.yaml"].replace(f"127.0.0.1:1016{number}", str(place))
+        changes = {
+            "fleet.yaml": [("127.0.0.1:10843", str(self.server)), ("15s", "1s"), ("60s", "5s")],
+            "edge/setting.json": [("demo-m2live", PROJECT), ("*/15 * * * * *", "* * * * * *")],
+        }
+        for name, pairs in changes.items():
+            for old, new in pairs:
+                assert old in files[name]
+                files[name] = files[name].replace(old, new)
+        (self.repository.folder / "fleet.json").unlink()
+        self.repository.commit(files)
+
+
+async def test_the_example_is_told_and_reports_by_firestore(tmp_path, emulator):
+    stage = ExampleFleet(tmp_path, emulator)
+    async with (
+        await stage.simulated() as stage.simulation,
+        stage.sender(),
+        stage.watching() as watch,
+    ):
+        await watch.until(is_converged)
+        before = stage.versions()
+        text = (stage.repository.folder / "edge/setting.json").read_text()
+        stage.repository.commit({"edge/setting.json": text.replace("198.51.100.1", "198.51.100.2")})
+        await wait_until(lambda: set(stage.versions().values()).isdisjoint(before.values()))
+        await watch.until(is_converged)
+    for number in (1, 2, 3):
+        assert stage.client.collection(f"m2nodes/m2-0{number}/feed").get()
+        assert stage.client.collection(f"m2nodes/m2-0{number}/reports").get()

@@ -62,7 +62,7 @@ class _SkippedError(Exception):
     """A message that is skipped.
 
     Args:
-        kind: a key of `_REMEDIES`.
+        kind: a key of `_REMEDIES`, or `feed`, which is not logged.
         why: for the log.
     """
 
@@ -171,6 +171,8 @@ class BusReceiver:
             else:
                 report = await asyncio.to_thread(product.read_report, request)
         except InvalidReport as error:
+            if product.is_own_feed(message.body):
+                raise _SkippedError("feed", "it is an offer, and no report") from error
             raise _SkippedError("invalid", str(error)) from error
         except Exception as error:
             raise _SkippedError("defect", f"it cannot be read ({type(error).__name__})") from error
@@ -236,6 +238,8 @@ class BusReceiver:
 
     def _skip(self, message: BusMessage, error: _SkippedError) -> None:
         self._counters.bus_skipped[error.kind] += 1
+        if error.kind == "feed":  # a lint warns of the loop; each offer would be told once more here
+            return
         kind = f"skipped {error.kind} {message.channel[:LONGEST_NAME]}"
         if (more := self._throttle.admit(kind)) is not None:
             self._log.warning(

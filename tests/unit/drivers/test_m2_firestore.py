@@ -167,3 +167,18 @@ def test_the_id_is_no_content_of_the_node():
     with_id, without = ({"n1": id_} for id_ in ("id-1", ""))
     contents = [where(by_firestore("a/b"), ids).entry.plain_content() for ids in (with_id, without)]
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"messageVer": "1", "action": {"api": "/setting/upload"}, "parameters": []}, True),
+        ({"messageVer": "1", "action": {"api": "/setting/upload", "event": "e"}}, False),
+        ({"messageVer": "1", "node": {}, "action": {"api": "/setting/upload"}}, False),
+        ({"messageVer": "1", "node": {}}, False),
+        ([], False),
+    ],
+)
+def test_an_offer_that_comes_back_is_known_as_one(message, expected):
+    assert DRIVER.central_server().is_own_feed(json.dumps(message).encode()) is expected
+    assert not DRIVER.central_server().is_own_feed(b"{")

@@ -59,6 +59,16 @@ _CALLED: Final = "/_api_/"
 _VERSION: Final = b'"version"'
 
 
+def is_feed(body: bytes) -> bool:
+    """Whether a message is a feed of a central server: it has an action without an event, and no node."""
+    try:
+        message = read_json(body, LIMITS)
+    except JsonError:
+        return False
+    action = message.get("action") if isinstance(message, Mapping) and "node" not in message else None
+    return isinstance(action, Mapping) and "api" in action and "event" not in action
+
+
 def read_report_body(body: bytes) -> ReceivedReport:
     """The report in a body.
 

@@ -50,6 +50,9 @@ class M2CentralServer(CentralServer):
     def read_report(self, request: InboundRequest) -> ReceivedReport:
         return report_reader.read_report_body(request.body)
 
+    def is_own_feed(self, body: bytes) -> bool:
+        return report_reader.is_feed(body)
+
     def list_secrets(self, mail: NodeMail) -> frozenset[str]:
         return list_mail_secrets(mail)
 

@@ -347,7 +347,7 @@ class NodeActivities:
     def _report_setting(self, node: str, result: LoadResult, api: str, event: str, userdata: Any) -> Activity:
         # By the setting that is in effect now: after a load, that is the new one (assumed).
         state = self._world.state(node)
-        channels = read_channels(state.running)
+        channels = read_channels(state.running, self._ids.get(node, ""))
         if channels.setting_feedback is None or state.loaded is None:
             return
         body = make_setting_feedback(
