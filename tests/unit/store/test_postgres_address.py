@@ -1,9 +1,21 @@
 """The address of a PostgreSQL store: no password in it, and what is sent to libpq."""
 
+import pickle
+import sys
+
 import pytest
 
 from reconciler.errors import StateError, UsageError
 from reconciler.host.database_url import parse_postgres_url
+from reconciler.store.factory import (
+    back_up_store,
+    examine_store,
+    has_store,
+    open_reader,
+    open_store,
+    restore_store,
+)
+from reconciler.store.postgres.access import HostIdentity, PostgresAccess
 from reconciler.store.postgres.address import PostgresAddress
 from reconciler.store.postgres.connection import PostgresRow, make_postgres_error, number_parameters
 
@@ -111,3 +123,32 @@ def test_errors_are_told_in_plain_words(said, state, words):
     assert found.message.startswith("the database postgresql://app@db/x: ")
     assert words in found.message
     assert found.remedy
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch, tmp_path):
+    for module in [name for name in sys.modules if name.partition(".")[0] == "psycopg"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    access = PostgresAccess(PostgresAddress("postgresql://db/x"), tmp_path / "key", HostIdentity("a"))
+    for ask in (open_store, open_reader, has_store):
+        with pytest.raises(UsageError, match="PostgreSQL stores need a library") as caught:
+            ask(access)
+        assert "pip install 'fleet-reconciler[postgres]'" in caught.value.remedy
+
+
+def test_an_access_can_be_handed_to_another_process(tmp_path):
+    address = PostgresAddress("postgresql://db/x", tmp_path / "password", {"PGPASSFILE": "/p"})
+    access = PostgresAccess(address, tmp_path / "key", HostIdentity("a", {"networks": "1"}), 5.0)
+    assert pickle.loads(pickle.dumps(access)) == access
+
+
+def test_copies_of_a_database_are_left_to_its_own_tools(tmp_path):
+    access = PostgresAccess(PostgresAddress("postgresql://db/x"), tmp_path / "key", HostIdentity("a"))
+    for work in (
+        lambda: back_up_store(access, tmp_path / "backup"),
+        lambda: examine_store(access),
+        lambda: restore_store(access, tmp_path / "backup", prepare=lambda _: None),
+    ):
+        with pytest.raises(UsageError, match="whose own tools copy it") as caught:
+            work()
+        assert "pg_dump" in caught.value.remedy
