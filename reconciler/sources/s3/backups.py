@@ -118,13 +118,19 @@ class S3BackupSource(Source):
             found = []
         yield iter(found)
 
-    async def _remember(self, found: Snapshot, key: str, *, newest: str = "") -> None:
-        """Keep which package a revision is, and which one is the newest that was read."""
+    async def _list_all(self) -> list[str]:
+        """Keys of all backups, in the order of their names."""
+        found = await self._client.list(self.location.below(FOLDER).key)
+        return [key for key in found.keys if get_backup_time(key)]
+
+    async def _remember(self, found: Snapshot, key: str, *, newest: str = "") -> Snapshot:
+        """Keep which package a revision is, and which one is the newest that was read; gives the revision."""
         known = await asyncio.to_thread(_read_known, self._known_file)
         revisions = {**known.revisions, found.revision.id: key}
         kept = _Known(newest or known.newest, dict([*revisions.items()][-_MOST_KNOWN:]))
         if kept != known:
             await asyncio.to_thread(_write_known, self._known_file, kept)
+        return found
 
     async def _list_after(self, named: str) -> Sequence[str]:
         """The backup that the feed names, and every one that was made after it."""
@@ -168,32 +174,28 @@ class S3BackupSource(Source):
         Raises:
             SourceError: there is none, or several.
         """
-        known = (await asyncio.to_thread(_read_known, self._known_file)).revisions
-        keys = sorted({key for id_, key in known.items() if len(named) >= SHORTEST and id_.startswith(named)})
-        stamped = named.upper()
-        listed: Sequence[str] = ()
-        if not keys:
-            prefix = self.location.below(FOLDER).key
-            listed = [one for one in (await self._client.list(prefix)).keys if get_backup_time(one)]
-            keys = [one for one in listed if stamped in one.upper() and len(named) >= SHORTEST]
-        if len(keys) > 1 and len({key for key in keys if get_backup_time(key) == stamped}) != 1:
-            some = ", ".join(get_backup_time(key) for key in keys[:5])
+        listed = await self._list_all()
+        timed = [key for key in listed if len(named) >= SHORTEST and _is_named(key, named)]
+        if len(timed) > 1:
+            some = ", ".join(get_backup_time(key) for key in timed[:5])
             raise SourceError(
                 f"{self.location.shown} has several backups for {named!r}: {some}",
                 remedy="name the whole time of one of them",
             )
-        for key in keys or reversed(listed[-_MOST_SEARCHED:]):
+        if timed:
+            return await self._remember(await self._read(timed[0]), timed[0])
+        known = (await asyncio.to_thread(_read_known, self._known_file)).revisions
+        first = [known[id_] for id_ in known if id_.startswith(named) and known[id_] in listed]
+        for key in dict.fromkeys([*reversed(first), *reversed(listed[-_MOST_SEARCHED:])]):
             try:
                 found = await self._read(key)
             except SourceUnreachable:
                 raise
             except SourceError:
-                if keys:
-                    raise
                 continue
-            if keys or found.revision.id.startswith(named.lower()):
-                await self._remember(found, key)
-                return found
+            # Also of one that is known: somebody may have written another package under its name since.
+            if len(named) >= SHORTEST and found.revision.id.startswith(named):
+                return await self._remember(found, key)
         raise SourceError(
             f"{self.location.shown} has no backup {named}, also not among the newest {_MOST_SEARCHED} by "
             "the digest of their files",
@@ -253,6 +255,14 @@ def read_backup_feed(body: bytes, at: S3Location) -> str:
             remedy="give the path that the setting of the nodes has in `onSettingLoad.backup`",
         ) from None
     return max((key for key in found if key), key=get_backup_time, default="")
+
+
+def _is_named(key: str, named: str) -> bool:
+    """Whether a backup is meant: by its key, its name, or the begin of its time; in any case of letters."""
+    name = key.rpartition("/")[2]
+    return named.lower() in {key.lower(), name.lower()} or get_backup_time(key).lower().startswith(
+        named.lower()
+    )
 
 
 def _refuse_older(key: str, newest: str, at: S3Location) -> None:

@@ -203,7 +203,8 @@ async def test_a_rollback_names_a_backup_by_its_time_or_its_revision(s3, locate)
     first = await locate(f"s3://{BUCKET}/m2").snapshot()
     s3.put_backup(T2, package("two"))
     s3.put_backup(T3, package("three"))
-    for named in (T1, T1.lower(), first.revision.id, first.revision.short):
+    name = f"setting_{T1}.tgz"
+    for named in (T1, T1.lower(), T1[:8], name, first.revision.id, first.revision.short):
         found = await locate(f"s3://{BUCKET}/m2", ref=named, is_rollback=True).snapshot()
         assert found.revision.id == first.revision.id
         fresh = locate(f"s3://{BUCKET}/m2", ref=named, is_rollback=True, cache=f"c{named}")
@@ -213,10 +214,33 @@ async def test_a_rollback_names_a_backup_by_its_time_or_its_revision(s3, locate)
     assert "several" in error.message
     error = await refused(locate(f"s3://{BUCKET}/m2", ref="abcdef99", is_rollback=True))
     assert "no backup abcdef99" in error.message
+    error = await refused(locate(f"s3://{BUCKET}/m2", ref="settings", is_rollback=True))
+    assert "no backup settings" in error.message
     async with locate(f"s3://{BUCKET}/m2").open_first_parents(first.revision.id, 1) as line:
         assert [one.revision.id for one in line] == [first.revision.id]
     async with locate(f"s3://{BUCKET}/m2").open_first_parents("0" * 64, 1) as line:
         assert list(line) == []
+
+
+async def test_a_revision_is_never_taken_from_a_package_that_was_written_over(s3, locate):
+    key = s3.put_backup(T1, package("one"))
+    first = await locate(f"s3://{BUCKET}/m2").snapshot()
+    s3.put_backup(T2, package("two"))
+    s3.put(key, package("another one, under the old name"))
+    error = await refused(locate(f"s3://{BUCKET}/m2", ref=first.revision.id, is_rollback=True))
+    assert "has no backup" in error.message
+    async with locate(f"s3://{BUCKET}/m2").open_first_parents(first.revision.id, 1) as line:
+        assert list(line) == []
+
+
+async def test_backups_may_be_at_the_top_of_a_bucket(s3, locate):
+    key = f"settings/2026/09/setting_{T1}.tgz"
+    s3.put(key, package("one"))
+    s3.put("feed.json", make_feed(f"https://{BUCKET}.s3.amazonaws.com/{key}"))
+    for text in (f"s3://{BUCKET}", f"s3://{BUCKET}/"):
+        found = await locate(text).snapshot()
+        assert found.files.read("setting.json") == b"one"
+        assert found.revision.source == f"s3://{BUCKET}"
 
 
 ELSEWHERE = {"x-amz-bucket-region": "us-west-2"}
