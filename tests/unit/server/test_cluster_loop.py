@@ -6,9 +6,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.inventories import inventory
 from support.steps import make_step
 from support.watch_server import CONVERGED, FOREVER, Rig, Script, fleet, until
 
+from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
 from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
@@ -62,6 +64,22 @@ async def test_the_same_revision_again_causes_no_pass():
         loop.use_fleet(fleet("b"), "poll")
         await script.ran(2)
     assert [job.fleet.revision.id[0] for job in script.jobs] == ["a", "b"]
+
+
+async def test_a_newer_list_of_the_same_instances_causes_no_pass_and_counts_for_the_next():
+    rig, script = Rig(), Script()
+    newer = inventory(i_1="10.0.0.1")
+    async with running(script, rig) as loop:
+        loop.use_inventory(newer)  # without a fleet there is nothing to use it for
+        loop.use_fleet(Fleet(fleet("a").revision, None, ()), "start")
+        await until(lambda: rig.watch_state.clusters["edge"].pass_summary)
+        loop.use_inventory(newer)
+        await asyncio.sleep(0.01)
+        assert len(script.jobs) == 1
+        loop.request_pass("request")
+        await script.ran(2)
+    assert script.jobs[0].fleet.inventory is not newer
+    assert script.jobs[1].fleet.inventory is newer
 
 
 async def test_an_unsettled_pass_is_retried_before_the_interval():
