@@ -26,6 +26,7 @@ def run_explain(
     `host` shows every key of the host configuration.
     """
     from reconciler.cli.explanations import list_codes, read_page, read_title
+    from reconciler.cli.render.pages import wrap_page
     from reconciler.cli.terminal import Terminal
     from reconciler.text.suggestions import find_similar, join_choices
 
@@ -41,7 +42,7 @@ def run_explain(
         terminal.say(render_host_reference())
         return 0
     try:
-        terminal.say(read_page(name))
+        terminal.say(wrap_page(read_page(name), terminal.layout))
     except FileNotFoundError:
         near = find_similar(name, list_codes())
         remedy = f"did you mean {join_choices(near)}?" if near else "`reconcile explain` lists all codes"
