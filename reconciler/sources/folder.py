@@ -27,7 +27,7 @@ from reconciler.sources.git.prior_files import (
 from reconciler.sources.git.tree import CommittedFolder, TreeLocation, hash_blob, list_changed
 from reconciler.sources.layout import Layout
 from reconciler.sources.signatures.trust import UNSIGNED, Signer, Trust, add_signer, make_untrusted_error
-from reconciler.text.one_line import SHORT_ID
+from reconciler.text.one_line import SHORT_ID, make_one_line
 
 if TYPE_CHECKING:  # it loads the library; here that is done where a repository is read
     from reconciler.sources.git.objects import ObjectReader
@@ -88,7 +88,13 @@ class FolderSource(Source):
 
     async def snapshot(self) -> Snapshot:
         """The files as they are now; SourceUnreachable if they kept changing."""
-        if not self.folder.is_dir():
+        try:
+            is_folder = self.folder.is_dir()
+        except OSError as error:  # such as a name that is too long for any file
+            shown = make_one_line(str(self.folder), 300)
+            why = (error.strerror or "it is not a valid path").lower()
+            raise SourceError(f"there is no folder {shown}: {why}", remedy="check the path") from error
+        if not is_folder:
             raise SourceError(f"there is no folder {self.folder}", remedy="check the path")
         self._last = await run_blocking(self._take)
         return self._last

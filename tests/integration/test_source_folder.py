@@ -325,3 +325,8 @@ async def test_folder_that_changes_all_the_while(work, monkeypatch):
     monkeypatch.setattr(folder, "scan_folder", scan)
     with pytest.raises(SourceUnreachable, match="keeps changing while it is read"):
         await FolderSource(work.folder).snapshot()
+
+
+async def test_a_path_that_no_file_can_have_is_no_defect(tmp_path):
+    with pytest.raises(SourceError, match="file name too long"):
+        await FolderSource(tmp_path / ("x" * 5_000)).snapshot()

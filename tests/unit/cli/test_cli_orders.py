@@ -123,7 +123,8 @@ def test_approve_takes_an_id_or_list(state, capsys):
     assert capsys.readouterr().out == f"No plan waits for approval.\nState: {state} (--state)\n{NO_WATCH}"
 
 
-def test_explain_shows_a_page_lists_all_and_suggests(capsys):
+def test_explain_shows_a_page_lists_all_and_suggests(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     assert main(["explain", "[frozen]"]) == 0
     assert capsys.readouterr().out == read_page("frozen")
     assert main(["explain"]) == 0
