@@ -100,4 +100,6 @@ class StoreMailbox(MailReader):
             offer = await self._store.offer(draft, self._run, self._revision)
         except StateError as error:
             raise NodeUnreachable(draft.node, f"the offer may not be stored: {error}") from error
-        return f"offer {offer.id} from {format_second(offer.opens)} until {format_second(offer.closes)} UTC"
+        where = f" on {offer.channel.label}" if offer.channel is not None else ""
+        times = f"from {format_second(offer.opens)} until {format_second(offer.closes)} UTC"
+        return f"offer {offer.id}{where} {times}"

@@ -10,6 +10,7 @@ from reconciler.core.observation import Liveness, Stale, Unauthorized, Unidentif
 from reconciler.core.plan import Step
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.drivers.m2.caller_permissions import GET_PERMISSION, SETTING_PERMISSION
+from reconciler.drivers.m2.feed_topology import find_bus_channel
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.lock_out import extract_access, find_callers, has_same_access
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
@@ -109,10 +110,20 @@ def _report_unproven(
             Severity.ERROR,
             "node-silent",
             f"{target.node}: {getattr(answer, 'reason', '')}; no change is planned there",
-            f"check that it runs and reaches {polling.server}",
+            _find_silence_remedy(target, polling.server),
             target=place,
         )
     return None
+
+
+def _find_silence_remedy(target: NodeTarget, server: str) -> str:
+    channel = find_bus_channel(target.content.document, "heartbeat", "feedback")
+    if channel is None:
+        return f"check that it runs and reaches {server}"
+    return (
+        f"check that it runs and reaches {channel.places[0]}; what several nodes send to one channel is only a "
+        "claim (`reconcile status` shows it)"
+    )
 
 
 def _report_unidentified(desired: M2Desired, target: NodeTarget, answer: Unidentified) -> Diagnostic:

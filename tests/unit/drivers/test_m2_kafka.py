@@ -10,7 +10,7 @@ from support.m2_wire import cluster_input
 from reconciler.core.bus_channels import BusChannel, BusId, BusKind, read_channel
 from reconciler.core.guard import run_guards
 from reconciler.core.host_entries import AllowedBus, HostEntries
-from reconciler.core.observation import Present, Stale, Unreachable
+from reconciler.core.observation import Observed, Present, Stale, Unreachable
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.secret import reveal
 from reconciler.diagnostic import Severity
@@ -213,6 +213,15 @@ async def test_another_version_after_the_report_proves_nothing():
 
 async def test_a_node_that_is_not_heard_is_out_of_date():
     assert isinstance(await Told().observe(heard=500.0, label=NodeLabel("B", 500.0)), Stale)
+
+
+async def test_a_silent_node_is_told_with_its_broker():
+    told_node = Told()
+    found = await told_node.observe(heard=500.0, label=NodeLabel("B", 500.0))
+    bare = tuple(replace(one, bases=()) for one in told_node.desired.targets)
+    plan = DRIVER.plan(replace(told_node.desired, targets=bare), Observed({"n1": found}))
+    (silent,) = [one for one in plan.findings if one.code == "node-silent"]
+    assert "reaches kafka-1:9092" in silent.remedy
 
 
 async def test_a_claim_alone_is_nothing():
