@@ -121,8 +121,8 @@ def _find_silence_remedy(target: NodeTarget, server: str) -> str:
     if channel is None:
         return f"check that it runs and reaches {server}"
     return (
-        f"check that it runs and reaches {channel.places[0]}; what several nodes send to one channel is only a "
-        "claim (`reconcile status` shows it)"
+        f"check that it runs and reaches {channel.places[0]}; what several nodes send to one channel is only "
+        "a claim (`reconcile status` shows it)"
     )
 
 
