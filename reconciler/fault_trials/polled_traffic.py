@@ -143,8 +143,7 @@ class PolledTraffic:
                 base = f"http://127.0.0.1/{make_download_token(token.digest, offer.id)}"
                 request = InboundRequest("GET", route, {}, base, now)
                 answer = product.answer_poll(request, offer, await store.parts(offer) or ())
-                url = f"kafka://{','.join(offer.channel.places)}/{offer.channel.name}"
-                self.bus.channels[url].append(b"".join(answer.body))
+                self.bus.publish(offer.channel, b"".join(answer.body))
                 self._note_served(offer)
                 fault = self.simulation.take_fault(token.node, outgoing=True)
                 if fault is not None and fault.kind in _LOST:  # as by a kill before the record

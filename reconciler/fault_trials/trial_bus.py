@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from reconciler.core.bus_channels import BusChannel, BusKind
+from reconciler.core.firestore_paths import is_collection
 from reconciler.ports.simulator import BusSubscription, NodeActivity
 from reconciler.simulation.faults import FaultKind
 from reconciler.simulation.node_host import Simulation
@@ -40,13 +42,20 @@ class TrialReport:
 
 @dataclass(slots=True)
 class TrialBus:
-    """All channels of a trial."""
+    """All channels of a trial, by their URLs."""
 
     channels: defaultdict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     _positions: dict[tuple[str, str], int] = field(default_factory=dict)
     _offsets: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     _reports: list[TrialReport] = field(default_factory=list)
     _late: list[TrialReport] = field(default_factory=list)
+
+    def publish(self, channel: BusChannel, body: bytes) -> None:
+        """Put a message into a channel; in a document of Firestore, it takes the place of those before."""
+        messages = self.channels[f"{channel.kind}://{','.join(channel.places)}/{channel.name}"]
+        if channel.kind is BusKind.FIRESTORE and not is_collection(channel.name):
+            messages[:] = [b""] * len(messages)
+        messages.append(body)
 
     def deliver(self, simulation: Simulation) -> list[NodeActivity]:
         """What nodes do with messages that have come; a faulty one gets them later, or again."""
@@ -66,6 +75,8 @@ class TrialBus:
         self, simulation: Simulation, subscription: BusSubscription, position: int, *, again: bool
     ) -> list[NodeActivity]:
         body = self.channels[subscription.url][position]
+        if not body:
+            return []  # another one has taken its place
         times = 2 if again else 1
         return [one for _ in range(times) for one in simulation.receive_message(subscription, body)]
 
