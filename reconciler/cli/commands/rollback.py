@@ -114,22 +114,7 @@ def run_rollback(
     from reconciler.cli.state_access import open_writable_state
     from reconciler.planning.unread_limit import UnreadLimit
 
-    if previous:
-        if revision and source != ".":
-            raise UsageError("--previous takes no revision", remedy="give SOURCE only, or remove --previous")
-        revision, source = "", revision or source
-    if to:
-        if previous or (revision and source != "."):
-            raise UsageError(
-                "--to takes neither a revision nor --previous",
-                remedy="give SOURCE only: `reconcile rollback --to PACKAGE SOURCE`",
-            )
-        revision, source = "", revision or source
-    if revision and source == "." and Path(revision).is_dir():
-        raise UsageError(
-            f"the first argument is the revision, and {revision!r} is a folder",
-            remedy=f"for the previously applied commit: `reconcile rollback --previous {revision}`",
-        )
+    revision, source = _read_places(revision, source, previous=previous, to=to)
     host = common.read_host(source)
     folder = find_state(host, state)
     options = replace(
@@ -161,6 +146,29 @@ def run_rollback(
         # By this host's history, not by git: the parent of a commit may never have been applied here.
         options = replace(options, ref=revision or find_previous_commit(*_read_past(options)))
         return plan_and_apply(options, terminal)
+
+
+def _read_places(revision: str, source: str, *, previous: bool, to: str) -> tuple[str, str]:
+    """The revision and the source that the arguments mean: with an option in its place, there is no revision.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    if to and (previous or (revision and source != ".")):
+        raise UsageError(
+            "--to takes neither a revision nor --previous",
+            remedy="give SOURCE only: `reconcile rollback --to PACKAGE SOURCE`",
+        )
+    if previous and revision and source != ".":
+        raise UsageError("--previous takes no revision", remedy="give SOURCE only, or remove --previous")
+    if previous or to:
+        return "", revision or source
+    if revision and source == "." and Path(revision).is_dir():
+        raise UsageError(
+            f"the first argument is the revision, and {revision!r} is a folder",
+            remedy=f"for the previously applied commit: `reconcile rollback --previous {revision}`",
+        )
+    return revision, source
 
 
 def find_previous_commit(runs: Sequence[RunSummary], left: AbstractSet[str] = frozenset()) -> str:
