@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from reconciler.core.firestore_paths import find_path_problem
+
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._\-]{1,249}")
+"""The name of a topic; the libraries of Kafka take others for patterns of topics, such as `^.*`."""
 
 LONGEST_CHANNEL: Final = 1_500
 """Characters of the name of a channel; the longest path of a Firestore document has about as many bytes."""
@@ -47,15 +53,29 @@ class BusChannel:
     name: str
 
     @property
+    def is_valid(self) -> bool:
+        """Whether its name is one that its kind of bus can have."""
+        if self.kind is BusKind.FIRESTORE:
+            return not find_path_problem(self.name)
+        return _TOPIC.fullmatch(self.name) is not None and self.name not in {".", ".."}
+
+    @property
     def label(self) -> str:
         """For messages: such as `Kafka topic prd.m2.event.changed of kafka-1:9092`."""
         what = "Kafka topic" if self.kind is BusKind.KAFKA else "Firestore path"
         return f"{what} {self.name} of {self.places[0] if self.places else 'nowhere'}"
 
+    @property
+    def meeting(self) -> tuple[str, ...]:
+        """What two channels have in common where a message to the one may arrive at who listens to the other.
+
+        Of Kafka the topic alone: brokers that differ may be those of one cluster, under other names too.
+        """
+        return (self.kind, self.name) if self.kind is BusKind.KAFKA else (self.kind, self.name, *self.places)
+
     def meets(self, other: BusChannel) -> bool:
-        """Whether a message that is sent to the one arrives at who listens to the other."""
-        here = self.kind is other.kind and self.name == other.name
-        return here and not set(self.places).isdisjoint(other.places)
+        """Whether a message that is sent to the one may arrive at who listens to the other."""
+        return self.meeting == other.meeting
 
     def encode(self) -> str:
         """As one text, for the store and for the arguments of steps; see `read_channel`."""

@@ -72,7 +72,9 @@ class AllowedBus:
         """Whether every place of a channel is one of this bus, and its name is allowed."""
         # Every one: a node uses any broker of its list, and one of another cluster would part it from here.
         is_here = self.id.kind is channel.kind and bool(channel.places) and self.places >= {*channel.places}
-        return is_here and (not self.channels or any(map(partial(fnmatchcase, channel.name), self.channels)))
+        if not is_here or not channel.is_valid:
+            return False
+        return not self.channels or any(map(partial(fnmatchcase, channel.name), self.channels))
 
 
 @dataclass(frozen=True, slots=True)

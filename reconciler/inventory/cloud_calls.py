@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,14 @@ MOST_PAGES: Final = 200
 
 _CONNECT, _READ = 5.0, 20.0
 _QUOTED: Final = 300
+
+_CODE: Final = re.compile(
+    rb"<Code>\s*([A-Za-z][A-Za-z0-9.]{0,63})\s*</Code>" rb'|"code"\s*:\s*"([A-Za-z][A-Za-z0-9.]{0,63})"'
+)
+"""The code of an error of EC2 or OCI.
+
+Nothing else of it is shown: of a wrong signature, AWS answers with all that was signed, also the session token.
+"""
 
 
 def open_client(auth: httpx.Auth, *, trust_env: bool = True) -> httpx.AsyncClient:
@@ -69,9 +78,10 @@ async def call_cloud(client: httpx.AsyncClient, request: httpx.Request, where: s
         reason = make_one_line(str(error) or type(error).__name__, _QUOTED)
         raise InventoryError(f"{where} does not answer completely: {reason}") from error
     if response.status_code != httpx.codes.OK:
-        shown = make_one_line(body.decode(errors="replace"), _QUOTED)
+        code = _CODE.search(body)
+        shown = f" ({(code[1] or code[2]).decode()})" if code else ""
         raise InventoryError(
-            f"{where} answers {response.status_code}: {shown}", remedy=_suggest_remedy(response.status_code)
+            f"{where} answers {response.status_code}{shown}", remedy=_suggest_remedy(response.status_code)
         )
     return CloudAnswer(body, {name.lower(): value for name, value in response.headers.items()})
 

@@ -82,7 +82,8 @@ class OciClient:
         wanted = [
             (self._get_id(one, "instanceId"), self._get_id(one, "vnicId"))
             for one in attached
-            if _get(one, "instanceId") in instances and str(_get(one, "lifecycleState")).upper() == "ATTACHED"
+            if str(_get(one, "instanceId")) in instances
+            and str(_get(one, "lifecycleState")).upper() == "ATTACHED"
         ]
         gate = asyncio.Semaphore(_AT_ONCE)
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from reconciler.core.actor import Actor
-from reconciler.core.bus_channels import BusChannel
 from reconciler.core.canonical import fingerprint
 from reconciler.core.diagnostic_json import to_plain_violation
 from reconciler.core.endpoint import Endpoint
@@ -258,19 +257,19 @@ def plan_operation(
 def _refuse_shared_channels(cluster: OperationCluster, waves: Sequence[Sequence[str]]) -> None:
     """Refuse what a message without an addressee cannot do: reach one of several listeners, or one wave."""
     wave_of = {node: number for number, wave in enumerate(waves) for node in wave}
-    groups: dict[tuple[BusChannel, str], OperationNode] = {}
-    first: dict[BusChannel, OperationNode] = {}
+    groups: dict[tuple[tuple[str, ...], str], OperationNode] = {}
+    first: dict[tuple[str, ...], OperationNode] = {}
     for node in cluster.nodes.values():
         if node.channel is None:
             continue
-        other = groups.setdefault((node.channel, node.group), node)
+        other = groups.setdefault((node.channel.meeting, node.group), node)
         if other is not node and node.group:
             raise UsageError(
                 f"{cluster.name}: {other.name} and {node.name} have the groupId {node.group} on "
                 f"{node.channel.label}, so that only one of them would get it",
                 remedy="give each node a groupId of its own in its setting",
             )
-        other = first.setdefault(node.channel, node)
+        other = first.setdefault(node.channel.meeting, node)
         if wave_of.get(other.name) != wave_of.get(node.name):
             raise UsageError(
                 f"{cluster.name}: {other.name} and {node.name} listen on {node.channel.label} and are in "

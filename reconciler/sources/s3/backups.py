@@ -21,7 +21,14 @@ from reconciler.ports.source import Snapshot, Source
 from reconciler.sources import http_cache
 from reconciler.sources.s3.client import S3Client
 from reconciler.sources.s3.failures import S3ObjectAbsent
-from reconciler.sources.s3.location import FEED, FOLDER, S3Location, find_backup_key, get_backup_time
+from reconciler.sources.s3.location import (
+    FEED,
+    FOLDER,
+    S3Location,
+    find_backup_key,
+    get_backup_time,
+    is_backup_key,
+)
 from reconciler.sources.s3.package import S3PackageSource
 from reconciler.sources.tarball import SHORTEST, TarballOptions
 
@@ -120,8 +127,9 @@ class S3BackupSource(Source):
 
     async def _list_all(self) -> list[str]:
         """Keys of all backups, in the order of their names."""
-        found = await self._client.list(self.location.below(FOLDER).key)
-        return [key for key in found.keys if get_backup_time(key)]
+        prefix = self.location.below(FOLDER).key
+        found = await self._client.list(prefix)
+        return [key for key in found.keys if is_backup_key(key, prefix)]
 
     async def _remember(self, found: Snapshot, key: str, *, newest: str = "") -> Snapshot:
         """Keep which package a revision is, and which one is the newest that was read; gives the revision."""
@@ -136,7 +144,7 @@ class S3BackupSource(Source):
         """The backup that the feed names, and every one that was made after it."""
         prefix = self.location.below(FOLDER).key
         found = await self._client.list(prefix, after=named)
-        return [named, *(key for key in found.keys if get_backup_time(key))]
+        return [named, *(key for key in found.keys if is_backup_key(key, prefix))]
 
     async def _list_newest(self) -> Sequence[str]:
         """The backups of the newest month; without the feed there is no other way to find them.
@@ -219,12 +227,12 @@ async def list_newest_backups(client: S3Client) -> list[str]:
     Raises:
         SourceError: the bucket cannot be read.
     """
-    at = client.location.below(FOLDER).key
+    prefix = at = client.location.below(FOLDER).key
     for _ in ("year", "month"):
         folders = (await client.list(at, folders=True)).folders
         numbered = [one for one in folders if one.removeprefix(at).rstrip("/").isdecimal()]
         at = max(numbered, default=at)
-    return [key for key in (await client.list(at)).keys if get_backup_time(key)]
+    return [key for key in (await client.list(at)).keys if is_backup_key(key, prefix)]
 
 
 def read_backup_feed(body: bytes, at: S3Location) -> str:

@@ -140,6 +140,14 @@ def find_backup_key(url: str, prefix: str, bucket: str) -> str | None:
     return f"{prefix}/{found[0]}".lstrip("/")
 
 
+def is_backup_key(key: str, prefix: str) -> bool:
+    """Whether a key is that of a backup below a prefix, in the folders of its year and month.
+
+    Others may be anybody's: one with `..` leads out of the path and of the bucket once it is in a URL.
+    """
+    return key.startswith(prefix) and _BACKUP_KEY.fullmatch(FOLDER + key.removeprefix(prefix)) is not None
+
+
 def get_backup_time(key: str) -> str:
     """The time in the name of a backup, which sorts as text; empty for another key."""
     found = BACKUP_NAME.fullmatch(key.rpartition("/")[2])

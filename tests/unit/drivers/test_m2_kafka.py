@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pytest
 from support.guard_cases import by_kafka, told
 from support.m2_polled import POLL, SERVER, PolledNodes, tokens
 from support.m2_wire import cluster_input
@@ -145,6 +146,27 @@ def test_a_node_of_another_cluster_counts():
     context = told(nodes=("n1",))
     assert refusals(replace(context, listeners=(*context.listeners, ("other/x", topic("m2.n1")))))
     assert not refusals(replace(context, listeners=(*context.listeners, ("other/x", topic("m2.x")))))
+
+
+def test_brokers_of_another_name_do_not_part_a_shared_topic():
+    context = told(nodes=("n1",))
+    # Both may be brokers of one cluster: any of them leads to all of it.
+    same = BusChannel(BusKind.KAFKA, ("kafka-2:9092",), "m2.n1")
+    assert refusals(replace(context, listeners=(*context.listeners, ("other/x", same))))
+    nodes = where(by_kafka("m2.all"), nodes=("n1", "n2"))
+    documents = {
+        "n1": nodes.documents["n1"],
+        "n2": where(by_kafka("m2.all", broker="b:9092")).documents["n1"],
+    }
+    assert codes(replace(nodes, documents=documents)) == ["shared-feed-channel"]
+
+
+@pytest.mark.parametrize("name", ["^.*", "^m2[.].*", "a b", "../m2", ".", "..", "m2.ö", "m2.n1 ", "x" * 250])
+def test_what_no_topic_is_called_is_not_listened_to(name):
+    allowed = AllowedBus(PROD, frozenset(BROKERS))
+    assert allowed.allows(topic("m2.n1"))
+    # The library takes a name that begins with ^ for a pattern of topics.
+    assert not allowed.allows(topic(name))
 
 
 def test_a_checkout_on_a_shared_topic_goes_to_all_in_one_wave_only():

@@ -1,3 +1,4 @@
+import httpx
 import pytest
 from support.cloud_servers import (
     COMPARTMENT,
@@ -138,7 +139,7 @@ async def test_wrong_keys_are_refused_with_what_to_do():
         assert "credentials" in caught.value.remedy
         assert server.denied == ["SignatureDoesNotMatch"]
     async with OciServer(oci_vms(1)).running() as server:
-        with pytest.raises(InventoryError, match="wrong signature"):
+        with pytest.raises(InventoryError, match="answers 401"):
             await ask_oci(server, key=OciServer().key)
 
 
@@ -203,6 +204,41 @@ async def test_a_running_instance_without_a_primary_interface_is_an_error():
     async with Bare(oci_vms(1)).running() as server:
         with pytest.raises(InventoryError, match="no primary network interface"):
             await ask_oci(server)
+
+
+@pytest.mark.parametrize("identity", [[], {}, {"a": 1}, None, 7])
+async def test_an_attachment_of_no_instance_is_none_of_a_node(identity):
+    class Odd(OciServer):
+        def _list_attachments(self):
+            return [{"instanceId": identity, "vnicId": "x"}, *super()._list_attachments()]
+
+    async with Odd(oci_vms(1)).running() as server:
+        (found,) = await ask_oci(server)
+    assert found.address == "10.30.0.1"
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (
+            b"<Response><Errors><Error><Code>SignatureDoesNotMatch</Code><Message>%s</Message>",
+            "SignatureDoesNotMatch",
+        ),
+        (b'{"code": "NotAuthenticated", "message": "%s"}', "NotAuthenticated"),
+        (b"<html>%s</html>", ""),
+        (b"<Code>%s</Code>", ""),
+        (b'{"code": "\x1b[2J%s"}', ""),
+    ],
+)
+async def test_of_an_error_of_a_cloud_its_code_is_shown_and_nothing_else(body, shown):
+    # AWS shows what was signed, with the session token; proxies show headers.
+    secret = b"x-amz-security-token:SECRET-TOKEN"
+    request = httpx.Request("POST", "https://cloud.example/")
+    transport = httpx.MockTransport(lambda _: httpx.Response(403, content=body.replace(b"%s", secret)))
+    async with httpx.AsyncClient(transport=transport) as client:
+        with pytest.raises(InventoryError) as caught:
+            await cloud_calls.call_cloud(client, request, "EC2 of `prod`")
+    assert caught.value.message == "EC2 of `prod` answers 403" + (f" ({shown})" if shown else "")
 
 
 async def test_an_answer_beyond_the_bound_is_an_error(monkeypatch):

@@ -181,6 +181,29 @@ async def test_the_undocumented_form_of_the_url_does_not_matter(s3, locate, url)
     assert (await locate(f"s3://{BUCKET}/m2").snapshot()).files.read("setting.json") == b"one"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../other/setting_{}.tgz",
+        "2026/11/../../../../other-bucket/setting_{}.tgz",
+        "2026/11/a b/setting_{}.tgz",
+        "z/setting_{}.tgz",
+        "2026/11/ö/setting_{}.tgz",
+        "2026/11//setting_{}.tgz",
+        "zz/%2e%2e/setting_{}.tgz",
+        "setting_{}.tgz",
+    ],
+)
+async def test_keys_that_no_backup_has_are_none(s3, locate, name):
+    s3.put_backup(T3, package("backup"))
+    s3.put(f"m2/settings/{name.format(T5)}", package("strange"))
+    s3.put(f"other/setting_{T5}.tgz", package("elsewhere"))
+    s3.requests.clear()
+    assert (await locate(f"s3://{BUCKET}/m2").snapshot()).files.read("setting.json") == b"backup"
+    assert (await refused(locate(f"s3://{BUCKET}/m2", ref=T5, is_rollback=True))).message
+    assert not [one for one in s3.requests if "other" in one.partition("?")[0]]
+
+
 async def test_many_backups_are_listed_in_pages_and_within_bounds(s3, locate, monkeypatch):
     for minute in range(20):
         s3.put_backup(f"20261001T14{minute:02}30000Z", package(str(minute)), feed=minute == 0)

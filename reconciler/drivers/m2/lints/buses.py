@@ -64,10 +64,10 @@ def _find_loops(named: list[NamedChannel]) -> Iterator[Diagnostic]:
 
 def _find_shared(named: list[NamedChannel]) -> dict[BusChannel, list[NamedChannel]]:
     """Channel -> what names it, where that is more than one node."""
-    found: dict[BusChannel, list[NamedChannel]] = {}
+    found: dict[tuple[str, ...], list[NamedChannel]] = {}
     for one in named:
-        found.setdefault(one.channel, []).append(one)
-    return {channel: some for channel, some in found.items() if len({one.node for one in some}) > 1}
+        found.setdefault(one.channel.meeting, []).append(one)
+    return {some[0].channel: some for some in found.values() if len({one.node for one in some}) > 1}
 
 
 def _warn(document: Document, pointer: str, code: str, message: str, remedy: str) -> Diagnostic:
