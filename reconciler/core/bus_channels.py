@@ -53,13 +53,6 @@ class BusChannel:
     name: str
 
     @property
-    def is_valid(self) -> bool:
-        """Whether its name is one that its kind of bus can have."""
-        if self.kind is BusKind.FIRESTORE:
-            return not find_path_problem(self.name)
-        return _TOPIC.fullmatch(self.name) is not None and self.name not in {".", ".."}
-
-    @property
     def label(self) -> str:
         """For messages: such as `Kafka topic prd.m2.event.changed of kafka-1:9092`."""
         what = "Kafka topic" if self.kind is BusKind.KAFKA else "Firestore path"
@@ -80,6 +73,13 @@ class BusChannel:
     def encode(self) -> str:
         """As one text, for the store and for the arguments of steps; see `read_channel`."""
         return json.dumps([self.kind, list(self.places), self.name], ensure_ascii=False)
+
+
+def is_valid_name(kind: BusKind, name: str) -> bool:
+    """Whether a topic or path is one that a bus can have."""
+    if kind is BusKind.FIRESTORE:
+        return not find_path_problem(name)
+    return _TOPIC.fullmatch(name) is not None and name not in {".", ".."}
 
 
 def read_channel(text: str) -> BusChannel | None:

@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from reconciler.core.bus_channels import BusChannel, BusId
+from reconciler.core.bus_channels import BusChannel, BusId, is_valid_name
 
 
 class EntryKind(StrEnum):
@@ -23,6 +23,10 @@ class EntryKind(StrEnum):
     COMMANDS = "commands"
     KAFKA = "kafka"
     FIRESTORE = "firestore"
+
+
+CHANNEL_KEYS: Final[Mapping[EntryKind, str]] = {EntryKind.KAFKA: "topics", EntryKind.FIRESTORE: "paths"}
+"""Part of the host configuration -> the key of its entries with the topics or paths that may be named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,13 @@ class AllowedBus:
         """Whether every place of a channel is one of this bus, and its name is allowed."""
         # Every one: a node uses any broker of its list, and one of another cluster would part it from here.
         is_here = self.id.kind is channel.kind and bool(channel.places) and self.places >= {*channel.places}
-        if not is_here or not channel.is_valid:
+        return is_here and self.allows_name(channel.name)
+
+    def allows_name(self, name: str) -> bool:
+        """Whether a topic or path of this bus may be used."""
+        if not is_valid_name(self.id.kind, name):
             return False
-        return not self.channels or any(map(partial(fnmatchcase, channel.name), self.channels))
+        return not self.channels or any(map(partial(fnmatchcase, name), self.channels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ class FirestoreProject(StrictModel):
     paths: tuple[Annotated[str, Field(pattern=_PATTERN, max_length=LONGEST)], ...] = Field(
         default=(),
         max_length=1000,
-        description="Paths that settings may name as `doc`, for feeds and for feedback, after "
-        "`#m2live.nodeId` is replaced; `*` is any text. Without an entry all are allowed.",
+        description="Paths that settings may name as `doc`, and fleet files as the collection of `feedback`, "
+        "after `#m2live.nodeId` is replaced; `*` is any text. Without an entry all are allowed.",
         examples=[["m2nodes/*/events"]],
     )
     consume: Flag = Field(

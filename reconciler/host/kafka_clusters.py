@@ -107,8 +107,8 @@ class KafkaCluster(StrictModel):
     topics: tuple[Annotated[str, Field(pattern=_TOPIC)], ...] = Field(
         default=(),
         max_length=1000,
-        description="Topics that settings may name, for feeds and for feedback; `*` is any text. Without an "
-        "entry all are allowed.",
+        description="Topics that settings and `feedback` of a fleet file may name; `*` is any text. Without "
+        "an entry all are allowed.",
         examples=[["prd.m2.*"]],
     )
 

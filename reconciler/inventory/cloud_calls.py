@@ -28,7 +28,8 @@ _CODE: Final = re.compile(
 )
 """The code of an error of EC2 or OCI.
 
-Nothing else of it is shown: of a wrong signature, AWS answers with all that was signed, also the session token.
+Nothing else of it is shown: AWS answers to a wrong signature with all that was signed, also the session
+token.
 """
 
 

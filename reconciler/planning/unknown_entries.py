@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.host_entries import EntryKind, HostEntries, NamedEntry, find_named_entries
+from reconciler.core.host_entries import CHANNEL_KEYS, EntryKind, HostEntries, NamedEntry, find_named_entries
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.host_commands import ENTRY, UNKNOWN
@@ -14,9 +14,6 @@ from reconciler.text.suggestions import find_nearest
 
 _MOST_NAMED = 10
 _MOST_SHOWN = 3
-_ALLOWED = {EntryKind.KAFKA: "topics", EntryKind.FIRESTORE: "paths"}
-"""Kind of a message bus -> the key of its entry with what settings may name."""
-
 UnknownEntries = Mapping[tuple[EntryKind, str], Diagnostic]
 """Kind and name of an entry -> what is wrong, with the first place that names it."""
 
@@ -47,12 +44,24 @@ def find_unknown_entries(cluster_input: ClusterInput, known: HostEntries) -> Unk
 
 def report_unknown_sink(fleet: Fleet, known: HostEntries | None) -> tuple[Diagnostic, ...]:
     """What is wrong with the entry that the sink of feedback names; messages wait, so it stops nothing."""
-    named = fleet.feedback.named_entry if fleet.feedback else None
-    if named is None or known is None or not (told := _explain(named, known)):
+    entry = fleet.feedback
+    named = entry.named_entry if entry else None
+    if entry is None or named is None or known is None:
         return ()
+    told, pointer = _explain(named, known), named.pointer
+    if told is None:
+        key, channel = ("topic", entry.topic) if entry.topic else ("collection", entry.collection or "")
+        own = next((bus for bus in known.buses if str(bus.id) == f"{named.kind}/{named.name}"), None)
+        if own is None or own.allows_name(channel):
+            return ()
+        there, pointer = f"`{named.kind}.{named.name}`", f"/feedback/{key}"
+        told = (
+            f"{channel}, named for feedback, is not allowed by {there} of the host configuration",
+            f"allow it there (`{CHANNEL_KEYS[named.kind]}`), or correct the name here",
+        )
     message, remedy = told
-    place = fleet.document.position(named.pointer)
-    return (Diagnostic(Severity.WARNING, ENTRY, message, remedy, position=place, pointer=named.pointer),)
+    place = fleet.document.position(pointer)
+    return (Diagnostic(Severity.WARNING, ENTRY, message, remedy, position=place, pointer=pointer),)
 
 
 def find_unknown_buses(
@@ -79,7 +88,7 @@ def find_unknown_buses(
             Severity.ERROR,
             ENTRY,
             f"{what}, named for {nodes}, is not allowed by `{kind}` of the host configuration",
-            f"allow it there (`{_ALLOWED[kind]}`), or correct the name here"
+            f"allow it there (`{CHANNEL_KEYS[kind]}`), or correct the name here"
             if is_here
             else f"add an entry of `{kind}` with all of these there, or correct the connection here",
             position=first.document.position(pointer),

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -91,6 +92,16 @@ async def test_each_message_has_its_id_as_key_and_header_in_one_partition(broker
     assert (producer.settings["acks"], producer.settings["enable.idempotence"]) == ("all", True)
     assert producer.settings["bootstrap.servers"] == "127.0.0.1:9"
     assert producer.purged
+
+
+async def test_a_topic_that_this_host_does_not_allow_gets_nothing(broker):
+    outbox = MemoryOutbox(1)
+    narrow = HOST.config.kafka["prod"].model_copy(update={"topics": ("m2.*",)})
+    config = HOST.config.model_copy(update={"kafka": {"prod": narrow}})
+    (finding,) = await deliver(outbox, host=replace(HOST, config=config))
+    assert "this host does not allow changes there" in finding.message
+    assert broker.producers == []
+    assert len(outbox.messages) == 1
 
 
 @pytest.mark.parametrize("fault", [KafkaError.TIMED_OUT, KafkaError.DENIED, "silent"])
