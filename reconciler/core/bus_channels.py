@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from reconciler.core.firestore_paths import find_path_problem
+from reconciler.core.firestore_paths import find_collection, find_path_problem
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._\-]{1,249}")
 """The name of a topic; the libraries of Kafka take others for patterns of topics, such as `^.*`."""
@@ -68,7 +68,12 @@ class BusChannel:
 
     def meets(self, other: BusChannel) -> bool:
         """Whether a message that is sent to the one may arrive at who listens to the other."""
-        return self.meeting == other.meeting
+        if self.kind is not other.kind or self.kind is BusKind.KAFKA:
+            return self.meeting == other.meeting
+        # Who listens to a collection gets what is written into each of its documents.
+        names = {self.name, other.name}
+        is_within = bool(names & {find_collection(one) for one in names})
+        return self.places == other.places and (self.name == other.name or is_within)
 
     def encode(self) -> str:
         """As one text, for the store and for the arguments of steps; see `read_channel`."""

@@ -137,7 +137,8 @@ def parse_expression(text: str) -> CloudExpression:
     alone = embedded["expression"] if embedded else text
     rest = (embedded["rest"] or "") if embedded else ""
     parts = _PARTS.fullmatch(alone)
-    if parts is None:
+    # It is shown in plans and logs.
+    if parts is None or not text.isprintable():
         raise InvalidExpression(f"{quote_text(text)} is not a cloud expression")
     if rest and not 1 <= int(rest[1:]) <= LAST_PORT:
         raise InvalidExpression(

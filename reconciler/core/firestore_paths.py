@@ -20,6 +20,11 @@ def is_collection(path: str) -> bool:
     return path.count("/") % 2 == 0
 
 
+def find_collection(path: str) -> str:
+    """The collection that a document is in; empty for the path of a collection."""
+    return "" if is_collection(path) else path.rpartition("/")[0]
+
+
 def find_path_problem(path: str) -> str:
     """Why Firestore refuses a path, to follow its name; empty if it does not."""
     if not path or len(path) > LONGEST:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.bus_channels import BusChannel, NodeBusUse
+from reconciler.core.bus_channels import BusChannel, BusKind, NodeBusUse
+from reconciler.core.firestore_paths import find_collection
 from reconciler.core.host_entries import AllowedBus
 from reconciler.core.offers import Offer
 from reconciler.server.nodes.node_table import NodeTable
@@ -67,6 +68,8 @@ class BusDirectory:
                     for channel in channels:
                         if allowed.allows(channel):
                             known.setdefault(channel.name, set()).add(node)
+            if allowed.id.kind is BusKind.FIRESTORE:
+                _join_collections(known)
             self._found[allowed] = {name: tuple(sorted(nodes)) for name, nodes in known.items()}
         return self._found[allowed]
 
@@ -76,3 +79,12 @@ class BusDirectory:
         return channel is not None and any(
             node != own and any(channel.meets(one) for one in feeds) for node, feeds in self._feeds.items()
         )
+
+
+def _join_collections(known: dict[str, set[NodeNames]]) -> None:
+    """Let a collection and its documents be shared by all who report there: each gets what both write."""
+    joined = [(name, own) for name in known if (own := find_collection(name)) in known]
+    writers = {name: frozenset(nodes) for name, nodes in known.items()}
+    for document, collection in joined:
+        known[document] |= writers[collection]
+        known[collection] |= writers[document]

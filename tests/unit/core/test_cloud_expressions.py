@@ -49,6 +49,9 @@ def test_an_expression_in_each_of_its_forms(text, tags, rest):
         "aws:vm:tag=a=b;c;",
         "http://#aws:vm:tag=a#",
         "aws:vm:tag=" + "k" * 2000,
+        "aws:vm:tag=a\x1b[2J",
+        "aws:vm:tag=a\u202eb",
+        "#aws:vm:tag=a\x00#:9900",
     ],
 )
 def test_what_is_no_expression_is_refused_and_quoted(text):
