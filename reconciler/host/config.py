@@ -58,6 +58,11 @@ _OWNER: Final = r"^[A-Za-z_0-9][A-Za-z_0-9.\-]{0,63}(:[A-Za-z_0-9][A-Za-z_0-9.\-
 
 _TWO_ACCOUNTS: Final = PydanticCustomError("two_accounts", "another account of `aws` has this bucket too")
 _TWO_CLUSTERS: Final = PydanticCustomError("two_clusters", "another entry of `kafka` has this broker too")
+_TWO_DATABASES: Final = PydanticCustomError(
+    "two_databases",
+    "another entry of `firestore` has this project too, and may have the same paths: write `paths` into "
+    "both, none of them in common",
+)
 _UNKNOWN_WAY: Final = PydanticCustomError("unknown_way", "it names no entry of `ssh`")
 _JUMP_CIRCLE: Final = PydanticCustomError("jump_circle", "its jump hosts lead back to it")
 _JUMP_HOST: Final = PydanticCustomError(
@@ -472,6 +477,21 @@ class HostConfig(StrictModel):
             {"m2live": {"project": "m2live-prod", "credentials": "$CREDENTIALS_DIRECTORY/firestore.json"}}
         ],
     )
+
+    @model_validator(mode="after")
+    def _require_one_database(self) -> HostConfig:
+        """Require that paths say which database a setting means: it names the project alone."""
+        seen: dict[str, set[str]] = {}
+        wrong = []
+        for name, database in self.firestore.items():
+            earlier, own = seen.setdefault(database.project, set()), {*(database.paths or ("*",))}
+            if earlier and ("*" in earlier | own or earlier & own):
+                place: tuple[str | int, ...] = ("firestore", name, "project")
+                wrong.append(_make_wrong_entry(_TWO_DATABASES, place, database.project))
+            earlier |= own
+        if wrong:
+            raise ValidationError.from_exception_data(type(self).__name__, wrong)
+        return self
 
     @model_validator(mode="after")
     def _check_ways(self) -> HostConfig:

@@ -72,3 +72,23 @@ def test_a_password_may_be_a_credential_of_the_unit():
     with pytest.raises(UsageError) as caught:
         list_bus_entries(config, {})
     assert "LoadCredential=kafka:PATH" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_refused"),
+    [
+        ([], [], True),
+        ([], ["m2/*"], True),
+        (["m2/*", "a"], ["b", "m2/*"], True),
+        (["m2/*"], ["changes"], False),
+    ],
+)
+def test_two_databases_of_a_project_have_different_paths(one, other, is_refused):
+    # A setting names the project alone: what is meant for nodes must not be read and written in both.
+    there = {"project": "m2live-prod", "emulator": "127.0.0.1:1"}
+    entries = {"nodes": {**there, "paths": one}, "sink": {**there, "database": "other", "paths": other}}
+    if is_refused:
+        with pytest.raises(ValidationError, match="has this project too"):
+            HostConfig.model_validate({"firestore": entries})
+    else:
+        assert HostConfig.model_validate({"firestore": entries}).firestore.keys() == entries.keys()
