@@ -15,6 +15,11 @@ class ForwardingSource(Source):
 
     has_history = True
 
+    @property
+    def keeps_revisions(self) -> bool:
+        """See `ports.source.Source`."""
+        return False  # what a path or an answer leads to is git, a tarball or a folder
+
     @abstractmethod
     async def target(self) -> Source:
         """The source that answers now.
@@ -26,6 +31,10 @@ class ForwardingSource(Source):
     async def snapshot(self) -> Snapshot:
         """See `ports.source.Source`."""
         return await (await self.target()).snapshot()
+
+    async def is_newer(self, revision: str, other: str) -> bool | None:
+        """See `ports.source.Source`."""
+        return await (await self.target()).is_newer(revision, other)
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """See `ports.source.Source`."""

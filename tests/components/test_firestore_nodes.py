@@ -245,7 +245,11 @@ class ExampleFleet(FirestoreFleet):
             files["fleet.yaml"] = files["fleet.yaml"].replace(f"127.0.0.1:1016{number}", str(place))
         changes = {
             "fleet.yaml": [("127.0.0.1:10843", str(self.server)), ("15s", "1s"), ("60s", "5s")],
-            "edge/setting.json": [("demo-m2live", PROJECT), ("*/15 * * * * *", "* * * * * *")],
+            "edge/setting.json": [
+                ("demo-m2live", PROJECT),
+                ("${env:RECONCILE_SECRET_FIREBASE_KEY}", "demo"),
+                ("*/15 * * * * *", "* * * * * *"),
+            ],
         }
         for name, pairs in changes.items():
             for old, new in pairs:

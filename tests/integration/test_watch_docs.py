@@ -13,6 +13,7 @@ from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
 from reconciler.server.metrics import TRIGGERS, Metrics
+from reconciler.server.nodes.bus_service import BusState
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.node_server import NodeServerState
 from reconciler.server.nodes.summary import PolledCluster
@@ -54,9 +55,12 @@ def served():
     )
     heard = datetime(2026, 11, 21, tzinfo=UTC)
     polled = PolledCluster(nodes=1, versions=Counter({"v1": 1}), heard=heard)
-    counters = CallCounters(reports=Counter(k=1), refused=Counter({404: 1}))
+    counters = CallCounters(
+        reports=Counter(k=1), refused=Counter({404: 1}), bus_skipped=Counter({"not JSON": 1})
+    )
+    bus = BusState(waiting=1, oldest=heard, heard=heard)
     watch_state.node_server = SimpleNamespace(
-        counters=counters, problem="", state=NodeServerState(clusters={"live": polled})
+        counters=counters, problem="", state=NodeServerState(clusters={"live": polled}, buses={"live": bus})
     )
     watch_state.operations = {("live", "purge", "done"): 1}
     metrics = Metrics(watch_state, dry_run=True)

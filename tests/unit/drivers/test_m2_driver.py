@@ -500,7 +500,7 @@ def test_a_lone_setting_names_its_nodes():
     [
         (None, "/env/management/cluster/discover/members", "null"),
         ([], "/env/management/cluster/discover/members", "empty"),
-        (["10.0.0.1", "#aws:vm:tag=x"], "/env/management/cluster/discover/members/1", "#aws:vm:tag=x"),
+        (["10.0.0.1", "#aws:vip:tag=x"], "/env/management/cluster/discover/members/1", "#aws:vip:tag=x"),
         ([{"nodes": ["10.0.0.999"]}], "/env/management/cluster/discover/members/0/nodes/0", "10.0.0.999"),
     ],
 )
