@@ -121,6 +121,8 @@ def test_what_goes_back_must_be_clear(site, capsys, arguments, expected):
         (make_package({"setting.json": b'{"env": '}), "setting.json"),
         (make_package({"setting.json": b'{"env": {"management": {"api": {"port": 70000}}}}'}), "65535"),
     ],
+    # A package has the time in it: as the name of a test, each process of the runner would have another one.
+    ids=["no-package", "fleet", "no-setting", "no-json", "bad-port"],
 )
 def test_a_package_that_cannot_be_used_changes_nothing(site, capsys, package, expected):
     assert site.apply() == 0
