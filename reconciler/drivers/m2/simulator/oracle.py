@@ -17,7 +17,7 @@ from reconciler.drivers.m2.feed_rendering import assign_tokens
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.package import compute_digests
 from reconciler.drivers.m2.schema import Content, ExpectedSetting, M2Cluster
-from reconciler.drivers.m2.setting.diagnostics import get_value
+from reconciler.drivers.m2.setting.diagnostics import get_object, get_value
 from reconciler.drivers.m2.simulator.world import M2World
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.node_store import NodeTokens
@@ -25,16 +25,7 @@ from reconciler.ports.simulator import NodeRequest
 
 Nodes = Mapping[str, machine.M2NodeState]
 
-_FEEDBACK_URL: Final = (
-    "env",
-    "management",
-    "server",
-    "features",
-    "setting",
-    "feedback",
-    "info",
-    "url",
-)
+_FEATURES: Final = ("env", "management", "server", "features")
 
 
 class M2Oracle:
@@ -111,8 +102,7 @@ class M2Oracle:
 
     def _render(self, name: str, loaded: machine.AcceptedSetting | None, server: str) -> Mapping[str, Any]:
         """The setting of a node with URLs of its own: their token is the one that it shows, if any."""
-        url = get_value(loaded.document if loaded else {}, _FEEDBACK_URL)
-        token = str(url or "").removeprefix(f"{server}/").partition("/")[0]
+        token = _find_token(loaded.document, server) if loaded else ""
         desired = assign_tokens(make_desired(self._cluster_input), {name: NodeTokens(Secret(token))})
         target = next(one for one in desired.targets if one.node == name)
         return cast("Mapping[str, Any]", reveal(target.content.document))
@@ -130,3 +120,15 @@ class M2Oracle:
         if known is None:
             known = self._known[key] = (setting, cache.of(setting.document))
         return known[1]
+
+
+def _find_token(document: Any, server: str) -> str:
+    """The token in the URLs of a setting; a node that is told by a message bus may poll for purges alone."""
+    features = get_object(document, *_FEATURES)
+    urls = (
+        get_value(feature, (side, "info", "url"))
+        for feature in features.values()
+        for side in ("feedback", "feed")
+    )
+    own = (str(url).removeprefix(f"{server}/") for url in urls if str(url).startswith(f"{server}/"))
+    return next(own, "").partition("/")[0]
