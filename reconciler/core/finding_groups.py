@@ -14,6 +14,7 @@ from reconciler.text.node_names import (
     generalise_urls,
     group_by_key,
     make_natural_key,
+    merge_urls,
 )
 from reconciler.text.one_line import clean_line
 
@@ -104,7 +105,7 @@ def _gather(findings: Sequence[Diagnostic], variants: int, *, full: bool = False
 def _describe_all(findings: Sequence[Diagnostic]) -> str:
     """The message of several findings that differ in the names and addresses of their nodes."""
     texts = [_generalise(finding, finding.located) for finding in findings]
-    return texts[0] if len(set(texts)) == 1 else generalise_urls(texts[0])
+    return merge_urls(texts)
 
 
 def _generalise(finding: Diagnostic, text: str) -> str:

@@ -63,7 +63,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
     known = list_known_credentials(host.environment, host.config.secrets.variables)
     log = open_log(writer, form=options.log_format, secrets=known, colour=options.colour)
     # A log inside the watched folder would trigger a read with each of its lines: `writes` refuses that.
-    source = locate_source(
+    located = locate_source(
         options.source,
         ref=options.ref,
         path=options.path,
@@ -77,7 +77,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         writes=[WrittenFile("the log", log_file)] if (log_file := find_open_file(stream.fileno())) else [],
     )
     drivers = select_drivers(options.host.config, DRIVERS)
-    source = add_inventory(source, host, drivers, state=options.state, is_applying=not options.dry_run)
+    source = add_inventory(located, host, drivers, state=options.state, is_applying=not options.dry_run)
     with ExitStack() as stack:
         # Anything else that writes to standard error uses the writer too: a full pipe would block it as well.
         stack.enter_context(redirect_stderr(cast("TextIO", writer)))
@@ -101,6 +101,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             log,
             state,
             source=source,
+            located=located,
             load=fleets.load,
             is_stale=fleets.is_stale,
             perform=perform,

@@ -70,6 +70,7 @@ class Watch:
 
     Args:
         source: where desired state comes from.
+        located: the same without what is asked beside its files, such as an inventory: it knows its folder.
         load: snapshot to fleet; raises `ReconcilerError` if the files are invalid.
         is_stale: whether files with secrets have changed since the last fleet was loaded.
         perform: runs one pass over one cluster.
@@ -86,6 +87,7 @@ class Watch:
         log_state: LogState,
         *,
         source: Source,
+        located: Source,
         load: Callable[[Snapshot], Fleet],
         is_stale: Callable[[], bool],
         perform: PassRunner,
@@ -97,7 +99,7 @@ class Watch:
         self._node_server, self._drivers = node_server, drivers
         self._unserved: list[str] = []
         self._served: NodeServerProcess | None = None
-        self._options, self._log, self._source, self._store = options, log, source, store
+        self._options, self._log, self._located, self._store = options, log, located, store
         self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
         self._tasks = Supervision(self._stop_loops, self._report_crash)
@@ -147,7 +149,7 @@ class Watch:
             "watch started",
             version=__version__,
             source=options.source,
-            **_describe_followed(self._source),
+            **_describe_followed(self._located),
             state=str(options.store),
             dry_run=options.dry_run,
             listen=where,
@@ -164,7 +166,7 @@ class Watch:
             spawn(self._operations.serve, "operations")
         control = ControlServer(options, store, self._log, rollbacks, self._operations, self._look_again)
         spawn(lambda: control.serve(stop), "control")
-        source = self._source
+        source = self._located
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
             notify = partial(self._source_loop.request_read, "files")
             spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")

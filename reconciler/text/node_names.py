@@ -80,6 +80,18 @@ def generalise_urls(text: str) -> str:
     return _AUTHORITY.sub(lambda found: f"{found[1] or ''}{ANY_ADDRESS}", text)
 
 
+def merge_urls(texts: Sequence[str]) -> str:
+    """One sentence for several that are equal but for hosts and ports: what all have in common stays."""
+    found = [[match[0] for match in _AUTHORITY.finditer(text)] for text in texts]
+    common = [set(each) for each in zip(*found, strict=True)]
+    places = iter(common)
+
+    def choose(match: re.Match[str]) -> str:
+        return match[0] if len(next(places)) == 1 else f"{match[1] or ''}{ANY_ADDRESS}"
+
+    return _AUTHORITY.sub(choose, texts[0])
+
+
 def group_by_key(items: Iterable[_T], key: Callable[[_T], Hashable]) -> list[tuple[_T, ...]]:
     """Items with the same key together; the groups are in the order of their first items."""
     found: dict[Hashable, list[_T]] = {}

@@ -49,6 +49,7 @@ def test_every_guard_of_the_state_machines_has_a_mutant():
         guards.refuse_downgrade,
         m2_guards.refuse_feed_detachment,
         m2_guards.refuse_hosting_deletion,
+        m2_guards.refuse_shared_feed,
         m2_guards.refuse_interruption_of_hosting,
         collab_guards.refuse_together,
         collab_guards.refuse_unannounced_redis_restart,

@@ -17,6 +17,7 @@ from reconciler.core.cloud_expressions import (
 from reconciler.drivers.m2.setting.connections import SERVER
 from reconciler.drivers.m2.setting.diagnostics import get_items, get_named_items, get_object
 from reconciler.ports.cluster_input import ClusterInput
+from reconciler.text.json_pointer import make_pointer
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 _PROVIDERS: Final = {"awssdk3": CloudProvider.AWS, "oci": CloudProvider.OCI}
@@ -58,3 +59,18 @@ def _find_list(value: Any) -> dict[str, CloudExpression]:
         return {"nodelist.tag": CloudExpression(provider, CloudTarget.VM, parse_tags(text))}
     except InvalidExpression:
         return {}
+
+
+def list_moving_origins(setting: Any) -> tuple[str, ...]:
+    """The pointers of origins that a node replaces while it runs, by the names of their virtual hosts.
+
+    Its setting stays as it was delivered (M2 manual, nodelist), so that the two differ and nothing waits.
+    """
+    feature = get_object(setting, *SERVER, "features", "nodelist")
+    listed = get_named_items(feature, "feedback", "info", "hosting") if feature.get("enable") is True else []
+    names = {name for _, name, _ in listed}
+    for index, name, _ in get_named_items(setting, "hosting"):
+        addresses = get_items(setting, "hosting", index, "origin", "address")
+        if any(isinstance(text, str) and is_embedded(text) for _, text in addresses):
+            names.add(name)
+    return tuple(make_pointer(("hosting", name, "origin", "address")) for name in sorted(names))

@@ -12,6 +12,7 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.address_range import find_uncovered, has_overlap
 from reconciler.drivers.m2.caller_permissions import SETTING_PERMISSION, AccessTable
 from reconciler.drivers.m2.changes import find_changes
+from reconciler.drivers.m2.cloud_origins import list_moving_origins
 from reconciler.drivers.m2.machine import RESTART_ONLY, lookup
 from reconciler.drivers.m2.schema import Content
 from reconciler.drivers.m2.setting.diagnostics import get_named_items, get_value
@@ -105,11 +106,12 @@ def find_fields_not_running(running: Content, asked: Content) -> tuple[str, ...]
         running.fingerprints.get(key) == asked.fingerprints.get(key) for key in _list_keys(running, asked)
     ):
         return ()
+    moving = list_moving_origins(asked.canonical)
     others = (
         change.pointer
         for change in find_changes(running, asked)
         if change.op is not Op.REMOVE
-        and not change.pointer.startswith("/meta")
+        and not change.pointer.startswith(("/meta", *moving))
         and not _may_wait(change.pointer)
     )
     return (*find_restart_fields(running, asked), *others)
