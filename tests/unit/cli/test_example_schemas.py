@@ -23,7 +23,7 @@ FILES = [
         path
         for path in sorted((ROOT / "examples").rglob("*.*"))
         if path.suffix in {*YAML_SUFFIXES, ".json"}
-        and not OTHERS & set(path.parts)
+        and not OTHERS & set(path.relative_to(ROOT).parts)
         and path.name not in DELIVERED
     ),
 ]
