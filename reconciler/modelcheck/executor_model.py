@@ -10,7 +10,7 @@ Bounds: a number of faults in all; at most one fault or recovery between a readi
 that is based on it, which are milliseconds apart; a stuck call takes effect, if ever, before the time ends
 for which the executor considers it in flight. Until then a pass leaves out the nodes of all calls that may be
 in flight; if nodes cannot be left out, no pass starts. Waves are not modelled; offers have their own model,
-`offer_model`; `tests/property/test_polled_histories.py` plays histories of them with the real store.
+`offer_model`; `tests/end_to_end/test_polled_histories.py` plays histories of them with the real store.
 `benchmarks/replay.py` compares the model with the executor, by the journal that `journal_model` derives.
 """
 
