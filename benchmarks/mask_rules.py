@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-from reconciler.cli.render import changes as changed
 from reconciler.cli.render import json as json_form
-from reconciler.cli.render import markdown, step_groups, text, values
+from reconciler.cli.render import markdown, text
 from reconciler.cli.render.exit_report import ExitReport
-from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op
 from reconciler.core.file_state import FilePlace
@@ -23,6 +21,9 @@ from reconciler.core.offers import OfferFeed
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.secret import MASK, Secret
+from reconciler.descriptions import changes as changed
+from reconciler.descriptions import step_groups, values
+from reconciler.descriptions.phrases import PlanView
 from reconciler.desired.known_secrets import KnownSecrets
 from reconciler.documents.document import parse_document
 from reconciler.errors import NodeError, NodeRefused

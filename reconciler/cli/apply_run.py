@@ -16,15 +16,16 @@ from reconciler.cli.dry_run import (
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
-from reconciler.cli.render import markdown, phrases, text
+from reconciler.cli.render import markdown, text
 from reconciler.cli.render.exit_report import ExitReport, report_idle_exit, report_run_exit
-from reconciler.cli.render.phrases import PlanView
-from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_folder import find_watches
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.outcome import RunReport, State
 from reconciler.core.plan import Plan
+from reconciler.descriptions import phrases
+from reconciler.descriptions.phrases import PlanView
+from reconciler.descriptions.values import format_count
 from reconciler.errors import GuardRefusal, StateError, WorldChanged
 from reconciler.exit_status import ExitStatus
 from reconciler.host import aio

@@ -12,10 +12,10 @@ from reconciler.cli.progress import show_progress
 from reconciler.cli.render import json as as_json
 from reconciler.cli.render import markdown, text
 from reconciler.cli.render.exit_report import ExitReport, report_plan_exit
-from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_access import open_history
 from reconciler.cli.terminal import Terminal
+from reconciler.descriptions.phrases import PlanView
 from reconciler.desired.fleet import Fleet
 from reconciler.host import aio
 from reconciler.host.clock import utc_now

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
+from reconciler.descriptions.values import format_count
 from reconciler.drivers.registry import DRIVERS
 from reconciler.fault_trials.fault_schedule import draw_schedule
 from reconciler.fault_trials.scenario import CLAIMS, read_scenario

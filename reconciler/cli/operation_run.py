@@ -13,12 +13,12 @@ from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.render import operations as rendered
-from reconciler.cli.render.values import format_count
 from reconciler.cli.run_options import RunOptions
 from reconciler.cli.state_access import StateAccess
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.actor import Actor
 from reconciler.core.operations import OPEN_STATES, Operation, OperationState, load_operation
+from reconciler.descriptions.values import format_count
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
 from reconciler.exit_status import ExitStatus

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from reconciler.cli.render.text import format_outcome
-from reconciler.cli.render.values import format_count
 from reconciler.cli.terminal import Terminal
 from reconciler.core.outcome import SUCCESSES, Outcome
 from reconciler.core.plan import Step
+from reconciler.descriptions.values import format_count
 from reconciler.ports.listener import PassListener
 from reconciler.text.one_line import clean_line
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.render.history import render_run_record, render_run_record_json
-from reconciler.cli.render.phrases import PlanView
 from reconciler.cli.render.text import render_plan_text
 from reconciler.core.selection import format_selection
+from reconciler.descriptions.phrases import PlanView
 from reconciler.errors import UsageError
 from reconciler.exit_status import ExitStatus
 from reconciler.host import aio

@@ -4,13 +4,13 @@ from dataclasses import replace
 from datetime import date
 
 from reconciler.cli.render.exit_report import ExitReport
-from reconciler.cli.render.phrases import PlanView
 from reconciler.core.arguments import RawArguments
 from reconciler.core.diff import Change, Op, diff_values
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import ClusterPlan, Effect, Inverse, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
 from reconciler.core.secret import Secret
+from reconciler.descriptions.phrases import PlanView
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.exit_status import ExitStatus
 from reconciler.planning.plan_summary import PlanSummary

@@ -23,7 +23,7 @@ from reconciler.core.retention import MOST_KEPT_RUNS
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
-    from reconciler.cli.history_filter import HistoryFilter
+    from reconciler.api.history_filter import HistoryFilter
     from reconciler.cli.state_access import StateAccess
     from reconciler.core.operations import Operation
     from reconciler.ports.store import StoreReader
@@ -55,7 +55,7 @@ class FilterOptions:
 
     def make_filter(self, common: CommonOptions, limit: int) -> HistoryFilter:
         """What is asked for, with what stands before the name of a subcommand."""
-        from reconciler.cli.history_filter import HistoryFilter, parse_since
+        from reconciler.api.history_filter import HistoryFilter, parse_since
         from reconciler.host.clock import utc_now
 
         above = _read_above(common)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from reconciler.cli.options import CommonOptions, expand_groups, make_app, set_signature
-from reconciler.cli.render.values import format_count
+from reconciler.descriptions.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.exit_status import ExitStatus

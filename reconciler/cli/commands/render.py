@@ -143,7 +143,7 @@ def _make_refusal(fleet: Fleet, documents: list[NodeDocument], node: str) -> Usa
 
 def _list_nodes(documents: list[NodeDocument]) -> str:
     """The names of nodes; those with equal settings are on one line."""
-    from reconciler.cli.render.values import format_count
+    from reconciler.descriptions.values import format_count
     from reconciler.text.one_line import clean_line
 
     groups: dict[Any, list[NodeDocument]] = {}
@@ -175,7 +175,7 @@ def _format_json(value: Any) -> str:
 
 def _explain_values(document: Document) -> str:
     """Pointer, value and position of each leaf."""
-    from reconciler.cli.render.values import format_value
+    from reconciler.descriptions.values import format_value
     from reconciler.secrets.redaction import hide_by_key
     from reconciler.text.json_pointer import make_pointer
     from reconciler.text.one_line import clean_line

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from reconciler.cli.options import FIRESTORE_EMULATOR, HostOptions, add_command, format_columns, make_app
-from reconciler.cli.render.values import format_count
 from reconciler.core.bus_channels import BusKind
 from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_loopback_host, parse_endpoint
+from reconciler.descriptions.values import format_count
 from reconciler.drivers.registry import BUILT_IN, DEFAULT_KIND, DRIVERS
 from reconciler.errors import UsageError
 from reconciler.simulation.faults import MEANING, Fault, parse_fault

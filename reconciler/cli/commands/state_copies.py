@@ -72,8 +72,8 @@ def check_state(
 
     Reads every record, and prints a summary. Ends with 1 if something is damaged.
     """
-    from reconciler.cli.render.values import format_count
     from reconciler.cli.state_folder import require_state
+    from reconciler.descriptions.values import format_count
     from reconciler.store.factory import examine_backup, examine_store, open_reader, restore_store
     from reconciler.text.one_line import clean_line
 
@@ -201,8 +201,8 @@ async def _count_unreadable(store: StoreReader) -> int:
 
 
 def _describe_summary(summary: StoreSummary) -> str:
-    from reconciler.cli.render.values import format_count
     from reconciler.core.timestamps import format_minute
+    from reconciler.descriptions.values import format_count
     from reconciler.text.one_line import format_size
 
     newest = f", newest record {format_minute(summary.newest)} UTC" if summary.newest else ""

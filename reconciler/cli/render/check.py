@@ -7,9 +7,9 @@ from typing import Any
 
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
-from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding, to_plain_violation
 from reconciler.core.finding_groups import group_findings
+from reconciler.descriptions.values import format_count
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.model_check import CheckResult
 from reconciler.text.one_line import clean_line

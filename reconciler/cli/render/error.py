@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import group_findings
+from reconciler.descriptions.values import format_count
 from reconciler.diagnostic import Severity
 from reconciler.errors import GuardRefusal, InputError, ReconcilerError
 from reconciler.text.one_line import clean_line

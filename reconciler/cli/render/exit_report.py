@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
-from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import EXTENSIBLE
 from reconciler.core.fields import Whole
 from reconciler.core.outcome import RunReport
+from reconciler.descriptions.values import format_count
 from reconciler.exit_status import MEANINGS, ExitStatus
 from reconciler.planning.inventory_report import UNREAD
 from reconciler.planning.plan_summary import PlanSummary

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from reconciler.cli.render import phrases
-from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
-from reconciler.cli.render.values import format_count, format_value
-from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import format_minute, format_second
+from reconciler.descriptions.changes import format_changes
+from reconciler.descriptions.run_results import describe_duration, describe_entry, describe_run_result
+from reconciler.descriptions.values import format_count, format_value
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
 from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
@@ -24,16 +22,7 @@ from reconciler.text.one_line import SHORT_ID, clean_line
 _CHANGES = 20
 """Number of changes shown for a step; JSON has all of them."""
 
-_OPEN = "open"
 _BODY = 1000
-_TRIED = {state.value for state in (State.FAILED, State.UNKNOWN, State.SUPERSEDED, State.UNDONE)} | {_OPEN}
-_ENDINGS: dict[int, str] = {
-    ExitStatus.DONE: "done",
-    ExitStatus.ERROR: "failed",
-    ExitStatus.REFUSED: "refused",
-    ExitStatus.CHANGED: "node changed",
-    ExitStatus.IN_PART: "applied in part",
-}
 
 
 def render_runs(runs: Sequence[RunSummary], *, layout: TerminalLayout = PLAIN) -> str:
@@ -124,27 +113,6 @@ def render_orders_json(orders: Sequence[OrderRecord]) -> str:
     )
 
 
-def describe_run_result(run: RunSummary) -> str:
-    """The result of a run: `applied in part: 38 done, 3 failed`."""
-    if run.finished is None or run.exit_status is None:
-        return f"not finished: {_format_counts(run.counts)}" if run.counts else "not finished"
-    word = _ENDINGS.get(run.exit_status, f"exit {run.exit_status}")
-    if not run.counts:
-        return f"{word}: {textwrap.shorten(clean_line(run.note), 80, placeholder=' …')}" if run.note else word
-    if run.counts.keys() <= SUCCESSES:
-        if not run.note:  # a later run has found out that the steps of unknown result succeeded
-            word = _ENDINGS[ExitStatus.DONE]
-        return f"{word}: {format_count(sum(run.counts.values()), 'change')}"
-    if run.exit_status == ExitStatus.ERROR and not _TRIED & run.counts.keys():
-        return _format_counts(run.counts)  # stopped or on hold before anything was sent: nothing failed
-    return f"{word}: {_format_counts(run.counts)}"
-
-
-def _format_counts(counts: Mapping[str, int]) -> str:
-    words = {**{state.value: word for state, word in phrases.STATES.items()}, _OPEN: "open"}
-    return ", ".join(f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state))
-
-
 def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     tone = Tone.ADD if run.exit_status == ExitStatus.DONE else Tone.DANGER
     result, name = describe_run_result(run), layout.paint(f"run {run.id}", Tone.STRONG)
@@ -164,24 +132,15 @@ def _head(run: RunSummary, layout: TerminalLayout) -> Iterator[str]:
     yield from layout.wrapped(f"started by    {who}; reconcile {clean_line(run.program)}", 2, hang=14)
     if run.actor.why:
         yield from layout.wrapped(f"reason        {clean_line(run.actor.why)}", 2)
-    yield f"  started       {format_second(run.started)} UTC, {_describe_duration(run)}"
+    yield f"  started       {format_second(run.started)} UTC, {describe_duration(run)}"
     for note in run.note.splitlines():
         yield from layout.wrapped(clean_line(note), 2, Tone.CHANGE)
-
-
-def _describe_duration(run: RunSummary) -> str:
-    if run.finished is None:
-        return "still running or killed"
-    seconds = (run.finished - run.started).total_seconds()
-    if seconds < 0:
-        return f"ended {format_second(run.finished)} UTC by a clock that was put back meanwhile"
-    return f"took {seconds:.1f} s"
 
 
 def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: TerminalLayout) -> Iterator[str]:
     yield f"{layout.paint(clean_line(name), Tone.STRONG)}, plan {plan[:SHORT_ID]}"
     widths = (
-        max(len(_describe_state(entry)) for entry in entries),
+        max(len(describe_entry(entry)) for entry in entries),
         max(len(clean_line(entry.step.action)) for entry in entries),
     )
 
@@ -189,7 +148,7 @@ def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: Term
         node = entry.step.node
         sentences = (entry.step.reason, entry.reason, entry.answer)
         return (
-            _describe_state(entry),
+            describe_entry(entry),
             entry.step.action,
             entry.waiting_for_restart,
             format_changes(entry.step.changes, _CHANGES),  # as text: values may be lists, which have no hash
@@ -205,7 +164,7 @@ def _render_entries(
 ) -> Iterator[str]:
     first, node = group[0], group[0].step.node
     tone = choose_outcome_tone(first.state)
-    state = layout.paint(f"{_describe_state(first):<{widths[0]}}", tone)
+    state = layout.paint(f"{describe_entry(first):<{widths[0]}}", tone)
     action = f"{clean_line(first.step.action):<{widths[1]}}"
     seconds = max(entry.seconds for entry in group)
     duration = f"  {'at most ' if len(group) > 1 else ''}{seconds:.1f} s" if seconds else ""
@@ -255,12 +214,6 @@ def _parse_body(message: MessageRecord) -> Any:
         return json.loads(message.body)
     except ValueError:
         return message.body
-
-
-def _describe_state(entry: JournalEntry) -> str:
-    if entry.state is not None:
-        return phrases.STATES[entry.state]
-    return "started" if entry.intended else _OPEN
 
 
 def _to_plain_run(run: RunSummary) -> dict[str, Any]:

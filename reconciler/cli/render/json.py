@@ -12,8 +12,6 @@ from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from reconciler.cli.render.exit_report import ExitShape
-from reconciler.cli.render.phrases import PlanView
-from reconciler.cli.render.pins import PinShape, to_plain_pin
 from reconciler.core.diagnostic_json import (
     EXTENSIBLE,
     FindingShape,
@@ -28,6 +26,8 @@ from reconciler.core.json_schema import Schema, SchemaTitle, make_schema
 from reconciler.core.outcome import Outcome, RunReport, State
 from reconciler.core.plan import Plan, PlanShape
 from reconciler.core.timestamps import format_timestamp
+from reconciler.descriptions.phrases import PlanView
+from reconciler.descriptions.pins import PinShape, to_plain_pin
 from reconciler.planning.inventory_report import InventoryShape
 
 

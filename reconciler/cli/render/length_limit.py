@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from reconciler.cli.render.values import format_count
+from reconciler.descriptions.values import format_count
 
 
 class PieceRank(IntEnum):

@@ -6,24 +6,24 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from reconciler.cli.render import phrases
-from reconciler.cli.render.changes import format_changes
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
-from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
-from reconciler.cli.render.phrases import PlanView
-from reconciler.cli.render.pins import describe_pin, select_pins
-from reconciler.cli.render.step_groups import (
+from reconciler.core.diff import Change
+from reconciler.core.finding_groups import group_findings
+from reconciler.core.outcome import RunReport
+from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.descriptions import phrases
+from reconciler.descriptions.changes import format_changes
+from reconciler.descriptions.outcome_groups import describe_missed_steps, describe_pending_restarts
+from reconciler.descriptions.phrases import PlanView
+from reconciler.descriptions.pins import describe_pin, select_pins
+from reconciler.descriptions.step_groups import (
     SENTENCES,
     GroupFamily,
     StepGroup,
     group_families,
     group_steps,
 )
-from reconciler.cli.render.values import format_count, shorten_text
-from reconciler.core.diff import Change
-from reconciler.core.finding_groups import group_findings
-from reconciler.core.outcome import RunReport
-from reconciler.core.plan import ClusterPlan, Plan
+from reconciler.descriptions.values import format_count, shorten_text
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line

@@ -10,11 +10,11 @@ from reconciler.cli.render.json import format_json
 from reconciler.cli.render.markdown import LIMIT, escape_markdown, format_code
 from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
-from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.operations import Operation, OperationState
 from reconciler.core.reservations import ALLOW_STOP, ANSWERED_KINDS, RELEASE
 from reconciler.core.timestamps import format_second, format_timestamp
+from reconciler.descriptions.values import format_count
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
 from reconciler.text.node_names import format_node_names, generalise_urls
 from reconciler.text.one_line import SHORT_ID, clean_line

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from reconciler.cli.render.json import format_json
-from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_related
+from reconciler.descriptions.values import format_count
 from reconciler.desired.validation import ValidationResult
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.json_pointer import format_pointer

@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.cli.render import phrases
 from reconciler.cli.render.exit_report import ExitShape
-from reconciler.cli.render.history import describe_run_result
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.operations import describe_states, summarise_operation
-from reconciler.cli.render.pins import to_plain_pin
 from reconciler.cli.render.reservations import list_hold_lines, list_reservation_lines
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone, list_pin_lines
-from reconciler.cli.render.values import format_count
 from reconciler.core.diagnostic_json import to_plain_finding
 from reconciler.core.file_state import FileMatch, FileUse
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.pins import ROLLED_BACK, PinEffect
 from reconciler.core.plan import Revision
 from reconciler.core.timestamps import format_minute, format_second
+from reconciler.descriptions import phrases
+from reconciler.descriptions.pins import to_plain_pin
+from reconciler.descriptions.run_results import describe_run_result
+from reconciler.descriptions.values import format_count
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.leaving_nodes import LeavingNode
 from reconciler.planning.node_conditions import NodeCondition

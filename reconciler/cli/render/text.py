@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from reconciler.cli.render import phrases
-from reconciler.cli.render.changes import ADD, REMOVE, REPLACE, format_changes
-from reconciler.cli.render.outcome_groups import describe_missed_steps, describe_pending_restarts
-from reconciler.cli.render.pins import describe_pin, select_pins
-from reconciler.cli.render.step_groups import StepGroup, group_steps
 from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Plan, Revision, Step
+from reconciler.descriptions import phrases
+from reconciler.descriptions.changes import ADD, REMOVE, REPLACE, format_changes
+from reconciler.descriptions.outcome_groups import describe_missed_steps, describe_pending_restarts
+from reconciler.descriptions.pins import describe_pin, select_pins
+from reconciler.descriptions.step_groups import StepGroup, group_steps
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line

@@ -1,8 +1,8 @@
 """Changed lines of a file are shown like a unified difference: bounded, on one line each, secrets masked."""
 
-from reconciler.cli.render.changes import format_change
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import Secret
+from reconciler.descriptions.changes import format_change
 from reconciler.file_delivery.content import OwnedKeys, WholeFile
 
 

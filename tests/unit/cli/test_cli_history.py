@@ -10,6 +10,7 @@ from reconciler.cli.main import main
 from reconciler.cli.render import history
 from reconciler.core.actor import Actor
 from reconciler.core.diff import Change, Op
+from reconciler.descriptions.run_results import describe_run_result
 from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
 
 START = datetime(2026, 11, 21, 3, 44, 55, tzinfo=UTC)
@@ -76,16 +77,16 @@ def test_runs_as_a_table(golden):
 
 def test_a_run_whose_steps_were_all_settled_as_done_is_done():
     settled = line(counts={"done": 2})
-    assert history.describe_run_result(settled) == "done: 2 changes"
+    assert describe_run_result(settled) == "done: 2 changes"
     assert (
-        history.describe_run_result(replace(settled, note="edge: wave 2 failed its gates"))
+        describe_run_result(replace(settled, note="edge: wave 2 failed its gates"))
         == "applied in part: 2 changes"
     )
 
 
 def test_a_run_that_was_stopped_before_it_sent_anything_has_not_failed():
-    assert history.describe_run_result(line(exit_status=1, counts={"skipped": 2})) == "2 not done"
-    assert history.describe_run_result(line(exit_status=1, counts={"skipped": 2, "failed": 1})) == (
+    assert describe_run_result(line(exit_status=1, counts={"skipped": 2})) == "2 not done"
+    assert describe_run_result(line(exit_status=1, counts={"skipped": 2, "failed": 1})) == (
         "failed: 1 failed, 2 not done"
     )
 

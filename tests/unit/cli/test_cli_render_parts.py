@@ -9,18 +9,19 @@ from hypothesis import strategies as st
 from support.cli_samples import EDGE, ENDED, EVIL, FULL, HOSTILE, PLAN, REVISION, partial, report, upload
 
 from reconciler.cli.render import json as as_json
-from reconciler.cli.render import markdown, phrases, text
-from reconciler.cli.render.changes import format_change, format_changes
+from reconciler.cli.render import markdown, text
 from reconciler.cli.render.length_limit import DocumentPiece, PieceRank, fit_pieces
 from reconciler.cli.render.markdown import escape_markdown, format_code, format_code_block
-from reconciler.cli.render.phrases import PlanView
-from reconciler.cli.render.step_groups import group_steps
-from reconciler.cli.render.values import format_count, format_value, shorten_text
 from reconciler.core.diff import Change, Op, diff_values
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.outcome import State
 from reconciler.core.plan import ClusterPlan, Plan, Risk
 from reconciler.core.secret import Secret
+from reconciler.descriptions import phrases
+from reconciler.descriptions.changes import format_change, format_changes
+from reconciler.descriptions.phrases import PlanView
+from reconciler.descriptions.step_groups import group_steps
+from reconciler.descriptions.values import format_count, format_value, shorten_text
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.modelcheck.explore import Exploration
 from reconciler.planning.model_check import CheckResult

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.cli.render.values import LONGEST_VALUE, format_count, format_value, shorten_text
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
+from reconciler.descriptions.values import LONGEST_VALUE, format_count, format_value, shorten_text
 from reconciler.text.json_pointer import format_pointer
 from reconciler.text.one_line import clean_line, escape_unseen
 

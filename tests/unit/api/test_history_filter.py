@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reconciler.cli.history_filter import HistoryFilter, parse_since
+from reconciler.api.history_filter import HistoryFilter, parse_since
 from reconciler.cli.main import main
 from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import TerminalLayout

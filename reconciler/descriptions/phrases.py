@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.cli.render.values import format_count
 from reconciler.core.finding_groups import FindingGroup, group_findings
 from reconciler.core.guard import refuse_everything
 from reconciler.core.outcome import OPEN, SUCCESSES, RunReport, State
 from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Effect, Plan, Revision, Risk, Step
 from reconciler.core.policy import Override
+from reconciler.descriptions.values import format_count
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.planning.inventory_report import InventoryUse
 from reconciler.planning.node_conditions import RESTART
