@@ -10,20 +10,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.core.prior_revisions import PriorFiles
 from reconciler.desired.inventory_nodes import read_queries
 from reconciler.host.host import Host
 from reconciler.inventory.cache import InventoryCache
 from reconciler.inventory.resolver import InventoryResolver
 from reconciler.ports.driver import Driver
 from reconciler.ports.inventory import NO_INVENTORY, Inventory, InventoryAnswer, InventoryQuery
-from reconciler.ports.source import Snapshot, Source, SourceOrigin
+from reconciler.ports.source import Snapshot, Source
+from reconciler.sources.forwarding_source import WrappedSource
 
 _KEPT: Final = 60.0
 """Seconds for which the answer to a further query counts."""
 
 
-class InventorySource(Source):
+class InventorySource(WrappedSource):
     """Asks the inventory for what each new snapshot needs.
 
     Earlier revisions are read with the answers for the newest one. What they ask for besides is asked for
@@ -38,13 +38,14 @@ class InventorySource(Source):
     def __init__(
         self, source: Source, resolver: InventoryResolver, drivers: Mapping[str, Driver[Any, Any]]
     ) -> None:
-        self._source, self._resolver, self._drivers = source, resolver, drivers
+        super().__init__(source)
+        self._resolver, self._drivers = resolver, drivers
         self._known: Inventory = NO_INVENTORY
         self._asked: dict[InventoryQuery, tuple[InventoryAnswer, datetime]] = {}
 
     async def snapshot(self) -> Snapshot:
         """See `ports.source.Source`."""
-        found = await self._source.snapshot()
+        found = await super().snapshot()
         # A folder may lose its files at any moment: then the fleet cannot be read either, and says why.
         # In a thread, as the fleet itself: a large file must not stop everything else.
         queries = await asyncio.to_thread(read_queries, found.files, self._drivers)
@@ -67,33 +68,10 @@ class InventorySource(Source):
         known = {query: self._asked[query][0] for query in queries}
         return Inventory(known, now)
 
-    @property
-    def has_history(self) -> bool:
-        """See `ports.source.Source`."""
-        return self._source.has_history
-
-    @property
-    def is_dated_by_use(self) -> bool:
-        """See `ports.source.Source`."""
-        return self._source.is_dated_by_use
-
-    @property
-    def keeps_revisions(self) -> bool:
-        """See `ports.source.Source`."""
-        return self._source.keeps_revisions
-
-    async def is_newer(self, revision: str, other: str) -> bool | None:
-        """See `ports.source.Source`."""
-        return await self._source.is_newer(revision, other)
-
-    async def ancestors(self, revision: str) -> frozenset[str] | None:
-        """See `ports.source.Source`."""
-        return await self._source.ancestors(revision)
-
     @asynccontextmanager
     async def open_first_parents(self, revision: str, most: int) -> AsyncIterator[Iterator[Snapshot]]:
         """See `ports.source.Source`."""
-        async with self._source.open_first_parents(revision, most) as found:
+        async with super().open_first_parents(revision, most) as found:
             if most > 1:
                 yield (replace(one, inventory=self._known) for one in found)
                 return
@@ -108,16 +86,6 @@ class InventorySource(Source):
         more = await self.ask(missing)
         known = {**self._known.answers, **more.answers}
         return replace(snapshot, inventory=replace(self._known, answers=known))
-
-    async def read_origin(self, revision: str, names: Sequence[str], folders: Sequence[str]) -> SourceOrigin:
-        """See `ports.source.Source`."""
-        return await self._source.read_origin(revision, names, folders)
-
-    async def read_prior_files(
-        self, revision: str, names: Sequence[str], *, base: str = "", applied: Sequence[str] = ()
-    ) -> PriorFiles:
-        """See `ports.source.Source`."""
-        return await self._source.read_prior_files(revision, names, base=base, applied=applied)
 
 
 def add_inventory(

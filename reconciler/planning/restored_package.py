@@ -17,12 +17,12 @@ from reconciler.errors import UsageError
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
 from reconciler.ports.source import Snapshot, Source, SourceOrigin
-from reconciler.sources.forwarding_source import ForwardingSource
+from reconciler.sources.forwarding_source import WrappedSource
 
 Drivers = Mapping[str, Driver[Any, Any]]
 
 
-class RestoredSource(ForwardingSource):
+class RestoredSource(WrappedSource):
     """The source of a fleet, whose revision is that of a package.
 
     The fleet stays the same one, with its history, names, limits and nodes. Only the settings and files of
@@ -35,19 +35,15 @@ class RestoredSource(ForwardingSource):
     """
 
     def __init__(self, fleet_source: Source, package: Source, only: Selection) -> None:
-        self._fleet_source = fleet_source
+        super().__init__(fleet_source)
         self._package = package
         self._only = only
         self._own: tuple[Snapshot, Revision] | None = None
         """The package, and the revision of the fleet."""
 
-    async def target(self) -> Source:
-        """See `ForwardingSource`."""
-        return self._fleet_source
-
     async def snapshot(self) -> Snapshot:
         """The files of the fleet, as the revision of the package."""
-        found, package = await self._fleet_source.snapshot(), await self._package.snapshot()
+        found, package = await super().snapshot(), await self._package.snapshot()
         self._own = package, found.revision
         title = f"package {package.revision.title} of {package.revision.source}"
         revision = replace(package.revision, source=found.revision.source, title=title)
@@ -100,20 +96,6 @@ class RestoredSource(ForwardingSource):
             return restored if one is chosen else one
 
         return replace(fleet, cluster_inputs=tuple(map(choose, fleet.cluster_inputs)), desired=())
-
-    @property
-    def is_dated_by_use(self) -> bool:
-        """See `ports.source.Source`."""
-        return self._fleet_source.is_dated_by_use
-
-    @property
-    def keeps_revisions(self) -> bool:
-        """See `ports.source.Source`."""
-        return self._fleet_source.keeps_revisions
-
-    async def is_newer(self, revision: str, other: str) -> bool | None:
-        """See `ports.source.Source`."""
-        return await self._fleet_source.is_newer(revision, other)
 
     async def ancestors(self, revision: str) -> frozenset[str] | None:
         """See `ports.source.Source`; a package has none."""

@@ -1,4 +1,4 @@
-"""A source that passes every call on to another one."""
+"""Sources that pass every call on to another one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from reconciler.ports.source import Snapshot, Source, SourceOrigin
 class ForwardingSource(Source):
     """Passes every call on to `target`, which may be another source at each call."""
 
-    has_history = True
+    @property
+    def has_history(self) -> bool:
+        """See `ports.source.Source`."""
+        return True
 
     @property
     def keeps_revisions(self) -> bool:
@@ -55,3 +58,33 @@ class ForwardingSource(Source):
     ) -> PriorFiles:
         """See `ports.source.Source`."""
         return await (await self.target()).read_prior_files(revision, names, base=base, applied=applied)
+
+
+class WrappedSource(ForwardingSource):
+    """Passes every call on to one source that stays the same; a subclass changes some of the answers.
+
+    Args:
+        source: that answers.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def target(self) -> Source:
+        """See `ForwardingSource`."""
+        return self._source
+
+    @property
+    def has_history(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.has_history
+
+    @property
+    def is_dated_by_use(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.is_dated_by_use
+
+    @property
+    def keeps_revisions(self) -> bool:
+        """See `ports.source.Source`."""
+        return self._source.keeps_revisions

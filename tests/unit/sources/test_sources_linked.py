@@ -12,7 +12,7 @@ from reconciler.errors import SourceError
 from reconciler.ports.source import Source
 from reconciler.server import file_events
 from reconciler.sources.detected_source import DetectedSource
-from reconciler.sources.forwarding_source import ForwardingSource
+from reconciler.sources.forwarding_source import ForwardingSource, WrappedSource
 from reconciler.sources.linked_source import LinkedSource, list_links, make_absolute
 from reconciler.sources.locate import locate_source
 
@@ -74,11 +74,20 @@ async def test_a_link_from_one_work_tree_to_another_is_followed(site):
     assert old.files.read("fleet.yaml") == b"one\n"
 
 
-@pytest.mark.parametrize("wrapper", [LinkedSource, DetectedSource])
+@pytest.mark.parametrize("wrapper", [LinkedSource, DetectedSource, WrappedSource])
 def test_a_forwarding_source_forwards_every_call(wrapper):
     """What it does not define is the answer of a source that knows nothing, whatever the real one knows."""
     defined = {*vars(wrapper), *vars(ForwardingSource)}
     assert {name for name in vars(Source) if not name.startswith("_")} - defined == set()
+
+
+@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("name", ["has_history", "is_dated_by_use", "keeps_revisions"])
+def test_a_wrapped_source_has_the_properties_of_its_source(name, answer):
+    class Known(WrappedSource):
+        has_history = is_dated_by_use = keeps_revisions = answer
+
+    assert getattr(WrappedSource(Known(None)), name) is answer
 
 
 async def test_a_dangling_link_is_reported_and_followed_again_later(site):
