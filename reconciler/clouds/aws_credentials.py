@@ -7,7 +7,6 @@ from configparser import ConfigParser
 from configparser import Error as ParserError
 from dataclasses import fields
 from pathlib import Path
-from stat import S_IROTH
 from typing import Final
 
 from reconciler.clouds.aws_signature import AwsCredentials
@@ -20,8 +19,8 @@ from reconciler.host.credentials import (
     find_key_file,
     name_file_variable,
     read_credential,
+    read_key_text,
 )
-from reconciler.host.files import FileRefused, read_trusted
 
 _LARGEST: Final = 256 * 1024
 _LONGEST: Final = 8192
@@ -73,23 +72,7 @@ def read_aws_credentials(name: str, account: AwsAccount, environment: Mapping[st
 
 def _read_profile(file: Path, profile: str) -> list[str]:
     """The values of `_KEYS` in a section of a file that the AWS command line writes."""
-    try:
-        data, _ = read_trusted(file, limit=_LARGEST)
-        mode = file.stat().st_mode
-        text = data.decode()
-    except (FileRefused, OSError) as error:
-        raise UsageError(
-            f"the file of AWS keys {file} cannot be read: it {getattr(error, 'strerror', None) or error}",
-            remedy="correct the path in the host configuration, or let the user who runs reconcile read it",
-        ) from error
-    except UnicodeDecodeError:
-        raise UsageError(f"the file of AWS keys {file} is not UTF-8 text") from None
-    if mode & S_IROTH:
-        raise UsageError(
-            f"the file of AWS keys {file} can be read by every user of this machine "
-            f"(mode {mode & 0o777:04o})",
-            remedy=f"chmod 600 {file}; if others had access, make new keys",
-        )
+    text = read_key_text(file, "the file of AWS keys", limit=_LARGEST)
     parser = ConfigParser(interpolation=None, default_section="")
     try:
         parser.read_string(text)

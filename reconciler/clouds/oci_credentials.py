@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from stat import S_IROTH
 from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import UsageError
-from reconciler.host.credentials import find_key_file
-from reconciler.host.files import FileRefused, read_trusted
+from reconciler.host.credentials import find_key_file, read_key_file
 from reconciler.host.oci_accounts import OciAccount
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-_LARGEST: Final = 64 * 1024
 _FEWEST_BITS: Final = 2048
 _FORM: Final = "write the private key in PEM, without a password, as the console of OCI gives it"
 
@@ -34,20 +31,7 @@ def read_oci_key(name: str, account: OciAccount, environment: Mapping[str, str])
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
     file = find_key_file(account.key, environment)
-    try:
-        data, _ = read_trusted(file, limit=_LARGEST)
-        mode = file.stat().st_mode
-    except (FileRefused, OSError) as error:
-        raise UsageError(
-            f"the key of the OCI account `{name}` cannot be read: {file} "
-            f"{getattr(error, 'strerror', None) or error}",
-            remedy="correct the path in the host configuration, or let the user who runs reconcile read it",
-        ) from error
-    if mode & S_IROTH:
-        raise UsageError(
-            f"the key of the OCI account `{name}` can be read by every user of this machine: {file}",
-            remedy=f"chmod 600 {file}; if others had access, make a new key",
-        )
+    data = read_key_file(file, f"the key of the OCI account `{name}`,")
     try:
         key = load_pem_private_key(data, password=None)
     except (ValueError, TypeError):  # their texts could have parts of the key

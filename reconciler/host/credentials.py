@@ -8,7 +8,7 @@ from typing import Final
 
 from reconciler.errors import UsageError
 from reconciler.host.config_fields import CREDENTIALS, PREFIX
-from reconciler.host.files import FileRefused, read_regular
+from reconciler.host.files import FileExposed, FileRefused, read_private, read_regular
 
 GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 SOURCE_TOKEN: Final = "RECONCILE_SOURCE_TOKEN"  # noqa: S105
@@ -78,6 +78,46 @@ def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX)
     # Short values of nodes are left out: as parts of common words they would mask half of the log.
     of_nodes = [text for name, text in environment.items() if name.startswith(prefix)]
     return [text for text in found if text] + [text for text in of_nodes if len(text) >= _SHORTEST]
+
+
+def read_key_file(file: Path, what: str, *, limit: int = LARGEST) -> bytes:
+    """The bytes of a file with a key or password that the host configuration names.
+
+    Args:
+        file: its path on this machine; see `find_key_file`.
+        what: begins the sentence of an error, before the path.
+        limit: bytes that it may have.
+
+    Raises:
+        UsageError: it cannot be read, or others may write it, or every user may read it.
+    """
+    try:
+        return read_private(file, limit=limit)
+    except FileExposed as error:
+        raise UsageError(
+            f"{what} {file} {error}",
+            remedy=f"run chmod 600 {file}; if others had access, replace the secret",
+        ) from None
+    except FileRefused as error:
+        raise UsageError(
+            f"{what} {file} {error}",
+            remedy="correct the path in the host configuration, or let the user who runs reconcile read it",
+        ) from None
+
+
+def read_key_text(file: Path, what: str, *, limit: int = LARGEST) -> str:
+    """As `read_key_file`, for files of text.
+
+    Raises:
+        UsageError: as there; or it is not UTF-8, or empty.
+    """
+    try:
+        text = read_key_file(file, what, limit=limit).decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{what} {file} is not UTF-8 text", remedy="write the file again") from None
+    if not text.strip():
+        raise UsageError(f"{what} {file} is empty", remedy="write the secret into it")
+    return text
 
 
 def find_key_file(key: Path | str, environment: Mapping[str, str]) -> Path:

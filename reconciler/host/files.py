@@ -31,6 +31,10 @@ class FileAbsent(FileRefused):
     """There is no such file."""
 
 
+class FileExposed(FileRefused):
+    """Every user of this machine may read a file with a secret."""
+
+
 def read_regular(path: Path, *, limit: int) -> bytes:
     """The bytes, at most `limit`, of a file that an operator names; links are followed.
 
@@ -54,6 +58,32 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
     Raises:
         FileRefused: another user may write it or a folder above it; or as for `read_regular`.
     """
+    descriptor, real = _open_trusted(path)
+    return _read_and_close(descriptor, limit), real
+
+
+def read_private(path: Path, *, limit: int) -> bytes:
+    """The bytes of a file with a secret, which only root and this user may write, and not everybody read.
+
+    Args:
+        path: the file; links are followed, and every folder on the way is checked.
+        limit: bytes that it may have.
+
+    Raises:
+        FileExposed: every user of this machine may read it.
+        FileRefused: another user may write it or a folder above it; or as for `read_regular`.
+    """
+    descriptor, _ = _open_trusted(path)
+    # Of the open file, which is the one that is read: another one may be at its path by now.
+    mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & stat.S_IROTH:
+        os.close(descriptor)
+        raise FileExposed(f"can be read by every user of this machine (mode {mode:04o})")
+    return _read_and_close(descriptor, limit)
+
+
+def _open_trusted(path: Path) -> tuple[int, Path]:
+    """Open a file that only root and this user may write or replace; also its real path."""
     with closing(_Walk()) as walk:
         walk.to(path.absolute())
         parent, name = walk.end()
@@ -69,7 +99,7 @@ def read_trusted(path: Path, *, limit: int) -> tuple[bytes, Path]:
         except FileRefused:
             os.close(descriptor)
             raise
-        return _read_and_close(descriptor, limit), real
+        return descriptor, real
 
 
 def read_below(folder: Path, name: str, *, limit: int) -> bytes:

@@ -13,9 +13,8 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from reconciler.errors import UsageError
-from reconciler.host.credentials import LARGEST, find_key_file
+from reconciler.host.credentials import find_key_file, read_key_file
 from reconciler.host.extras import import_extra
-from reconciler.host.files import FileRefused, read_regular
 from reconciler.host.firestore_config import FirestoreProject
 from reconciler.text.one_line import make_one_line
 
@@ -105,19 +104,18 @@ def close_firestore(client: Any) -> None:
 def _read_credentials(name: str, entry: FirestoreProject, environment: Mapping[str, str]) -> Any:
     service_account = import_extra("google.oauth2.service_account", EXTRA, PURPOSE)
     assert entry.credentials is not None
-    what = f"`firestore.{name}.credentials` of the host configuration"
+    what = f"the file of `firestore.{name}.credentials`,"
     path = find_key_file(entry.credentials, environment)
+    data = read_key_file(path, what)
     try:
-        found = json.loads(read_regular(path, limit=LARGEST))
+        found = json.loads(data)
         # Other kinds of credentials may name programs to run and places to ask for a token.
         if not isinstance(found, dict) or found.get("type") != "service_account":
             raise ValueError("it is not the key of a service account")  # noqa: TRY301
         return service_account.Credentials.from_service_account_info(found)
-    except FileRefused as error:
-        raise UsageError(f"{what}: the file {path} {error}", remedy="correct the path or the file") from None
     except ValueError:  # its text could have parts of the key
         raise UsageError(
-            f"{what}: the file {path} is not the key of a service account in JSON",
+            f"{what} {path} is not the key of a service account in JSON",
             remedy="create a key of the service account in Google Cloud, and write its file there",
         ) from None
 

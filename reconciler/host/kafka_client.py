@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.bus_channels import BusId
-from reconciler.errors import UsageError
-from reconciler.host.credentials import find_key_file
-from reconciler.host.files import FileRefused, read_trusted
+from reconciler.host.credentials import find_key_file, read_key_text
 from reconciler.host.kafka_clusters import KafkaCluster
 from reconciler.text.one_line import make_one_line
 
@@ -22,7 +20,6 @@ EXTRA: Final = "kafka"
 PURPOSE: Final = "Kafka clusters"
 
 _LONGEST: Final = 300
-_LARGEST_SECRET: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +87,7 @@ def make_kafka_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
 
 
 def _read_secret(bus: BusId, key: str, file: Path) -> str:
-    try:
-        data, _ = read_trusted(file, limit=_LARGEST_SECRET)
-        text = data.decode()
-    except (FileRefused, UnicodeDecodeError) as error:
-        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"it {error}"
-        raise UsageError(
-            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} cannot be read: {why}",
-            remedy="correct the path, or let only root and the user who runs reconcile write it",
-        ) from None
-    if not text.strip():
-        raise UsageError(
-            f"`{bus.kind}.{bus.name}.{key}` of the host configuration: {file} is empty",
-            remedy="write the secret into it",
-        )
-    return text
+    return read_key_text(file, f"the file of `{bus.kind}.{bus.name}.{key}`,")
 
 
 def describe_kafka_error(error: Any) -> str:

@@ -84,7 +84,11 @@ Credentials are in variables or, better, in files that variables name: `RECONCIL
 read at each use, so a new token works without a restart. When the program starts, it reads its environment
 once and clears it, also in `/proc/PID/environ`. It writes no core files, and other processes of its user
 cannot read its memory. Programs that it starts get a list of harmless variables. Only `git fetch` and
-`git ls-remote` get the git token."""
+`git ls-remote` get the git token.
+
+Files with keys and passwords that this file names, such as those of `ssh`, `aws`, `oci`, `kafka`, `firestore`
+and `database`, are refused if every user of this machine can read them (`chmod 600`), or if another user than
+root and the user who runs `reconcile` can write them or replace them."""
 
 
 def render_host_reference() -> str:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from reconciler.errors import StateError
-from reconciler.host.files import FileRefused, read_regular
+from reconciler.errors import StateError, UsageError
+from reconciler.host.credentials import read_key_text
 
 VARIABLES: Final = frozenset({"PGPASSFILE", "PGSERVICEFILE", "PGSERVICE"})
 """Variables of libpq that count; the others would change where a database is without being seen."""
-
-_LARGEST: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +75,6 @@ class PostgresAddress:
 
 def _read_password(file: Path) -> str:
     try:
-        return read_regular(file, limit=_LARGEST).decode().rstrip("\r\n")
-    except (FileRefused, UnicodeDecodeError) as error:
-        reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise StateError(
-            f"the file with the password of the database, {file}, {reason}",
-            remedy="correct `database.password` of the host configuration",
-        ) from None
+        return read_key_text(file, "the file with the password of the database,").rstrip("\r\n")
+    except UsageError as error:
+        raise StateError(error.message, remedy=error.remedy) from error

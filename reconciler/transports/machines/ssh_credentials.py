@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_IROTH
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.errors import UsageError
 from reconciler.host.config import SshWay
-from reconciler.host.credentials import find_key_file
+from reconciler.host.credentials import find_key_file, read_key_file
 from reconciler.host.files import FileRefused, read_trusted
 from reconciler.text.one_line import make_one_line
 from reconciler.transports.machines.machine import LoginRefused, MachineUnidentified
@@ -138,18 +137,9 @@ def _read_key(path: Path) -> LocalKey:
 
     what = f"the key {path}"
     try:
-        data, _ = read_trusted(path, limit=_LARGEST)
-        mode = path.stat().st_mode
-    except (FileRefused, OSError) as error:
-        raise LoginRefused(
-            f"{what} cannot be read: {_shorten(error)}",
-            remedy="correct the path in the host configuration, or let the user who runs reconcile read it",
-        ) from error
-    if mode & S_IROTH:
-        raise LoginRefused(
-            f"{what} can be read by every user of this machine (mode {mode & 0o777:04o})",
-            remedy=f"chmod 600 {path}; if others had access, make a new key",
-        )
+        data = read_key_file(path, "the key")
+    except UsageError as error:
+        raise LoginRefused(error.message, remedy=error.remedy) from error
     try:
         key = asyncssh.import_private_key(data)
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:

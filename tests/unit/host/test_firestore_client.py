@@ -55,11 +55,12 @@ def test_a_key_file_that_cannot_be_used_is_named_without_its_content(tmp_path, m
     file = tmp_path / "key.json"
     if content is not None:
         file.write_text(content)
+        file.chmod(0o600)
     entry = FirestoreProject(project="m2live-prod", credentials="$CREDENTIALS_DIRECTORY/key.json")
     with pytest.raises(UsageError) as caught:
         open_firestore("m2live", entry, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert words in caught.value.message
-    assert "`firestore.m2live.credentials` of the host configuration" in caught.value.message
+    assert "`firestore.m2live.credentials`" in caught.value.message
     assert "s3cret" not in str(caught.value)
     with pytest.raises(UsageError, match="no credentials folder"):
         open_firestore("m2live", entry, {})

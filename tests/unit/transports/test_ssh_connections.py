@@ -101,7 +101,7 @@ async def test_a_refused_login_names_the_user_and_the_keys(site, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda key: key.unlink(), "cannot be read"),
+        (lambda key: key.unlink(), "does not exist"),
         (lambda key: key.chmod(0o644), "can be read by every user"),
         (lambda key: key.write_text("no key"), "not a private key"),
         (

@@ -150,7 +150,7 @@ def change_key(bastion):
     [
         (lambda bastion: bastion.known_hosts.write_text(""), "host key is not known"),
         (change_key, "refuses the login"),
-        (lambda bastion: bastion.key.unlink(), "cannot be read"),
+        (lambda bastion: bastion.key.unlink(), "does not exist"),
         (lambda bastion: setattr(bastion, "tunnels", False), "no connection from there"),
         (
             lambda bastion: setattr(bastion, "drops", 100),
