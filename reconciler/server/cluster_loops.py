@@ -9,7 +9,8 @@ from reconciler.core.selection import EVERYTHING, Selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.inventory import Inventory
-from reconciler.server.cluster_loop import ClusterLoop, LoopContext, PassRunner
+from reconciler.server.cluster_loop import ClusterLoop
+from reconciler.server.cluster_pass import LoopContext, PassRunner
 from reconciler.server.supervision import Loop
 
 Spawn = Callable[[Loop, str], None]

@@ -18,6 +18,7 @@ from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Revision
 from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.withheld_steps import OFFERED, STALLED
 from reconciler.text.node_names import format_node_names
@@ -139,6 +140,11 @@ class PassSummary:
     def pinned_revision(self) -> Revision | None:
         """The revision that its nodes were compared with, if it is pinned to one; else None."""
         return self.pin.revision if self.pin is not None else None
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether clusters that come before this one in the fleet file hold it back."""
+        return any(one.code == ORDER for one in self.violations)
 
     @property
     def is_settled(self) -> bool:

@@ -13,7 +13,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.withheld_steps import OFFERED
-from reconciler.server.cluster_loop import PassJob
+from reconciler.server.cluster_pass import PassJob
 from reconciler.server.pass_result import (
     PassResult,
     PassSummary,

@@ -13,7 +13,7 @@ from reconciler.errors import InputError, ReconcilerError, SourceError, SourceUn
 from reconciler.host.aio import run_unless_stopped
 from reconciler.ports.inventory import NO_INVENTORY, Inventory, InventoryList, InventoryQuery
 from reconciler.ports.source import Snapshot, Source
-from reconciler.server.cluster_loop import PATIENCE, PRECEDENCE, LoopContext, format_error
+from reconciler.server.cluster_pass import PATIENCE, PRECEDENCE, LoopContext, format_error
 from reconciler.server.supervision import contain_errors
 from reconciler.server.timing import LoopTiming, schedule_next
 from reconciler.server.triggers import Trigger

@@ -23,8 +23,8 @@ from reconciler.errors import StateError
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
-from reconciler.server.cluster_loop import PATIENCE, LoopContext, PassRunner
 from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
 from reconciler.server.control_server import ControlServer
 from reconciler.server.file_events import choose_file_events, follow_source_files
 from reconciler.server.http_listener import HttpListener

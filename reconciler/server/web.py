@@ -17,7 +17,7 @@ from reconciler.core.defect import name_error
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.host.sockets import listen_on
-from reconciler.server.cluster_loop import LoopContext
+from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.logs import log_defect

@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 
 from reconciler.core.plan import Revision
-from reconciler.server.cluster_loop import LoopContext
+from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics
 from reconciler.server.pass_result import PassResult, PassSummary

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from reconciler.core.endpoint import SocketAddress
-from reconciler.server.cluster_loop import LoopContext
+from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
 from reconciler.server.metrics import Metrics

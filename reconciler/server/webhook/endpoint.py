@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from reconciler.core.canonical import write_json
-from reconciler.server.cluster_loop import LoopContext
+from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.throttle import Throttle
 from reconciler.server.webhook.answer import (
     BUSY,

@@ -16,7 +16,7 @@ from reconciler.host.host import Host
 from reconciler.ports.listener import SILENT
 from reconciler.ports.source import Snapshot
 from reconciler.server.bootstrap import FleetReader
-from reconciler.server.cluster_loop import PassJob
+from reconciler.server.cluster_pass import PassJob
 from reconciler.server.pass_runner import DryRunPass
 from reconciler.store.factory import open_store
 

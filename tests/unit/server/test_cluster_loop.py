@@ -13,7 +13,8 @@ from support.watch_server import CONVERGED, FOREVER, Rig, Script, fleet, until
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import ClusterBusy, InputError, StateError
-from reconciler.server.cluster_loop import PATIENCE, ClusterLoop
+from reconciler.server.cluster_loop import ClusterLoop
+from reconciler.server.cluster_pass import PATIENCE
 from reconciler.server.pass_result import PassResult, PassSummary
 
 FAILED = PassSummary(PassResult.FAILED, message="edge/a/upload: 500")

@@ -23,7 +23,7 @@ from reconciler.feedback.sender import MessageSender
 from reconciler.host.clock import utc_now
 from reconciler.ports.listener import SILENT
 from reconciler.ports.transport import Http, HttpAnswer, Transports
-from reconciler.server.cluster_loop import PassJob
+from reconciler.server.cluster_pass import PassJob
 from reconciler.server.pass_result import PassResult
 from reconciler.server.pass_runner import HALTED, ApplyPass, DryRunPass
 from reconciler.server.progress_listener import WatchListener
