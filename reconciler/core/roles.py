@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -50,3 +52,22 @@ class Grant:
 
 EVERYTHING_ALLOWED: Final = tuple(Grant(role) for role in AccessRole)
 """All roles for all clusters."""
+
+
+def encode_grants(grants: Iterable[Grant]) -> str:
+    """Grants as the store keeps them, and as the control socket takes them."""
+    return json.dumps([[grant.role, list(grant.clusters)] for grant in grants])
+
+
+def load_grants(text: str) -> tuple[Grant, ...]:
+    """What `encode_grants` wrote.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        return tuple(
+            Grant(AccessRole(role), tuple(map(str, clusters))) for role, clusters in json.loads(text)
+        )
+    except TypeError as error:
+        raise ValueError("not grants") from error

@@ -21,6 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from reconciler.core.endpoint import LAST_PORT
 from reconciler.core.fields import Flag, Size, SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
+from reconciler.host.access_rules import AccessRules
 from reconciler.host.aws_accounts import AwsAccount
 from reconciler.host.config_database import DatabaseAccess
 from reconciler.host.config_fields import (
@@ -386,6 +387,10 @@ class HostConfig(StrictModel):
         max_length=1000,
         description="Proxies in front of the watch's HTTP endpoints whose `X-Forwarded-For` is trusted.",
         examples=[["127.0.0.1/32"]],
+    )
+    access: AccessRules = Field(
+        default_factory=AccessRules,
+        description="Who may look at the watch's pages and act there, apart from users of this machine.",
     )
     nodes: NodeServerRules | None = Field(
         default=None,

@@ -11,7 +11,7 @@ from reconciler.core.canonical import encode_canonical
 from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.host.config_fields import DatabaseUrl, KeyFile
 
-_OWN: Final = frozenset({"state", "database", "operators", "history", "trusted_proxies", "nodes"})
+_OWN: Final = frozenset({"state", "database", "operators", "history", "trusted_proxies", "nodes", "access"})
 """Sections that may differ from host to host: no plan depends on them."""
 
 _OWN_OF_SSH: Final = frozenset({"keys", "agent", "known_hosts", "connections", "timeouts"})

@@ -23,6 +23,7 @@ from reconciler.core.pins import LeftRevision, Pin
 from reconciler.core.plan import Plan, Revision, Step
 from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
+from reconciler.ports.access_store import AccessReader, AccessStore
 from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.text.one_line import bound_sentence
 
@@ -162,11 +163,12 @@ class OrderRecord:
 
     Args:
         kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `retry`,
-            `rename` for a renamed cluster, or `rotate` for a new token of a node.
+            `rename` for a renamed cluster, `rotate` for a new token of a node, or `token` and `token revoked`
+            for a token of a program.
         cluster: its name; empty for all clusters, and for an approval.
         digest: of the approved plan; empty for other orders.
-        node: that was held or released; empty for other orders.
-        until: the end of a hold.
+        node: that was held or released, or the name of a token; empty for other orders.
+        until: the end of a hold or a token.
     """
 
     kind: str
@@ -313,7 +315,7 @@ async def skip_hook(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the for
     yield
 
 
-class StoreReader(NodeReader, Protocol):
+class StoreReader(NodeReader, AccessReader, Protocol):
     """The reading half of a store; its holder cannot write. Close it after use (`with`)."""
 
     def close(self) -> None:
@@ -388,8 +390,8 @@ class Outbox(Protocol):
         """Number of undelivered messages."""
 
 
-class Store(StoreReader, NodeStore, Outbox, Protocol):
-    """The whole store: the journal, the history, facts, orders, nodes that poll, and the outbox."""
+class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
+    """The whole store: journal, history, facts, orders, nodes that poll, tokens and sessions, outbox."""
 
     async def enter_fleet(self, identity: FleetIdentity) -> Self:
         """The same store, limited to the memory of this fleet; records the fleet's current identity.

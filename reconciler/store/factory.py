@@ -22,6 +22,7 @@ from reconciler.host.clock import utc_now
 from reconciler.host.config_database import digest_plan_rules
 from reconciler.host.credentials import find_key_file
 from reconciler.host.host import Host
+from reconciler.ports.access_store import AccessToken
 from reconciler.ports.node_store import NodeContact, NodeTokens
 from reconciler.ports.store import (
     OpenOrders,
@@ -236,6 +237,9 @@ class EmptyStore:
 
     async def orders(self) -> OpenOrders:
         return OpenOrders()
+
+    async def list_access_tokens(self) -> Sequence[AccessToken]:
+        return ()
 
     async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
         return ()

@@ -295,5 +295,27 @@ _FIRST: Final = (
     )""",
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(_FIRST, oldest=1),)
+_ACCESS: Final = (
+    f"""CREATE TABLE access_token (
+        digest {_TEXT} PRIMARY KEY,
+        name {_TEXT} NOT NULL,
+        grants {_TEXT} NOT NULL,
+        actor {_TEXT} NOT NULL,
+        created {_TEXT} NOT NULL,
+        expires {_TEXT} NOT NULL,
+        used {_TEXT},
+        revoked {_TEXT}
+    )""",
+    f"""CREATE TABLE login_session (
+        digest {_TEXT} PRIMARY KEY,
+        name {_TEXT} NOT NULL,
+        method {_TEXT} NOT NULL,
+        member_of {_TEXT} NOT NULL,
+        idle BIGINT NOT NULL,
+        idle_end {_TEXT} NOT NULL,
+        expires {_TEXT} NOT NULL
+    )""",
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(_FIRST, oldest=1), Migration(_ACCESS, oldest=1))
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -23,6 +23,7 @@ from reconciler.core.plan import Revision, Step
 from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import Clock
+from reconciler.ports.access_store import AccessToken, LoginSession
 from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
 from reconciler.ports.store import (
     ClusterFacts,
@@ -37,9 +38,11 @@ from reconciler.ports.store import (
 )
 from reconciler.ports.transport import NodeMail, OfferDraft
 from reconciler.store.sql import (
+    access_tokens,
     fleets,
     history,
     journal,
+    login_sessions,
     node_calls,
     node_offers,
     node_publications,
@@ -460,6 +463,33 @@ class SqlStore(ABC):
 
     async def end_reservations(self, ids: Sequence[str]) -> None:
         await self._write(reservations.end_reservations, ids)
+
+    async def list_access_tokens(self) -> tuple[AccessToken, ...]:
+        return await self._read(access_tokens.read_access_tokens)
+
+    async def create_access_token(self, digest: str, token: AccessToken) -> None:
+        await self._write(access_tokens.write_access_token, digest, token)
+
+    async def revoke_access_token(self, name: str, by: Actor) -> None:
+        await self._write(access_tokens.revoke_access_token, name, by)
+
+    async def use_access_token(self, digest: str) -> AccessToken | None:
+        token, is_due = await self._read(access_tokens.read_access_token, digest)
+        if is_due:
+            await self._write(access_tokens.note_token_use, digest)
+        return token
+
+    async def begin_session(self, digest: str, session: LoginSession) -> None:
+        await self._write(login_sessions.write_session, digest, session)
+
+    async def use_session(self, digest: str) -> LoginSession | None:
+        session, is_due = await self._read(login_sessions.read_session, digest)
+        if session is not None and is_due:
+            await self._write(login_sessions.note_session_use, digest, session.idle)
+        return session
+
+    async def end_session(self, digest: str) -> None:
+        await self._write(login_sessions.delete_session, digest)
 
     async def newest_offers(self, cluster: str, feed: OfferFeed) -> dict[str, Offer]:
         return await self._read(node_offers.read_cluster_offers, cluster, feed)

@@ -17,6 +17,7 @@ from reconciler.errors import StateError, UsageError
 from reconciler.host.atomic_write import replace_atomically
 from reconciler.host.files import give_to_owner_of
 from reconciler.ports.store import StoreSummary
+from reconciler.store.sql.access_tokens import end_access
 from reconciler.store.sql.facts import APPROVED
 from reconciler.store.sql.node_tokens import mark_restored
 from reconciler.store.sqlite import FILE
@@ -91,6 +92,7 @@ def restore_database(
         _fold_into_one_file(fresh)
         with closing(sqlite3.connect(fresh)) as copy:  # its tables are of this version now
             mark_restored(copy)
+            end_access(copy, format_timestamp(now))
             # What is open in it may have ended since: nobody asks for it again by restoring a backup.
             copy.execute("UPDATE operation SET ended = ? WHERE ended IS NULL", (format_timestamp(now),))
             copy.commit()

@@ -361,5 +361,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (cluster, node, channel)
         ) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE access_token (          -- of programs; only digests
+            digest TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            grants TEXT NOT NULL,              -- JSON: roles with clusters
+            actor TEXT NOT NULL,               -- who made it
+            created TEXT NOT NULL,
+            expires TEXT NOT NULL,
+            used TEXT,                         -- about when it was last used
+            revoked TEXT
+        ) WITHOUT ROWID""",
+        """CREATE TABLE login_session (         -- of people with a browser; only digests
+            digest TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            method TEXT NOT NULL,
+            member_of TEXT NOT NULL,           -- JSON: groups
+            idle INTEGER NOT NULL,             -- seconds that it lasts without a request
+            idle_end TEXT NOT NULL,
+            expires TEXT NOT NULL
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""
