@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from reconciler.core.firestore_paths import find_collection, find_path_problem
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._\-]{1,249}")
 """The name of a topic; the libraries of Kafka take others for patterns of topics, such as `^.*`."""
+
+N = TypeVar("N", bound=Hashable)
+"""What a listener is called: its name, or cluster and node."""
 
 LONGEST_CHANNEL: Final = 1_500
 """Characters of the name of a channel; the longest path of a Firestore document has about as many bytes."""
@@ -78,6 +82,43 @@ class BusChannel:
     def encode(self) -> str:
         """As one text, for the store and for the arguments of steps; see `read_channel`."""
         return json.dumps([self.kind, list(self.places), self.name], ensure_ascii=False)
+
+
+class ChannelIndex(Generic[N]):
+    """Who listens on which channels: finds all who get a message without a look at all listeners.
+
+    Args:
+        listeners: each listener with a channel on which it listens; one may have several.
+    """
+
+    def __init__(self, listeners: Iterable[tuple[N, BusChannel]] = ()) -> None:
+        self.listeners = tuple(listeners)
+        self._at: dict[tuple[str, ...], list[N]] = {}
+        self._in_collection: dict[tuple[str, ...], list[N]] = {}
+        self._answers: dict[tuple[str, ...], tuple[N, ...]] = {}
+        for name, channel in self.listeners:
+            self._at.setdefault(channel.meeting, []).append(name)
+            if collection := _find_collection_key(channel):
+                self._in_collection.setdefault(collection, []).append(name)
+
+    def find(self, channel: BusChannel) -> tuple[N, ...]:
+        """All who listen on a channel that `meets` this one, each once."""
+        key = channel.meeting
+        if key not in self._answers:
+            places = (
+                self._at.get(key, ()),
+                self._in_collection.get(key, ()),
+                self._at.get(_find_collection_key(channel), ()),
+            )
+            self._answers[key] = tuple(dict.fromkeys(name for names in places for name in names))
+        return self._answers[key]
+
+
+def _find_collection_key(channel: BusChannel) -> tuple[str, ...]:
+    """The `meeting` of the collection that a document of Firestore is in; empty for any other channel."""
+    if channel.kind is not BusKind.FIRESTORE or not (name := find_collection(channel.name)):
+        return ()
+    return replace(channel, name=name).meeting
 
 
 def is_valid_name(kind: BusKind, name: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Any
 
-from reconciler.core.bus_channels import BusChannel
+from reconciler.core.bus_channels import ChannelIndex
 from reconciler.core.drift import Drift
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.file_state import FileStatus
@@ -85,7 +85,7 @@ class GuardContext:
     files: Mapping[str, tuple[FileStatus, ...]] = field(default_factory=dict)
     commands: frozenset[str] | None = None
     unknown_entries: Mapping[tuple[EntryKind, str], Diagnostic] = field(default_factory=dict)
-    listeners: tuple[tuple[str, BusChannel], ...] = ()
+    listeners: ChannelIndex[str] = field(default_factory=ChannelIndex)
     place_conflicts: tuple[Diagnostic, ...] = ()
     places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     released_places: tuple[str, ...] = ()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from reconciler import __version__
-from reconciler.core.bus_channels import BusChannel
+from reconciler.core.bus_channels import ChannelIndex
 from reconciler.core.canonical import fingerprint_with_key
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.guard import (
@@ -57,6 +57,7 @@ from reconciler.planning.unknown_entries import (
     report_unknown_sink,
 )
 from reconciler.planning.withheld_steps import fingerprint_content
+from reconciler.ports.cluster_input import NamedChannel
 from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.node_store import NodeReader
@@ -218,9 +219,17 @@ async def run_plan_pass(
         replace(one, place_conflicts=(*one.place_conflicts, *shared.get(one.plan.cluster, ())))
         for one in planned
     ]
-    listeners = _find_listeners(whole, drivers)
+    channels = _list_channels(whole, drivers)
+    feeds = [(name, one) for name, named in channels.items() for one in named if one.is_feed]
+    listeners = ChannelIndex((f"{name}/{one.node}", one.channel) for name, one in feeds)
     guard_contexts = [
-        _add_host(replace(guard_context, listeners=listeners), target, commands, host_entries)
+        _add_host(
+            replace(guard_context, listeners=listeners),
+            target,
+            commands,
+            host_entries,
+            channels[target.cluster_input.entry.name],
+        )
         for guard_context, target in zip(planned, targets, strict=True)
     ]
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
@@ -249,11 +258,11 @@ def _add_host(
     target: ClusterTarget,
     commands: frozenset[str] | None,
     host_entries: HostEntries | None,
+    channels: Sequence[NamedChannel],
 ) -> GuardContext:
     """The case with what the host has of that which the fleet file and settings name."""
     unknown: UnknownEntries = {}
     if host_entries:
-        channels = target.driver.list_bus_channels(target.cluster_input)
         unknown = {
             **find_unknown_entries(target.cluster_input, host_entries),
             **find_unknown_buses(channels, host_entries, target.cluster_input.entry.name),
@@ -269,14 +278,9 @@ def _add_host(
     return replace(guard_context, commands=commands, unknown_entries=unknown, remarks=remarks)
 
 
-def _find_listeners(fleet: Fleet, drivers: Drivers) -> tuple[tuple[str, BusChannel], ...]:
-    """Each node of a fleet that listens on a channel of a message bus, with the channel."""
-    return tuple(
-        (f"{one.entry.name}/{named.node}", named.channel)
-        for one in fleet.cluster_inputs
-        for named in drivers[one.entry.kind].list_bus_channels(one)
-        if named.is_feed
-    )
+def _list_channels(fleet: Fleet, drivers: Drivers) -> dict[str, Sequence[NamedChannel]]:
+    """Cluster -> the channels of message buses that its settings name."""
+    return {one.entry.name: drivers[one.entry.kind].list_bus_channels(one) for one in fleet.cluster_inputs}
 
 
 def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> PlanResult:

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+from reconciler.core.bus_channels import ChannelIndex
 from reconciler.core.change_windows import Freeze
 from reconciler.core.guard import GuardContext
 from reconciler.core.observation import Absent, Observed, Present
@@ -89,7 +90,7 @@ def told(topic="m2.{node}", group="{node}", *, shown=None, nodes=("n1", "n2"), *
     observed = Observed(answers)
     plan = DRIVER.plan(desired, observed)
     named = [one for one in DRIVER.list_bus_channels(where) if one.is_feed]
-    listeners = tuple((f"{where.entry.name}/{one.node}", one.channel) for one in named)
+    listeners = ChannelIndex((f"{where.entry.name}/{one.node}", one.channel) for one in named)
     return GuardContext(
         plan,
         where.entry,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
-from reconciler.core.bus_channels import BusChannel, read_channel
+from reconciler.core.bus_channels import BusChannel, ChannelIndex, read_channel
 from reconciler.core.fields import resolve_amount
 from reconciler.core.guard import Guard, GuardContext, guard
 from reconciler.core.observation import Absent, Present, Stale
@@ -186,16 +186,19 @@ def refuse_lost_polling(context: GuardContext) -> Iterator[Diagnostic]:
 def refuse_shared_feed(context: GuardContext) -> Iterator[Diagnostic]:
     """A message on a bus has no addressee: all who listen on the channel of a node get what is for it."""
     told = _find_told_steps(context)
-    listeners = _find_listeners(context) if told else {}
-    cluster = context.plan.cluster
+    if not told:
+        return
+    cluster, running, groups = context.plan.cluster, _find_running_channels(context), _find_groups(context)
+    known: dict[BusChannel, _Listeners] = {}
     for node, (step, channels) in sorted(told.items()):
         for channel in channels:
-            others = [
-                name.removeprefix(f"{cluster}/")
-                for name, places in sorted(listeners.items())
-                if name != f"{cluster}/{node}" and any(channel.meets(one) for one in places)
-            ]
-            if why := _explain_sharing(context, step, channel, others, told):
+            if channel not in known:
+                names = {*context.listeners.find(channel), *running.find(channel)}
+                known[channel] = _Listeners.group(
+                    sorted(name.removeprefix(f"{cluster}/") for name in names), context, told, groups
+                )
+            checkout = context.desired.entry.polling.checkout
+            if why := _explain_sharing(step, channel, known[channel], groups, checkout=checkout):
                 yield Diagnostic(
                     Severity.ERROR,
                     "shared-feed",
@@ -209,6 +212,10 @@ def refuse_shared_feed(context: GuardContext) -> Iterator[Diagnostic]:
 
 _ToldSteps: TypeAlias = Mapping[str, tuple[Step, list[BusChannel]]]
 """Node -> its step, and the channels on which it listens before and after it."""
+
+
+_Groups: TypeAlias = Mapping[str, Collection[str]]
+"""Node -> the consumer groups of its feed."""
 
 
 def _find_told_steps(context: GuardContext) -> _ToldSteps:
@@ -231,28 +238,58 @@ def _find_told_steps(context: GuardContext) -> _ToldSteps:
     return found
 
 
+class _Listeners(NamedTuple):
+    """Who listens on one channel: nodes of this cluster by their names, others with their cluster.
+
+    Args:
+        names: sorted.
+        groups: groupId -> the nodes of this cluster that have it.
+        waves: wave -> those that would check out at its message, and not have it already; -1 for those that
+            are told in none.
+    """
+
+    names: Sequence[str]
+    groups: Mapping[str, Sequence[str]]
+    waves: Mapping[int, Sequence[str]]
+
+    @classmethod
+    def group(
+        cls, names: Sequence[str], context: GuardContext, told: _ToldSteps, groups: _Groups
+    ) -> _Listeners:
+        """Group them, once for all nodes that are told there."""
+        of_groups: dict[str, list[str]] = {}
+        of_waves: dict[int, list[str]] = {}
+        for name in names:
+            for own in groups.get(name, ()):
+                of_groups.setdefault(own, []).append(name)
+            if name not in context.as_desired:
+                of_waves.setdefault(told[name][0].wave if name in told else -1, []).append(name)
+        return cls(names, of_groups, of_waves)
+
+
 def _explain_sharing(
-    context: GuardContext, step: Step, channel: BusChannel, others: list[str], told: _ToldSteps
+    step: Step, channel: BusChannel, listeners: _Listeners, groups: _Groups, *, checkout: bool
 ) -> str:
-    """Why a node must not be told on a channel on which these others listen; empty if it may."""
-    polling = context.desired.entry.polling
-    own = _find_groups(context, step.node)
-    same = [one for one in others if own & _find_groups(context, one)]
-    shown = join_some(same or others, _MAX_NAMED)
+    """Why a node must not be told on a channel on which others listen; empty if it may."""
+    own = step.node
+    same = {one for group in groups.get(own, ()) for one in listeners.groups.get(group, ())} - {own}
     if same:
+        shown = join_some(sorted(same), _MAX_NAMED)
         return f"it has the groupId of {shown} on {channel.label}: only one of them would get a message"
-    if others and not polling.checkout:
+    if not checkout:
+        others = [one for one in listeners.names if one != own]
+        if not others:
+            return ""
+        shown, end = join_some(others, _MAX_NAMED), "s" if len(others) == 1 else ""
         return (
-            f"{shown} listen{'s' if len(others) == 1 else ''} too on {channel.label}: a message there tells "
-            "all where the setting of one node is, in one wave"
+            f"{shown} listen{end} too on {channel.label}: a message there tells all where the "
+            "setting of one node is, in one wave"
         )
     # One message for all is enough for those that are told in the same wave, or have what they would check
     # out.
-    apart = [
-        one
-        for one in others
-        if one not in context.as_desired and (one not in told or told[one][0].wave != step.wave)
-    ]
+    apart = sorted(
+        one for wave, names in listeners.waves.items() if wave != step.wave for one in names if one != own
+    )
     if apart:
         return (
             f"{join_some(apart, _MAX_NAMED)} would check out at the same moment, outside of its wave: "
@@ -261,29 +298,32 @@ def _explain_sharing(
     return ""
 
 
-def _find_listeners(context: GuardContext) -> dict[str, set[BusChannel]]:
-    """Cluster and node -> on which channels it listens: by all files of the fleet, and by what nodes have."""
-    found: dict[str, set[BusChannel]] = {}
-    for name, channel in context.listeners:
-        found.setdefault(name, set()).add(channel)
-    desired: M2Desired = context.desired
+def _find_running_channels(context: GuardContext) -> ChannelIndex[str]:
+    """Where the nodes of the cluster listen by the settings that they have."""
+    found = []
     for node, answer in context.observed.nodes.items():
         if isinstance(answer, Present | Stale):
-            node_id = desired.entry.node_ids.get(node, "")
+            node_id = context.desired.entry.node_ids.get(node, "")
             running = find_bus_channel(answer.value.content.document, "setting", "feed", node_id)
             if running is not None:
-                found.setdefault(f"{context.plan.cluster}/{node}", set()).add(running)
-    return found
+                found.append((f"{context.plan.cluster}/{node}", running))
+    return ChannelIndex(found)
 
 
-def _find_groups(context: GuardContext, node: str) -> frozenset[str]:
-    """The consumer groups of a node's feed, by the setting that it has and by the one that it is to get."""
+def _find_groups(context: GuardContext) -> _Groups:
+    """The consumer groups of each feed, by the setting that a node has and by the one that it is to get."""
     desired: M2Desired = context.desired
-    documents = [target.content.document for target in desired.targets if target.node == node]
-    answer = context.observed.nodes.get(node)
-    if isinstance(answer, Present | Stale):
-        documents.append(answer.value.content.document)
-    return frozenset(find_group(document, "setting") for document in documents) - {""}
+    documents = [(target.node, target.content.document) for target in desired.targets]
+    documents += [
+        (node, answer.value.content.document)
+        for node, answer in context.observed.nodes.items()
+        if isinstance(answer, Present | Stale)
+    ]
+    found: dict[str, set[str]] = {}
+    for node, document in documents:
+        if group := find_group(document, "setting"):
+            found.setdefault(node, set()).add(group)
+    return found
 
 
 class _RingChange(NamedTuple):

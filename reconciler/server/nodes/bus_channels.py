@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reconciler.core.bus_channels import BusChannel, BusKind, NodeBusUse
+from reconciler.core.bus_channels import BusChannel, BusKind, ChannelIndex, NodeBusUse
 from reconciler.core.firestore_paths import find_collection
 from reconciler.core.host_entries import AllowedBus
 from reconciler.core.offers import Offer
@@ -18,10 +18,11 @@ class BusDirectory:
     """The channels of all nodes; replaced as a whole when a newer fleet is known."""
 
     def __init__(self) -> None:
-        self._feeds: dict[NodeNames, frozenset[BusChannel]] = {}
+        self._feeds: ChannelIndex[NodeNames] = ChannelIndex()
         self._reports: dict[NodeNames, frozenset[BusChannel]] = {}
         self._earlier: Mapping[NodeNames, frozenset[BusChannel]] = {}
         self._found: dict[AllowedBus, Mapping[str, tuple[NodeNames, ...]]] = {}
+        self._names: dict[AllowedBus, frozenset[str]] = {}
         self._enrolments = 0
 
     def replace(
@@ -36,17 +37,19 @@ class BusDirectory:
             earlier: on which channels nodes report, by these and by earlier desired settings: a node reports
                 by the setting that it has.
         """
-        self._feeds = {node: one.feeds for node, one in use.items()}
+        self._feeds = ChannelIndex((node, channel) for node, one in use.items() for channel in one.feeds)
         self._reports = {node: one.reports for node, one in use.items()}
-        self._earlier, self._found = earlier, {}
+        self._earlier, self._found, self._names = earlier, {}, {}
 
     def list_names(self, allowed: AllowedBus, table: NodeTable) -> frozenset[str]:
         """The names of all channels of a bus on which nodes report that have a token."""
-        # Not before: what a node says first would be skipped as that of a stranger.
         found = self._find_reporters(allowed, table)
-        return frozenset(
-            name for name, nodes in found.items() if any(table.find_place(*node) for node in nodes)
-        )
+        if allowed not in self._names:
+            # Not before: what a node says first would be skipped as that of a stranger.
+            self._names[allowed] = frozenset(
+                name for name, nodes in found.items() if any(table.find_place(*node) for node in nodes)
+            )
+        return self._names[allowed]
 
     def find_reporters(self, allowed: AllowedBus, name: str, table: NodeTable) -> tuple[NodeNames, ...]:
         """The nodes that report on a channel of a bus, sorted.
@@ -59,7 +62,7 @@ class BusDirectory:
     def _find_reporters(self, allowed: AllowedBus, table: NodeTable) -> Mapping[str, tuple[NodeNames, ...]]:
         """Name of a channel -> the nodes that report there."""
         if table.enrolments != self._enrolments:
-            self._enrolments, self._found = table.enrolments, {}
+            self._enrolments, self._found, self._names = table.enrolments, {}, {}
         if allowed not in self._found:
             known: dict[str, set[NodeNames]] = {}
             left = {node: some for node, some in self._earlier.items() if table.find_place(*node) is not None}
@@ -75,10 +78,8 @@ class BusDirectory:
 
     def is_shared(self, offer: Offer) -> bool:
         """Whether another node than that of an offer listens on its channel."""
-        channel, own = offer.channel, (offer.cluster, offer.node)
-        return channel is not None and any(
-            node != own and any(channel.meets(one) for one in feeds) for node, feeds in self._feeds.items()
-        )
+        own = offer.cluster, offer.node
+        return offer.channel is not None and any(node != own for node in self._feeds.find(offer.channel))
 
 
 def _join_collections(known: dict[str, set[NodeNames]]) -> None:

@@ -11,7 +11,7 @@ another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -125,8 +125,10 @@ class BusPublisher:
         if self._bus.problem:
             return
         now, clock = datetime.now(UTC), asyncio.get_running_loop().time()
+        due = self._list_due(now)
+        self._forget_retries(offer for _, offer in due)
         found: dict[object, _Group] = {}
-        for node, offer in self._list_due(now):
+        for node, offer in due:
             retry = self._retries.get(offer.id)
             if (node, offer.feed) in self._running or (retry and clock < retry.at):
                 continue
@@ -201,9 +203,12 @@ class BusPublisher:
         known = self._retries.get(offer.id)
         wait = min(RETRY_LONGEST, known.wait * 2) if known else RETRY_FIRST
         self._retries[offer.id] = _Retry(asyncio.get_running_loop().time() + wait, wait)
-        if len(self._retries) > 10 * MOST_AT_ONCE:
-            due = {one.id for node in self._table.list_due() for one, _ in node.offers.values() if one}
-            self._retries = {name: one for name, one in self._retries.items() if name in due}
+
+    def _forget_retries(self, due: Iterable[Offer]) -> None:
+        """Forget the waits of offers that were withdrawn, or are over."""
+        if self._retries:
+            names = {offer.id for offer in due}
+            self._retries = {name: one for name, one in self._retries.items() if name in names}
 
     async def _make_message(self, node: ServedNode, offer: Offer, now: datetime) -> bytes | None:
         """The message of an offer; None if it cannot be made, which is logged."""

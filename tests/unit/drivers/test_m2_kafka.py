@@ -8,7 +8,7 @@ from support.guard_cases import by_kafka, told
 from support.m2_polled import POLL, SERVER, PolledNodes, tokens
 from support.m2_wire import cluster_input
 
-from reconciler.core.bus_channels import BusChannel, BusId, BusKind, read_channel
+from reconciler.core.bus_channels import BusChannel, BusId, BusKind, ChannelIndex, read_channel
 from reconciler.core.guard import run_guards
 from reconciler.core.host_entries import AllowedBus, HostEntries
 from reconciler.core.observation import Observed, Present, Stale, Unreachable
@@ -142,17 +142,21 @@ def test_the_topic_that_runs_counts_as_well_as_the_one_to_come():
     assert refusals(told("m2.all", shown="m2.{node}"))
 
 
+def add_listener(context, channel):
+    return ChannelIndex((*context.listeners.listeners, ("other/x", channel)))
+
+
 def test_a_node_of_another_cluster_counts():
     context = told(nodes=("n1",))
-    assert refusals(replace(context, listeners=(*context.listeners, ("other/x", topic("m2.n1")))))
-    assert not refusals(replace(context, listeners=(*context.listeners, ("other/x", topic("m2.x")))))
+    assert refusals(replace(context, listeners=add_listener(context, topic("m2.n1"))))
+    assert not refusals(replace(context, listeners=add_listener(context, topic("m2.x"))))
 
 
 def test_brokers_of_another_name_do_not_part_a_shared_topic():
     context = told(nodes=("n1",))
     # Both may be brokers of one cluster: any of them leads to all of it.
     same = BusChannel(BusKind.KAFKA, ("kafka-2:9092",), "m2.n1")
-    assert refusals(replace(context, listeners=(*context.listeners, ("other/x", same))))
+    assert refusals(replace(context, listeners=add_listener(context, same)))
     nodes = where(by_kafka("m2.all"), nodes=("n1", "n2"))
     documents = {
         "n1": nodes.documents["n1"],

@@ -113,6 +113,10 @@ class Site:
                 await self.refresh()
                 await asyncio.sleep(0.02)
 
+    async def until_running(self):
+        await self.until(lambda: self.service._running)
+        return self.service._running["kafka/prod"].publisher
+
     async def offer(self, node="a", body=b"one", run="run", **changes):
         fields = {"channel": topic(f"feed-{node}"), "seconds": 3600.0, **changes}
         return await self.store.offer(replace(make_draft(node, body), **fields), run, "rev")
@@ -226,6 +230,17 @@ async def test_while_the_bus_does_not_answer_an_offer_can_be_withdrawn(site):
     assert site.ids() == []
     assert (await site.current()).withdrawn
     assert "message bus not connected" in site.lines.getvalue()
+
+
+async def test_the_wait_of_an_offer_that_is_over_is_forgotten(site):
+    site.broker.fails = ["unknown topic"]
+    older = await site.offer()
+    async with site.running():
+        publisher = await site.until_running()
+        await site.until(lambda: older.id in publisher._retries)
+        await site.offer(body=b"two")
+        await site.until(site.is_taken)
+        await site.until(lambda: not publisher._retries)
 
 
 async def test_a_suspended_cluster_gets_nothing(site):
