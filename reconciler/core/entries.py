@@ -407,6 +407,11 @@ class FeedbackEntry(StrictModel):
         return self
 
     @property
+    def channel(self) -> str:
+        """The topic or collection; empty for HTTP."""
+        return self.topic or self.collection or ""
+
+    @property
     def named_entry(self) -> NamedEntry | None:
         """The entry of the host configuration that it names; None for HTTP."""
         kind = _SINK_ENTRIES.get(self.type)

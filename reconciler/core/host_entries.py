@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -83,6 +83,12 @@ class AllowedBus:
         if not is_valid_name(self.id.kind, name):
             return False
         return not self.channels or any(map(partial(fnmatchcase, name), self.channels))
+
+
+def is_channel_allowed(buses: Iterable[AllowedBus], entry: NamedEntry, channel: str) -> bool:
+    """Whether the entry of a bus allows a topic or path; True if no bus has that entry."""
+    own = (bus for bus in buses if (bus.id.kind.value, bus.id.name) == (entry.kind.value, entry.name))
+    return all(bus.allows_name(channel) for bus in own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.secret import mask
 from reconciler.descriptions.values import LONGEST_VALUE, format_count, format_value, shorten_text
 from reconciler.text.json_pointer import format_pointer
+from reconciler.text.json_values import is_array
 from reconciler.text.one_line import clean_line, escape_unseen
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
@@ -57,7 +58,7 @@ def _format_value_change(place: str, change: Change, *, full: bool) -> tuple[Dif
         return (DiffLine(ADD, f"{place}: {show(change.new)}"),)
     if change.op is Op.REMOVE:
         return (DiffLine(REMOVE, f"{place}: was {show(change.old)}"),)
-    if _is_list(change.old) and _is_list(change.new):
+    if is_array(change.old) and is_array(change.new):
         return _format_list_change(place, change.old, change.new, full=full)
     old, new = show(change.old), show(change.new)
     if mask(change.old) == mask(change.new):
@@ -151,7 +152,3 @@ def _list_items(mark: str, items: Sequence[Any], *, full: bool) -> Iterable[Diff
         yield DiffLine(mark, f"  {text}{form}")
     if len(items) > most:
         yield DiffLine(mark, f"  … and {format_count(len(items) - most, 'more item')}")
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)

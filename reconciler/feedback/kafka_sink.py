@@ -14,9 +14,11 @@ from reconciler.host.kafka_client import (
     EXTRA,
     PURPOSE,
     describe_kafka_error,
+    end_producer,
     find_kafka_access,
+    get_kafka_error,
     make_kafka_settings,
-    make_silent_log,
+    make_producer_settings,
 )
 from reconciler.host.kafka_clusters import KafkaCluster
 from reconciler.ports.store import OutboxMessage
@@ -85,11 +87,10 @@ class KafkaSink(Sink):
             # The library ends each message after its own time; a little later it has said so.
             self._producer.flush(self._timeout + _LEAST_SECONDS)
         except (BufferError, self._kafka.KafkaException) as error:
-            errors.append(error.args[0] if error.args and hasattr(error.args[0], "code") else error)
+            errors.append(get_kafka_error(error))
         if errors and errors[0] is None:
             return Delivery()
         missing = self._find_missing_topic()
-        # What was not acknowledged must not arrive after the message has been sent again.
         self._close()
         if missing:
             remedy = f"create the topic {self._topic}, or correct `feedback.topic` in the fleet file"
@@ -120,27 +121,17 @@ class KafkaSink(Sink):
         name, cluster = self._entry
         access = find_kafka_access(cluster, self._environment)
         self._trouble = ""
-        self._producer = self._kafka.Producer(
-            {
-                **make_kafka_settings(BusId(BusKind.KAFKA, name), access),
-                "enable.idempotence": True,
-                "acks": "all",
-                "message.timeout.ms": int(self._timeout * 1000),
-                "allow.auto.create.topics": False,
-                "error_cb": self._note_trouble,
-                "logger": make_silent_log(),
-            }
-        )
+        settings = make_kafka_settings(BusId(BusKind.KAFKA, name), access, self._note_trouble)
+        producing = make_producer_settings(settings, self._timeout)
+        self._producer = self._kafka.Producer({**producing, "allow.auto.create.topics": False})
 
-    def _note_trouble(self, error: Any) -> None:
-        """Called by the library, in its own threads: why it is not connected."""
-        self._trouble = describe_kafka_error(error)
+    def _note_trouble(self, trouble: str) -> None:
+        self._trouble = trouble
 
     def _close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            producer.purge()
-            producer.flush(_LEAST_SECONDS)
+            end_producer(producer)
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._close)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from reconciler.core.entries import FeedbackEntry
-from reconciler.core.host_entries import CHANNEL_KEYS, EntryKind
+from reconciler.core.host_entries import CHANNEL_KEYS, EntryKind, NamedEntry, is_channel_allowed
 from reconciler.feedback.firestore_sink import FirestoreSink
 from reconciler.feedback.http_sink import HttpSink
 from reconciler.feedback.kafka_sink import KafkaSink
@@ -18,44 +16,18 @@ from reconciler.text.one_line import join_some
 _MOST_NAMED = 10
 
 
-class MissingSink(Sink):
-    """A sink whose entry this host does not have: messages wait until it has one.
+class WaitingSink(Sink):
+    """A sink that this host does not have, or does not allow: messages wait until it does.
 
     Args:
-        kind: the part of the host configuration.
-        name: of the missing entry.
-        known: names of the entries that the host has.
+        name: of the sink.
+        problem: why messages wait.
+        remedy: what to do about it.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.name = f"{kind}.{name}"
-        has = join_some(sorted(known), _MOST_NAMED) or "none"
-        self._delivery = Delivery(
-            f"this host has no such entry; it has {has}",
-            remedy=f"add `{kind}.{name}` to the host configuration, or correct `feedback.connect` in the "
-            "fleet file",
-        )
-
-    async def send(self, message: OutboxMessage) -> Delivery:  # noqa: ARG002  (the contract's parameter)
-        return self._delivery
-
-
-class ForbiddenSink(Sink):
-    """A sink whose topic or collection this host does not allow: messages wait until it does.
-
-    Args:
-        entry: of the host configuration.
-        channel: that the fleet file names.
-        key: of the entry, with what it allows.
-    """
-
-    def __init__(self, entry: str, channel: str, key: str) -> None:
-        self.name = entry
-        self._delivery = Delivery(
-            f"this host does not allow {channel} there",
-            remedy=f"add it to `{entry}.{key}` of the host configuration, or correct `feedback` in the fleet "
-            "file",
-        )
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name = name
+        self._delivery = Delivery(problem, remedy=remedy)
 
     async def send(self, message: OutboxMessage) -> Delivery:  # noqa: ARG002  (the contract's parameter)
         return self._delivery
@@ -71,30 +43,32 @@ def open_sink(entry: FeedbackEntry | None, http: Http, host: Host) -> Sink | Non
     """
     if entry is None:
         return None
-    if entry.url is not None:
-        return HttpSink(http, entry.url, entry.timeout)
-    return _find_forbidden(entry, host) or _open_bus_sink(entry, host)
+    named = entry.named_entry
+    if named is None:
+        return HttpSink(http, entry.url or "", entry.timeout)
+    if waiting := _find_waiting(named, entry.channel, host):
+        return waiting
+    name, settings = named.name, (entry.channel, entry.timeout, host.environment)
+    if named.kind is EntryKind.KAFKA:
+        return KafkaSink((name, host.config.kafka[name]), *settings)
+    return FirestoreSink((name, host.config.firestore[name]), *settings)
 
 
-def _find_forbidden(entry: FeedbackEntry, host: Host) -> Sink | None:
-    """What takes the place of a sink whose topic or collection this host does not allow."""
-    name, channel = entry.connect or "", entry.topic or entry.collection or ""
-    own = next(
-        (bus for bus in list_allowed_buses(host.config) if str(bus.id) == f"{entry.type}/{name}"), None
-    )
-    if own is None or own.allows_name(channel):
+def _find_waiting(named: NamedEntry, channel: str, host: Host) -> WaitingSink | None:
+    """What takes the place of a sink that this host does not have or allow; None if it does."""
+    place, buses = f"{named.kind}.{named.name}", list_allowed_buses(host.config)
+    known = sorted(bus.id.name for bus in buses if bus.id.kind.value == named.kind.value)
+    if named.name not in known:
+        return WaitingSink(
+            place,
+            f"this host has no such entry; it has {join_some(known, _MOST_NAMED) or 'none'}",
+            f"add `{place}` to the host configuration, or correct `feedback.connect` in the fleet file",
+        )
+    if is_channel_allowed(buses, named, channel):
         return None
-    return ForbiddenSink(f"{entry.type}.{name}", channel, CHANNEL_KEYS[EntryKind(entry.type)])
-
-
-def _open_bus_sink(entry: FeedbackEntry, host: Host) -> Sink:
-    name = entry.connect or ""
-    if entry.type == "kafka":
-        cluster = host.config.kafka.get(name)
-        if cluster is None:
-            return MissingSink("kafka", name, host.config.kafka)
-        return KafkaSink((name, cluster), entry.topic or "", entry.timeout, host.environment)
-    project = host.config.firestore.get(name)
-    if project is None:
-        return MissingSink("firestore", name, host.config.firestore)
-    return FirestoreSink((name, project), entry.collection or "", entry.timeout, host.environment)
+    return WaitingSink(
+        place,
+        f"this host does not allow {channel} there",
+        f"add it to `{place}.{CHANNEL_KEYS[named.kind]}` of the host configuration, or correct `feedback` in "
+        "the fleet file",
+    )

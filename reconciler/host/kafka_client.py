@@ -6,7 +6,7 @@ Shared by the message bus and by the sink of feedback.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ EXTRA: Final = "kafka"
 PURPOSE: Final = "Kafka clusters"
 
 _LONGEST: Final = 300
+_END_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,15 @@ def find_kafka_access(entry: KafkaCluster, environment: Mapping[str, str]) -> Ka
     )
 
 
-def make_kafka_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
+def make_kafka_settings(
+    bus: BusId, access: KafkaAccess, note_trouble: Callable[[str], None]
+) -> dict[str, Any]:
     """The settings of both halves of the library.
+
+    Args:
+        bus: for messages.
+        access: how the cluster is reached.
+        note_trouble: called in threads of the library, with why it is not connected.
 
     Raises:
         UsageError: a file of the entry cannot be read.
@@ -64,6 +72,8 @@ def make_kafka_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 5_000,
         "socket.timeout.ms": 10_000,
         "socket.keepalive.enable": True,
+        "error_cb": lambda error: note_trouble(describe_kafka_error(error)),
+        "logger": make_silent_log(),
     }
     if entry.tls is not None:
         found["ssl.ca.location"] = str(entry.tls.ca) if entry.tls.ca else "probe"
@@ -86,15 +96,36 @@ def make_kafka_settings(bus: BusId, access: KafkaAccess) -> dict[str, Any]:
     return found
 
 
+def make_producer_settings(settings: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """The settings of a producer whose messages are each on all replicas once, or are told as failed.
+
+    Args:
+        settings: of `make_kafka_settings`.
+        seconds: after which a message counts as failed.
+    """
+    reliable = {"enable.idempotence": True, "acks": "all", "message.timeout.ms": int(seconds * 1000)}
+    return {**settings, **reliable}
+
+
+def end_producer(producer: Any) -> None:
+    """End a producer: what was not acknowledged must not arrive after it was sent again."""
+    producer.purge()
+    producer.flush(_END_SECONDS)
+
+
 def _read_secret(bus: BusId, key: str, file: Path) -> str:
     return read_key_text(file, f"the file of `{bus.kind}.{bus.name}.{key}`,")
 
 
 def describe_kafka_error(error: Any) -> str:
     """An error of the library on one line; it has neither passwords nor messages."""
-    inner = error.args[0] if isinstance(error, Exception) and error.args else error
-    text = inner.str() if hasattr(inner, "str") else str(inner)
-    return make_one_line(text, _LONGEST)
+    inner = get_kafka_error(error)
+    return make_one_line(inner.str() if hasattr(inner, "str") else str(inner), _LONGEST)
+
+
+def get_kafka_error(error: Any) -> Any:
+    """The `KafkaError` that an exception of the library has, or the error itself."""
+    return error.args[0] if isinstance(error, Exception) and error.args else error
 
 
 def make_silent_log() -> logging.Logger:

@@ -10,7 +10,6 @@ librdkafka blocks: each half has a thread of its own, and nothing of it runs in 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,8 +23,9 @@ from reconciler.host.kafka_client import (
     PURPOSE,
     KafkaAccess,
     describe_kafka_error,
+    end_producer,
     make_kafka_settings,
-    make_silent_log,
+    make_producer_settings,
 )
 from reconciler.ports.message_bus import (
     LARGEST_MESSAGE,
@@ -54,18 +54,15 @@ class KafkaBus(MessageBus):
     Args:
         bus: the entry of the host configuration.
         access: what the entry says.
-        log: of the library; lines about lost connections come in the hundreds, so that they are counted, and
-            `problem` says what they mean.
 
     Raises:
         UsageError: the library is not installed, or a file of the entry cannot be read.
     """
 
-    def __init__(self, bus: BusId, access: KafkaAccess, log: logging.Logger | None = None) -> None:
+    def __init__(self, bus: BusId, access: KafkaAccess) -> None:
         self.id, self.problem = bus, ""
         self._kafka = import_extra("confluent_kafka", EXTRA, PURPOSE)
-        self._log = log or make_silent_log()
-        self._base = {**make_kafka_settings(bus, access), "error_cb": self._note_error, "logger": self._log}
+        self._base = make_kafka_settings(bus, access, self._note_problem)
         self._group = access.entry.group
         self._loop = asyncio.get_running_loop()
         self._producer: Any = None
@@ -102,7 +99,9 @@ class KafkaBus(MessageBus):
 
     def _send(self, publication: Publication, delivered: Callable[[Any, Any], None]) -> None:
         if self._producer is None:
-            self._producer = self._kafka.Producer({**self._base, **_PRODUCER})
+            self._producer = self._kafka.Producer(
+                {**make_producer_settings(self._base, PUBLISH_SECONDS), **_PRODUCER}
+            )
         try:
             self._producer.produce(
                 publication.channel, publication.body, publication.node.encode(), on_delivery=delivered
@@ -226,8 +225,7 @@ class KafkaBus(MessageBus):
 
         def close_producer() -> None:
             if self._producer is not None:
-                self._producer.purge()
-                self._producer.flush(1.0)
+                end_producer(self._producer)
                 self._producer = None
 
         with suppress(TimeoutError):
@@ -246,15 +244,11 @@ class KafkaBus(MessageBus):
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(settle, reason)
 
-    def _note_error(self, error: Any) -> None:
-        """Called by the library, in any of its threads."""
-        self.problem = describe_kafka_error(error)
+    def _note_problem(self, problem: str) -> None:
+        self.problem = problem
 
 
 _PRODUCER: Final[Mapping[str, Any]] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "message.timeout.ms": int(PUBLISH_SECONDS * 1000),
     "linger.ms": 5,
     "message.max.bytes": LARGEST_MESSAGE,
 }

@@ -100,10 +100,7 @@ class OfferPass:
 
     def _settle_offer(self, node: NodeState, step: OpenStep) -> tuple[OpenStep | None, NodeState]:
         """The step of an offer that shows no effect, as far as it stays open."""
-        mail = node.mail
-        own = next(
-            (one for one in (mail.newest, mail.last) if one and step.date and one.date == step.date), None
-        )
+        own = find_open_offer(node, step)
         if own is None and step.state is StepState.INTENDED:
             return None, note_end(node, step, was_sent=False)
         if not step.is_overdue:

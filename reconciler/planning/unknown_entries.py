@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconciler.core.host_entries import CHANNEL_KEYS, EntryKind, HostEntries, NamedEntry, find_named_entries
+from reconciler.core.host_entries import (
+    CHANNEL_KEYS,
+    EntryKind,
+    HostEntries,
+    NamedEntry,
+    find_named_entries,
+    is_channel_allowed,
+)
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.host_commands import ENTRY, UNKNOWN
@@ -50,13 +57,12 @@ def report_unknown_sink(fleet: Fleet, known: HostEntries | None) -> tuple[Diagno
         return ()
     told, pointer = _explain(named, known), named.pointer
     if told is None:
-        key, channel = ("topic", entry.topic) if entry.topic else ("collection", entry.collection or "")
-        own = next((bus for bus in known.buses if str(bus.id) == f"{named.kind}/{named.name}"), None)
-        if own is None or own.allows_name(channel):
+        if is_channel_allowed(known.buses, named, entry.channel):
             return ()
+        key = "topic" if entry.topic else "collection"
         there, pointer = f"`{named.kind}.{named.name}`", f"/feedback/{key}"
         told = (
-            f"{channel}, named for feedback, is not allowed by {there} of the host configuration",
+            f"{entry.channel}, named for feedback, is not allowed by {there} of the host configuration",
             f"allow it there (`{CHANNEL_KEYS[named.kind]}`), or correct the name here",
         )
     message, remedy = told

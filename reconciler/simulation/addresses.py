@@ -7,10 +7,9 @@ import random
 import resource
 import socket
 from contextlib import ExitStack
-from ipaddress import ip_address
 from typing import Final
 
-from reconciler.core.endpoint import SocketAddress
+from reconciler.core.endpoint import SocketAddress, is_loopback_host
 from reconciler.errors import UsageError
 
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
@@ -23,11 +22,7 @@ def keep_loopback_address(node: str, address: SocketAddress) -> SocketAddress:
     Raises:
         UsageError: other machines could reach it.
     """
-    try:
-        local = address.host == "localhost" or ip_address(address.host).is_loopback
-    except ValueError:
-        local = False
-    if not local:
+    if not is_loopback_host(address.host):
         raise UsageError(
             f"{node}: simulated nodes must have a loopback address, got {address}",
             remedy="use 127.0.0.0/8, ::1 or localhost in a copy of the fleet file",

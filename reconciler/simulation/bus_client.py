@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from reconciler.core.firestore_paths import is_collection
 from reconciler.host.extras import import_extra
 from reconciler.host.firestore_client import close_firestore, explain_error, open_firestore
 from reconciler.host.firestore_config import FirestoreProject
+from reconciler.host.kafka_client import make_silent_log
 from reconciler.ports.simulator import BusSubscription
 
 SCHEME: Final = "kafka://"
@@ -66,13 +66,11 @@ class KafkaNodeClient(NodeBusClient):
         )
         self._producers: dict[str, Any] = {}
         self._consumers: dict[BusSubscription, Any] = {}
-        self._log = logging.getLogger("reconciler.simulation.kafka")
-        self._log.propagate = False
-        self._log.addHandler(logging.NullHandler())
+        self._log = make_silent_log()
 
     async def publish(self, url: str, body: bytes) -> bool:
         """See `NodeBusClient`."""
-        brokers, topic = split_topic(url)
+        brokers, topic = split_channel(url)
 
         def send() -> bool:
             producer = self._producers.get(brokers)
@@ -104,7 +102,7 @@ class KafkaNodeClient(NodeBusClient):
         return found
 
     def _subscribe(self, subscription: BusSubscription) -> Any:
-        brokers, topic = split_topic(subscription.url)
+        brokers, topic = split_channel(subscription.url)
         begin = "earliest" if subscription.from_beginning else "latest"
         group = subscription.group or f"m2-{subscription.node}"
         consumer = self._kafka.Consumer(
@@ -149,12 +147,6 @@ class KafkaNodeClient(NodeBusClient):
         return await asyncio.get_running_loop().run_in_executor(executor, work)
 
 
-def split_topic(url: str) -> tuple[str, str]:
-    """The brokers and the topic of a URL."""
-    brokers, _, topic = url.removeprefix(SCHEME).partition("/")
-    return brokers, topic
-
-
 class FirestoreNodeClient(NodeBusClient):
     """The client for Firestore.
 
@@ -180,7 +172,7 @@ class FirestoreNodeClient(NodeBusClient):
 
     async def publish(self, url: str, body: bytes) -> bool:
         """See `NodeBusClient`."""
-        project, path = split_path(url)
+        project, path = split_channel(url)
 
         def write() -> bool:
             client, data = self._open(project), orjson.loads(body)
@@ -210,7 +202,7 @@ class FirestoreNodeClient(NodeBusClient):
         self, subscription: BusSubscription, seen: dict[str, Any]
     ) -> list[tuple[BusSubscription, bytes]]:
         """The documents of a path that are new or were written again."""
-        project, path = split_path(subscription.url)
+        project, path = split_channel(subscription.url)
         client = self._open(project)
         found = []
         try:
@@ -264,7 +256,7 @@ class NodeBusClients(NodeBusClient):
         """Whether a channel is on this machine: a simulation must not call the real bus of a copied file."""
         if url.startswith(FIRESTORE_SCHEME):
             return self._emulator is not None and is_loopback_host(self._emulator.host)
-        brokers, _ = split_topic(url)
+        brokers, _ = split_channel(url)
         return all(is_loopback_host(one.rpartition(":")[0].strip("[]")) for one in brokers.split(","))
 
     async def publish(self, url: str, body: bytes) -> bool:
@@ -301,7 +293,7 @@ class NodeBusClients(NodeBusClient):
                 await client.close()
 
 
-def split_path(url: str) -> tuple[str, str]:
-    """The project and the path of a URL."""
-    project, _, path = url.removeprefix(FIRESTORE_SCHEME).partition("/")
-    return project, path
+def split_channel(url: str) -> tuple[str, str]:
+    """The place and the name in the URL of a channel: brokers and topic, or project and path."""
+    place, _, name = url.partition("://")[2].partition("/")
+    return place, name

@@ -8,14 +8,13 @@ import zlib
 from collections import defaultdict, deque
 from datetime import UTC, datetime
 from functools import lru_cache
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
 from reconciler.core.canonical import write_json
-from reconciler.core.endpoint import SocketAddress
+from reconciler.core.endpoint import SocketAddress, is_loopback_host
 from reconciler.core.timestamps import format_timestamp
 from reconciler.ports.simulator import PUBLISH, LocalChange, NodeActivity, OutgoingCall, Reply
 from reconciler.simulation.bus_client import NodeBusClients
@@ -224,9 +223,4 @@ def _is_loopback(url: str) -> bool:
     return _is_loopback_host(urlsplit(url).hostname or "")
 
 
-@lru_cache(maxsize=1024)
-def _is_loopback_host(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+_is_loopback_host = lru_cache(maxsize=1024)(is_loopback_host)

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +15,7 @@ from reconciler.core.endpoint import (
     Endpoint,
     InvalidAddress,
     check_single_machine,
-    is_ip_address,
+    is_loopback_host,
     parse_endpoint,
 )
 from reconciler.core.entries import Polling, Reporting
@@ -179,8 +178,7 @@ def _check_repeated_ids(cluster_input: ClusterInput, entry: M2Cluster) -> Iterat
 def _check_server(cluster_input: ClusterInput, reporting: Reporting) -> Iterator[Diagnostic]:
     """Tokens that anybody on the way can read."""
     host = urlsplit(reporting.server).hostname or ""
-    is_local = host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
-    if not reporting.server.startswith("https://") and not is_local:
+    if not reporting.server.startswith("https://") and not is_loopback_host(host):
         key, verb, what = (
             ("poll", "poll", "tokens and settings")
             if isinstance(reporting, Polling)

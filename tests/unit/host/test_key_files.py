@@ -28,7 +28,7 @@ LOCAL = {"brokers": ["127.0.0.1:9092"]}
 
 def read_kafka(file, **entry):
     access = find_kafka_access(KafkaCluster.model_validate({**LOCAL, **entry}), {})
-    return make_kafka_settings(BusId(BusKind.KAFKA, "prod"), access)
+    return make_kafka_settings(BusId(BusKind.KAFKA, "prod"), access, print)
 
 
 def read_ssh(file):

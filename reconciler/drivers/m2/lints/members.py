@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, Final
 
-from reconciler.core.endpoint import InvalidAddress, is_ip_address, parse_endpoint
+from reconciler.core.endpoint import InvalidAddress, is_ip_address, is_loopback_host, parse_endpoint
 from reconciler.diagnostic import Diagnostic, Position, Severity
 from reconciler.drivers.m2.schema import M2Cluster
 from reconciler.drivers.m2.setting.check import MANAGEMENT, NODELIST, get_host, list_members
@@ -36,7 +35,7 @@ def find_left_out_nodes(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         if document is None or propagation.get("enable") is not True or not isinstance(listed, list):
             continue
         # A node with a host name or a loopback address may be in the list under another address.
-        if not is_ip_address(own) or ip_address(own).is_loopback:
+        if not is_ip_address(own) or is_loopback_host(own):
             continue
         if any(not isinstance(item, str) for item in listed):
             continue
