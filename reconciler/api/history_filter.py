@@ -30,12 +30,14 @@ class HistoryFilter:
         user: of the operating system, or the name that `--by` gave.
         since: the beginning.
         limit: number of records at most.
+        before: id of a run: only older runs; empty for the newest.
     """
 
     cluster: str = ""
     user: str = ""
     since: datetime | None = None
     limit: int = 20
+    before: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -65,7 +67,7 @@ class HistoryFilter:
     async def read_runs(self, store: StoreReader) -> Sequence[RunSummary]:
         """The runs that are asked for, newest first; those of a cluster have planned a step of it."""
         found: list[RunSummary] = []
-        for run in await store.runs(self.most_read):
+        for run in await store.runs(self.most_read, before=self.before):
             if len(found) == self.limit:
                 break
             if not self._is_by(run.actor) or (self.since is not None and run.started < self.since):

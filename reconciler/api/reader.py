@@ -242,7 +242,7 @@ class Reader:
         _, store = await self.bind(plan_result.fleet)
         expiries = self.list_expiries(plan_result)
         if store is None:
-            return replace(compute_status(plan_result, OpenOrders(), None), expiries=expiries)
+            return replace(self.summarise(plan_result), expiries=expiries)
         newest = await store.runs(1)
         status = compute_status(
             plan_result, await store.orders(), next(iter(newest), None), await store.contacts()
@@ -250,6 +250,12 @@ class Reader:
         named = {cluster.cluster for cluster in status.clusters}
         opened = (one for one in await store.open_operations() if one.cluster in named)
         return replace(status, operations=tuple(opened), expiries=expiries)
+
+    def summarise(self, plan_result: PlanResult) -> FleetStatus:
+        """The state of each node in a pass, without orders and calls, which only the store knows; pure."""
+        from reconciler.planning.status import compute_status  # noqa: PLC0415  (a dry run does not need it)
+
+        return compute_status(plan_result, OpenOrders(), None)
 
     def list_expiries(self, plan_result: PlanResult) -> tuple[Expiry, ...]:
         """What has expired or expires soon, of the clusters of a pass and of this host."""

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from reconciler.core.canonical import encode_canonical
 from reconciler.core.diff import Change, Op
@@ -18,6 +18,9 @@ from reconciler.text.json_values import is_array
 from reconciler.text.one_line import clean_line, escape_unseen
 
 ADD, REMOVE, REPLACE = "+", "-", "~"
+SHOWN_CHANGES: Final = 20
+"""Changes of a step that are shown unless all are asked for; JSON has all of them."""
+
 _ONE_LINE = 60
 _ITEMS = 12
 _LONGEST_LINE = 300

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reconciler.core.outcome import SUCCESSES, State
 from reconciler.core.timestamps import format_second
+from reconciler.descriptions.changes import SHOWN_CHANGES, format_changes
 from reconciler.descriptions.phrases import STATES
 from reconciler.descriptions.values import format_count
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, RunSummary
+from reconciler.text.node_names import generalise_sentence, group_by_key
 from reconciler.text.one_line import clean_line
 
 _OPEN = "open"
@@ -60,3 +63,20 @@ def describe_entry(entry: JournalEntry) -> str:
     if entry.state is not None:
         return STATES[entry.state]
     return "started" if entry.intended else _OPEN
+
+
+def group_entries(entries: Sequence[JournalEntry]) -> list[tuple[JournalEntry, ...]]:
+    """Equal steps on several nodes together, in the order of the first of them."""
+
+    def make_key(entry: JournalEntry) -> tuple[Any, ...]:
+        node = entry.step.node
+        sentences = (entry.step.reason, entry.reason, entry.answer)
+        return (
+            describe_entry(entry),
+            entry.step.action,
+            entry.waiting_for_restart,
+            format_changes(entry.step.changes, SHOWN_CHANGES),  # as text: values may be lists, without a hash
+            *(generalise_sentence(text, node) for text in sentences),
+        )
+
+    return group_by_key(entries, make_key)

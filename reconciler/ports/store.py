@@ -346,8 +346,13 @@ class StoreReader(NodeReader, AccessReader, Protocol):
     async def orders(self) -> OpenOrders:
         """Suspensions, pins, rejections, approval requests, approvals and holds of nodes in force."""
 
-    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
-        """The newest runs, newest first."""
+    async def runs(self, limit: int = 20, *, before: str = "") -> Sequence[RunSummary]:
+        """The newest runs, newest first.
+
+        Args:
+            limit: number of runs at most.
+            before: id of a run: only older ones; empty for the newest. None is older than an unknown one.
+        """
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:
         """The newest orders on this host, newest first."""

@@ -199,6 +199,11 @@ class ClusterPass:
             revision=revision,
             doing="idle",
             pass_summary=pass_summary,
+            # A pass that failed before it read the nodes leaves the last reading, which shows its age.
+            reading=pass_summary.reading or status.reading,
+            since=status.since
+            if status.pass_summary and status.pass_summary.result is pass_summary.result
+            else wall,
             ended=wall,
             success=wall if pass_summary.is_good else status.success,
             tries=timing.failures,

@@ -21,6 +21,7 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.withheld_steps import OFFERED, STALLED
+from reconciler.server.pass_reading import PassReading
 from reconciler.text.node_names import format_node_names
 
 
@@ -116,6 +117,7 @@ class PassSummary:
         drift: of nodes that were changed behind our back, as the pass found them.
         expiries: what has expired or expires soon.
         left_nodes: nodes that answered and are not as desired, although no step is planned for them, sorted.
+        reading: what the pass has read and planned; None if it did not get so far.
     """
 
     result: PassResult
@@ -135,6 +137,7 @@ class PassSummary:
     unmanaged: Mapping[str, int] = field(default_factory=dict)
     expiries: tuple[Expiry, ...] = ()
     left_nodes: tuple[str, ...] = ()
+    reading: PassReading | None = field(default=None, repr=False, compare=False)
 
     @property
     def pinned_revision(self) -> Revision | None:

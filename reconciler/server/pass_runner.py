@@ -14,6 +14,7 @@ from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.withheld_steps import OFFERED
 from reconciler.server.cluster_pass import PassJob
+from reconciler.server.pass_reading import make_pass_reading
 from reconciler.server.pass_result import (
     PassResult,
     PassSummary,
@@ -53,7 +54,7 @@ class DryRunPass:
             )
             if plan_result is None:
                 return HALTED
-            return _add_expiries(_summarise_reading(plan_result, reader), plan_result, reader)
+            return _add_reading(_summarise_reading(plan_result, reader), plan_result, reader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class ApplyPass:
         # No report: a guard refused the plan. A report without a run: there was nothing to apply.
         reader = self.reconciler.reader
         if done.report is None:
-            return _add_expiries(_summarise_reading(done.plan_result, reader), done.plan_result, reader)
+            return _add_reading(_summarise_reading(done.plan_result, reader), done.plan_result, reader)
         (context,) = done.plan_result.guard_contexts
         report = done.report
         pass_summary = (
@@ -93,7 +94,7 @@ class ApplyPass:
         # Also where the result is another one, such as drift that is only reported beside it.
         is_offered = any(finding.code == OFFERED for finding in context.plan.findings)
         is_waiting = pass_summary.result is PassResult.WAITING or is_offered or bool(context.progress)
-        pass_summary = _add_expiries(pass_summary, done.plan_result, reader)
+        pass_summary = _add_reading(pass_summary, done.plan_result, reader)
         return replace(
             pass_summary,
             findings=(*pass_summary.findings, *report.findings),
@@ -105,8 +106,10 @@ class ApplyPass:
         )
 
 
-def _add_expiries(pass_summary: PassSummary, plan_result: PlanResult, reader: Reader) -> PassSummary:
-    return replace(pass_summary, expiries=reader.list_expiries(plan_result))
+def _add_reading(pass_summary: PassSummary, plan_result: PlanResult, reader: Reader) -> PassSummary:
+    """The summary with what people look at: what expires, and the state of each node."""
+    reading = make_pass_reading(plan_result, reader.summarise(plan_result))
+    return replace(pass_summary, expiries=reader.list_expiries(plan_result), reading=reading)
 
 
 def _get_pin(context: GuardContext) -> PinState | None:

@@ -190,6 +190,7 @@ class Watch:
         self._unserved = callers
         if self._served is not None:
             self._served.use_rules(make_node_rules(fleet, self._drivers))
+        self._watch_state.fleet = fleet
         self._cluster_loops.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.core.plan import Revision
+from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic
 from reconciler.server.log_writer import LogState
 from reconciler.server.nodes.node_server import NodeServerStatus
+from reconciler.server.pass_reading import PassReading
 from reconciler.server.pass_result import PassSummary
+from reconciler.server.run_progress import ChangeFeed, RunProgress
 
 
 class SourceState(StrEnum):
@@ -65,6 +68,9 @@ class WatchedCluster:
         tries: passes in a row that need a retry.
         due: time of the next pass.
         answers: number of nodes by kind of observation in the last pass.
+        since: start of the present result.
+        reading: of the last pass that got so far as to read the nodes; None before the first.
+        progress: of the current run, or of the last one of this process; None before the first.
     """
 
     name: str
@@ -77,6 +83,9 @@ class WatchedCluster:
     tries: int = 0
     due: float = 0.0
     answers: Mapping[str, int] = field(default_factory=dict)
+    since: float = 0.0
+    reading: PassReading | None = field(default=None, repr=False, compare=False)
+    progress: RunProgress | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +100,8 @@ class WatchState:
         log: whether the log can be written, and how many lines were lost.
         stopping: whether the watch is stopping.
         node_server: of nodes that poll; None without one.
+        fleet: of the revision in use; None before the first good one.
+        changes: tells those who look on that something has changed.
     """
 
     source: WatchedSource = field(default_factory=WatchedSource)
@@ -102,8 +113,11 @@ class WatchState:
     log: LogState = field(default_factory=LogState)
     stopping: bool = False
     node_server: NodeServerStatus | None = None
+    fleet: Fleet | None = field(default=None, repr=False)
+    changes: ChangeFeed = field(default_factory=ChangeFeed, repr=False)
 
     def note(self, name: str, **changes: object) -> None:
         """Change some fields of a cluster's status; does nothing if the cluster has left the fleet."""
         if name in self.clusters:
             self.clusters[name] = replace(self.clusters[name], **changes)  # type: ignore[arg-type]
+            self.changes.announce(name)

@@ -241,7 +241,7 @@ class EmptyStore:
     async def list_access_tokens(self) -> Sequence[AccessToken]:
         return ()
 
-    async def runs(self, limit: int = 20) -> Sequence[RunSummary]:
+    async def runs(self, limit: int = 20, *, before: str = "") -> Sequence[RunSummary]:
         return ()
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:

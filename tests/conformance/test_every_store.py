@@ -101,6 +101,8 @@ async def test_another_process_sees_what_was_written(store, url):
 async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id(store):
     ids = [await store.begin_run(RunStart("command", plan_of(a=str(number)))) for number in range(12)]
     assert [line.id for line in await store.runs(3)] == ids[:-4:-1]
+    assert [line.id for line in await store.runs(3, before=ids[-3])] == ids[-4:-7:-1]
+    assert await store.runs(3, before=ids[0]) == await store.runs(3, before="run-0099") == ()
     assert (await store.run("run-0011")).summary.id == ids[11]
     with pytest.raises(UsageError, match=r"10 runs begin with 'run-000': run-0009, .* …"):
         await store.run("run-000")

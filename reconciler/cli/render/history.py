@@ -11,16 +11,18 @@ from reconciler.cli.render.json import format_json
 from reconciler.cli.render.table import list_table_lines
 from reconciler.cli.render.text import MARKS, PLAIN, TerminalLayout, Tone, choose_outcome_tone
 from reconciler.core.timestamps import format_minute, format_second
-from reconciler.descriptions.changes import format_changes
-from reconciler.descriptions.run_results import describe_duration, describe_entry, describe_run_result
+from reconciler.descriptions.changes import SHOWN_CHANGES, format_changes
+from reconciler.descriptions.run_results import (
+    describe_duration,
+    describe_entry,
+    describe_run_result,
+    group_entries,
+)
 from reconciler.descriptions.values import format_count, format_value
 from reconciler.exit_status import ExitStatus
 from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
-from reconciler.text.node_names import format_node_names, generalise_sentence, group_by_key
+from reconciler.text.node_names import format_node_names, generalise_sentence
 from reconciler.text.one_line import SHORT_ID, clean_line
-
-_CHANGES = 20
-"""Number of changes shown for a step; JSON has all of them."""
 
 _BODY = 1000
 
@@ -144,18 +146,7 @@ def _cluster(name: str, plan: str, entries: Sequence[JournalEntry], layout: Term
         max(len(clean_line(entry.step.action)) for entry in entries),
     )
 
-    def make_key(entry: JournalEntry) -> tuple[Any, ...]:
-        node = entry.step.node
-        sentences = (entry.step.reason, entry.reason, entry.answer)
-        return (
-            describe_entry(entry),
-            entry.step.action,
-            entry.waiting_for_restart,
-            format_changes(entry.step.changes, _CHANGES),  # as text: values may be lists, which have no hash
-            *(generalise_sentence(text, node) for text in sentences),
-        )
-
-    for group in group_by_key(entries, make_key):
+    for group in group_entries(entries):
         yield from _render_entries(group, widths, layout)
 
 
@@ -176,7 +167,7 @@ def _render_entries(
 
     indent = widths[0] + 4
     yield from layout.wrapped(describe(first.step.reason), indent)
-    for line in format_changes(first.step.changes, None if layout.full else _CHANGES):
+    for line in format_changes(first.step.changes, None if layout.full else SHOWN_CHANGES):
         yield from layout.wrapped(
             f"{line.mark} {line.text}", indent, MARKS.get(line.mark, Tone.QUIET), hang=4
         )

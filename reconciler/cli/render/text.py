@@ -13,15 +13,13 @@ from reconciler.core.outcome import SUCCESSES, Outcome, RunReport, State
 from reconciler.core.pins import PinState
 from reconciler.core.plan import ClusterPlan, Plan, Revision, Step
 from reconciler.descriptions import phrases
-from reconciler.descriptions.changes import ADD, REMOVE, REPLACE, format_changes
+from reconciler.descriptions.changes import ADD, REMOVE, REPLACE, SHOWN_CHANGES, format_changes
 from reconciler.descriptions.outcome_groups import describe_missed_steps, describe_pending_restarts
 from reconciler.descriptions.pins import describe_pin, select_pins
 from reconciler.descriptions.step_groups import StepGroup, group_steps
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line
-
-_CHANGES = 20
 
 _CUT = re.compile(r"… \(|… and [\d,]+ more|, with [\d,]+ different messages, such as: ")
 """What `format_changes`, `format_node_names` and `group_findings` write where they leave something out."""
@@ -227,7 +225,7 @@ def _group(group: StepGroup, widths: tuple[int, int], layout: TerminalLayout) ->
         yield from layout.wrapped(undo, indent, Tone.DANGER)
     elif undo:
         yield from layout.wrapped(f"undo: {undo}", indent, Tone.QUIET)
-    for line in format_changes(step.changes, None if layout.full else _CHANGES):
+    for line in format_changes(step.changes, None if layout.full else SHOWN_CHANGES):
         tone = MARKS.get(line.mark, Tone.QUIET)
         yield from layout.wrapped(f"{line.mark} {line.text}", indent, tone, hang=4)
 

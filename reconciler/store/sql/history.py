@@ -48,10 +48,18 @@ _SHOWN = 5
 """Ids that an error message lists."""
 
 
-def read_run_summaries(tx: Transaction, limit: int) -> tuple[RunSummary, ...]:
-    """The newest runs of a fleet, newest first; for the host those of all fleets."""
+def read_run_summaries(tx: Transaction, limit: int, before: str = "") -> tuple[RunSummary, ...]:
+    """The newest runs of a fleet, newest first; for the host those of all fleets.
+
+    Args:
+        tx: the transaction.
+        limit: number of runs at most.
+        before: id of a run: only older ones; empty for all.
+    """
     rows = tx.execute(
-        "SELECT * FROM run WHERE ?1 IN (0, fleet) ORDER BY number DESC LIMIT ?2", (tx.fleet, limit)
+        "SELECT * FROM run WHERE ?1 IN (0, fleet)"
+        " AND (?3 = '' OR number < (SELECT number FROM run WHERE id = ?3)) ORDER BY number DESC LIMIT ?2",
+        (tx.fleet, limit, before),
     ).fetchall()
     return tuple(_read_summary(tx, row) for row in rows)
 
