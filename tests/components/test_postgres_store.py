@@ -2,14 +2,17 @@
 
 import asyncio
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
 from support.driver import REVISION, FakeDriver, Wish, World, cluster
 from support.postgres_servers import PostgresServer
 from support.stores import make_access
+from support.waiting import wait_until
 
 from reconciler.core.actor import Actor
 from reconciler.core.observation import Observed
@@ -21,6 +24,9 @@ from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import open_reader, open_store
 from reconciler.store.postgres import database, schema
 from reconciler.store.postgres.access import PostgresAccess
+from reconciler.store.sql.facts import write_facts
+
+FACTS = {"a": {"k": "v"}}
 
 pytestmark = pytest.mark.component("postgres", "initdb")
 
@@ -47,6 +53,14 @@ def plan_of(name="edge", **values) -> Plan:
     entry, world = cluster(name, values), World(dict.fromkeys(values, "old"))
     seen = {node: world.answer(node) for node in values}
     return Plan(REVISION, "0.1.0", (FakeDriver(world).plan(Wish(entry), Observed(seen)),))
+
+
+def add_message(tx, name):
+    tx.execute(
+        "INSERT INTO message (id, run, step, created, body, wanted)"
+        " VALUES (?, (SELECT max(number) FROM run), '', '', ?, TRUE)",
+        (name, b"{}"),
+    )
 
 
 def freeze_lease(store):
@@ -145,6 +159,70 @@ class TestOutbox:
             await other.mark_sent("m")
             assert await other.list_due(beyond=1) == ()
             assert await store.list_due() == ()
+
+
+class TestWriters:
+    async def test_hosts_write_for_their_clusters_at_the_same_time(self, url, tmp_path):
+        """Each waits in its transaction for the other one, which is in its own by then."""
+        both = threading.Barrier(2, timeout=20)
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+            async with store.lock("edge"), other.lock("core"):
+
+                async def write(one, cluster):
+                    await one._write_own([cluster], lambda tx: (both.wait(), write_facts(tx, cluster, FACTS)))
+
+                await asyncio.gather(write(store, "edge"), write(other, "core"))
+            facts = (await store.read_memory()).facts
+        assert facts == {"edge": FACTS, "core": FACTS}
+
+    @pytest.mark.parametrize("is_held", [True, False])
+    async def test_an_order_waits_for_writers_of_clusters_and_they_for_it(self, url, tmp_path, is_held):
+        order = []
+
+        def write(name, seconds):
+            def work(tx):
+                order.append(f"{name} begins")
+                time.sleep(seconds)
+                order.append(f"{name} ends")
+
+            return work
+
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+            async with AsyncExitStack() as leases:
+                if is_held:  # without its lease, a writer for a cluster has to be alone, too
+                    await leases.enter_async_context(store.lock("edge"))
+                first = asyncio.create_task(store._write_own(["edge"], write("cluster", 0.3)))
+                await wait_until(lambda: order)
+                order_given = asyncio.create_task(other._write(write("order", 0.3)))
+                await first
+                await wait_until(lambda: "order begins" in order)
+                await store._write_own(["edge"], write("next", 0))
+                await order_given
+        assert order == [
+            f"{name} {what}" for name in ("cluster", "order", "next") for what in ("begins", "ends")
+        ]
+
+    async def test_no_message_is_passed_over_that_is_written_beside_a_later_one(self, url, tmp_path):
+        """Numbers are given before they become visible: whoever reads waits for those who write."""
+        begun, goes_on = threading.Event(), threading.Event()
+
+        def write_first(tx):
+            add_message(tx, "first")
+            begun.set()
+            assert goes_on.wait(20)
+
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+            await store.begin_run(RunStart("command", plan_of(a="1")))
+            async with store.lock("edge"), other.lock("core"):
+                first = asyncio.create_task(store._write_own(["edge"], write_first))
+                await wait_until(begun.is_set)
+                await other._write_own(["core"], lambda tx: add_message(tx, "second"))
+                due = asyncio.create_task(other.list_due())
+                await asyncio.sleep(0.3)
+                assert not due.done()
+                goes_on.set()
+                await first
+                assert [one.id for one in await due] == ["first", "second"]
 
 
 class TestAgreement:

@@ -170,7 +170,9 @@ class PostgresConnection:
 
     def executemany(self, statement: str, values: Sequence[Sequence[Any]], /) -> None:
         """Run a statement once for each of these values."""
-        if values:
+        if len(values) == 1:
+            self.execute(statement, values[0])
+        elif values:  # sent together, so that a far server is waited for once
             with self._connection.cursor() as cursor:
                 cursor.executemany(number_parameters(statement), values)
 

@@ -59,12 +59,17 @@ _SETTINGS: Final = (
 
 _VERSIONS: Final = "SELECT clock_timestamp() AS now, max(version) AS version, max(oldest) AS oldest"
 _BEGIN_READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_VERSIONS} FROM schema_version"
-# One writer at a time, as in SQLite: what a transaction reads before it writes stays true until it ends, and
-# numbers of rows grow in the order in which rows become visible.
 _BEGIN_WRITE: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock({_WRITER}); "  # noqa: S608
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{{}}({_WRITER}); "  # noqa: S608
     f"{_VERSIONS} FROM schema_version"
 )
+# One writer at a time, as in SQLite: what a transaction reads before it writes stays true until it ends, and
+# numbers of rows grow in the order in which rows become visible.
+_BEGIN_ALONE: Final = _BEGIN_WRITE.format("")
+# Beside others that write for other clusters, whose leases keep them apart; never beside one that is alone.
+# So an intent still sees each suspension, reservation and hold that was written before it, and what it reads
+# stays true until it ends. PostgreSQL queues locks: one who wants to be alone waits only for those before it.
+_BEGIN_SHARED: Final = _BEGIN_WRITE.format("_shared")
 
 
 class PostgresDatabase:
@@ -83,9 +88,10 @@ class PostgresDatabase:
         self._writer = PostgresSession(address, "store-write")
         self._writes = GroupedWrites(
             self._writer.thread,
-            partial(self._writer.transact, _BEGIN_WRITE),
+            partial(self._writer.transact, _BEGIN_ALONE),
             partial(translate_postgres_errors, address),
             lambda connection: bool(connection.is_in_transaction),
+            partial(self._writer.transact, _BEGIN_SHARED),
         )
 
     async def read(self, work: Callable[[PostgresConnection], T]) -> T:
@@ -98,14 +104,19 @@ class PostgresDatabase:
             partial(self._reader.transact, _BEGIN_READ, partial(self._decode, work))
         )
 
-    async def write(self, work: Callable[[PostgresConnection], T]) -> T:
+    async def write(self, work: Callable[[PostgresConnection], T], *, is_shared: bool = False) -> T:
         """The result of `work`, whose changes are durable when this returns, all or none.
+
+        Args:
+            work: the write.
+            is_shared: whether other hosts may write at the same time: what it reads and writes belongs to
+                clusters whose leases are held, or is changed only by those who write alone.
 
         Raises:
             StateError: it cannot be written; nothing of this work was, unless the message says that the
                 connection was lost.
         """
-        return await self._writes.write(work)
+        return await self._writes.write(work, is_shared=is_shared)
 
     async def compute(self, work: Callable[[], T]) -> T:
         """The result of long work that needs no connection, such as encoding what is written afterwards."""

@@ -24,6 +24,7 @@ from reconciler.store.postgres.database import (
 from reconciler.store.postgres.leases import OUTBOX, LeaseKeeper
 from reconciler.store.postgres.schema import MIGRATIONS
 from reconciler.store.sql.host_key import HostKey
+from reconciler.store.sql.outbox import read_due_messages
 from reconciler.store.sql.store import SqlStore
 from reconciler.store.sql.transaction import SqlConnection, Transaction
 
@@ -113,7 +114,9 @@ class PostgresStore(SqlStore):
         except ClusterBusy:
             await self._leases.release(OUTBOX)
             return ()
-        due = await super().list_due(beyond=beyond, limit=limit)
+        # As a writer that keeps the others away: of two that write, the one with the higher number may be
+        # visible first, and what is beyond it would wait for the next run.
+        due = await self._write(read_due_messages, beyond, limit)
         if not due:
             await self._leases.release(OUTBOX)
         return due
@@ -125,6 +128,9 @@ class PostgresStore(SqlStore):
 
     async def check_writable(self) -> None:
         await self._write(_rewrite_position)
+
+    def _is_held(self, cluster: str) -> bool:
+        return self._leases.get(self._name_lease(cluster)) is not None
 
     def _fence(self, cluster: str, run: str = "") -> Callable[[Transaction], None]:
         return self._leases.make_fence(self._name_lease(cluster), run)

@@ -28,6 +28,7 @@ class GroupedWrites:
         transact: runs a function in a transaction that is durable when it returns.
         translate: makes errors of the database those of the program.
         is_open: whether the transaction of a connection can continue after an error.
+        transact_shared: as `transact`, while other hosts may do the same; None if there are none.
     """
 
     def __init__(
@@ -36,20 +37,26 @@ class GroupedWrites:
         transact: Callable[[Callable[[Any], int]], int],
         translate: Callable[[], AbstractContextManager[None]],
         is_open: Callable[[Any], bool],
+        transact_shared: Callable[[Callable[[Any], int]], int] | None = None,
     ) -> None:
         self._thread = thread
         self._transact = transact
         self._translate = translate
         self._is_open = is_open
+        self._transact_shared = transact_shared or transact
         self._pending: deque[_Pending[Any]] = deque()
 
-    async def write(self, work: Callable[[Any], T]) -> T:
+    async def write(self, work: Callable[[Any], T], *, is_shared: bool = False) -> T:
         """The result of `work`, whose changes are durable when this returns, all or none.
+
+        Args:
+            work: the write.
+            is_shared: whether other hosts may write at the same time.
 
         Raises:
             StateError: the store cannot be written; nothing of this work was.
         """
-        pending: _Pending[T] = _Pending(work)
+        pending: _Pending[T] = _Pending(work, is_shared=is_shared)
         self._pending.append(pending)
         # By the loop, not by the thread itself: a loop that skips waiting must know that a write is under
         # way. Its future is not awaited, since giving up would take the call away and leave the write.
@@ -58,12 +65,19 @@ class GroupedWrites:
 
     def _write_pending(self) -> None:
         """Write what waits, in one transaction."""
-        group = [self._pending.popleft() for _ in range(min(len(self._pending), _GROUP))]
-        group = [one for one in group if one.begin()]
+        group: list[_Pending[Any]] = []
+        while self._pending and len(group) < _GROUP:
+            # The order of the writes stays, so that one that keeps other hosts away begins another group.
+            if group and self._pending[0].is_shared != group[0].is_shared:
+                break
+            one = self._pending.popleft()
+            if one.begin():
+                group.append(one)
         if not group:  # an earlier call has written it
             return
         try:
-            written = self._transact(partial(self._write_group, group))
+            transact = self._transact_shared if group[0].is_shared else self._transact
+            written = transact(partial(self._write_group, group))
         except BaseException as error:  # noqa: BLE001  (each caller gets it)
             for one in group:
                 one.future.set_exception(error)
@@ -105,10 +119,12 @@ class _Pending(Generic[T]):
 
     Args:
         work: the write.
+        is_shared: whether other hosts may write at the same time.
     """
 
-    def __init__(self, work: Callable[[Any], T]) -> None:
+    def __init__(self, work: Callable[[Any], T], *, is_shared: bool) -> None:
         self.work = work
+        self.is_shared = is_shared
         self.future: Future[T] = Future()
         self.result: T
         self.error: Exception | None = None

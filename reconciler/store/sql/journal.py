@@ -117,7 +117,8 @@ def write_intent(
     """
     # Compared in the transaction that writes the intent: a check before it would leave a gap in which a later
     # run begins. The lock alone is not enough, because somebody may have removed its file.
-    tx = tx.for_fleet(_read_fleet(tx, run))
+    number, fleet, has_acted = _read_run(tx, run)
+    tx = tx.for_fleet(fleet)
     fence(tx)
     # So that no host begins a call after `reconcile suspend` has returned.
     if not despite_suspension and (scope := facts.find_suspension(tx, step.cluster)):
@@ -126,14 +127,14 @@ def write_intent(
     if reserved is not None and not read_reservation_ids(tx, step.cluster) <= reserved:
         raise ReservedMeanwhile(f"a node of {step.cluster} was reserved meanwhile; nothing was sent")
     facts.write_facts(tx, step.cluster, step.arguments.facts_of_intent)
-    tx.execute("UPDATE run SET acted = TRUE WHERE id = ?", (run,))
+    if not has_acted:
+        tx.execute("UPDATE run SET acted = TRUE WHERE number = ?", (number,))
     facts.write_facts(tx, step.cluster, {step.node: step.arguments.used_confirmations})
     # A call whose answer is lost may still take effect until then, and other plans take it into account.
     until = tx.now + timedelta(seconds=max(step.in_flight, step.settle))
     changed = tx.execute(
-        "UPDATE step SET intended = ?, until = ?"
-        " WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
-        (tx.timestamp, format_timestamp(until), step.id, run),
+        "UPDATE step SET intended = ?, until = ? WHERE id = ? AND run = ?",
+        (tx.timestamp, format_timestamp(until), step.id, number),
     )
     if changed.rowcount != 1:
         raise StateError(
@@ -146,12 +147,13 @@ def write_intent(
 def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> None:
     """Write outcomes with their facts and messages."""
     # In one transaction: a kill in between must not lose a message, nor send it without its outcome.
-    tx = tx.for_fleet(_read_fleet(tx, run))
+    number, fleet, _ = _read_run(tx, run)
+    tx = tx.for_fleet(fleet)
     for ending in endings:
         outcome, step = ending.outcome, ending.outcome.step
         tx.execute(
             "UPDATE step SET ended = ?, state = ?, reason = ?, seconds = ?, answer = ?, restart = ?,"
-            " until = ? WHERE id = ? AND run = (SELECT number FROM run WHERE run.id = ?)",
+            " until = ? WHERE id = ? AND run = ?",
             (
                 tx.timestamp,
                 outcome.state.value,
@@ -161,7 +163,7 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
                 json.dumps(outcome.waiting_for_restart),
                 format_timestamp(ending.until) if ending.until else None,
                 step.id,
-                run,
+                number,
             ),
         )
         if _ends_facts(outcome):
@@ -169,13 +171,12 @@ def write_outcomes(tx: Transaction, run: str, endings: Sequence[StepEnd]) -> Non
             facts.write_facts(tx, step.cluster, withdrawn)
         if outcome.state is State.DONE:
             facts.write_facts(tx, step.cluster, {step.node: {**ending.facts, **ending.used_confirmations}})
-        _close_attempt(tx, run, outcome)
+        _close_attempt(tx, number, outcome)
         if (message := ending.outbox_message) is not None:
             tx.execute(
                 "INSERT INTO message (id, run, step, created, body, wanted)"
-                " VALUES (?, (SELECT number FROM run WHERE run.id = ?), ?, ?, ?, ?)"
-                " ON CONFLICT (id) DO NOTHING",
-                (message.id, run, step.id, tx.timestamp, message.body, message.wanted),
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+                (message.id, number, step.id, tx.timestamp, message.body, message.wanted),
             )
 
 
@@ -195,12 +196,13 @@ def end_superseded_steps(tx: Transaction, found: Sequence[tuple[int, str]]) -> N
     )
 
 
-def _read_fleet(tx: Transaction, run: str) -> int:
-    row = tx.execute("SELECT fleet FROM run WHERE id = ?", (run,)).fetchone()
-    return int(row["fleet"]) if row else HOST
+def _read_run(tx: Transaction, run: str) -> tuple[int, int, bool]:
+    """The number of a run, its fleet, and whether it has sent something; zeros if the journal has it not."""
+    row = tx.execute("SELECT number, fleet, acted FROM run WHERE id = ?", (run,)).fetchone()
+    return (row["number"], row["fleet"], bool(row["acted"])) if row else (0, HOST, False)
 
 
-def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
+def _close_attempt(tx: Transaction, run: int, outcome: Outcome) -> None:
     """Write how the last attempt of a step ended; success resets the counter, mostly."""
     step, key = outcome.step, attempts.make_attempt_key(outcome.step)
     if step.is_undo:
@@ -211,8 +213,7 @@ def _close_attempt(tx: Transaction, run: str, outcome: Outcome) -> None:
     if outcome.state not in {State.DONE, State.FOUND, State.FAILED}:
         # An offer that its node never took: the attempt was counted with its intent.
         intended = tx.execute(
-            "SELECT 1 FROM step JOIN run ON run.number = step.run"
-            " WHERE run.id = ? AND step.id = ? AND step.intended IS NOT NULL",
+            "SELECT 1 FROM step WHERE run = ? AND id = ? AND intended IS NOT NULL",
             (run, step.id),
         ).fetchone()
         if outcome.sent or outcome.state not in {State.UNKNOWN, State.SKIPPED} or not intended:

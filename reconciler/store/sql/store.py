@@ -78,8 +78,14 @@ class Database(Protocol):
     async def read(self, work: Callable[[SqlConnection], T]) -> T:
         """The result of `work`, which sees one moment of the database."""
 
-    async def write(self, work: Callable[[SqlConnection], T]) -> T:
-        """The result of `work`, whose changes are durable when this returns, all or none."""
+    async def write(self, work: Callable[[SqlConnection], T], *, is_shared: bool = False) -> T:
+        """The result of `work`, whose changes are durable when this returns, all or none.
+
+        Args:
+            work: the write.
+            is_shared: whether other hosts may write at the same time: it concerns only clusters whose
+                leases are held.
+        """
 
     async def compute(self, work: Callable[[], T]) -> T:
         """The result of long work that needs no connection."""
@@ -139,6 +145,10 @@ class SqlStore(ABC):
     @abstractmethod
     async def check_writable(self) -> None: ...
 
+    def _is_held(self, cluster: str) -> bool:  # noqa: ARG002  (a store of one host has no leases)
+        """Whether a lease of this process keeps other hosts from writing for a cluster."""
+        return False
+
     @abstractmethod
     def _fence(self, cluster: str, run: str = "") -> Callable[[Transaction], None]:
         """What refuses, in a transaction, to write for a cluster that a later run has taken over.
@@ -190,14 +200,36 @@ class SqlStore(ABC):
         **kwargs: P.kwargs,
     ) -> T:
         """Write for clusters, if no later run has taken over one of them."""
-        fences = [self._fence(cluster) for cluster in sorted(set(clusters))]
+        return await self._write_in_run(self._fence_work(sorted(set(clusters)), work, *args, **kwargs))
+
+    async def _write_own(
+        self,
+        clusters: Iterable[str],
+        work: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """As `_write_held`, for work that concerns these clusters alone: other hosts may write for others."""
+        names = sorted(set(clusters))
+        write, is_shared = self._fence_work(names, work, *args, **kwargs), all(map(self._is_held, names))
+        async with self._around(""):
+            return await self._rows.write(self._bind(write), is_shared=is_shared)
+
+    def _fence_work(
+        self,
+        clusters: Iterable[str],
+        work: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Callable[[Transaction], T]:
+        fences = [self._fence(cluster) for cluster in clusters]
 
         def write(tx: Transaction) -> T:
             for fence in fences:
                 fence(tx)
             return work(tx, *args, **kwargs)
 
-        return await self._write_in_run(write)
+        return write
 
     async def fleets(self) -> tuple[KnownFleet, ...]:
         return await self._read(fleets.read_fleets)
@@ -239,20 +271,21 @@ class SqlStore(ABC):
         reserved: frozenset[str] | None = None,
         despite_suspension: bool = False,
     ) -> None:
-        fence = self._fence(step.cluster, run)
+        is_shared = self._is_held(step.cluster)
+        work = self._bind(
+            journal.write_intent,
+            run,
+            step,
+            fence=self._fence(step.cluster, run),
+            new_facts=facts or {},
+            reserved=reserved,
+            despite_suspension=despite_suspension,
+        )
         async with self._around(step.id):
-            await self._write(
-                journal.write_intent,
-                run,
-                step,
-                fence=fence,
-                new_facts=facts or {},
-                reserved=reserved,
-                despite_suspension=despite_suspension,
-            )
+            await self._rows.write(work, is_shared=is_shared)
 
     async def record_outcomes(self, run: str, endings: Sequence[StepEnd]) -> None:
-        await self._write_held(
+        await self._write_own(
             [one.outcome.step.cluster for one in endings], journal.write_outcomes, run, endings
         )
 
@@ -288,13 +321,13 @@ class SqlStore(ABC):
         return await self._read(orders.read_orders)
 
     async def store_facts(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
-        await self._write_held([cluster], write_facts, cluster, facts)
+        await self._write_own([cluster], write_facts, cluster, facts)
 
     async def forget_attempts(self, cluster: str = "") -> tuple[str, ...]:
         return await self._write(forget_attempts, cluster)
 
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
-        await self._write_held([cluster], write_pass, cluster, facts)
+        await self._write_own([cluster], write_pass, cluster, facts)
 
     async def forget_members(self, cluster: str) -> None:
         await self._write_held([cluster], _forget_members, cluster)
@@ -304,7 +337,7 @@ class SqlStore(ABC):
 
     async def store_progress(self, cluster: str, progress: RolloutProgress | None) -> None:
         rollout = {ROLLOUT: progress.plain() if progress else ""}
-        await self._write_held([cluster], write_cluster_facts, cluster, rollout)
+        await self._write_own([cluster], write_cluster_facts, cluster, rollout)
 
     async def claim_places(self, taken: Mapping[str, tuple[str, str]], given_up: Sequence[str]) -> None:
         await self._write(write_claims, taken, given_up)

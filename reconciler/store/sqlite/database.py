@@ -132,7 +132,12 @@ class SqliteDatabase:
                 remedy="restore a backup: `reconcile state restore FILE`; nodes are not affected",
             ) from error
 
-    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        is_shared: bool = False,  # noqa: ARG002  (a file has one writer at a time, whatever it is about)
+    ) -> T:
         """The result of `work`, whose changes are on disk when this returns, all or none.
 
         Raises:
