@@ -2,30 +2,83 @@
 
 from __future__ import annotations
 
+import re
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from starlette.requests import Request
 
 from reconciler.core.roles import AccessRole
+from reconciler.errors import StateError
+from reconciler.host.access_rules import AccessRules, ProxyLogin
 from reconciler.host.config_fields import Network
-from reconciler.server.access.arrival import judge_arrival
-from reconciler.server.access.identity import SOMEBODY_LOCAL, Identity
+from reconciler.ports.access_store import AccessStore, AccessToken
+from reconciler.server.access.arrival import Arrival, is_within, judge_arrival
+from reconciler.server.access.cookies import SESSION, read_cookie
+from reconciler.server.access.failure_limit import FailureLimit
+from reconciler.server.access.identity import SOMEBODY_LOCAL, Identity, LoginMethod
+from reconciler.server.access.login_links import LoginLinks
 from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.access.role_table import RoleTable
+from reconciler.server.access.secret_texts import (
+    TOKEN_PREFIX,
+    digest_secret,
+    is_same_secret,
+    is_secret_text,
+    make_csrf_text,
+)
+from reconciler.server.access.sessions import Sessions
 
-HOW_TO_ACT = "run `reconcile dashboard` on this machine for a link, or send a token of `reconcile tokens`"
+HOW_TO_ACT: Final = (
+    "run `reconcile dashboard` on this machine for a link, log in, or send a token of `reconcile tokens`"
+)
 """What to do about a missing login."""
 
+CSRF_HEADER: Final = "x-csrf-token"
+"""Header with the token of the page, for requests that have no form."""
 
-@dataclass(frozen=True, slots=True)
+_BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE)
+_USER: Final = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_REMEMBERED: Final = 256
+
+
+@dataclass(slots=True)
 class AccessControl:
     """Who may do what at the endpoints of one watch.
 
     Args:
-        proxies: networks of trusted proxies.
+        rules: of the host configuration.
+        store: has tokens and sessions; None for a dry run, which has neither.
+        roles: what users may do.
+        trusted: networks of trusted proxies, also those that log nobody in.
     """
 
-    proxies: Sequence[Network] = ()
+    rules: AccessRules = field(default_factory=AccessRules)
+    store: AccessStore | None = None
+    roles: RoleTable = field(default_factory=RoleTable)
+    trusted: Sequence[Network] = ()
+    failures: FailureLimit = field(default_factory=FailureLimit)
+    links: LoginLinks = field(default_factory=LoginLinks)
+    sessions: Sessions = field(init=False)
+    _remembered: OrderedDict[str, None] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.store, self.roles)
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """Networks of all proxies whose headers are trusted."""
+        return (*self.trusted, *(self.rules.proxy.networks if self.rules.proxy else ()))
+
+    def judge(self, request: Request) -> Arrival:
+        """How a request arrived.
+
+        Raises:
+            AccessRefused: it must not be answered.
+        """
+        return judge_arrival(request, self.proxies)
 
     async def identify(self, request: Request) -> Identity | None:
         """Who sent a request; None if it needs a login.
@@ -33,7 +86,19 @@ class AccessControl:
         Raises:
             AccessRefused: it must not be answered at all.
         """
-        return SOMEBODY_LOCAL if judge_arrival(request, self.proxies).is_local else None
+        arrival = self.judge(request)
+        try:
+            found = await self._identify(request, arrival)
+        except StateError as error:
+            raise AccessRefused(
+                "the store of tokens and sessions cannot be used now", remedy=error.remedy, status=503
+            ) from error
+        if found is not None and not found.may_look:
+            raise AccessRefused(
+                f"{found.name} has no role here",
+                remedy="who writes the host configuration can add one to `access.roles`",
+            )
+        return found or (SOMEBODY_LOCAL if arrival.is_local else None)
 
     async def require(self, request: Request, role: AccessRole, cluster: str = "") -> Identity:
         """Who sent a request, if they have a role.
@@ -47,13 +112,13 @@ class AccessControl:
             AccessRefused: there is no login (401), or it lacks the role (403).
         """
         identity = await self.identify(request)
-        if identity is None or (not identity.name and role is not AccessRole.LOOK):
+        if identity is None or (identity.method is LoginMethod.NONE and role is not AccessRole.LOOK):
             raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
         if not identity.allows(role, cluster):
             about = f"cluster {cluster}" if cluster else "all clusters"
             raise AccessRefused(
                 f"{identity.name} does not have the role `{role}` for {about}",
-                remedy="ask who writes the host configuration for the role",
+                remedy="ask who writes the host configuration, or who made the token, for the role",
             )
         return identity
 
@@ -72,10 +137,112 @@ class AccessControl:
         Raises:
             AccessRefused: as `require`, or a page of another origin may have sent it.
         """
-        del csrf
-        return await self.require(request, role, cluster)
+        identity = await self.require(request, role, cluster)
+        self.refuse_foreign_page(request, identity, csrf)
+        return identity
+
+    def refuse_foreign_page(self, request: Request, identity: Identity, csrf: str = "") -> None:
+        """Refuse a request that a page of another origin may have let the browser send.
+
+        Raises:
+            AccessRefused: the page is foreign, or too old.
+        """
+        if identity.method is LoginMethod.TOKEN:
+            return
+        arrival = self.judge(request)
+        own = {arrival.origin}
+        if self.rules.oidc is not None:
+            own.add(self.rules.oidc.redirect)
+        origins, sites = (request.headers.getlist(name) for name in ("origin", "sec-fetch-site"))
+        if len(origins) != 1 or origins[0].lower() not in own or (sites and sites != ["same-origin"]):
+            raise AccessRefused(
+                "the request does not come from a page of this server",
+                remedy="use the forms of its pages; programs send a token; a proxy in front passes `Host` on",
+            )
+        # A proxy that names the user in a header has a session of its own, which we do not know: the origin,
+        # which a browser always sends and no page can choose, has to be enough.
+        if identity.method is LoginMethod.PROXY:
+            return
+        given = csrf or request.headers.get(CSRF_HEADER, "")
+        if not is_same_secret(given, self.make_csrf_token(request)) or not given:
+            raise AccessRefused(
+                "the page is of another login", remedy="load the page again, then repeat what you did"
+            )
 
     def make_csrf_token(self, request: Request) -> str:
-        """What the forms of a page have in their hidden field `csrf`; empty without a login."""
-        del request
-        return ""
+        """What the forms of a page have in their hidden field `csrf`; empty without a session."""
+        text = read_cookie(request, SESSION, self.judge(request))
+        return make_csrf_text(text) if is_secret_text(text) else ""
+
+    async def _identify(self, request: Request, arrival: Arrival) -> Identity | None:
+        if "authorization" in request.headers:
+            return await self._identify_by_token(request, arrival)
+        if self.rules.proxy is not None and self.rules.proxy.header in request.headers:
+            return self._identify_by_proxy(request, arrival, self.rules.proxy)
+        text = read_cookie(request, SESSION, arrival)
+        # An ended session is no attack: the browser sends its cookie until the next login.
+        return await self._find_session(text, arrival) if is_secret_text(text) else None
+
+    async def _identify_by_token(self, request: Request, arrival: Arrival) -> Identity:
+        if not arrival.is_private:
+            raise AccessRefused(
+                "a token is accepted over TLS only",
+                remedy="use https, and replace the token: somebody on the way may have read it",
+            )
+        values = request.headers.getlist("authorization")
+        bearer = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+        text = bearer[1] if bearer else ""
+        digest = digest_secret(text)
+        if digest not in self._remembered:
+            self.failures.check(arrival.caller)
+        token = await self._find_token(text, digest)
+        if token is None:
+            self._remembered.pop(digest, None)
+            self.failures.count(arrival.caller)
+            raise AccessRefused(
+                "the token is not accepted",
+                remedy="`reconcile tokens create` makes a new one",
+                status=401,
+            )
+        self._remember(digest)
+        return Identity(token.name, LoginMethod.TOKEN, token.grants)
+
+    async def _find_token(self, text: str, digest: str) -> AccessToken | None:
+        is_ours = text.startswith(TOKEN_PREFIX) and is_secret_text(text.removeprefix(TOKEN_PREFIX))
+        if not is_ours or not self.rules.tokens or self.store is None:
+            return None
+        return await self.store.use_access_token(digest)
+
+    def _remember(self, digest: str) -> None:
+        # Whoever shares an address with an attacker goes on with a token that was accepted before.
+        self._remembered[digest] = None
+        self._remembered.move_to_end(digest)
+        if len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
+
+    def _identify_by_proxy(self, request: Request, arrival: Arrival, proxy: ProxyLogin) -> Identity:
+        values = request.headers.getlist(proxy.header)
+        if not is_within(arrival.peer, proxy.networks):
+            raise AccessRefused(
+                f"the header {proxy.header} is accepted from the proxy only",
+                remedy="go through the proxy, or correct `access.proxy.networks` of the host configuration",
+            )
+        if len(values) != 1 or not _USER.fullmatch(values[0]):
+            raise AccessRefused(
+                f"the header {proxy.header} must name one user",
+                remedy="let the proxy remove the header from what it is sent, and set it once",
+            )
+        return self.roles.identify(_decode_header(values[0]), LoginMethod.PROXY)
+
+    async def _find_session(self, text: str, arrival: Arrival) -> Identity | None:
+        if not arrival.is_private:  # the cookie was set over TLS or on loopback, and came another way
+            return None
+        return await self.sessions.find(text)
+
+
+def _decode_header(value: str) -> str:
+    """The text of a header that a proxy sent as UTF-8."""
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
