@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -65,13 +65,22 @@ class StopGate:
     store: Store
     clock: Clock = utc_now
 
-    async def ask(self, request: StopRequest, actor: Actor, fleet: Fleet | None = None) -> StopReply:
+    async def ask(
+        self,
+        request: StopRequest,
+        actor: Actor,
+        fleet: Fleet | None = None,
+        *,
+        require: Callable[[str], None] = lambda _cluster: None,
+    ) -> StopReply:
         """Answer a request; a yes is on disk as a reservation when this returns.
 
         Args:
             request: what is asked.
             actor: who asks, and why.
             fleet: one that was read before; None to read the source now.
+            require: called with the name of its cluster, before anything else is done; raises if the actor
+                may not ask about it.
 
         Raises:
             UsageError: there is no such node.
@@ -83,8 +92,11 @@ class StopGate:
         identity, _ = await replace(self.reader, store=self.store, is_applying=True).bind(fleet)
         store = await self.store.enter_fleet(identity) if identity else self.store
         if request.release:
-            return await self._release(request, actor, fleet, store)
+            cluster, node = await _find_reserved_node(request, fleet, store)
+            require(cluster)
+            return await self._release((cluster, node), actor, store)
         cluster, node = _find_node(request, fleet)
+        require(cluster)
         async with store.lock_questions(cluster, WAIT):
             for _ in range(LOOKS):
                 reply = await self._ask_once(request, (cluster, node), actor, fleet, store)
@@ -154,21 +166,30 @@ class StopGate:
                     return StopDecision(StopAnswer.UNKNOWN, (words,))
         return replace(decision, facts=(*decision.facts, *facts))
 
-    async def _release(self, request: StopRequest, actor: Actor, fleet: Fleet, store: Store) -> StopReply:
+    async def _release(self, place: tuple[str, str], actor: Actor, store: Store) -> StopReply:
         """End the reservations of a node, which may have left the fleet."""
-        found = {
-            (one.cluster, one.node)
-            for one in await store.reservations()
-            if request.cluster in {"", one.cluster} and request.node in _get_names(one.cluster, one.node)
-        }
-        if len(found) > 1:
-            raise _make_ambiguous_error(request.node, (cluster for cluster, _ in found))
-        cluster, node = found.pop() if found else _find_node(request, fleet)
-        operation = _make_operation(RELEASE, (cluster, node), actor, self.clock(), None)
+        cluster, node = place
+        operation = _make_operation(RELEASE, place, actor, self.clock(), None)
         released = await store.release(operation)
         return StopReply(
             cluster=cluster, node=node, operation=operation.id if released else "", released=released
         )
+
+
+async def _find_reserved_node(request: StopRequest, fleet: Fleet, store: Store) -> tuple[str, str]:
+    """The cluster and the name of the node whose reservation is meant; it may have left the fleet.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    found = {
+        (one.cluster, one.node)
+        for one in await store.reservations()
+        if request.cluster in {"", one.cluster} and request.node in _get_names(one.cluster, one.node)
+    }
+    if len(found) > 1:
+        raise _make_ambiguous_error(request.node, (cluster for cluster, _ in found))
+    return found.pop() if found else _find_node(request, fleet)
 
 
 def _find_refusal(case: GuardContext, node: str, seen: SeenCluster) -> str:

@@ -19,6 +19,7 @@ from reconciler.exit_status import MEANINGS, SIGNALS
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from reconciler.cli.order_place import OrderPlace
     from reconciler.cli.state_access import StateAccess
     from reconciler.cli.terminal import Terminal
     from reconciler.core.selection import Selection
@@ -254,6 +255,12 @@ class CommonOptions(HostOptions):
         from reconciler.cli.state_folder import find_state  # noqa: PLC0415
 
         return open_writable_state(find_state(self.read_host(), given))
+
+    def open_orders(self, state: str | None) -> AbstractContextManager[OrderPlace]:
+        """Where the orders of the command are written; see `order_place.open_order_place`."""
+        from reconciler.cli.order_place import open_order_place  # noqa: PLC0415  (--help stays quick)
+
+        return open_order_place(self.read_host(), state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -234,7 +234,7 @@ def read_names(words: Sequence[str], context: typer.Context) -> tuple[set[str], 
         words: of the line; `--state DIR` and `--host-config FILE` are used.
         context: of the command, with the environment of the process.
     """
-    from reconciler.cli.held_nodes import list_known_nodes  # noqa: PLC0415
+    from reconciler.api.known_nodes import list_known_nodes  # noqa: PLC0415
     from reconciler.cli.host_loader import read_host  # noqa: PLC0415
     from reconciler.cli.state_folder import find_state  # noqa: PLC0415
     from reconciler.host import aio  # noqa: PLC0415

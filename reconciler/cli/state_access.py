@@ -83,11 +83,11 @@ class StateAccess:
             answer, size = self._send(request, into=file, body=body)
             return answer, file.read_bytes() if size else b""
 
-    def wake_watch(self) -> None:
-        """Let the watch run a pass now, if one uses the folder: it would find out by itself, but later."""
-        if self.watch is not None:
+    def wake_watches(self) -> None:
+        """Let the watches that use the folder run a pass now: they would find out later."""
+        for watch in self.watches:
             with suppress(OSError, StateError):
-                send_request(self.watch.path, {"do": "look", "by": get_current_actor().encode()})
+                send_request(watch.path, {"do": "look", "by": get_current_actor().encode()})
 
     @property
     def running_watch(self) -> RunningWatch:

@@ -395,7 +395,51 @@ class Outbox(Protocol):
         """Number of undelivered messages."""
 
 
-class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
+class OrderWriter(Protocol):
+    """Writes the orders of operators; each is durable when its call returns."""
+
+    async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
+        """Record the suspension of a cluster, or of all clusters if the name is empty."""
+
+    async def resume(self, cluster: str, by: Actor) -> None:
+        """End the suspension of a cluster, or of all clusters."""
+
+    async def hold(self, fleet: int, cluster: str, node: str, until: datetime, by: Actor) -> None:
+        """Record that nothing is sent to a node until a moment.
+
+        Args:
+            fleet: a number of `fleets`, or `core.fleet_matching.HOST` for a node of that name in any fleet.
+            cluster: its name.
+            node: its name.
+            until: the end.
+            by: who orders it, and why.
+        """
+        # In the same table as reservations: a step's intent is refused in the transaction that would write
+        # it, if a hold was ordered since the step was judged.
+
+    async def end_holds(self, ids: Sequence[str], by: Actor) -> Sequence[str]:
+        """End holds before their time; gives the nodes of those that were in force, as `cluster/node`."""
+
+    async def retry(self, cluster: str, node: str, by: Actor) -> Sequence[str]:
+        """Delete the attempts at a node, or those in a cluster and its rejections; gives what was deleted.
+
+        Args:
+            cluster: its name.
+            node: its name; empty for the whole cluster.
+            by: who orders it, and why.
+        """
+
+    async def unpin(self, cluster: str, by: Actor) -> Sequence[str]:
+        """End the pin of a cluster, of the host in all fleets; gives the revisions where it was pinned."""
+
+    async def approve(self, digest: str, by: Actor, reason: str) -> None:
+        """Record that a plan may be applied once."""
+
+    async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
+        """Delete the attempts in one cluster, or in all; gives their nodes as `cluster/node`, sorted."""
+
+
+class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
     """The whole store: journal, history, facts, orders, nodes that poll, tokens and sessions, outbox."""
 
     async def enter_fleet(self, identity: FleetIdentity) -> Self:
@@ -489,9 +533,6 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
     async def store_facts(self, cluster: str, facts: Mapping[str, Mapping[str, str]]) -> None:
         """Store facts, node -> key -> value; an empty value deletes, an unchanged one keeps its time."""
 
-    async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
-        """Delete the attempts in one cluster, or in all; gives their nodes as `cluster/node`, sorted."""
-
     async def record_pass(self, cluster: str, facts: ClusterFacts) -> None:
         """Record the facts about a cluster from one pass."""
 
@@ -521,28 +562,6 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
             given_up: places; one that another fleet has claimed stays with that fleet.
         """
 
-    async def suspend(self, cluster: str, reason: str, by: Actor) -> None:
-        """Record the suspension of a cluster, or of all clusters if the name is empty."""
-
-    async def resume(self, cluster: str, by: Actor) -> None:
-        """End the suspension of a cluster, or of all clusters."""
-
-    async def hold(self, fleet: int, cluster: str, node: str, until: datetime, by: Actor) -> None:
-        """Record that nothing is sent to a node until a moment.
-
-        Args:
-            fleet: a number of `fleets`, or `core.fleet_matching.HOST` for a node of that name in any fleet.
-            cluster: its name.
-            node: its name.
-            until: the end.
-            by: who orders it, and why.
-        """
-        # In the same table as reservations: a step's intent is refused in the transaction that would write
-        # it, if a hold was ordered since the step was judged.
-
-    async def end_holds(self, ids: Sequence[str], by: Actor) -> Sequence[str]:
-        """End holds before their time; gives the nodes of those that were in force, as `cluster/node`."""
-
     async def reject(
         self,
         cluster: str,
@@ -564,15 +583,6 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
             pending: what is to do for the offers of its wave; what earlier waves left to do stays.
         """
 
-    async def retry(self, cluster: str, node: str, by: Actor) -> Sequence[str]:
-        """Delete the attempts at a node, or those in a cluster and its rejections; gives what was deleted.
-
-        Args:
-            cluster: its name.
-            node: its name; empty for the whole cluster.
-            by: who orders it, and why.
-        """
-
     async def store_return(self, cluster: str, run: str, pending: PendingReturn | None) -> None:
         """Record what is still to do for the offers of the wave that a run rejected; None if all is done."""
 
@@ -587,14 +597,8 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, Protocol):
         """
         # Before the first step: a watch that starts after a crash in the middle must not go forward again.
 
-    async def unpin(self, cluster: str, by: Actor) -> Sequence[str]:
-        """End the pin of a cluster, of the host in all fleets; gives the revisions where it was pinned."""
-
     async def request_approval(self, cluster: str, digest: str, short: str, words: str) -> None:
         """Record the plan of a cluster that waits for an approval; it replaces an earlier one."""
-
-    async def approve(self, digest: str, by: Actor, reason: str) -> None:
-        """Record that a plan may be applied once."""
 
     async def use_approval(self, digest: str) -> None:
         """Delete a used approval; the history keeps that it was given and used."""

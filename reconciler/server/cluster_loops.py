@@ -57,10 +57,13 @@ class ClusterLoops:
         for loop in self._loops.values():
             loop.use_inventory(inventory)
 
-    def request_pass(self) -> None:
-        """Run a pass over every cluster now, because another process has written to the store."""
-        for loop in self._loops.values():
-            loop.request_pass("request")
+    def request_pass(self, cluster: str = "") -> tuple[str, ...]:
+        """Run a pass over a cluster, or over every one, now; gives their names."""
+        # Of a cluster that has left the fleet there is a loop, too; its pass does nothing.
+        found = tuple(name for name in sorted(self._loops) if cluster in {"", name})
+        for name in found:
+            self._loops[name].request_pass("request")
+        return found
 
     def _wake_following(self, cluster: str, is_changed: bool) -> None:  # noqa: FBT001  (a callback)
         """Run a pass over the clusters that wait for one that is as desired now."""

@@ -6,21 +6,21 @@ import asyncio
 import grp
 import json
 import os
-import re
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from reconciler.core.actor import Actor, load_actor
 from reconciler.core.defect import REPORT_LINE
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.reservations import LONGEST_TIME, SHORTEST_TIME, StopRequest
+from reconciler.core.roles import EVERYTHING_ALLOWED
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import ReconcilerError, StateError
 from reconciler.host.actor import get_current_actor, get_user_name
@@ -36,29 +36,26 @@ from reconciler.host.control_socket import (
     listen_on_socket,
 )
 from reconciler.planning.plan_operation import OperationRequest
-from reconciler.ports.store import Store
+from reconciler.ports.store import OrderWriter
+from reconciler.server.access.identity import Identity, LoginMethod
+from reconciler.server.acts.caller import Caller
+from reconciler.server.acts.checked_orders import OrderDenied
+from reconciler.server.acts.service import ActService
 from reconciler.server.logs import Log, log_defect
-from reconciler.server.operations import OperationService
-from reconciler.server.rollbacks import Answer, RollbackRequest, RollbackRunner
+from reconciler.server.rollbacks import Answer, RollbackRequest
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources.locate import make_source_absolute
 from reconciler.store.factory import back_up_store
-from reconciler.text.one_line import LONGEST_NAME
 
 CONNECTIONS: Final = 8
 """Requests answered at the same time; further ones wait."""
 
 _MOST_VALUES: Final = 32
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _TARGETS: Final = JsonLimits(size=LARGEST_BODY, values=100_000, depth=2)
 """Bounds of the targets of an operation; the product has the final limit."""
 
 _LONGEST_TEXT: Final = 8000
 """Characters of a text in a request."""
-
-
-class OrderDenied(ReconcilerError):
-    """The caller may not give this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +64,15 @@ class ControlServer:
 
     Args:
         options: of the watch; its host configuration names the groups that may give orders.
-        store: where orders are written; None for a dry run, which accepts none.
-        log: gets a line for each order.
-        rollbacks: runs rollbacks; None for a dry run.
-        operations: plans and records operations; None for a dry run.
-        request_pass: runs a pass over every cluster now, because a command has made offers to its nodes.
+        acts: performs what is ordered.
+        log: gets warnings about the socket.
     """
 
     options: WatchOptions
-    store: Store | None
+    acts: ActService
     log: Log
-    rollbacks: RollbackRunner | None = None
-    operations: OperationService | None = None
-    request_pass: Callable[[], None] | None = None
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answer_tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _rollback_tasks: set[asyncio.Task[Answer]] = field(default_factory=set)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Answer requests until `stop`. Without a socket the watch continues, with a warning."""
@@ -117,8 +107,7 @@ class ControlServer:
 
     async def _finish(self) -> None:
         """Wait for rollbacks, which read their steps back; cancel slow answers."""
-        if self._rollback_tasks:
-            await asyncio.wait(self._rollback_tasks)
+        await self.acts.finish()
         if self._answer_tasks:
             _, late = await asyncio.wait(self._answer_tasks, timeout=SECONDS)
             for task in late:
@@ -181,50 +170,34 @@ class ControlServer:
         self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter
     ) -> None:
         """Answer when a rollback is planned or has ended."""
-        if self.rollbacks is None:
-            raise _make_dry_run_error()
-        by = _identify_actor(request, peer)
         texts = {key: _get_text(request, key) for key in ("revision", "only", "plan")}
         wanted = RollbackRequest(**texts)
-        work = asyncio.create_task(self.rollbacks.run(wanted, by))
-        self._rollback_tasks.add(work)
-        work.add_done_callback(self._rollback_tasks.discard)
-        # A task of its own: a caller that disconnects must not stop a rollback between two steps.
-        if wanted.plan:
-            self.log.info("order accepted", order="rollback", user=by.user, process=peer.process, **texts)
-        await _send_result(work, writer)
+        await _send_result(
+            asyncio.create_task(self.acts.roll_back(wanted, _identify_caller(request, peer))), writer
+        )
 
     async def _answer_operation(
         self, request: Mapping[str, str], body: bytes, peer: Peer, writer: asyncio.StreamWriter
     ) -> None:
         """Answer with the plan of an operation, with what was recorded, or with how far it is."""
-        if self.operations is None:
-            raise _make_dry_run_error()
-        by, do = _identify_actor(request, peer), _get_text(request, "do")
-        if do == "operate":
-            targets = read_json(body, _TARGETS)
-            if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
-                raise ValueError("not a list of targets")
-            texts = {key: _get_text(request, key) for key in ("kind", "cluster")}
-            asked = OperationRequest(
-                targets=tuple(targets), direct=_get_text(request, "direct") == "yes", **texts
-            )
-            plan = _get_text(request, "plan")
-            if plan:
-                self.log.info(
-                    "order accepted", order=asked.kind, user=by.user, process=peer.process, plan=plan
-                )
-            work = asyncio.create_task(self.operations.run(asked, plan, by))
-        else:
-            work = asyncio.create_task(self.operations.look(_get_text(request, "ids").split()))
-        await _send_result(work, writer)
+        if _get_text(request, "do") != "operate":
+            ids = _get_text(request, "ids").split()
+            await _send_result(asyncio.create_task(self.acts.get_operations().look(ids)), writer)
+            return
+        targets = read_json(body, _TARGETS)
+        if not isinstance(targets, list) or not all(isinstance(one, str) for one in targets):
+            raise ValueError("not a list of targets")
+        texts = {key: _get_text(request, key) for key in ("kind", "cluster")}
+        asked = OperationRequest(
+            targets=tuple(targets), direct=_get_text(request, "direct") == "yes", **texts
+        )
+        caller, plan = _identify_caller(request, peer), _get_text(request, "plan")
+        await _send_result(asyncio.create_task(self.acts.operate(asked, plan, caller)), writer)
 
     async def _answer_question(
         self, request: Mapping[str, str], peer: Peer, writer: asyncio.StreamWriter
     ) -> None:
         """Answer whether a node may be stopped."""
-        if self.operations is None:
-            raise _make_dry_run_error()
         seconds = int(_get_text(request, "seconds"))
         time = timedelta(seconds=min(max(seconds, 0), int(LONGEST_TIME.total_seconds())))
         if time < SHORTEST_TIME:
@@ -235,9 +208,8 @@ class ControlServer:
             time,
             release=_get_text(request, "release") == "yes",
         )
-        by = _identify_actor(request, peer)
-        # A task of its own: a caller that disconnects must not leave a reservation half decided.
-        await _send_result(asyncio.create_task(self.operations.ask_stop(asked, by)), writer)
+        caller = _identify_caller(request, peer)
+        await _send_result(asyncio.create_task(self.acts.ask_stop(asked, caller)), writer)
 
     def _refuse_stranger(self, peer: Peer) -> None:
         """Accept root, the watch's own user and members of `operators`.
@@ -257,22 +229,7 @@ class ControlServer:
         )
 
     async def _execute_order(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
-        store = self.store
-        work: dict[str, Callable[[Store], Awaitable[Any]]] = {
-            "suspend": lambda store: store.suspend(text("cluster"), text("reason"), by),
-            "resume": lambda store: store.resume(text("cluster"), by),
-            "hold": lambda store: store.hold(
-                int(text("fleet")), text("cluster"), text("node"), parse_timestamp(text("until")), by
-            ),
-            "release": lambda store: store.end_holds(text("ids").split(), by),
-            "unpin": lambda store: store.unpin(text("cluster"), by),
-            "retry": lambda store: store.retry(text("cluster"), text("node"), by),
-            "forget_attempts": lambda store: store.forget_attempts(text("cluster")),
-            "approve": lambda store: store.approve(text("digest"), by, text("reason")),
-        }
-
-        text, by = partial(_get_text, request), _identify_actor(request, peer)
-        order = text("do")
+        order, caller = _get_text(request, "do"), _identify_caller(request, peer)
         if order == "hello":
             return {
                 "ok": True,
@@ -281,23 +238,16 @@ class ControlServer:
                 "ref": self.options.ref,
                 "path": self.options.path,
                 "state": str(self.options.store),
-                "dry_run": store is None,
+                "dry_run": self.acts.store is None,
             }
-        if order == "look" and self.request_pass is not None:
-            self.request_pass()
-            self.log.info("order accepted", order=order, user=by.user, process=peer.process)
-            return {"ok": True}
-        if order not in work:
+        if order == "look":
+            # A command that also runs without a watch asks for all clusters, and names none.
+            return {"ok": True, "found": list(self.acts.look_again(caller, _get_text(request, "cluster")))}
+        if order not in _ORDERS:
             raise OrderDenied(
                 f"unknown request {order!r}", remedy="use the same program version as the watch"
             )
-        if store is None:
-            raise _make_dry_run_error()
-        _refuse_incomplete_order(order, request)
-        found = await work[order](store)
-        self.log.info(
-            "order accepted", order=order, cluster=text("cluster"), user=by.user, process=peer.process
-        )
+        found = await _ORDERS[order](self.acts.make_orders(caller), partial(_get_text, request), caller.actor)
         return {"ok": True, "found": list(found or ())}
 
     async def _send_copy(self, writer: asyncio.StreamWriter) -> None:
@@ -321,6 +271,23 @@ class ControlServer:
                 while piece := opened.read(256 * 1024):
                     writer.write(piece)
                     await writer.drain()
+
+
+_Text: TypeAlias = Callable[[str], str]
+
+_ORDERS: Final[Mapping[str, Callable[[OrderWriter, _Text, Actor], Awaitable[Sequence[str] | None]]]] = {
+    "suspend": lambda orders, text, by: orders.suspend(text("cluster"), text("reason"), by),
+    "resume": lambda orders, text, by: orders.resume(text("cluster"), by),
+    "hold": lambda orders, text, by: orders.hold(
+        int(text("fleet")), text("cluster"), text("node"), parse_timestamp(text("until")), by
+    ),
+    "release": lambda orders, text, by: orders.end_holds(text("ids").split(), by),
+    "unpin": lambda orders, text, by: orders.unpin(text("cluster"), by),
+    "retry": lambda orders, text, by: orders.retry(text("cluster"), text("node"), by),
+    "forget_attempts": lambda orders, text, _: orders.forget_attempts(text("cluster")),
+    "approve": lambda orders, text, by: orders.approve(text("digest"), by, text("reason")),
+}
+"""The orders of the socket: `OrdersToWatch` sends each."""
 
 
 async def _send_result(work: asyncio.Task[Answer], writer: asyncio.StreamWriter) -> None:
@@ -362,46 +329,14 @@ def _parse_request(line: bytes) -> Mapping[str, str]:
     return found
 
 
-def _refuse_incomplete_order(order: str, request: Mapping[str, str]) -> None:
-    """Check an order.
-
-    Raises:
-        OrderDenied: a value is missing or invalid.
-    """
-    # The commands check this too, but any program of an operator can write to the socket.
-    if len(_get_text(request, "cluster")) > LONGEST_NAME:
-        raise OrderDenied("the cluster name is too long", remedy="name a cluster of the fleet")
-    if order == "suspend" and not _get_text(request, "reason").strip():
-        raise OrderDenied("a suspension needs a reason", remedy="give a reason")
-    if order == "retry" and not _get_text(request, "cluster"):
-        raise OrderDenied("a retry needs a cluster", remedy="name a cluster or a node of the fleet")
-    if order == "hold":
-        if not _identify_reason(request):
-            raise OrderDenied("a hold needs a reason", remedy="give a reason")
-        if not 0 < len(_get_text(request, "node")) <= LONGEST_NAME or not _get_text(request, "cluster"):
-            raise OrderDenied("a hold needs a node and its cluster", remedy="name a node of the fleet")
-    if order == "approve" and not _DIGEST.fullmatch(_get_text(request, "digest")):
-        raise OrderDenied("an approval needs the complete id of a plan", remedy="give all 64 characters")
-
-
 def _get_text(request: Mapping[str, str], key: str) -> str:
     return request.get(key, "")[:_LONGEST_TEXT]
 
 
-def _identify_actor(request: Mapping[str, str], peer: Peer) -> Actor:
-    """The caller as an actor."""
+def _identify_caller(request: Mapping[str, str], peer: Peer) -> Caller:
+    """The caller as the kernel names them; they may do everything, see `_refuse_stranger`."""
     # The kernel names the user; terminal, claim and reason are only what the caller says.
-    return replace(
-        load_actor(_get_text(request, "by")), user=get_user_name(peer.user), host=get_current_actor().host
-    )
-
-
-def _identify_reason(request: Mapping[str, str]) -> str:
-    return load_actor(_get_text(request, "by")).why.strip()
-
-
-def _make_dry_run_error() -> OrderDenied:
-    return OrderDenied(
-        "this watch is a dry run: it accepts no orders",
-        remedy="run the command as a user with access to the state folder",
-    )
+    user = get_user_name(peer.user)
+    actor = replace(load_actor(_get_text(request, "by")), user=user, host=get_current_actor().host)
+    identity = Identity(user, LoginMethod.LOCAL, EVERYTHING_ALLOWED)
+    return Caller(identity, actor, {"process": peer.process})

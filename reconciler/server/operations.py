@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -85,19 +85,24 @@ class OperationService:
             totals=operation.add_totals(),
         )
 
-    async def run(self, request: OperationRequest, plan: str, actor: Actor) -> Answer:
+    async def run(
+        self, request: OperationRequest, plan: str, actor: Actor, require: Callable[[str], None]
+    ) -> Answer:
         """Give the plan of an operation, or record exactly the plan that the operator confirmed.
 
         Args:
             request: what is asked for.
             plan: digest of the confirmed plan; empty to get the plan.
             actor: who asks.
+            require: called with the name of each cluster; raises if the operator may not operate it.
 
         Raises:
             ReconcilerError: it cannot be planned or recorded, or the plan has changed.
         """
         fleet = self._get_fleet()
         found = await self.operator.plan(request, fleet)
+        for planned in found.clusters:
+            require(planned.operation.cluster)
         if not plan:
             return {}, json.dumps(found.plain()).encode()
         if self.stop.is_set():
@@ -111,8 +116,13 @@ class OperationService:
         begun = await self.operator.begin(found, actor, fleet)
         return {}, json.dumps([one.plain() for one in begun]).encode()
 
-    async def ask_stop(self, request: StopRequest, actor: Actor) -> Answer:
+    async def ask_stop(self, request: StopRequest, actor: Actor, require: Callable[[str], None]) -> Answer:
         """Answer whether a node may be stopped, or end its reservation.
+
+        Args:
+            request: what is asked.
+            actor: who asks.
+            require: called with the name of the node's cluster; raises if the operator may not operate it.
 
         Raises:
             ReconcilerError: there is no answer; then nothing is reserved.
@@ -121,7 +131,7 @@ class OperationService:
         if self.stop.is_set():
             raise StateError("the watch is stopping; nothing was reserved", remedy="repeat it afterwards")
         gate = StopGate(self.operator.reader, self.operator.store, self.operator.clock)
-        reply = await gate.ask(request, actor, fleet)
+        reply = await gate.ask(request, actor, fleet, require=require)
         self.log.info(
             "question answered" if reply.decision else "reservation released",
             cluster=reply.cluster,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -12,7 +13,7 @@ from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
-from reconciler.core.selection import load_selection
+from reconciler.core.selection import load_selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
@@ -67,8 +68,14 @@ class RollbackRunner:
     stop: asyncio.Event
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, request: RollbackRequest, actor: Actor) -> Answer:
+    async def run(self, request: RollbackRequest, actor: Actor, require: Callable[[str], None]) -> Answer:
         """Give the plan to the operator, or apply exactly the plan that the operator confirmed.
+
+        Args:
+            request: what is asked for.
+            actor: who asks.
+            require: called with the name of each cluster before its nodes are read; raises if the operator
+                may not roll it back.
 
         Raises:
             ReconcilerError: it cannot be planned or applied, or the plan has changed.
@@ -85,6 +92,8 @@ class RollbackRunner:
             await self._refuse_foreign(fleet, reconciler)
             fleet = override_suspensions(fleet)
             only = load_selection(request.only) if request.only else self.options.only
+            for cluster in select_nodes(only, [one.entry for one in fleet.cluster_inputs]):
+                require(cluster)
             plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
             if plan_result is None:
                 raise StateError(

@@ -23,6 +23,7 @@ from reconciler.errors import StateError
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
+from reconciler.server.acts.service import ActService
 from reconciler.server.cluster_loops import ClusterLoops
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
 from reconciler.server.control_server import ControlServer
@@ -164,19 +165,20 @@ class Watch:
             rollbacks = RollbackRunner(options, store, stop)
         if self._operations is not None:
             spawn(self._operations.serve, "operations")
-        control = ControlServer(options, store, self._log, rollbacks, self._operations, self._look_again)
+        acts = ActService(store, self._log, rollbacks, self._operations, self._look_again)
+        control = ControlServer(options, acts, self._log)
         spawn(lambda: control.serve(stop), "control")
         source = self._located
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
             notify = partial(self._source_loop.request_read, "files")
             spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")
 
-    def _look_again(self) -> None:
-        """Read the source, and run a pass over every cluster."""
+    def _look_again(self, cluster: str) -> tuple[str, ...]:
+        """Read the source, and run a pass over a cluster, with the name empty over every one."""
         # A command may have applied a revision that this watch has not read yet. Until it has, the guards
         # refuse a pass over the older one.
         self._source_loop.request_read("request")
-        self._cluster_loops.request_pass()
+        return self._cluster_loops.request_pass(cluster)
 
     def _publish(self, fleet: Fleet, trigger: str) -> None:
         """Use this fleet from now on; tells if its nodes poll or report and nothing answers them."""

@@ -32,6 +32,7 @@ from reconciler.host import control_socket
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
+from reconciler.server.acts.service import ActService
 from reconciler.server.control_server import ControlServer
 from reconciler.server.operations import OperationService
 from reconciler.server.rollbacks import RollbackRunner
@@ -164,7 +165,8 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
                 fleets = SimpleNamespace(fleet=await reader.read_fleet())
                 operations = OperationService(Operator(reader, store), fleets, stop, log)
                 performing = asyncio.create_task(operations.serve())
-            control = ControlServer(options, None if dry_run else store, log, rollbacks, operations)
+            acts = ActService(None if dry_run else store, log, rollbacks, operations, lambda _: ())
+            control = ControlServer(options, acts, log)
             serving = asyncio.create_task(control.serve(stop))
             await wait_until(lambda: serving.done() or any(state.glob("*.socket")))
             ready.set()

@@ -34,28 +34,23 @@ def run_approve(
     common: CommonOptions,
 ) -> int:
     """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
-    from reconciler.cli import orders
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
+    from reconciler.api.acts import ApproveAct
+    from reconciler.cli.order_place import make_act
     from reconciler.text.one_line import clean_line
 
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used, found = str(access), orders.read_open_orders(access.read())
+    with common.open_orders(state) as place:
+        used = place.description
         if list_:
+            found = place.read_orders()
             terminal.say(_format_list(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
-        digest = orders.resolve_digest(id, found)
-        # The digest covers every step: if the next run plans anything else, the approval does not fit.
-        aio.run_until_signal(access.orders().approve(digest, get_current_actor(claim=by), reason.strip()))
-    for request in found.requests:
-        if request.digest == digest:
-            terminal.say(
-                clean_line(f"{request.cluster}, revision {request.short}: {request.description}") + "\n"
-            )
-    terminal.say(f"Plan {digest[:SHORT_ID]} is approved for one run.\n{used}")
+        result = place.give(make_act(ApproveAct, plan=id, reason=reason, by=by))
+    for request in result.requests:
+        terminal.say(clean_line(f"{request.cluster}, revision {request.short}: {request.description}") + "\n")
+    terminal.say(f"Plan {result.plan[:SHORT_ID]} is approved for one run.\n{used}")
     return 0
 
 

@@ -37,30 +37,24 @@ def run_hold(
     node may be stopped. A run in progress begins no further step on it. A node of the same address by another
     name is held, too.
     """
-    from reconciler.cli import held_nodes
+    from reconciler.api.acts import HoldAct
+    from reconciler.cli.order_place import make_act
     from reconciler.core.timestamps import format_minute
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
-    from reconciler.host.clock import utc_now
     from reconciler.text.one_line import clean_line
 
     if not reason.strip():
         raise UsageError("a hold needs a reason", remedy='add --reason "…"')
     if not until.strip():
         raise UsageError("a hold needs an end", remedy="add --until 4h, or --until 2026-12-24T18:00")
-    end = held_nodes.read_hold_end(until.strip(), utc_now())
+    act = make_act(HoldAct, node=node, until=until, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used, store = str(access), access.read()
-        known = aio.run_until_signal(held_nodes.find_known_node(node, store))
-        busy = aio.run_until_signal(store.select_fleet(known.fleet).see_cluster(known.cluster)).busy
-        actor = get_current_actor(claim=by, why=reason.strip())
-        aio.run_until_signal(access.orders().hold(known.fleet, known.cluster, known.node, end, actor))
-    name = clean_line(known.name)
-    if not known.is_seen:
+    with common.open_orders(state) as place:
+        used, result = place.description, place.give(act)
+    name = clean_line(result.node)
+    if not result.is_seen:
         terminal.remark(f"No run on this host has seen {name}: check the name.\n")
-    terminal.say(f"{name} is held until {format_minute(end)} UTC: {clean_line(reason)}\n")
-    if known.node in busy:
+    terminal.say(f"{name} is held until {format_minute(result.until)} UTC: {clean_line(reason)}\n")
+    if result.is_busy:
         terminal.say("  A step on it is in progress, or its effect is not known yet: it is only read now.\n")
     terminal.say(f"  → to end it sooner: reconcile release {name}\n{used}")
     return 0

@@ -25,29 +25,21 @@ def run_release(
     Ends every hold of the node by `reconcile hold`. One in the fleet file ends there; a reservation of
     `reconcile allow-stop` ends with `reconcile allow-stop NODE --release`.
     """
-    from reconciler.cli import held_nodes, orders
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
+    from reconciler.api.acts import ReleaseAct
+    from reconciler.cli.order_place import make_act
     from reconciler.text.one_line import clean_line
 
+    act = make_act(ReleaseAct, node=node, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used = str(access)
-        before = orders.read_open_orders(access.read()).holds if access.exists() else ()
-        found = held_nodes.find_named_holds(node, before)
-        ended: list[str] = []
-        if found:
-            actor = get_current_actor(claim=by, why=reason)
-            writer = access.orders()
-            ended = list(aio.run_until_signal(writer.end_holds([one.id for one in found], actor)))
-            access.wake_watch()
-    if not ended:
+    with common.open_orders(state) as place:
+        used = place.description
+        result = None if place.is_empty else place.give(act)
+    if result is None or not result.ended:
         terminal.say(f"{clean_line(node)} is not held by `reconcile hold`; nothing was done.\n")
-    for name in ended:
+    for name in result.ended if result else ():
         terminal.say(f"{clean_line(name)} is changed again by the next run.\n")
-    for one in before:
-        if one not in found:
-            name = f"{one.cluster}/{one.node}"
-            terminal.say(f"Still {clean_line(one.description)}: {clean_line(name)}\n")
+    for one in result.left if result else ():
+        name = f"{one.cluster}/{one.node}"
+        terminal.say(f"Still {clean_line(one.description)}: {clean_line(name)}\n")
     terminal.say(used)
     return 0

@@ -29,32 +29,28 @@ def run_resume(
 
     Stalled nodes, which never showed what was sent to them, are tried again.
     """
-    from reconciler.cli import orders
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
+    from reconciler.api.acts import ResumeAct
+    from reconciler.api.orders import describe_scope
+    from reconciler.cli.order_place import make_act
     from reconciler.text.one_line import clean_line
 
+    act = make_act(ResumeAct, cluster=cluster, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used = str(access)
-        if not access.exists():
+    with common.open_orders(state) as place:
+        used = place.description
+        if place.is_empty:
             terminal.say(f"Nothing was suspended.\n{used}")
             return 0
-        before = orders.read_open_orders(access.read()).suspensions
-        writer = access.orders()
-        aio.run_until_signal(writer.resume(cluster, get_current_actor(claim=by, why=reason)))
-        retried = aio.run_until_signal(writer.forget_attempts(cluster))
-        left = orders.read_open_orders(access.read()).suspensions
-    was_suspended = any(one.cluster == cluster for one in before)
+        result = place.give(act)
     scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
     terminal.say(
         f"Changes to {scope} are allowed again.\n"
-        if was_suspended
+        if result.was_suspended
         else f"There was no suspension of {scope}.\n"
     )
-    for node in retried:
+    for node in result.retried:
         terminal.say(f"Will be tried again: {clean_line(node)}\n")
-    for one in left:
-        terminal.say(f"Still suspended: {clean_line(orders.describe_scope(one))}: {clean_line(one.reason)}\n")
+    for one in result.left:
+        terminal.say(f"Still suspended: {clean_line(describe_scope(one))}: {clean_line(one.reason)}\n")
     terminal.say(used)
     return 0

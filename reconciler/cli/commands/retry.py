@@ -26,21 +26,14 @@ def run_retry(
     attempt). Of a cluster: all its nodes, and the revision that it rejected because a wave failed its gates,
     such as after nodes were away for a while.
     """
-    from reconciler.cli import held_nodes, orders
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
+    from reconciler.api.acts import RetryAct
+    from reconciler.cli.order_place import make_act
     from reconciler.text.one_line import clean_line
 
+    act = make_act(RetryAct, target=name, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used, store = str(access), access.read()
-        cluster, node = name, ""
-        if orders.warn_of_unknown_cluster(name, store):
-            known = aio.run_until_signal(held_nodes.find_known_node(name, store))
-            cluster, node = known.cluster, known.node
-        actor = get_current_actor(claim=by, why=reason)
-        found = aio.run_until_signal(access.orders().retry(cluster, node, actor))
-        access.wake_watch()
+    with common.open_orders(state) as place:
+        used, found = place.description, place.give(act).found
     for one in found:
         terminal.say(f"Will be tried again: {clean_line(one)}\n")
     if not found:

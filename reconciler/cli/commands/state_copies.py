@@ -235,7 +235,7 @@ def _read_records(store: StoreReader) -> _Records:
 
 def _describe_lost(before: _Records, after: _Records) -> list[str]:
     """One line for each record of the previous state that the restored one lacks."""
-    from reconciler.cli.orders import describe_scope
+    from reconciler.api.orders import describe_scope
     from reconciler.core.timestamps import format_minute
 
     kept = {run.id for run in after.runs}

@@ -29,27 +29,21 @@ def run_suspend(
 
     A run in progress finishes its wave and does not begin another. Planning and status still work.
     """
-    from reconciler.cli import orders
-    from reconciler.host import aio
-    from reconciler.host.actor import get_current_actor
+    from reconciler.api.acts import SuspendAct
+    from reconciler.cli.order_place import make_act
     from reconciler.text.one_line import clean_line
 
     if not reason.strip():
         raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
-    if set(cluster) & set("/\\:"):
-        raise UsageError(
-            f"the argument is the name of a cluster, and {cluster!r} is a path or a URL",
-            remedy="for all clusters of all fleets on this host, leave it out",
-        )
+    act = make_act(SuspendAct, cluster=cluster, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_state(state) as access:
-        used = str(access)
-        if cluster:  # to stop everything, read nothing first: the store may be slow or damaged
-            terminal.remark(orders.warn_of_unknown_cluster(cluster, access.read()))
-        aio.run_until_signal(access.orders().suspend(cluster, reason.strip(), get_current_actor(claim=by)))
+    with common.open_orders(state) as place:
+        result = place.give(act)
+        if result.warning:
+            terminal.remark(f"{clean_line(result.warning)}\n")
     what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
     terminal.say(
         f"{what} suspended: {clean_line(reason)}\n  → to end it: {f'reconcile resume {cluster}'.strip()}\n"
     )
-    terminal.say(used)
+    terminal.say(place.description)
     return 0

@@ -1,4 +1,4 @@
-"""What `hold` and `release` share: which node a name means on this host, and when a hold ends."""
+"""Which node a name means on this host, by what runs have seen, and when a hold ends."""
 
 from __future__ import annotations
 

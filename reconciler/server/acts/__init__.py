@@ -1,0 +1,1 @@
+"""What people order of a running watch: by control socket, page or API, through one service."""
