@@ -28,6 +28,7 @@ from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.ports.node_store import NodeContact
 from reconciler.ports.store import ApprovalRequest, OpenOrders, RunSummary
+from reconciler.text.node_names import group_by_key
 
 _WITH_CONTENT = frozenset({NodeCondition.AS_DESIRED, NodeCondition.RESTART})
 """Conditions of a node that has the content of this revision."""
@@ -185,10 +186,12 @@ def compute_status(
         contacts: what is known of the calls of nodes.
     """
     heard = {(one.cluster, one.node): one for one in contacts}
+    at = max((context.now for context in plan_result.guard_contexts if context.now), default=None)
+    parts = _FleetParts.of(plan_result, at or datetime.now(UTC))
     return FleetStatus(
         plan_result.plan.revision,
         tuple(
-            _compute_cluster_status(plan_result, context, orders, heard)
+            _compute_cluster_status(plan_result, context, orders, heard, parts)
             for context in plan_result.guard_contexts
         ),
         last,
@@ -201,8 +204,39 @@ def compute_status(
         ),
         summary=PlanSummary.of(plan_result),
         holds=tuple(one for context in plan_result.guard_contexts for one in context.reserved.holds),
-        at=max((context.now for context in plan_result.guard_contexts if context.now), default=None),
+        at=at,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _FleetParts:
+    """What the whole fleet's lists have about each cluster; grouped once, and not searched for each cluster.
+
+    Args:
+        unread: why the nodes of a cluster are not known.
+        inventory: the lists of instances that give its nodes.
+        violations: of guards.
+        warnings: of the fleet file about the order of clusters.
+    """
+
+    unread: Mapping[str, Diagnostic]
+    inventory: Mapping[str, Sequence[InventoryUse]]
+    violations: Mapping[str, Sequence[Diagnostic]]
+    warnings: Mapping[str, Sequence[Diagnostic]]
+
+    @classmethod
+    def of(cls, plan_result: PlanResult, now: datetime) -> _FleetParts:
+        """Group the lists of a pass."""
+        fleet = plan_result.fleet
+        uses = group_by_key(list_inventory_uses(fleet, now), lambda one: one.cluster)
+        violations = group_by_key(plan_result.violations, lambda one: one.cluster)
+        about_order = (one for one in fleet.warnings if one.code == ORDER)
+        return cls(
+            find_unread_clusters(fleet),
+            {some[0].cluster: some for some in uses},
+            {some[0].cluster: some for some in violations},
+            {some[0].target: some for some in group_by_key(about_order, lambda one: one.target)},
+        )
 
 
 def _compute_cluster_status(
@@ -210,6 +244,7 @@ def _compute_cluster_status(
     context: GuardContext,
     orders: OpenOrders,
     heard: Mapping[tuple[str, str], NodeContact],
+    parts: _FleetParts,
 ) -> ClusterStatus:
     name = context.plan.cluster
     overrides, today = plan_result.fleet.overrides, (context.now.date() if context.now else None)
@@ -217,6 +252,7 @@ def _compute_cluster_status(
     held = apply_overrides(held, overrides, today).in_force if today else held
     names = [node.name for node in context.entry.members() if plan_result.is_chosen(name, node.name)]
     own = {f"{name}/{node}" for node in names} | set(names)
+    violations = parts.violations.get(name, ())
     waiting = [one for one in orders.requests if one.cluster == name and one.digest == context.digest]
     return ClusterStatus(
         name,
@@ -227,13 +263,13 @@ def _compute_cluster_status(
         ),
         findings=(
             *(finding for finding in context.plan.findings if finding.target not in own),
-            *_list_unread_inventory(plan_result, name),
+            # An error: a cluster whose nodes are not known is not as desired.
+            *((parts.unread[name],) if name in parts.unread else ()),
         ),
-        holds=(*held, *_list_order_holds(plan_result, name)),
+        # Also the clusters that it waits for, or would be changed after.
+        holds=(*held, *(one for one in violations if one.code == ORDER), *parts.warnings.get(name, ())),
         violations=tuple(
-            one
-            for one in plan_result.violations
-            if one.cluster == name and one not in held and one.code not in {ORDER, UNREAD_INVENTORY}
+            one for one in violations if one not in held and one.code not in {ORDER, UNREAD_INVENTORY}
         ),
         waiting=waiting[0] if waiting and context.digest not in context.cluster_memory.approved else None,
         former_names=context.cluster_memory.former_names,
@@ -243,24 +279,8 @@ def _compute_cluster_status(
         revision=context.plan.revision,
         leaving=list_leaving_nodes(context, partial(plan_result.is_chosen, name)),
         pending=len(context.plan.steps),
-        inventory=tuple(
-            one
-            for one in list_inventory_uses(plan_result.fleet, context.now or datetime.now(UTC))
-            if one.cluster == name
-        ),
+        inventory=tuple(parts.inventory.get(name, ())),
     )
-
-
-def _list_unread_inventory(plan_result: PlanResult, cluster: str) -> Iterator[Diagnostic]:
-    """That the nodes of a cluster are not known, as an error: it is not as desired."""
-    found = find_unread_clusters(plan_result.fleet).get(cluster)
-    yield from () if found is None else (found,)
-
-
-def _list_order_holds(plan_result: PlanResult, cluster: str) -> Iterator[Diagnostic]:
-    """The clusters that a cluster waits for, or would be changed after."""
-    yield from (one for one in plan_result.violations if one.cluster == cluster and one.code == ORDER)
-    yield from (one for one in plan_result.fleet.warnings if one.target == cluster and one.code == ORDER)
 
 
 def _list_node_statuses(context: GuardContext, names: Sequence[str]) -> Iterator[NodeStatus]:
