@@ -179,3 +179,8 @@ def make_download_token(digest: str, offer: str) -> str:
     """
     made = hmac.new(digest.encode(), f"download {offer}".encode(), hashlib.sha256).digest()
     return base64.urlsafe_b64encode(made).rstrip(b"=").decode()
+
+
+def read_offer_id(file: str) -> str:
+    """The id of the offer in the name of the file that is downloaded, such as `ID.tgz`."""
+    return file.partition(".")[0]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.fleet_matching import HOST
-from reconciler.core.offers import Offer, PollAnswer, decide_poll, make_download_token
+from reconciler.core.offers import Offer, PollAnswer, decide_poll, make_download_token, read_offer_id
 from reconciler.core.operations import OperationResult, OperationState
 from reconciler.core.timestamps import Clock
 from reconciler.drivers.registry import DRIVERS
@@ -174,7 +174,7 @@ class PolledTraffic:
         digest = hashlib.sha256(segments[1].encode()).hexdigest() if len(segments) >= _SEGMENTS else ""
         token = next((one for one in changes.tokens or () if one.digest == digest and not one.ended), None)
         if token is None and len(segments) > _SEGMENTS:  # of a message that a bus brought
-            name = segments[-1].partition(".")[0]
+            name = read_offer_id(segments[-1])
             token = next(
                 (one for one in changes.tokens or () if make_download_token(one.digest, name) == segments[1]),
                 None,

@@ -219,8 +219,8 @@ class BusReceiver:
         nodes = self._find_nodes(reporters)
         own = nodes[0] if len(reporters) == 1 and nodes else None
         for link in report.links:
-            text, offer = _read_link(link)
-            token = self._table.find_download(text, offer) if text else None
+            text, file = _read_link(link)
+            token = self._table.find_download(text, file)
             if token is not None:
                 if own is not None and token.node is not own:
                     why = f"it is about an offer of {token.node.name}, on the channel of {own.name} alone"
@@ -271,9 +271,8 @@ _DOWNLOAD_PARTS: Final = 3
 
 
 def _read_link(link: str) -> tuple[str, str]:
-    """The text that stands for a node, and the offer, in the URL of a package; empty if it is no such URL."""
+    """The text that stands for a node, and the file, in the URL of a package; empty if it is no such URL."""
     parts = link.rsplit("/", _DOWNLOAD_PARTS)
     if len(parts) != _DOWNLOAD_PARTS + 1 or len(link) > 2 * LONGEST_NAME * 4:
         return "", ""
-    text, offer = parts[1], parts[3].partition(".")[0]
-    return (text, offer) if text.isascii() and offer.isascii() else ("", "")
+    return parts[1], parts[3]

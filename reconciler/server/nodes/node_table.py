@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.core.change_windows import SUSPENSION_HOLD
 from reconciler.core.fleet_matching import HOST
-from reconciler.core.offers import Offer, OfferFeed, make_download_token
+from reconciler.core.offers import Offer, OfferFeed, make_download_token, read_offer_id
 from reconciler.ports.central_server import CentralServer, NodeRoute, PollHeaders
 from reconciler.ports.node_store import FeedOffers, KnownToken, NodeChanges, NodeContact, NodePlace
 from reconciler.server.nodes.rate import CallBudget
@@ -172,8 +172,16 @@ class NodeTable:
         """The nodes with an offer for a message bus that does not have it yet."""
         return list(self._due)
 
-    def find_download(self, text: str, offer: str) -> ServedToken | None:
-        """Whose offer a URL of a message bus downloads; None if the text in it is not that of the offer."""
+    def find_download(self, text: str, file: str) -> ServedToken | None:
+        """Whose offer a URL of a message bus downloads; None if its text is not that of the offer.
+
+        Args:
+            text: in place of the token.
+            file: the name at the end of the URL.
+        """
+        if not text.isascii():
+            return None
+        offer = read_offer_id(file)
         node = self._published.get(offer)
         for token in self._list_tokens(node) if node is not None else ():
             wanted = make_download_token(token.known.digest, offer)

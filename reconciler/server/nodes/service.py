@@ -230,8 +230,7 @@ class NodeService:
         """The token of the node whose offer came by a message bus; the path then has the offer's own text."""
         if len(segments) != _SEGMENTS + 1 or len(segments[1]) != TOKEN_LENGTH:
             return None
-        text, offer = segments[1].decode("latin-1"), segments[3].decode("latin-1").partition(".")[0]
-        return self._table.find_download(text, offer) if text.isascii() else None
+        return self._table.find_download(segments[1].decode("latin-1"), segments[3].decode("latin-1"))
 
     def _find_route(self, node: ServedNode, segments: Sequence[bytes]) -> tuple[NodeRoute, str] | None:
         """The route of a path, and of a download the id of its offer."""
