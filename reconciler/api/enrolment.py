@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reconciler.api.fleet_store import open_fleet_store
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
 from reconciler.core.prior_revisions import PriorRevisions
@@ -61,7 +62,7 @@ class Enroller:
             SecretError: a secret of its setting is not known here.
         """
         cluster, driver, name = self._find(fleet, node)
-        store, entry = await self._enter(fleet), cluster.cluster_input.entry
+        store, entry = await open_fleet_store(self.reader, self.store, fleet), cluster.cluster_input.entry
         memory = await store.read_memory()
         desired = driver.add_history(cluster.state, memory.list_node_facts(entry.name), PriorRevisions())
         calling = driver.list_reporting_nodes(desired)
@@ -77,7 +78,7 @@ class Enroller:
             UsageError: no node that polls or reports has this name, several have, or it has no token yet.
         """
         cluster, _, name = self._find(fleet, node)
-        store, own = await self._enter(fleet), cluster.cluster_input.entry.name
+        store, own = await open_fleet_store(self.reader, self.store, fleet), cluster.cluster_input.entry.name
         await store.rotate(own, name, by)
         return own, name
 
@@ -102,10 +103,6 @@ class Enroller:
             if found
             else "nodes poll in a cluster with `deliver: poll`, and report in one with `reports`",
         )
-
-    async def _enter(self, fleet: Fleet) -> Store:
-        identity, _ = await replace(self.reader, store=self.store, is_applying=True).bind(fleet)
-        return await self.store.enter_fleet(identity) if identity else self.store
 
 
 async def list_calling_nodes(fleet: Fleet, reader: Reader, store: StoreReader) -> tuple[CallingNode, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from reconciler.api.fleet_store import open_fleet_store
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
 from reconciler.core.cluster_renames import apply_renames, find_renames
@@ -65,7 +66,7 @@ class Operator:
             ReconcilerError: the source cannot be used, or the request is invalid.
         """
         fleet = fleet or await self.reader.read_fleet()
-        store = await self._enter(fleet)
+        store = await open_fleet_store(self.reader, self.store, fleet)
         return plan_operation(
             fleet, request, drivers=self.reader.products, memory=await _read_memory(store, fleet)
         )
@@ -85,7 +86,7 @@ class Operator:
         released = [planned for planned in plan.clusters if not planned.violations]
         if not released:
             raise GuardRefusal(plan.violations)
-        store, begun = await self._enter(fleet), []
+        store, begun = await open_fleet_store(self.reader, self.store, fleet), []
         for planned in released:
             now = self.clock()
             later = now - planned.operation.at  # an operator may have taken a while to confirm
@@ -123,7 +124,7 @@ class Operator:
         Raises:
             StateError: the store cannot be used.
         """
-        store = await self._enter(fleet())
+        store = await open_fleet_store(self.reader, self.store, fleet())
         async with self.reader.connect(self.reader.host) as transports:
 
             async def read_clusters(kind: str) -> Mapping[str, OperationCluster]:
@@ -149,10 +150,6 @@ class Operator:
                 on_over=on_over,
             )
             await runner.run(stop, until=until)
-
-    async def _enter(self, fleet: Fleet) -> Store:
-        identity, _ = await replace(self.reader, store=self.store, is_applying=True).bind(fleet)
-        return await self.store.enter_fleet(identity) if identity else self.store
 
 
 async def _read_tokens(store: Store, clusters: Mapping[str, OperationCluster]) -> frozenset[str]:

@@ -167,7 +167,7 @@ class Reconciler:
             StateError: the store cannot be used.
         """
         identity, _ = await self.reader.bind(fleet)
-        store = await self.store.enter_fleet(identity) if identity else self.store
+        store = await self.store.enter_fleet(identity)
         async with self.reader.connect(self.reader.host) as transports:
             routed = route_transports(transports, fleet, self.reader.products)
             masked = RunTransports(routed, store, fleet.secrets, self.clock).for_reading()
@@ -281,18 +281,14 @@ class Reconciler:
         return replace(again, plan=restrict_plan(again.plan, plan_result.plan))
 
     async def _find_newest_run(self, plan_result: PlanResult) -> str:
-        journal = await self._enter_fleet(plan_result)
+        journal = await self.store.enter_fleet(plan_result.identity)
         return next((run.id for run in await journal.runs(1)), "")
 
     async def _record_baselines(self, again: PlanResult, newest: str) -> None:
-        journal = await self._enter_fleet(again)
+        journal = await self.store.enter_fleet(again.identity)
         for cluster, facts in collect_baselines(again).items():
             with suppress(ClusterBusy):
                 async with journal.lock(cluster):
                     # A run of another process may have changed nodes since they were read.
                     if await self._find_newest_run(again) == newest:
                         await journal.store_facts(cluster, facts)
-
-    async def _enter_fleet(self, plan_result: PlanResult) -> Store:
-        identity = plan_result.identity
-        return self.store if identity is None else await self.store.enter_fleet(identity)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from reconciler.api.fleet_store import open_fleet_store
 from reconciler.api.operator import make_operation_id
 from reconciler.api.reader import Reader
 from reconciler.core.actor import Actor
@@ -89,8 +90,7 @@ class StopGate:
         if not 0 < len(request.node) <= LONGEST_NAME:
             raise UsageError("the name of a node is missing or too long", remedy="name a node of the fleet")
         fleet = fleet or await self.reader.read_fleet()
-        identity, _ = await replace(self.reader, store=self.store, is_applying=True).bind(fleet)
-        store = await self.store.enter_fleet(identity) if identity else self.store
+        store = await open_fleet_store(self.reader, self.store, fleet)
         if request.release:
             cluster, node = await _find_reserved_node(request, fleet, store)
             require(cluster)

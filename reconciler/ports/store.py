@@ -442,8 +442,11 @@ class OrderWriter(Protocol):
 class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
     """The whole store: journal, history, facts, orders, nodes that poll, tokens and sessions, outbox."""
 
-    async def enter_fleet(self, identity: FleetIdentity) -> Self:
+    async def enter_fleet(self, identity: FleetIdentity | None) -> Self:
         """The same store, limited to the memory of this fleet; records the fleet's current identity.
+
+        Args:
+            identity: of the fleet; None for a fleet without one, which leaves the store as it is.
 
         Raises:
             FleetRefused: an operator must first decide whose memory it is; see

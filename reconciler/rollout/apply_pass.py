@@ -117,9 +117,8 @@ async def run_apply_pass(
         StateError: the journal cannot be written; it has the intent of every call that was made.
     """
     run_context = run_context or RunContext()
-    if plan_result.identity is not None:
-        # The fleet is resolved again: another process may have written to the store since the plan was made.
-        journal = await journal.enter_fleet(plan_result.identity)
+    # The fleet is resolved again: another process may have written to the store since the plan was made.
+    journal = await journal.enter_fleet(plan_result.identity)
     fleet = plan_result.fleet
     own_transports = RunTransports(
         route_transports(transports, fleet, drivers), journal, fleet.secrets, run_context.clock

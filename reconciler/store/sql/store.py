@@ -239,7 +239,9 @@ class SqlStore(ABC):
         own._fleet = fleet  # noqa: SLF001  (another one of this very class)
         return own
 
-    async def enter_fleet(self, identity: FleetIdentity) -> Self:
+    async def enter_fleet(self, identity: FleetIdentity | None) -> Self:
+        if identity is None:
+            return self
         return self.select_fleet(await self._write_in_run(fleets.enter_fleet, identity))
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
