@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,9 +10,11 @@ from reconciler.core.bus_channels import BusKind
 from reconciler.core.host_entries import AllowedBus
 from reconciler.host.config import HostConfig
 from reconciler.host.credentials import find_key_file
+from reconciler.host.extras import import_extra
+from reconciler.host.firestore_client import open_firestore
 from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.host import list_allowed_buses
-from reconciler.host.kafka_client import KafkaAccess, find_kafka_access
+from reconciler.host.kafka_client import EXTRA, PURPOSE, KafkaAccess, find_kafka_access
 from reconciler.message_bus.firestore import FirestoreBus
 from reconciler.message_bus.kafka import KafkaBus
 from reconciler.ports.message_bus import MessageBus
@@ -56,13 +59,17 @@ def list_bus_entries(config: HostConfig, environment: Mapping[str, str]) -> tupl
     return tuple(found)
 
 
-def open_bus(entry: BusEntry) -> MessageBus:
-    """A connection to a message bus; called in the event loop that uses it.
+async def open_bus(entry: BusEntry) -> MessageBus:
+    """A connection to a message bus, for the event loop that opens it.
 
     Raises:
         UsageError: its library is not installed, or a file of its entry cannot be read.
     """
+    bus = entry.allowed.id
+    # In threads: while the library of a bus loads, for up to a second, the loop answers nodes.
     if entry.kafka is not None:
-        return KafkaBus(entry.allowed.id, entry.kafka)
+        await asyncio.to_thread(import_extra, "confluent_kafka", EXTRA, PURPOSE)
+        return KafkaBus(bus, entry.kafka)
     assert entry.firestore is not None
-    return FirestoreBus(entry.allowed.id, entry.firestore)
+    client = await asyncio.to_thread(open_firestore, bus.name, entry.firestore, {})
+    return FirestoreBus(bus, client, removes=entry.firestore.consume)

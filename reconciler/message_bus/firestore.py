@@ -16,8 +16,7 @@ from typing import Any, Final
 
 from reconciler.core.bus_channels import BusId
 from reconciler.core.firestore_paths import find_path_problem, is_collection
-from reconciler.host.firestore_client import close_firestore, explain_error, open_firestore
-from reconciler.host.firestore_config import FirestoreProject
+from reconciler.host.firestore_client import close_firestore, explain_error
 from reconciler.message_bus.firestore_listener import FirestoreListener, FirestoreMessage
 from reconciler.ports.message_bus import PUBLISH_SECONDS, BusError, BusMessage, MessageBus, Publication
 
@@ -32,16 +31,14 @@ class FirestoreBus(MessageBus):
 
     Args:
         bus: the entry of the host configuration.
-        entry: what it says, with the path of its key file on this machine.
-
-    Raises:
-        UsageError: the library is not installed, or the credentials cannot be used.
+        client: of `open_firestore`, which is closed with the bus.
+        removes: whether documents of collections are deleted once their reports are recorded.
     """
 
-    def __init__(self, bus: BusId, entry: FirestoreProject) -> None:
+    def __init__(self, bus: BusId, client: Any, *, removes: bool) -> None:
         self.id = bus
-        self._client = open_firestore(bus.name, entry, {})
-        self._listener = FirestoreListener(self._client, removes=entry.consume)
+        self._client = client
+        self._listener = FirestoreListener(client, removes=removes)
         self._loop = asyncio.get_running_loop()
         self._sending = ThreadPoolExecutor(_WRITERS, f"{bus} writer")
         self._receiving = ThreadPoolExecutor(1, f"{bus} reader")

@@ -132,7 +132,7 @@ class FirestoreListener:
                 self._restart()
             stream = self._stream
         if stream is not None and stream.is_idle():
-            self._put([replace(one, offset=None) for one in stream.release()])
+            self._put_early(stream)
         with self._lock:
             self._lock.wait_for(lambda: self._inbox or self._is_stopped, seconds)
             while self._inbox and len(found) < MOST_RECEIVED and size < MOST_RECEIVED_BYTES:
@@ -243,8 +243,7 @@ class FirestoreListener:
                 message = self._read(channel, path, document)
                 stream.hold(message)
         if stream.size > MOST_RECEIVED_BYTES:
-            # Too much for memory at once. The order with what follows is not known: without offsets.
-            self._put([replace(one, offset=None) for one in stream.release()])
+            self._put_early(stream)  # too much for memory at once
 
     def _note_target(self, stream: _Stream, change: Any) -> None:
         kinds = self._types.TargetChange.TargetChangeType
@@ -295,6 +294,11 @@ class FirestoreListener:
             self._newest[message.channel] = message.offset
             found.append(replace(message, offset=None) if is_tie else message)
         return found
+
+    def _put_early(self, stream: _Stream) -> None:
+        """Let what is kept be taken before its moment is complete."""
+        # Without offsets: what follows may have been written before it.
+        self._put([replace(one, offset=None) for one in stream.release()])
 
     def _put(self, messages: list[FirestoreMessage]) -> None:
         """Let messages be taken; waits while too many are not."""

@@ -37,9 +37,9 @@ class Site:
         self.client = open_firestore("node", self.entry, {})
         self.buses = []
 
-    def make_bus(self, **keys):
-        entry = self.entry.model_copy(update=keys)
-        self.buses.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry))
+    def make_bus(self, *, consume=False):
+        client = open_firestore("m2live", self.entry, {})
+        self.buses.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), client, removes=consume))
         return self.buses[-1]
 
     def report(self, path, number):

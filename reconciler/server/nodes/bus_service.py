@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -93,7 +93,7 @@ class BusService:
     def __init__(
         self,
         entries: tuple[BusEntry, ...],
-        open_bus: Callable[[BusEntry], MessageBus],
+        open_bus: Callable[[BusEntry], Awaitable[MessageBus]],
         *,
         table: NodeTable,
         store: Store,
@@ -161,7 +161,7 @@ class BusService:
     async def _serve(self, entry: BusEntry, stop: asyncio.Event) -> None:
         """Publish and receive; after an error with a new connection: nothing is acknowledged unread."""
         name = str(entry.allowed.id)
-        while (bus := self._open(entry)) is None:
+        while (bus := await self._open(entry)) is None:
             if await is_set_within(stop, RETRY_SECONDS):
                 return
         publisher = BusPublisher(
@@ -197,11 +197,11 @@ class BusService:
     def _note_heard(self, name: str, at: datetime) -> None:
         self._heard[name] = max(at, self._heard.get(name, at))
 
-    def _open(self, entry: BusEntry) -> MessageBus | None:
+    async def _open(self, entry: BusEntry) -> MessageBus | None:
         """The bus of an entry; None if its library or a file is missing, which is logged once."""
         name = str(entry.allowed.id)
         try:
-            return self._open_bus(entry)
+            return await self._open_bus(entry)
         except UsageError as error:
             if self._problems.get(name) != error.message:
                 self._log.error("message bus unusable", bus=name, message=error.message, remedy=error.remedy)

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ class NodeServerParts:
     beat: Callable[[], None] = lambda: None
     redact_text: Callable[[str], str] = str
     find_bus_rules: Callable[[], BusRules] = lambda: NO_BUS_RULES
-    open_bus: Callable[[BusEntry], MessageBus] = open_bus
+    open_bus: Callable[[BusEntry], Awaitable[MessageBus]] = open_bus
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from support.firestore_standin import EXCEPTIONS, stand_in
 from support.waiting import wait_until
 
 from reconciler.core.bus_channels import BusId, BusKind
-from reconciler.host.firestore_config import FirestoreProject
-from reconciler.message_bus import firestore, firestore_listener
+from reconciler.message_bus import firestore_listener
 from reconciler.message_bus.firestore import FirestoreBus
 from reconciler.ports.message_bus import BusError, Publication
 
@@ -22,18 +21,15 @@ EVENTS, DOCUMENT = "m2nodes/a/events", "m2nodes/b"
 
 @pytest.fixture
 def database(monkeypatch):
-    database = stand_in(monkeypatch)
-    monkeypatch.setattr(firestore, "open_firestore", database.open)
-    return database
+    return stand_in(monkeypatch)
 
 
 @pytest.fixture
 async def make_bus(database):
     made = []
 
-    def make(**keys):
-        entry = FirestoreProject(project="m2live-prod", emulator="127.0.0.1:9", **keys)
-        made.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), entry))
+    def make(*, consume=False):
+        made.append(FirestoreBus(BusId(BusKind.FIRESTORE, "m2live"), database.open(), removes=consume))
         return made[-1]
 
     yield make

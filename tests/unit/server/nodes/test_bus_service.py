@@ -85,7 +85,7 @@ class Site:
         rules = BusRules(self.use, {"c": self.server})
         self.service = BusService(
             (ENTRY,),
-            lambda entry: MemoryBus(self.broker, entry.allowed.id),
+            self.open_bus,
             table=table,
             store=self.store,
             reports=reports,
@@ -103,6 +103,9 @@ class Site:
             for task in tasks:  # as a kill does: nothing is finished
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def open_bus(self, entry):
+        return MemoryBus(self.broker, entry.allowed.id)
 
     async def refresh(self):
         await self.table.apply(await self.store.read_changes(self.table.position))
