@@ -279,7 +279,7 @@ def _delete_runs(tx: Transaction, which: str, keep: int) -> None:
     oldest = f"SELECT number FROM run WHERE {which} ORDER BY number DESC LIMIT 1 OFFSET ?2"  # noqa: S608
     tx.execute(
         f"DELETE FROM run WHERE {which} AND finished IS NOT NULL AND number <= ({oldest})"  # noqa: S608
-        f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}))"
+        f" AND number NOT IN (SELECT run FROM ({history.UNKNOWN}) AS own)"
         f" AND number NOT IN (SELECT run FROM message WHERE {outbox.DUE.replace('?', '?3')})"
         " AND number NOT IN (SELECT run FROM step WHERE (state IS NULL OR state IN ('unknown', 'offered'))"
         " AND intended IS NOT NULL AND (state IS NULL OR until > ?4))"
