@@ -69,6 +69,14 @@ def freeze_lease(store):
     store._leases._renewer.join()
 
 
+async def can_lock(store, cluster):
+    try:
+        async with store.lock(cluster):
+            return True
+    except ClusterBusy:
+        return False
+
+
 class TestLeases:
     async def test_each_holder_has_a_higher_token_and_a_released_one_is_free_at_once(
         self, url, tmp_path, server
@@ -140,6 +148,20 @@ class TestLeases:
                     server.stop()
                     with pytest.raises(StateError, match="the database postgresql://app@"):
                         await store.hold_for("edge", 10)
+        finally:
+            server.close()
+
+
+    async def test_a_lease_whose_release_got_lost_is_not_renewed_for_ever(self, tmp_path):
+        server = PostgresServer()
+        server.start()
+        try:
+            url = server.create_database()
+            with open_store(access(url, tmp_path, lease=3.0)) as store:
+                async with store.lock("edge"):
+                    server.stop()
+                server.start()
+                await wait_until(partial(can_lock, store, "edge"), seconds=10, every=0.2)
         finally:
             server.close()
 

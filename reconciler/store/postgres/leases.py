@@ -53,7 +53,11 @@ _EXTEND: Final = """
     WHERE name = ?1 AND token = ?2 AND holder = ?4 RETURNING token"""
 _RENEW: Final = """
     UPDATE lease SET until = greatest(until, clock_timestamp() + make_interval(secs => ?2))
-    WHERE holder = ?1 AND name != ?3 RETURNING name, token"""
+    WHERE holder = ?1 AND name IN (SELECT value FROM json_array_elements_text(?3::json) AS own(value))
+    RETURNING name, token"""
+_FREE_OTHERS: Final = """
+    UPDATE lease SET holder = ''
+    WHERE holder = ?1 AND name NOT IN (SELECT value FROM json_array_elements_text(?2::json) AS own(value))"""
 _CHECK: Final = """
     SELECT holder, token, until > clock_timestamp() AS lasts FROM lease WHERE name = ?1 FOR SHARE"""
 
@@ -228,7 +232,7 @@ class LeaseKeeper:
         if lease is None:
             return
         free = "UPDATE lease SET holder = '' WHERE name = ? AND token = ? AND holder = ?"
-        # A database that is away releases it by its end.
+        # A database that is away releases it by its end, or is told with the next renewal.
         with suppress(ReconcilerError):
             self._session.transact(
                 _BEGIN,
@@ -251,15 +255,18 @@ class LeaseKeeper:
                 self._session.thread.submit(self._renew).result()
 
     def _renew(self) -> None:
-        began, known = read_clock(), dict(self._held)
+        began, held = read_clock(), dict(self._held)
+        known = {name: lease for name, lease in held.items() if name != OUTBOX}
 
         def renew(connection: PostgresConnection) -> dict[str, int]:
             connection.execute("UPDATE host SET seen = clock_timestamp() WHERE holder = ?", (self._holder,))
-            rows = connection.execute(_RENEW, (self._holder, self._seconds, OUTBOX)).fetchall()
+            # A release that the database did not get: nobody would ever have what is renewed without a holder.
+            connection.execute(_FREE_OTHERS, (self._holder, json.dumps(sorted(held))))
+            own = json.dumps(sorted(known))
+            rows = connection.execute(_RENEW, (self._holder, self._seconds, own)).fetchall()
             return {row["name"]: row["token"] for row in rows}
 
         renewed = self._session.transact(_BEGIN, renew)
-        known.pop(OUTBOX, None)
         for name, lease in known.items():
             lease.end = max(lease.end, began + self._seconds) if renewed.get(name) == lease.token else 0.0
 
