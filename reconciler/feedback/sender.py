@@ -109,12 +109,16 @@ class MessageSender:
         await self._deliver_all(sink, pauses)
 
     async def _deliver_all(self, sink: Sink, pauses: tuple[float, ...]) -> None:
-        while not self._failure.problem and (messages := await self._outbox.list_due(beyond=self._reached)):
-            for message in messages:
-                await self._deliver(message, sink, pauses)
-                if self._failure.problem:
-                    break
-                self._reached = message.number
+        # In turns: every run finds the messages of all, and several at once would send each of them again.
+        async with self._outbox.hold_delivery():
+            while not self._failure.problem and (
+                messages := await self._outbox.list_due(beyond=self._reached)
+            ):
+                for message in messages:
+                    await self._deliver(message, sink, pauses)
+                    if self._failure.problem:
+                        break
+                    self._reached = message.number
 
     async def _deliver(self, message: OutboxMessage, sink: Sink, pauses: tuple[float, ...]) -> None:
         send = partial(sink.send, message)

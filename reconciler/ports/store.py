@@ -382,6 +382,9 @@ class StoreReader(NodeReader, AccessReader, Protocol):
 class Outbox(Protocol):
     """Messages that wait until the sink has accepted them."""
 
+    def hold_delivery(self) -> AbstractAsyncContextManager[object]:
+        """The turn to deliver: one run of this process at a time, which delivers the messages of all."""
+
     async def list_due(self, *, beyond: int = 0, limit: int = 50) -> Sequence[OutboxMessage]:
         """Messages to deliver, oldest first, with numbers above `beyond`."""
 

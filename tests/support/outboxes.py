@@ -1,5 +1,6 @@
 """An outbox in memory, with numbered messages."""
 
+import asyncio
 from dataclasses import dataclass
 
 
@@ -24,6 +25,10 @@ class MemoryOutbox:
         self.messages = [MemoryMessage(number) for number in range(1, count + 1)]
         self.delivered: list[str] = []
         self.errors: list[tuple[str, str, bool]] = []
+        self._turn = asyncio.Lock()
+
+    def hold_delivery(self):
+        return self._turn
 
     async def list_due(self, *, beyond=0, limit=50):
         due = [one for one in self.messages if one.number > beyond and one.id not in self.delivered]

@@ -260,7 +260,7 @@ class LeaseKeeper:
 
         def renew(connection: PostgresConnection) -> dict[str, int]:
             connection.execute("UPDATE host SET seen = clock_timestamp() WHERE holder = ?", (self._holder,))
-            # A release that the database did not get: nobody would ever have what is renewed without a holder.
+            # A release that the database did not get: nobody would ever have what is renewed for nobody.
             connection.execute(_FREE_OTHERS, (self._holder, json.dumps(sorted(held))))
             own = json.dumps(sorted(known))
             rows = connection.execute(_RENEW, (self._holder, self._seconds, own)).fetchall()

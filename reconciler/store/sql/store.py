@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -129,6 +130,7 @@ class SqlStore(ABC):
         self._around = around
         self._fleet = HOST
         self._contents = ContentParts(key)
+        self._delivery = asyncio.Lock()
 
     @abstractmethod
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]: ...
@@ -402,6 +404,9 @@ class SqlStore(ABC):
 
     async def use_approval(self, digest: str) -> None:
         await self._write_in_run(orders.delete_approval, digest)
+
+    def hold_delivery(self) -> AbstractAsyncContextManager[object]:
+        return self._delivery
 
     async def list_due(self, *, beyond: int = 0, limit: int = 50) -> tuple[OutboxMessage, ...]:
         return await self._read(outbox.read_due_messages, beyond, limit)

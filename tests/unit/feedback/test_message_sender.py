@@ -57,6 +57,12 @@ async def test_every_message_arrives_once_in_order_as_json_with_its_id():
     assert len(line.calls) == 120
 
 
+async def test_runs_at_the_same_time_deliver_every_message_once_and_in_order():
+    box, line = MemoryOutbox(60), Line(200)
+    assert await asyncio.gather(*(carry(box, line) for _ in range(5))) == [()] * 5
+    assert [headers["Idempotency-Key"] for _, _, headers in line.calls] == [one.id for one in box.messages]
+
+
 async def test_a_message_is_delivered_while_the_run_goes_on():
     box, line = MemoryOutbox(), Line(204)
     async with MessageSender(box, HttpSink(line, ENTRY.url, 5)) as message_sender:
