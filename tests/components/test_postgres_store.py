@@ -151,7 +151,6 @@ class TestLeases:
         finally:
             server.close()
 
-
     async def test_a_lease_whose_release_got_lost_is_not_renewed_for_ever(self, tmp_path):
         server = PostgresServer()
         server.start()
