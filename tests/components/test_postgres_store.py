@@ -19,6 +19,7 @@ from reconciler.core.observation import Observed
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.plan import Plan
 from reconciler.errors import ClusterBusy, RunFenced, StateError, SuspendedMeanwhile
+from reconciler.host.clock import read_boot_clock
 from reconciler.ports.call_permit import ask_permit, require_permit
 from reconciler.ports.store import OutboxMessage, RunStart, StepEnd
 from reconciler.store.factory import open_reader, open_store
@@ -292,8 +293,10 @@ class TestVersions:
     async def test_a_host_that_is_too_old_stops_and_one_that_is_just_older_goes_on(
         self, url, tmp_path, monkeypatch
     ):
-        newer = schema.Migration(("ALTER TABLE run ADD COLUMN extra TEXT",), oldest=1)
-        newest = schema.Migration(("ALTER TABLE run ADD COLUMN more TEXT",), oldest=2)
+        newer = schema.Migration(("ALTER TABLE run ADD COLUMN extra TEXT",), oldest=len(schema.MIGRATIONS))
+        newest = schema.Migration(
+            ("ALTER TABLE run ADD COLUMN more TEXT",), oldest=len(schema.MIGRATIONS) + 1
+        )
         with open_store(access(url, tmp_path)) as old:
             async with old.lock("edge"):
                 monkeypatch.setattr(database, "MIGRATIONS", (*schema.MIGRATIONS, newer))
@@ -325,6 +328,65 @@ class TestVersions:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(start, range(4))) == [True] * 4
+
+
+class TestLostWrites:
+    """What the tests change in `host` is what a standby has that lags behind, or a dump."""
+
+    @pytest.mark.parametrize(
+        "lose",
+        [
+            "UPDATE reconciler.host SET writes = writes - 1 WHERE name = 'host-a'",
+            "DELETE FROM reconciler.host WHERE name = 'host-a'",
+        ],
+    )
+    async def test_a_database_that_forgot_a_confirmed_write_suspends_all_hosts(
+        self, url, tmp_path, server, lose
+    ):
+        plan = plan_of(a="1", b="2")
+        step, second = plan.steps()
+        with open_store(access(url, tmp_path)) as store, open_store(access(url, tmp_path, host="b")) as other:
+            async with store.lock("edge"):
+                run = await store.begin_run(RunStart("command", plan))
+                await store.record_intent(run, step)
+                server.execute(lose, url.rpartition("/")[2])
+                with pytest.raises(StateError, match=r"has lost \d+ or more writes") as caught:
+                    await store.record_intent(run, second)
+                assert "reconcile status" in caught.value.remedy
+                with pytest.raises(SuspendedMeanwhile, match="all clusters were suspended"):
+                    await store.record_intent(run, second)
+            async with other.lock("edge"):
+                run = await other.begin_run(RunStart("command", plan))
+                with pytest.raises(SuspendedMeanwhile, match="all clusters were suspended"):
+                    await other.record_intent(run, step)
+                (suspension,) = (await other.orders()).suspensions
+                assert "confirmed writes" in suspension.reason
+                await other.resume("", Actor("kim"))
+                await other.record_intent(run, step)
+            async with store.lock("edge"):
+                run = await store.begin_run(RunStart("command", plan))
+                await store.record_intent(run, step)
+
+    async def test_a_write_that_failed_is_not_missed(self, url, tmp_path):
+        with open_store(access(url, tmp_path)) as store:
+            async with store.lock("edge"):
+                (step,) = plan_of(a="1").steps()
+                for _ in range(3):
+                    with pytest.raises(StateError, match="not in the journal"):
+                        await store.record_intent("missing", step)
+                    await store.check_writable()
+
+    async def test_a_row_that_another_host_deleted_long_after_is_not_missed(
+        self, url, tmp_path, server, monkeypatch
+    ):
+        with open_store(access(url, tmp_path)) as store:
+            async with store.lock("edge"):
+                await store.check_writable()
+            server.execute("DELETE FROM reconciler.host", url.rpartition("/")[2])
+            later = read_boot_clock() + 86400
+            monkeypatch.setattr("reconciler.store.postgres.confirmed_writes.read_boot_clock", lambda: later)
+            await store.check_writable()
+            assert (await store.orders()).suspensions == ()
 
 
 class TestTrouble:

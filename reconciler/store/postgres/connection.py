@@ -125,6 +125,7 @@ class PostgresConnection:
     def __init__(self, address: PostgresAddress) -> None:
         self.address = address
         self.now: datetime
+        self.writes: int | None = None
         self._psycopg = import_extra("psycopg", "postgres", "PostgreSQL stores")
         text = import_extra("psycopg.types.string", "postgres", "PostgreSQL stores")
         number = import_extra("psycopg.types.numeric", "postgres", "PostgreSQL stores")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
+from reconciler.core.actor import Actor
 from reconciler.core.defect import name_error
+from reconciler.core.fleet_matching import HOST
 from reconciler.errors import StateError
 from reconciler.store.postgres.address import PostgresAddress
+from reconciler.store.postgres.confirmed_writes import ConfirmedWrites
 from reconciler.store.postgres.connection import (
     IDLE_SECONDS,
     SCHEMA,
@@ -23,7 +27,8 @@ from reconciler.store.postgres.connection import (
 from reconciler.store.postgres.schema import MIGRATIONS
 from reconciler.store.sql.grouped_writes import GroupedWrites
 from reconciler.store.sql.node_polls import FIELDS
-from reconciler.store.sql.transaction import Dialect
+from reconciler.store.sql.orders import write_suspension
+from reconciler.store.sql.transaction import Dialect, Transaction
 
 T = TypeVar("T")
 
@@ -59,10 +64,7 @@ _SETTINGS: Final = (
 
 _VERSIONS: Final = "SELECT clock_timestamp() AS now, max(version) AS version, max(oldest) AS oldest"
 _BEGIN_READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_VERSIONS} FROM schema_version"
-_BEGIN_WRITE: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{{}}({_WRITER}); "  # noqa: S608
-    f"{_VERSIONS} FROM schema_version"
-)
+_BEGIN_WRITE: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_xact_lock{{}}({_WRITER})"
 # One writer at a time, as in SQLite: what a transaction reads before it writes stays true until it ends, and
 # numbers of rows grow in the order in which rows become visible.
 _BEGIN_ALONE: Final = _BEGIN_WRITE.format("")
@@ -77,21 +79,23 @@ class PostgresDatabase:
 
     Args:
         address: of the database, whose tables exist.
+        holder: key of the row of this process in `host`; empty for a process that takes no passes.
 
     Raises:
         StateError: it cannot be reached, or belongs to a newer version.
     """
 
-    def __init__(self, address: PostgresAddress) -> None:
+    def __init__(self, address: PostgresAddress, holder: str = "") -> None:
         self._address = address
+        self._confirmed = ConfirmedWrites(holder)
         self._reader = PostgresSession(address, "store-read")
         self._writer = PostgresSession(address, "store-write")
         self._writes = GroupedWrites(
             self._writer.thread,
-            partial(self._writer.transact, _BEGIN_ALONE),
+            partial(self._write_counted, _BEGIN_ALONE),
             partial(translate_postgres_errors, address),
             lambda connection: bool(connection.is_in_transaction),
-            partial(self._writer.transact, _BEGIN_SHARED),
+            partial(self._write_counted, _BEGIN_SHARED),
         )
 
     async def read(self, work: Callable[[PostgresConnection], T]) -> T:
@@ -126,6 +130,33 @@ class PostgresDatabase:
         """Finish the queued work and close the connections."""
         self._reader.close()
         self._writer.close()
+
+    def _write_counted(self, begin: str, work: Callable[[PostgresConnection], T]) -> T:
+        """The result of `work` in a transaction that counts; on the thread.
+
+        Raises:
+            StateError: the database cannot be used, or has lost what it had confirmed.
+        """
+        own = self._confirmed
+        count = f"{own.count}; {_VERSIONS}, {own.column} FROM schema_version"
+
+        def write(connection: PostgresConnection) -> tuple[int, int | None, T | None]:
+            lost, writes = own.count_lost(connection.writes), connection.writes
+            return lost, writes, None if lost else work(connection)
+
+        lost, writes, result = self._writer.transact(f"{begin}; {count}", write)
+        if lost:
+            suspend = partial(suspend_all, lost=lost)
+            writes = self._writer.transact(f"{_BEGIN_ALONE}; {count}", suspend)
+        own.confirm(writes)
+        if lost:
+            raise StateError(
+                f"the database {self._address} has lost {lost} or more writes that it had confirmed, as in a "
+                "failover without synchronous replication, or when a dump is restored; all clusters are "
+                "suspended, and nothing is sent",
+                remedy="compare `reconcile status` with the nodes, then run `reconcile resume`",
+            )
+        return cast("T", result)
 
     def _decode(self, work: Callable[[PostgresConnection], T], connection: PostgresConnection) -> T:
         try:
@@ -204,12 +235,22 @@ class PostgresSession:
             connection = self._connect()
             row = connection.begin(begin)
         connection.now = row["now"]
+        names = row.keys()
+        connection.writes = row["writes"] if "writes" in names else None
         check_version(self._address, row["version"], row["oldest"])
         return connection
 
     def _connect(self) -> PostgresConnection:
         self._connection = open_connection(self._address)
         return self._connection
+
+
+def suspend_all(connection: PostgresConnection, lost: int) -> int | None:
+    """Suspend all clusters: what nodes were sent is perhaps not in the journal. Gives the counted writes."""
+    tx = Transaction(connection, HOST, connection.now, DIALECT)
+    reason = f"the database lost {lost} or more confirmed writes"
+    write_suspension(tx, "", reason, Actor(user="reconcile", host=platform.node()))
+    return connection.writes
 
 
 def open_connection(address: PostgresAddress) -> PostgresConnection:

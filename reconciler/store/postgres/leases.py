@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +19,10 @@ from functools import partial
 from typing import Final, TypeVar
 
 from reconciler.errors import ClusterBusy, ReconcilerError, RunFenced, StateError
+from reconciler.host.clock import read_boot_clock
 from reconciler.store.postgres.access import LEASE_SECONDS, HostIdentity
 from reconciler.store.postgres.address import PostgresAddress
+from reconciler.store.postgres.confirmed_writes import KEPT_SECONDS
 from reconciler.store.postgres.connection import PostgresConnection
 from reconciler.store.postgres.database import PostgresSession
 from reconciler.store.postgres.schema import MIGRATIONS
@@ -69,7 +70,7 @@ class Lease:
     Args:
         name: of what it is for.
         token: higher than that of every holder before.
-        end: moment of `read_clock` until which it lasts at least.
+        end: moment of `read_boot_clock` until which it lasts at least.
     """
 
     name: str
@@ -78,12 +79,7 @@ class Lease:
 
     def remaining(self) -> float:
         """Seconds that it lasts at least."""
-        return self.end - read_clock()
-
-
-def read_clock() -> float:
-    """Seconds that go on while the machine is suspended, as those of the database do."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+        return self.end - read_boot_clock()
 
 
 class LeaseKeeper:
@@ -114,6 +110,11 @@ class LeaseKeeper:
             self._session.thread.submit(self._forget)
         self._session.close()
 
+    @property
+    def holder(self) -> str:
+        """Key of the row of this process in `host`."""
+        return self._holder
+
     def get(self, name: str) -> Lease | None:
         """A lease that this process took and has not released."""
         return self._held.get(name)
@@ -139,13 +140,13 @@ class LeaseKeeper:
 
     async def take(self, name: str, subject: str, wait: float = 0.0) -> None:
         """Take a lease, which is then renewed until `release`; see `hold`."""
-        end = read_clock() + wait
+        end = read_boot_clock() + wait
         while True:
             try:
                 await self._session.run(partial(self._take, name, subject))
                 break
             except ClusterBusy:
-                if read_clock() >= end:
+                if read_boot_clock() >= end:
                     raise
                 await asyncio.sleep(0.1)
 
@@ -191,7 +192,7 @@ class LeaseKeeper:
         return check
 
     def _take(self, name: str, subject: str) -> None:
-        began = read_clock()
+        began = read_boot_clock()
         token = self._session.transact(_BEGIN, partial(self._write_lease, name, subject))
         self._held[name] = Lease(name, token, began + self._seconds)
         if self._renewer is None:
@@ -216,7 +217,7 @@ class LeaseKeeper:
         )
 
     def _extend(self, lease: Lease, seconds: float) -> None:
-        began = read_clock()
+        began = read_boot_clock()
 
         def extend(connection: PostgresConnection) -> bool:
             row = connection.execute(_EXTEND, (lease.name, lease.token, seconds, self._holder)).fetchone()
@@ -255,7 +256,7 @@ class LeaseKeeper:
                 self._session.thread.submit(self._renew).result()
 
     def _renew(self) -> None:
-        began, held = read_clock(), dict(self._held)
+        began, held = read_boot_clock(), dict(self._held)
         known = {name: lease for name, lease in held.items() if name != OUTBOX}
 
         def renew(connection: PostgresConnection) -> dict[str, int]:
@@ -320,4 +321,6 @@ def agree_on_rules(connection: PostgresConnection, holder: str, host: HostIdenti
         " ON CONFLICT (what) DO UPDATE SET value = excluded.value, host = excluded.host",
         (json.dumps(own, sort_keys=True), host.name),
     )
-    connection.execute(f"DELETE FROM host WHERE seen < clock_timestamp() - {_LIVE}")  # noqa: S608
+    connection.execute(
+        "DELETE FROM host WHERE seen < clock_timestamp() - make_interval(secs => ?)", (KEPT_SECONDS,)
+    )

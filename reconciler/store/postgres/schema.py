@@ -317,5 +317,14 @@ _ACCESS: Final = (
     )""",
 )
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(_FIRST, oldest=1), Migration(_ACCESS, oldest=1))
+_COUNTED_WRITES: Final = (
+    # How many transactions of this process the database has; see `confirmed_writes`.
+    "ALTER TABLE host ADD COLUMN writes BIGINT NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    Migration(_FIRST, oldest=1),
+    Migration(_ACCESS, oldest=1),
+    Migration(_COUNTED_WRITES, oldest=1),
+)
 """Statements that migrate each version of the tables to the next; never change one, only append."""

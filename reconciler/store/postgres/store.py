@@ -59,7 +59,7 @@ class PostgresStore(SqlStore):
         self._has_own_clock = clock is not utc_now
         self._leases = LeaseKeeper(access.address, access.host, access.lease)
         super().__init__(
-            PostgresDatabase(access.address),
+            PostgresDatabase(access.address, self._leases.holder),
             DIALECT,
             HostKey(access.key.parent, access.key.name),
             clock=clock,
