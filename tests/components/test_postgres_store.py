@@ -372,7 +372,7 @@ class TestLostWrites:
             async with store.lock("edge"):
                 (step,) = plan_of(a="1").steps()
                 for _ in range(3):
-                    with pytest.raises(StateError, match="not in the journal"):
+                    with pytest.raises(StateError, match="no longer in the journal"):
                         await store.record_intent("missing", step)
                     await store.check_writable()
 
