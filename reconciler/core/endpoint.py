@@ -48,23 +48,31 @@ def unmap_address(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Addre
     return held or address
 
 
+# As for `parse_endpoint`: whether the host of a node is an address is asked some six times in one pass.
+@lru_cache(maxsize=131_072)
+def read_ip_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The IPv4 or IPv6 address that a text is; None for a name."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
 def is_ip_address(text: str) -> bool:
     """Whether a text is an IPv4 or IPv6 address, and not a name."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return read_ip_address(text) is not None
 
 
 def is_loopback_host(host: str) -> bool:
     """Whether a host name or an address, without brackets, means this machine."""
-    return host == "localhost" or (is_ip_address(host) and ip_address(host).is_loopback)
+    address = read_ip_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def is_private_address(text: str) -> bool:
     """Whether a text is an IP address that different networks may use for different machines."""
-    return is_ip_address(text) and not ip_address(text).is_global
+    address = read_ip_address(text)
+    return address is not None and not address.is_global
 
 
 class InvalidAddress(ValueError):
@@ -189,12 +197,12 @@ def _parse_ipv6(text: str) -> str:
 def _parse_host(text: str) -> str:
     """A host name, or an IPv4 address if its last part is a number: a resolver reads it as one."""
     if _NUMERIC_END.search(text):
-        try:
-            return str(IPv4Address(text))
-        except ValueError as error:
+        address = read_ip_address(text)
+        if address is None:
             raise InvalidAddress(
                 "is not an IPv4 address", "write four numbers up to 255, without leading zeros"
-            ) from error
+            )
+        return str(address)
     if not _HOST.fullmatch(text):
         raise InvalidAddress("is not a host name", "use letters, digits, dots and hyphens only")
     return text.lower().rstrip(".")
@@ -206,9 +214,6 @@ def check_single_machine(endpoint: Endpoint) -> None:
     Raises:
         InvalidAddress: it means all addresses of a host (`0.0.0.0` reaches this host itself), or many hosts.
     """
-    try:
-        address = ip_address(endpoint.host)
-    except ValueError:
-        return
-    if address.is_unspecified or address.is_multicast:
+    address = read_ip_address(endpoint.host)
+    if address is not None and (address.is_unspecified or address.is_multicast):
         raise InvalidAddress("is not the address of one machine", "write the node's own address")

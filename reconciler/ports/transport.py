@@ -14,7 +14,6 @@ from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
-from urllib.parse import urlsplit
 
 from reconciler.core.bus_channels import BusChannel
 from reconciler.core.endpoint import SocketAddress
@@ -571,10 +570,10 @@ class ReadingCall:
     def allows(self, method: str, url: str, headers: Mapping[str, str]) -> bool:
         """Whether a request is exactly this call."""
         # An exact match: a query, a fragment or a second header could turn a reading call into another one.
-        parts = urlsplit(url)
-        if method != self.method or parts.query != self.query or parts.fragment or "@" in parts.netloc:
+        parts = _URL.fullmatch(url)
+        if parts is None or method != self.method or (parts["query"] or "") != self.query:
             return False
-        if self.path is not None and not _is_path(parts.path, self.path):
+        if self.path is not None and not _is_path(parts["path"], self.path):
             return False
         if self.header is None:
             return True
@@ -584,6 +583,10 @@ class ReadingCall:
         return values == [value]
 
 
+# Neither a user, nor a fragment, nor a blank or control character, which some parsers remove.
+_URL: Final = re.compile(
+    r"https?://[^/?#@\\\x00-\x20\x7f]+(?P<path>[^?#\x00-\x20\x7f]*)(?:\?(?P<query>[^#\x00-\x20\x7f]*))?"
+)
 _ONE_NAME: Final = "{}"
 _SEGMENT: Final = re.compile(r"[0-9A-Za-z_@\-][0-9A-Za-z._@\-]*")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType, TracebackType
 from typing import Final, Self
-from urllib.parse import urlsplit
 
+from reconciler.core.endpoint import is_ip_address
 from reconciler.core.observation import Liveness
 from reconciler.errors import NodeUnidentified, NodeUnreachable
 from reconciler.host.host import Host
@@ -111,9 +111,13 @@ class HttpTransport(Http):
             return ()
 
     def local_address(self, url: str) -> str:
-        found = self._local_addresses.get(url)
+        try:
+            host = parse_url(url, self._origins).origin.host
+        except CallFailed:
+            return ""
+        found = self._local_addresses.get(host)
         if found is None:
-            found = self._local_addresses[url] = _find_local_address(urlsplit(url).hostname or "")
+            found = self._local_addresses[host] = _find_local_address(host)
         return found
 
     def through(self, way: str, *, authority: str = "") -> Http:
@@ -281,6 +285,8 @@ class HttpTransport(Http):
         except BaseException:
             opened.close()
             raise
+        if not is_tunnel and is_ip_address(origin.host):  # what it would be found to be by another socket
+            self._local_addresses.setdefault(origin.host, str(opened.getsockname()[0]))
         return connection
 
 

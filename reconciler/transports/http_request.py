@@ -14,7 +14,7 @@ from reconciler.transports.http_errors import unsent
 
 _PORTS: Final = {"http": 80, "https": 443}
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSAFE: Final = re.compile(r"[\x00-\x1f\x7f]")
+_UNSAFE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)([^#]*)")
 _INVALID: Final = "its address is not a valid URL"
@@ -115,7 +115,7 @@ def encode_request(
     """
     given = {name.lower(): text for name, text in headers.items()}
     lines = [f"{method} {url.target} HTTP/1.1", f"Host: {given.get('host', url.origin.authority)}"]
-    lines += [line for name, line in _DEFAULTS.items() if name not in given]
+    lines += [line for name, line in _DEFAULTS.items() if name not in given] if given else _DEFAULTS.values()
     if url.origin.authorization and "authorization" not in given:
         lines.append(f"Authorization: {url.origin.authorization}")
     if content and "content-type" not in given:
@@ -129,7 +129,7 @@ def encode_request(
             raise unsent("a header of the request has an invalid name")
         if name.lower() not in _OWN:
             lines.append(f"{name}: {text}")
-    if not _TOKEN.fullmatch(method) or any(_UNSAFE.search(line.replace("\t", " ")) for line in lines):
+    if not _TOKEN.fullmatch(method) or _UNSAFE.search("".join(lines)):
         raise unsent("a header of the request has a control character")
     if content or method in _WITH_BODY:
         lines.append(f"Content-Length: {len(content)}")

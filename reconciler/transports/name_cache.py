@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from reconciler.core.endpoint import unmap_address
+from reconciler.core.endpoint import read_ip_address, unmap_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,8 @@ class NameCache:
         """The addresses, without waiting; None if the system must be asked."""
         found = self._known.get(host)
         if found is None:
-            try:
-                address = ip_address(host)
-            except ValueError:
-                return None
-            if "%" in host:  # the system knows the number of the zone
+            address = read_ip_address(host)
+            if address is None or "%" in host:  # the system knows the number of the zone
                 return None
             family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
             found = self._known[host] = (ResolvedAddress(family, host, str(address)),)

@@ -138,19 +138,22 @@ class Client:
         planned: frozenset[str],
     ) -> Observation[LoadedSetting]:
         """What one URL shows, without its files."""
-        caller = self.http.local_address(self.bases[0])
         if planned:
             delivered = await self._read_delivered(base, contents)
             if isinstance(delivered, Unreachable):
                 return delivered
             if delivered is not None and delivered.fingerprint in planned:
-                return Present(LoadedSetting(delivered, base, caller=caller))
+                return Present(LoadedSetting(delivered, base, caller=self._find_caller()))
         shown = await self._read_setting(base, contents)
         if not isinstance(shown, Content):
             return shown
         waiting, asked, running = await self._read_restart_fields(base, shown, contents, expected, wanted)
-        loaded = LoadedSetting.of(shown, base, waiting, asked, caller)
+        loaded = LoadedSetting.of(shown, base, waiting, asked, self._find_caller())
         return Present(replace(loaded, running=running) if running is not None else loaded)
+
+    def _find_caller(self) -> str:
+        """The address from which this host calls the node; asked after a call, whose connection shows it."""
+        return self.http.local_address(self.bases[0])
 
     async def _read_delivered(self, base: str, contents: SharedContents) -> Content | Unreachable | None:
         """The setting that was delivered last, if the answer alone proves that it is an M2 node's."""

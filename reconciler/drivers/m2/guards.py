@@ -336,9 +336,11 @@ class _RingChange(NamedTuple):
 @guard("uniformity")
 def refuse_cluster_split(context: GuardContext) -> Iterator[Diagnostic]:
     """While a change runs through a cluster, and after it, all its nodes find each other."""
-    changes, unread = _find_ring_changes(context), _find_unread_rings(context)
     # A restart changes no setting that nodes find each other by.
     steps = [step for step in context.plan.steps if not is_restart(step)]
+    if not steps:
+        return
+    changes, unread = _find_ring_changes(context), _find_unread_rings(context)
     # Steps that start together part the cluster for no longer than their calls take, which is accepted.
     at_once = all(step.wave == 0 for step in steps) and len(steps) <= context.plan.concurrency
     for change in sorted(set(changes.values()), key=repr):
@@ -435,15 +437,17 @@ def refuse_hosting_deletion(context: GuardContext) -> Iterator[Diagnostic]:
 @guard("hosting-interrupted")
 def refuse_interruption_of_hosting(context: GuardContext) -> Iterator[Diagnostic]:
     """Restarts at the same time leave each virtual host of several nodes on one that serves it."""
+    waves: dict[int, list[Step]] = {}
+    for step in list_restarts(context.plan.steps):
+        waves.setdefault(step.wave, []).append(step)
+    if not waves:
+        return
     served: dict[str, set[str]] = {}
     for node, loaded in context.observed.present().items():
         if node in context.observed.reserved:
             continue  # somebody may stop it at any moment
         for name in list_served_hostings(loaded.content):
             served.setdefault(name, set()).add(node)
-    waves: dict[int, list[Step]] = {}
-    for step in list_restarts(context.plan.steps):
-        waves.setdefault(step.wave, []).append(step)
     reported: set[str] = set()
     for steps in waves.values():
         # Restarts that wait for each other never run together: of each chain, one at a time.

@@ -110,3 +110,25 @@ def test_a_reading_call_has_exactly_its_query():
     ):
         assert not call.allows("GET", f"http://lb{url}", {})
     assert not ReadingCall("GET", "/status").allows("GET", "http://lb/status?x", {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://root@lb/status",
+        "http://lb/status#part",
+        "http://lb/status?x#part",
+        "http://lb/sta\ntus",
+        "http://lb/status\t",
+        "http://lb\\@other/status",
+        "http:///status",
+        "ftp://lb/status",
+        "lb/status",
+        "http://lb?/status",
+    ],
+)
+def test_no_other_spelling_of_a_url_passes_as_a_reading_call(url):
+    call = ReadingCall("GET", "/status")
+    assert call.allows("GET", "http://[fe80::1%25eth0]:10040/status", {})
+    assert not call.allows("GET", url, {})
+    assert not call.allows("POST", "http://lb/status", {})

@@ -436,6 +436,13 @@ async def test_the_address_of_this_host_that_faces_an_address_is_known_without_s
         assert wire.local_address(url) == address
 
 
+async def test_the_address_of_this_host_is_that_of_the_connection_where_there_was_one(monkeypatch):
+    monkeypatch.setattr(wire_module, "_find_local_address", lambda _host: "no second socket is needed")
+    async with serving(OK) as (_, url), HttpTransport() as wire:
+        await wire.send("GET", url, node="n", timeout=5)
+        assert wire.local_address(url) == "127.0.0.1"
+
+
 async def test_a_connection_closed_without_an_answer_is_reported_as_closed():
     async with serving(None) as (_, url), HttpTransport() as wire:
         with pytest.raises(NodeUnreachable) as caught:
