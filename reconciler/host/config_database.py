@@ -11,6 +11,9 @@ from reconciler.core.canonical import encode_canonical
 from reconciler.core.fields import SomeTime, StrictModel
 from reconciler.host.config_fields import DatabaseUrl, KeyFile
 
+SHARED_PASSES: Final = 16
+"""Passes of those that hosts share which one of them runs at the same time."""
+
 _OWN: Final = frozenset({"state", "database", "operators", "history", "trusted_proxies", "nodes", "access"})
 """Sections that may differ from host to host: no plan depends on them."""
 
@@ -44,6 +47,13 @@ class DatabaseAccess(StrictModel):
         description="How long a cluster stays with a host that was killed or has lost the database, before "
         "another one goes on with it. The same on every host.",
         examples=["30s"],
+    )
+    passes: int = Field(
+        default=SHARED_PASSES,
+        ge=1,
+        le=1000,
+        description="Passes that this host runs at the same time, of those that the hosts share.",
+        examples=[16],
     )
 
 

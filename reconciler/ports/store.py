@@ -25,6 +25,7 @@ from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.ports.access_store import AccessReader, AccessStore
 from reconciler.ports.node_store import NodeReader, NodeStore
+from reconciler.ports.pass_queue import PassQueue
 from reconciler.text.one_line import bound_sentence
 
 
@@ -454,6 +455,13 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
         Raises:
             FleetRefused: an operator must first decide whose memory it is; see
                 `core.fleet_matching.resolve_fleet`.
+        """
+
+    def open_pass_queue(self, selection: str) -> PassQueue | None:
+        """The passes of this fleet that several hosts share; None if only one host can use the store.
+
+        Args:
+            selection: digest of what the watch is restricted to.
         """
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:

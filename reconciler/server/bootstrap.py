@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +14,10 @@ from prometheus_client import disable_created_metrics
 from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
-from reconciler.core.selection import EVERYTHING, Selection
+from reconciler.core.selection import EVERYTHING, Selection, format_selection
 from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
+from reconciler.errors import StateError
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.host.credentials import list_known_credentials
@@ -24,6 +26,7 @@ from reconciler.message_bus.factory import list_bus_entries
 from reconciler.planning.inventory_source import add_inventory
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.central_server import CentralServer
+from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.server.cluster_loops import select_clusters
@@ -88,11 +91,11 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
         pool, machines = make_pool(), HostMachines(options.host)
         connect = partial(open_transports, pool=pool, machines=machines)
         reader = Reader(source, host=options.host, connect=connect)
-        dry_run_pass = DryRunPass(reader, options.store, options.only)
+        reconciler = Reconciler(reader, store, actor=get_current_actor()) if store is not None else None
         perform = (
-            dry_run_pass
-            if store is None
-            else ApplyPass(Reconciler(reader, store, actor=get_current_actor()), options.only)
+            DryRunPass(reader, options.store, options.only)
+            if reconciler is None
+            else ApplyPass(reconciler, options.only)
         )
 
         fleets = FleetReader(drivers, options.host, options.only)
@@ -109,8 +112,26 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             node_server=None if store is None else choose_node_server(options, drivers),
             operator=Operator(reader, store) if store is not None else None,
             drivers=drivers,
+            open_queue=partial(open_pass_queue, reconciler, options.only)
+            if reconciler is not None and options.database is not None
+            else None,
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
+
+
+async def open_pass_queue(reconciler: Reconciler, only: Selection, fleet: Fleet) -> PassQueue:
+    """The queue of a fleet; hosts with another selection have another queue.
+
+    Raises:
+        ReconcilerError: the identity of the fleet is not known, or the store cannot be used.
+    """
+    identity, _ = await reconciler.reader.bind(fleet)
+    store = await reconciler.store.enter_fleet(identity) if identity else reconciler.store
+    digest = hashlib.sha256(format_selection(only).encode()).hexdigest()[:12]
+    queue = store.open_pass_queue("all" if only.is_everything else digest)
+    if queue is None:
+        raise StateError("the passes of this store are not shared")
+    return queue
 
 
 async def run_with_pool(watch: Watch, pool: ConnectionPool, machines: HostMachines) -> int:

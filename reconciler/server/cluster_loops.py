@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from reconciler.core.selection import EVERYTHING, Selection, select_nodes
 from reconciler.desired.fleet import Fleet
@@ -15,6 +16,24 @@ from reconciler.server.supervision import Loop
 
 Spawn = Callable[[Loop, str], None]
 """Starts a loop as a task under supervision, given the name it has there."""
+
+
+class PassScheduler(Protocol):
+    """Decides when a pass over each cluster runs: loops of this host, or a queue that hosts share."""
+
+    fleet: Fleet | None
+
+    def publish(self, fleet: Fleet, trigger: str) -> None:
+        """Use this fleet for every cluster from now on; does nothing if the watch is stopping."""
+
+    def use_inventory(self, inventory: Inventory) -> None:
+        """Use a newer list of the same instances from now on; no pass begins for it."""
+
+    def request_pass(self) -> None:
+        """Run a pass over every cluster now, because another process has written to the store."""
+
+    def stop(self) -> None:
+        """Start no further step, and accept no further fleet."""
 
 
 class ClusterLoops:
@@ -67,10 +86,10 @@ class ClusterLoops:
 
     def _wake_following(self, cluster: str, is_changed: bool) -> None:  # noqa: FBT001  (a callback)
         """Run a pass over the clusters that wait for one that is as desired now."""
-        for following in self.fleet.cluster_inputs if self.fleet else ():
-            loop = self._loops.get(following.entry.name)
+        for name in list_followers(self.fleet, cluster) if self.fleet else ():
+            loop = self._loops.get(name)
             # Also one that does not know yet that it waits: its pass may have read the nodes before.
-            if cluster in following.entry.after and loop and (is_changed or loop.waits_for_others):
+            if loop and (is_changed or loop.waits_for_others):
                 loop.request_pass("request")
 
     def stop(self) -> None:
@@ -78,6 +97,11 @@ class ClusterLoops:
         self._stopping = True
         for loop in self._loops.values():
             loop.stop()
+
+
+def list_followers(fleet: Fleet, cluster: str) -> list[str]:
+    """The clusters that come after this one by order of the fleet file."""
+    return [one.entry.name for one in fleet.cluster_inputs if cluster in one.entry.after]
 
 
 def select_clusters(fleet: Fleet, only: Selection, *, is_lenient: bool = True) -> tuple[ClusterInput, ...]:

@@ -77,6 +77,8 @@ def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
         yield f"the source has no usable revision: {watch_state.source.message}"
     if watch_state.store:
         yield f"the store cannot be written: {watch_state.store}"
+    if watch_state.no_passes and watch_state.no_passes.partition(";")[0] != watch_state.store:
+        yield f"this host takes no pass: {watch_state.no_passes}"
     if watch_state.node_server and watch_state.node_server.problem:
         yield f"the node server cannot use the store: {watch_state.node_server.problem}"
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
@@ -132,6 +134,7 @@ def _cluster(status: WatchedCluster) -> dict[str, Any]:
         "target": _revision(status.target),
         "state": pass_summary.result.value if pass_summary else "new",
         "doing": status.doing,
+        **({"host": status.host} if status.host else {}),
         "last_pass": _instant(status.ended),
         "last_success": _instant(status.success),
         "next_pass": _instant(status.due),

@@ -91,6 +91,7 @@ class StateCollector:
         yield lost
         yield from self._clusters()
         yield self._unmanaged()
+        yield self._hosts()
         yield from collect_node_metrics(self._watch_state.node_server)
 
     def _source(self) -> Iterator[Metric]:
@@ -118,6 +119,18 @@ class StateCollector:
             summary = status.pass_summary
             for pattern, count in sorted((summary.unmanaged if summary else {}).items()):
                 found.add_metric([cluster, pattern], count)
+        return found
+
+    def _hosts(self) -> Metric:
+        """Which host runs, or ran, the last pass of each cluster, if several share the passes."""
+        found = GaugeMetricFamily(
+            "reconciler_last_pass_host_info",
+            "Host that runs, or ran, the last pass.",
+            labels=["cluster", "host"],
+        )
+        for cluster, status in sorted(self._watch_state.clusters.items()):
+            if status.host:
+                found.add_metric([cluster, status.host], 1)
         return found
 
     def _clusters(self) -> Iterator[Metric]:

@@ -18,7 +18,7 @@ from reconciler.core.reservations import StopRequest
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError, UsageError, WorldChanged
 from reconciler.planning.plan_operation import OperationRequest
-from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.cluster_loops import PassScheduler
 from reconciler.server.logs import Log
 from reconciler.server.supervision import is_set_within
 
@@ -52,19 +52,19 @@ class OperationService:
 
     Args:
         operator: of the watch's source and store.
-        cluster_loops: has the newest fleet.
+        scheduler: has the newest fleet.
         stop: once set, nothing more is sent.
         log: gets a line when an operation is over.
     """
 
     operator: Operator
-    cluster_loops: ClusterLoops
+    scheduler: PassScheduler
     stop: asyncio.Event
     log: Log
 
     async def serve(self) -> None:
         """Perform open operations until `stop`, those of an earlier process too."""
-        while self.cluster_loops.fleet is None:
+        while self.scheduler.fleet is None:
             if await is_set_within(self.stop, _PAUSE):
                 return
         while not self.stop.is_set():
@@ -159,8 +159,8 @@ class OperationService:
         Raises:
             StateError: the watch has not read its source yet.
         """
-        if self.cluster_loops.fleet is None:
+        if self.scheduler.fleet is None:
             raise StateError(
                 "the watch has not read its source yet; nothing was done", remedy="try again in a moment"
             )
-        return self.cluster_loops.fleet
+        return self.scheduler.fleet

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -21,10 +21,11 @@ from reconciler.core.policy import ChangeRules
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
 from reconciler.planning.plan_pass import Drivers
+from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.server.acts.service import ActService
-from reconciler.server.cluster_loops import ClusterLoops
+from reconciler.server.cluster_loops import ClusterLoops, PassScheduler
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
 from reconciler.server.control_server import ControlServer
 from reconciler.server.file_events import choose_file_events, follow_source_files
@@ -36,6 +37,7 @@ from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.rollbacks import RollbackRunner
+from reconciler.server.shared_scheduler import SharedScheduler
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.supervision import Supervision, is_set_within
 from reconciler.server.watch_options import WatchOptions
@@ -79,6 +81,7 @@ class Watch:
         node_server: makes the server for nodes that poll; None without one.
         operator: performs operations; None for a dry run.
         drivers: kind -> product.
+        open_queue: gives the queue of a fleet whose passes hosts share; None if this host runs all.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class Watch:
         node_server: NodeServerStart | None = None,
         operator: Operator | None = None,
         drivers: Drivers = MappingProxyType({}),
+        open_queue: Callable[[Fleet], Awaitable[PassQueue]] | None = None,
     ) -> None:
         self._node_server, self._drivers = node_server, drivers
         self._unserved: list[str] = []
@@ -113,9 +117,22 @@ class Watch:
             draw=random.SystemRandom().random,
             interval=options.interval,
         )
-        self._cluster_loops = ClusterLoops(perform, self._context, self._tasks.spawn, only=options.only)
+        self._shared: SharedScheduler | None = None
+        self._scheduler: PassScheduler
+        if open_queue is not None:
+            self._scheduler = self._shared = SharedScheduler(
+                perform,
+                self._context,
+                source=source,
+                open_queue=open_queue,
+                request_read=self._read_source,
+                passes=options.passes,
+                only=options.only,
+            )
+        else:
+            self._scheduler = ClusterLoops(perform, self._context, self._tasks.spawn, only=options.only)
         self._operations = (
-            OperationService(operator, self._cluster_loops, self._tasks.stop, log) if operator else None
+            OperationService(operator, self._scheduler, self._tasks.stop, log) if operator else None
         )
         self._source_loop = SourceLoop(
             self._context,
@@ -124,7 +141,7 @@ class Watch:
             publish=self._publish,
             poll=options.poll,
             is_stale=is_stale,
-            refresh=self._cluster_loops.use_inventory,
+            refresh=self._scheduler.use_inventory,
         )
 
     async def run(self) -> int:
@@ -165,6 +182,9 @@ class Watch:
             rollbacks = RollbackRunner(options, store, stop)
         if self._operations is not None:
             spawn(self._operations.serve, "operations")
+        if self._shared is not None:
+            spawn(self._shared.follow, "shared passes")
+            spawn(self._shared.serve, "pass worker")
         acts = ActService(store, self._log, rollbacks, self._operations, self._look_again)
         control = ControlServer(options, acts, self._log)
         spawn(lambda: control.serve(stop), "control")
@@ -173,12 +193,15 @@ class Watch:
             notify = partial(self._source_loop.request_read, "files")
             spawn(lambda: follow_source_files(source, notify, self._log, stop=stop), "files")
 
+    def _read_source(self, trigger: str) -> None:
+        self._source_loop.request_read(trigger)
+
     def _look_again(self, cluster: str) -> tuple[str, ...]:
         """Read the source, and run a pass over a cluster, with the name empty over every one."""
         # A command may have applied a revision that this watch has not read yet. Until it has, the guards
         # refuse a pass over the older one.
         self._source_loop.request_read("request")
-        return self._cluster_loops.request_pass(cluster)
+        return self._scheduler.request_pass(cluster)
 
     def _publish(self, fleet: Fleet, trigger: str) -> None:
         """Use this fleet from now on; tells if its nodes poll or report and nothing answers them."""
@@ -193,14 +216,14 @@ class Watch:
         if self._served is not None:
             self._served.use_rules(make_node_rules(fleet, self._drivers))
         self._watch_state.fleet = fleet
-        self._cluster_loops.publish(fleet, trigger)
+        self._scheduler.publish(fleet, trigger)
 
     def _stop_loops(self) -> None:
         """Start nothing more from this moment on."""
         # Called by the signal handler itself. A task that it wakes could run after a loop has sent a step.
         self._watch_state.stopping = True
         self._source_loop.stop()
-        self._cluster_loops.stop()
+        self._scheduler.stop()
 
     async def _stop(self) -> int:
         """Wait for running steps, then log which steps are left."""

@@ -10,6 +10,7 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.errors import UsageError
+from reconciler.host.config_database import SHARED_PASSES
 from reconciler.host.host import Host
 from reconciler.sources.signatures.trust import Trust
 from reconciler.store.factory import StoreDatabase, StorePlace
@@ -66,6 +67,12 @@ class WatchOptions:
     def store(self) -> StorePlace:
         """Where the store is."""
         return self.database or self.state
+
+    @property
+    def passes(self) -> int:
+        """Largest number of passes at the same time, of those that hosts share."""
+        own = self.host.config.database
+        return own.passes if own is not None else SHARED_PASSES
 
 
 def parse_duration_option(text: str, *, name: str, least: float = 0.1, most: float = 30 * DAY) -> float:

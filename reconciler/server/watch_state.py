@@ -71,6 +71,7 @@ class WatchedCluster:
         since: start of the present result.
         reading: of the last pass that got so far as to read the nodes; None before the first.
         progress: of the current run, or of the last one of this process; None before the first.
+        host: that runs or has run the last pass; empty if only this one can.
     """
 
     name: str
@@ -86,6 +87,7 @@ class WatchedCluster:
     since: float = 0.0
     reading: PassReading | None = field(default=None, repr=False, compare=False)
     progress: RunProgress | None = None
+    host: str = ""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,7 @@ class WatchState:
         outbox: number of feedback messages that wait for delivery.
         operations: (cluster, kind, state) -> number of nodes in operations that have not ended.
         store: why the store cannot be written; empty if it can.
+        no_passes: why this host takes no pass of those that hosts share; empty if it does.
         log: whether the log can be written, and how many lines were lost.
         stopping: whether the watch is stopping.
         node_server: of nodes that poll; None without one.
@@ -110,6 +113,7 @@ class WatchState:
     outbox: int = 0
     operations: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     store: str = ""
+    no_passes: str = ""
     log: LogState = field(default_factory=LogState)
     stopping: bool = False
     node_server: NodeServerStatus | None = None

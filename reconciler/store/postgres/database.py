@@ -47,7 +47,7 @@ DIALECT: Final = Dialect(
 """The queries of `store.sql` in PostgreSQL."""
 
 _WRITER: Final = 0x52434E43
-_MIGRATION: Final = _WRITER + 1
+MIGRATION_LOCK: Final = _WRITER + 1
 """Numbers of advisory locks: "RCNC", and the next one."""
 
 _SETTINGS: Final = (
@@ -72,6 +72,9 @@ _BEGIN_ALONE: Final = _BEGIN_WRITE.format("")
 # So an intent still sees each suspension, reservation and hold that was written before it, and what it reads
 # stays true until it ends. PostgreSQL queues locks: one who wants to be alone waits only for those before it.
 _BEGIN_SHARED: Final = _BEGIN_WRITE.format("_shared")
+
+BEGIN_SHORT: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_VERSIONS} FROM schema_version"
+"""Begins a transaction that waits for no other writer: each of its statements is right by itself."""
 
 
 class PostgresDatabase:
@@ -293,7 +296,7 @@ def migrate(connection: PostgresConnection) -> None:
     """
     address = connection.address
     with translate_postgres_errors(address):
-        connection.begin(f"BEGIN; SELECT pg_advisory_xact_lock({_MIGRATION}), clock_timestamp() AS now")
+        connection.begin(f"BEGIN; SELECT pg_advisory_xact_lock({MIGRATION_LOCK}), clock_timestamp() AS now")
         try:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             connection.execute(

@@ -24,7 +24,7 @@ from reconciler.store.postgres.access import LEASE_SECONDS, HostIdentity
 from reconciler.store.postgres.address import PostgresAddress
 from reconciler.store.postgres.confirmed_writes import KEPT_SECONDS
 from reconciler.store.postgres.connection import PostgresConnection
-from reconciler.store.postgres.database import PostgresSession
+from reconciler.store.postgres.database import BEGIN_SHORT, PostgresSession
 from reconciler.store.postgres.schema import MIGRATIONS
 from reconciler.store.sql.transaction import Transaction
 
@@ -39,10 +39,6 @@ _MARGIN: Final = 2.0
 _LIVE: Final = "interval '60 seconds'"
 """How long a host counts as running after it was seen last."""
 
-_BEGIN: Final = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT clock_timestamp() AS now, max(version) AS version,"
-    " max(oldest) AS oldest FROM schema_version"
-)
 _TAKE: Final = """
     INSERT INTO lease AS own (name, holder, token, until)
     VALUES (?1, ?2, 1, clock_timestamp() + make_interval(secs => ?3))
@@ -107,6 +103,7 @@ class LeaseKeeper:
         self._stop.set()
         if self._renewer is not None:
             self._renewer.join()
+        if self._is_known:
             self._session.thread.submit(self._forget)
         self._session.close()
 
@@ -114,6 +111,28 @@ class LeaseKeeper:
     def holder(self) -> str:
         """Key of the row of this process in `host`."""
         return self._holder
+
+    @property
+    def holder_name(self) -> str:
+        """This process, for people."""
+        return self._holder.rpartition(" ")[0]
+
+    async def confirm_rules(self, jobs: str) -> None:
+        """Check that this host may take passes, and let the others see that it runs.
+
+        Args:
+            jobs: version of the library that runs its jobs.
+
+        Raises:
+            StateError: the database cannot be used, or the hosts do not agree.
+        """
+
+        def confirm(connection: PostgresConnection) -> None:
+            agree_on_rules(connection, self._holder, self._host)
+            connection.execute("UPDATE host SET jobs = ? WHERE holder = ?", (jobs, self._holder))
+
+        self._is_known = True
+        await self._session.run(partial(self._session.transact, BEGIN_SHORT, confirm))
 
     def get(self, name: str) -> Lease | None:
         """A lease that this process took and has not released."""
@@ -192,8 +211,8 @@ class LeaseKeeper:
         return check
 
     def _take(self, name: str, subject: str) -> None:
-        began = read_boot_clock()
-        token = self._session.transact(_BEGIN, partial(self._write_lease, name, subject))
+        began, self._is_known = read_boot_clock(), True
+        token = self._session.transact(BEGIN_SHORT, partial(self._write_lease, name, subject))
         self._held[name] = Lease(name, token, began + self._seconds)
         if self._renewer is None:
             self._renewer = threading.Thread(target=self._renew_all, name="store-renew", daemon=True)
@@ -223,7 +242,7 @@ class LeaseKeeper:
             row = connection.execute(_EXTEND, (lease.name, lease.token, seconds, self._holder)).fetchone()
             return row is not None
 
-        if not self._session.transact(_BEGIN, extend):
+        if not self._session.transact(BEGIN_SHORT, extend):
             lease.end = 0.0
             raise make_fenced_error(lease, "a later run took over")
         lease.end = max(lease.end, began + seconds)
@@ -236,7 +255,7 @@ class LeaseKeeper:
         # A database that is away releases it by its end, or is told with the next renewal.
         with suppress(ReconcilerError):
             self._session.transact(
-                _BEGIN,
+                BEGIN_SHORT,
                 lambda connection: connection.execute(free, (name, lease.token, self._holder)) and None,
             )
 
@@ -246,7 +265,7 @@ class LeaseKeeper:
             connection.execute("DELETE FROM host WHERE holder = ?", (self._holder,))
 
         with suppress(ReconcilerError):
-            self._session.transact(_BEGIN, forget)
+            self._session.transact(BEGIN_SHORT, forget)
 
     def _renew_all(self) -> None:
         """Renew all leases again and again; on a thread of its own, whatever the event loop does."""
@@ -267,7 +286,7 @@ class LeaseKeeper:
             rows = connection.execute(_RENEW, (self._holder, self._seconds, own)).fetchall()
             return {row["name"]: row["token"] for row in rows}
 
-        renewed = self._session.transact(_BEGIN, renew)
+        renewed = self._session.transact(BEGIN_SHORT, renew)
         for name, lease in known.items():
             lease.end = max(lease.end, began + self._seconds) if renewed.get(name) == lease.token else 0.0
 

@@ -322,9 +322,39 @@ _COUNTED_WRITES: Final = (
     "ALTER TABLE host ADD COLUMN writes BIGINT NOT NULL DEFAULT 0",
 )
 
+_SHARED_PASSES: Final = (
+    f"""CREATE TABLE pass_queue (
+        name {_TEXT} PRIMARY KEY,          -- fleet, and digest of the selection
+        target {_TEXT} NOT NULL,           -- id of the newest revision that any host has read
+        seen TIMESTAMPTZ NOT NULL
+    )""",
+    f"""CREATE TABLE watched_cluster (
+        queue {_TEXT} NOT NULL,
+        cluster {_TEXT} NOT NULL,
+        due TIMESTAMPTZ NOT NULL,
+        cause {_TEXT} NOT NULL,            -- trigger of the pass that is due
+        requests BIGINT NOT NULL,          -- how often a pass was requested from outside
+        pass BIGINT NOT NULL,              -- number of the last pass that has begun
+        host {_TEXT} NOT NULL,             -- that began it
+        doing {_TEXT} NOT NULL,
+        status {_TEXT} NOT NULL,           -- of the last pass that has ended, as JSON
+        changed TIMESTAMPTZ NOT NULL,
+        PRIMARY KEY (queue, cluster)
+    )""",
+    "CREATE INDEX watched_cluster_due ON watched_cluster(queue, due)",
+    "CREATE INDEX watched_cluster_changed ON watched_cluster(queue, changed)",
+    # The files of the library that runs the jobs, and their order; see `job_tables.py`.
+    f"""CREATE TABLE job_migration (
+        name {_TEXT} PRIMARY KEY,
+        at TIMESTAMPTZ NOT NULL
+    )""",
+    f"ALTER TABLE host ADD COLUMN jobs {_TEXT} NOT NULL DEFAULT ''",  # version of the library
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(_FIRST, oldest=1),
     Migration(_ACCESS, oldest=1),
     Migration(_COUNTED_WRITES, oldest=1),
+    Migration(_SHARED_PASSES, oldest=1),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -10,6 +10,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from reconciler.core.timestamps import Clock
 from reconciler.errors import ClusterBusy, StateError
 from reconciler.host.clock import utc_now
+from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.store import OutboxMessage, WriteHook
 from reconciler.store.postgres.access import PostgresAccess
 from reconciler.store.postgres.connection import PostgresConnection, translate_postgres_errors
@@ -56,7 +57,9 @@ class PostgresStore(SqlStore):
         self, access: PostgresAccess, *, clock: Clock, name: Callable[[], str], keep: int, around: WriteHook
     ) -> None:
         prepare_tables(access)
+        self._access = access
         self._has_own_clock = clock is not utc_now
+        self._pass_queues: dict[str, PassQueue] = {}
         self._leases = LeaseKeeper(access.address, access.host, access.lease)
         super().__init__(
             PostgresDatabase(access.address, self._leases.holder),
@@ -69,6 +72,8 @@ class PostgresStore(SqlStore):
         )
 
     def close(self) -> None:
+        for queue in self._pass_queues.values():
+            queue.close()
         self._leases.close()
         super().close()
 
@@ -85,6 +90,12 @@ class PostgresStore(SqlStore):
             return work(Transaction(connection, fleet, now, self._dialect), *args, **kwargs)
 
         return run
+
+    def open_pass_queue(self, selection: str) -> PassQueue | None:
+        from reconciler.store.postgres.pass_queue import PostgresPassQueue  # noqa: PLC0415  (only a watch has one)
+
+        queue = PostgresPassQueue(self._access, self._leases, self._fleet, selection)
+        return self._pass_queues.setdefault(queue.name, queue)
 
     def lock(self, cluster: str) -> AbstractAsyncContextManager[None]:
         return self._leases.hold(self._name_lease(cluster), f"cluster {cluster} is being changed by")

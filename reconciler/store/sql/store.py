@@ -26,6 +26,7 @@ from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.access_store import AccessToken, LoginSession
 from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
+from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.store import (
     ClusterFacts,
     OpenOrders,
@@ -245,6 +246,9 @@ class SqlStore(ABC):
         if identity is None:
             return self
         return self.select_fleet(await self._write_in_run(fleets.enter_fleet, identity))
+
+    def open_pass_queue(self, selection: str) -> PassQueue | None:  # noqa: ARG002  (of one host alone)
+        return None
 
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         await self._write(fleets.rebind_fleet_source, fleet, identity)

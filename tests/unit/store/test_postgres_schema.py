@@ -6,7 +6,7 @@ import sqlite3
 from reconciler.store.postgres import schema as postgres
 from reconciler.store.sqlite import rekeying, schema
 
-SHARED_ALONE = {"lease", "host", "agreement"}
+SHARED_ALONE = {"lease", "host", "agreement", "pass_queue", "watched_cluster", "job_migration"}
 """Tables that one host needs not."""
 
 

@@ -1,0 +1,391 @@
+"""Passes that several hosts share: each pass is run by one of them, and all know its result.
+
+What is due is in the store. This host adds what it learns (a new revision, a request), takes jobs, and reads
+what the others found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reconciler.core.revision import COMMIT, strip_uncommitted
+from reconciler.core.selection import EVERYTHING, Selection
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import ReconcilerError, SourceError, StateError
+from reconciler.ports.inventory import Inventory
+from reconciler.ports.pass_queue import BegunPass, NextPass, PassQueue, SharedCluster
+from reconciler.ports.source import Source
+from reconciler.server.cluster_loops import list_followers, select_clusters
+from reconciler.server.cluster_pass import (
+    PATIENCE,
+    SCHEDULED,
+    ClusterPass,
+    LoopContext,
+    PassRunner,
+    format_error,
+)
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.pass_status import decode_status, encode_status
+from reconciler.server.supervision import contain_errors, is_set_within
+from reconciler.server.timing import HOLD_ENDS, LoopTiming
+from reconciler.server.watch_state import WatchedCluster
+
+LOOK_SECONDS: Final = 1.0
+"""Seconds between two looks at what other hosts have done."""
+
+READ_SECONDS: Final = 10.0
+"""Seconds that a pass waits for this host to read a revision that another one has read."""
+
+HAND_BACK_SECONDS: Final = 2.0
+"""Seconds after which a cluster that this host does not know yet is offered again."""
+
+RETRY_SECONDS: Final = 2.0
+"""Seconds before this host asks again whether it may take passes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A fleet that this host has read and not told the others of yet.
+
+    Args:
+        former: revision that this host used before; empty for none.
+        is_forced: whether passes are due although the revision is the same.
+    """
+
+    fleet: Fleet
+    trigger: str
+    former: str
+    is_forced: bool
+
+
+@dataclass(slots=True)
+class _Running:
+    """A pass that this host runs.
+
+    Args:
+        number: of the pass.
+        target: id of the newest revision when it began.
+        stop: once set, no further step starts.
+        told: what other hosts know that it does.
+    """
+
+    number: int
+    target: str
+    stop: asyncio.Event
+    told: str = "observing"
+
+
+class SharedScheduler:
+    """Shares the passes over the clusters of a fleet with the other hosts that watch it.
+
+    Args:
+        perform: runs one pass.
+        context: shared by all clusters.
+        source: knows which of two revisions is newer.
+        open_queue: gives the queue of a fleet.
+        request_read: makes this host read its source.
+        passes: largest number of passes at the same time.
+        only: what the watch is restricted to.
+    """
+
+    def __init__(
+        self,
+        perform: PassRunner,
+        context: LoopContext,
+        *,
+        source: Source,
+        open_queue: Callable[[Fleet], Awaitable[PassQueue]],
+        request_read: Callable[[str], None],
+        passes: int,
+        only: Selection = EVERYTHING,
+    ) -> None:
+        self._perform, self._context, self._source = perform, context, source
+        self._open_queue, self._request_read = open_queue, request_read
+        self._passes, self._only = passes, only
+        self.fleet: Fleet | None = None
+        self._queue: PassQueue | None = None
+        self._news = asyncio.Event()
+        self._published: list[_Published] = []
+        self._is_requested = False
+        self._stopping = asyncio.Event()
+        self._running: dict[str, _Running] = {}
+        self._cluster_passes: dict[str, ClusterPass] = {}
+        self._target, self._read_at = "", 0.0
+
+    def publish(self, fleet: Fleet, trigger: str) -> None:
+        """Use this fleet from now on, and make a pass over each cluster due if no host has read it before."""
+        if self._stopping.is_set():
+            return
+        former = self.fleet.revision.id if self.fleet is not None else ""
+        self.fleet = fleet
+        names = {one.entry.name for one in select_clusters(fleet, self._only)}
+        clusters = self._context.watch_state.clusters
+        for name in clusters.keys() - names:
+            del clusters[name]
+        for name in sorted(names - clusters.keys()):
+            clusters[name] = WatchedCluster(name, fleet.revision)
+        for name in names:
+            self._context.watch_state.note(name, target=fleet.revision)
+        for running in self._running.values():
+            running.stop.set()
+        self._published.append(_Published(fleet, trigger, former, is_forced=former == fleet.revision.id))
+        self._read_at = 0.0  # rows of clusters that this host did not know
+        self._news.set()
+
+    def use_inventory(self, inventory: Inventory) -> None:
+        """Use a newer list of the same instances from now on; no pass begins for it."""
+        if self.fleet is not None:
+            self.fleet = replace(self.fleet, inventory=inventory)
+
+    def request_pass(self) -> None:
+        """Run a pass over every cluster now, because another process has written to the store."""
+        self._is_requested = True
+        self._news.set()
+
+    def stop(self) -> None:
+        """Start no further step, and take no further pass."""
+        self._stopping.set()
+        for running in self._running.values():
+            running.stop.set()
+        self._news.set()
+
+    async def follow(self) -> None:
+        """Tell the other hosts what this one has read, and read what they have done, until `stop`."""
+        while not self._stopping.is_set():
+            self._context.watch_state.heartbeats["shared passes"] = self._context.clock() + PATIENCE
+            with suppress(StateError):  # the check of the store reports it
+                await self._exchange()
+            await is_set_within(self._news, LOOK_SECONDS)
+            self._news.clear()
+
+    async def serve(self) -> None:
+        """Take passes until `stop`; while the store is away or the hosts do not agree, none."""
+        while not self._stopping.is_set():
+            queue = self._queue
+            if queue is None:
+                await is_set_within(self._stopping, 0.1)
+                continue
+            work = asyncio.ensure_future(contain_errors(queue.serve(self._run_job, self._passes)))
+            stopped = asyncio.ensure_future(self._wait_for_change(queue))
+            try:
+                await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
+                work.cancel()
+                error = await _find_error(work)
+            if error is not None and not self._stopping.is_set():
+                self._set_idle(error)
+                await is_set_within(self._stopping, RETRY_SECONDS)
+
+    async def _wait_for_change(self, queue: PassQueue) -> None:
+        """Wait for `stop`, or for another queue; says when passes are taken again."""
+        state = self._context.watch_state
+        began = self._context.clock()
+        while not await is_set_within(self._stopping, LOOK_SECONDS / 2):
+            if self._queue is not queue:
+                return
+            if state.no_passes and self._context.clock() > began + LOOK_SECONDS:
+                state.no_passes = ""
+                self._context.log.info("passes taken again")
+
+    def _set_idle(self, error: ReconcilerError) -> None:
+        state = self._context.watch_state
+        if not state.no_passes:
+            # The traceback tells nothing about it: the cause is the database, or the files of a host.
+            self._context.log.error("no passes taken", message=error.message, remedy=error.remedy)
+        state.no_passes = format_error(error)
+
+    async def _exchange(self) -> None:
+        while self._published:
+            await self._publish(self._published[0])
+            self._published.pop(0)
+        if self._queue is None:
+            return
+        if self._is_requested:
+            self._is_requested = False
+            await self._queue.request(None, "request")
+        await self._tell(self._queue)
+        await self._read(self._queue)
+
+    async def _publish(self, published: _Published) -> None:
+        try:
+            self._queue = queue = await self._open_queue(published.fleet)
+        except StateError:
+            raise
+        except ReconcilerError as error:
+            self._set_idle(error)
+            return
+        revision = published.fleet.revision.id
+        names = [one.entry.name for one in select_clusters(published.fleet, self._only)]
+        while True:
+            target = (await queue.read(self._context.wall())).target
+            if target == revision:
+                if published.is_forced:
+                    await queue.request(names, published.trigger)
+                return
+            if target and target != published.former and await self._is_behind(revision, target):
+                return
+            if await queue.publish(revision, names, published.trigger, instead_of=target):
+                return
+
+    async def _is_behind(self, revision: str, target: str) -> bool:
+        """Whether another host has read a newer revision than this one."""
+        own, other = strip_uncommitted(revision), strip_uncommitted(target)
+        if not self._source.has_history or not COMMIT.fullmatch(own) or not COMMIT.fullmatch(other):
+            return False
+        with suppress(SourceError):
+            before = await self._source.ancestors(own)
+            if before is not None and other in before:
+                return False
+            before = await self._source.ancestors(other)
+            return before is None or own in before
+        return True  # a commit that this host's copy does not have
+
+    async def _tell(self, queue: PassQueue) -> None:
+        """Tell the other hosts what the passes of this one do."""
+        clusters = self._context.watch_state.clusters
+        doing = {
+            name: (running.number, clusters[name].doing)
+            for name, running in self._running.items()
+            if name in clusters and clusters[name].doing != running.told
+        }
+        if not doing:
+            return
+        await queue.note(doing)
+        for name, (number, text) in doing.items():
+            if name in self._running and self._running[name].number == number:
+                self._running[name].told = text
+
+    async def _read(self, queue: PassQueue) -> None:
+        """Read what other hosts have done."""
+        found = await queue.read(self._read_at)
+        self._read_at = found.at
+        for shared in found.clusters:
+            if shared.cluster not in self._running:
+                self._use_status(shared)
+        if found.target == self._target:
+            return
+        self._target = found.target
+        if self.fleet is None or found.target == self.fleet.revision.id:
+            return
+        # Another host has read a revision that this one has not: what runs for an older one ends before its
+        # next step, as if it had been read here.
+        for running in self._running.values():
+            if running.target != found.target:
+                running.stop.set()
+        self._request_read("request")
+
+    def _use_status(self, shared: SharedCluster) -> None:
+        state = self._context.watch_state
+        own = state.clusters.get(shared.cluster)
+        if own is None:
+            return
+        found = decode_status(shared.status) if shared.status else None
+        known = replace(found, name=own.name, target=own.target) if found is not None else own
+        state.clusters[own.name] = replace(known, doing=shared.doing, due=shared.due, host=shared.host)
+
+    async def _run_job(self, cluster: str) -> None:
+        """Run a pass over a cluster, if one is due."""
+        queue = self._queue
+        if queue is None or self._stopping.is_set():
+            return
+        try:
+            begun = await queue.begin(cluster)
+            if begun is None:
+                return
+            running = _Running(begun.number, begun.target, asyncio.Event())
+            self._running[cluster] = running
+            try:
+                await self._run_begun(queue, begun, running)
+            finally:
+                if self._running.get(cluster) is running:
+                    del self._running[cluster]
+        except StateError as error:
+            # Still due in the store: another host, or this one, takes it up again.
+            self._context.watch_state.store = error.message
+
+    async def _run_begun(self, queue: PassQueue, begun: BegunPass, running: _Running) -> None:
+        cluster = begun.cluster
+        self._use_status(begun.shared)
+        fleet = await self._find_fleet(begun.target)
+        state = self._context.watch_state
+        if fleet is None or cluster not in state.clusters:
+            await queue.end(begun, "", NextPass(HAND_BACK_SECONDS, begun.cause))
+            return
+        if self._stopping.is_set():
+            running.stop.set()
+        cluster_pass = self._cluster_passes.setdefault(
+            cluster, ClusterPass(cluster, self._perform, self._context)
+        )
+        failures = state.clusters[cluster].tries if begun.cause in SCHEDULED else 0
+        timing = LoopTiming(due=self._context.clock(), failures=failures)
+        try:
+            pass_summary, timing = await cluster_pass.run(fleet, timing, begun.cause, running.stop)
+        finally:
+            state.heartbeats.pop(f"cluster {cluster}", None)
+        status = state.clusters.get(cluster)
+        following = self._plan_next(queue, begun, pass_summary, timing)
+        if status is not None:
+            status = replace(status, due=self._context.wall() + following.wait)
+            state.clusters[cluster] = status
+        await queue.end(begun, encode_status(status) if status is not None else "", following)
+        if pass_summary.is_good:
+            await self._wake_followers(queue, fleet, cluster, pass_summary)
+
+    def _plan_next(
+        self, queue: PassQueue, begun: BegunPass, pass_summary: PassSummary, timing: LoopTiming
+    ) -> NextPass:
+        now, wall = self._context.clock(), self._context.wall()
+        if pass_summary.result is PassResult.STOPPED and self._stopping.is_set():
+            # What this host leaves is for the others, at once.
+            return NextPass(0.0, begun.cause)
+        wait = timing.compute_wait(now=now, wall=wall)
+        is_hold = timing.hold_end is not None and timing.hold_end - wall <= timing.due - now
+        if pass_summary.result is PassResult.BUSY:
+            # Perhaps the lease of a host that was killed, which ends soon.
+            wait = min(wait, queue.lease / 3)
+        return NextPass(wait, HOLD_ENDS if is_hold else timing.cause)
+
+    async def _find_fleet(self, target: str) -> Fleet | None:
+        """The fleet of this host, after it has had the time to read a revision that another one has read."""
+        if self.fleet is not None and target not in {"", self.fleet.revision.id}:
+            read_at, end = self._context.watch_state.source.read_at, self._context.clock() + READ_SECONDS
+            self._request_read("request")
+            while (
+                self.fleet.revision.id != target
+                and self._context.watch_state.source.read_at == read_at
+                and self._context.clock() < end
+                and not await is_set_within(self._stopping, 0.05)
+            ):
+                pass
+        return self.fleet
+
+    async def _wake_followers(
+        self, queue: PassQueue, fleet: Fleet, cluster: str, pass_summary: PassSummary
+    ) -> None:
+        """Run a pass over the clusters that wait for one that is as desired now."""
+        clusters = self._context.watch_state.clusters
+        is_changed = pass_summary.result is PassResult.APPLIED
+        waiting = [
+            name
+            for name in list_followers(fleet, cluster)
+            if name in clusters
+            and (is_changed or ((found := clusters[name].pass_summary) and found.waits_for_others))
+        ]
+        if waiting:
+            await queue.request(waiting, "request")
+
+
+async def _find_error(work: asyncio.Future[None]) -> ReconcilerError | None:
+    """What ended the work; any error of it is one of the database or of this host."""
+    try:
+        await work
+    except asyncio.CancelledError:
+        return None
+    except ReconcilerError as error:
+        return error
+    return StateError("the passes of this host have ended", remedy="they begin again")
