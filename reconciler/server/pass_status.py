@@ -27,7 +27,10 @@ _LIMITS: Final = JsonLimits(size=4 * LARGEST, values=200_000, depth=12)
 def encode_status(status: WatchedCluster) -> str:
     """The status as JSON in ASCII, with no more than `MOST` of each thing."""
     for most in (MOST, FEWEST, 0):
-        shown = replace(status, pass_summary=bound_summary(status.pass_summary, most))
+        # What the nodes show in full stays with the host that has read it.
+        shown = replace(
+            status, pass_summary=bound_summary(status.pass_summary, most), reading=None, progress=None
+        )
         text = json.dumps(_adapter().dump_python(shown, mode="json"))
         if len(text) <= LARGEST:
             return text
@@ -60,6 +63,7 @@ def bound_summary(summary: PassSummary | None, most: int) -> PassSummary | None:
         drift=summary.drift[:most],
         expiries=summary.expiries[:most],
         left_nodes=summary.left_nodes[:most],
+        reading=None,
     )
 
 

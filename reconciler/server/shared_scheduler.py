@@ -285,8 +285,17 @@ class SharedScheduler:
         if own is None:
             return
         found = decode_status(shared.status) if shared.status else None
-        known = replace(found, name=own.name, target=own.target) if found is not None else own
-        state.clusters[own.name] = replace(known, doing=shared.doing, due=shared.due, host=shared.host)
+        known = found if found is not None else own
+        state.clusters[own.name] = replace(
+            known,
+            name=own.name,
+            target=own.target,
+            doing=shared.doing,
+            due=shared.due,
+            host=shared.host,
+            reading=own.reading,
+            progress=own.progress,
+        )
 
     async def _run_job(self, cluster: str) -> None:
         """Run a pass over a cluster, if one is due."""

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import signal
 import time
 
 import pytest
 from support.postgres_servers import PostgresServer
-from support.waiting import wait_until
-from support.watch_process import Stage, fleet_file
+from support.watch_process import Stage
 
 pytestmark = pytest.mark.component("postgres", "initdb")
 
