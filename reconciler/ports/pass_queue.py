@@ -99,8 +99,8 @@ class PassQueue(Protocol):
             StateError: the store cannot be used.
         """
 
-    async def request(self, clusters: Collection[str] | None, trigger: str) -> None:
-        """Make a pass over these clusters, or all, due now; if one is running, another one after it.
+    async def request(self, clusters: Collection[str], trigger: str) -> None:
+        """Make a pass over these clusters due now; if one is running, another one after it.
 
         Raises:
             StateError: the store cannot be used.

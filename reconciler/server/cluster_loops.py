@@ -29,8 +29,8 @@ class PassScheduler(Protocol):
     def use_inventory(self, inventory: Inventory) -> None:
         """Use a newer list of the same instances from now on; no pass begins for it."""
 
-    def request_pass(self) -> None:
-        """Run a pass over every cluster now, because another process has written to the store."""
+    def request_pass(self, cluster: str = "") -> tuple[str, ...]:
+        """Run a pass over a cluster, or over every one, now; gives their names."""
 
     def stop(self) -> None:
         """Start no further step, and accept no further fleet."""

@@ -110,7 +110,7 @@ class SharedScheduler:
         self._queue: PassQueue | None = None
         self._news = asyncio.Event()
         self._published: list[_Published] = []
-        self._is_requested = False
+        self._requested: set[str] = set()
         self._stopping = asyncio.Event()
         self._running: dict[str, _Running] = {}
         self._cluster_passes: dict[str, ClusterPass] = {}
@@ -141,10 +141,12 @@ class SharedScheduler:
         if self.fleet is not None:
             self.fleet = replace(self.fleet, inventory=inventory)
 
-    def request_pass(self) -> None:
-        """Run a pass over every cluster now, because another process has written to the store."""
-        self._is_requested = True
+    def request_pass(self, cluster: str = "") -> tuple[str, ...]:
+        """Run a pass over a cluster, or over every one, now, on whichever host; gives their names."""
+        found = tuple(name for name in sorted(self._context.watch_state.clusters) if cluster in {"", name})
+        self._requested |= set(found)
         self._news.set()
+        return found
 
     def stop(self) -> None:
         """Start no further step, and take no further pass."""
@@ -205,9 +207,10 @@ class SharedScheduler:
             self._published.pop(0)
         if self._queue is None:
             return
-        if self._is_requested:
-            self._is_requested = False
-            await self._queue.request(None, "request")
+        if self._requested:
+            requested = set(self._requested)
+            await self._queue.request(requested, "request")
+            self._requested -= requested
         await self._tell(self._queue)
         await self._read(self._queue)
 

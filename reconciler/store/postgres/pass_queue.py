@@ -30,9 +30,9 @@ _ADD: Final = f"""
     SELECT ?1, value, clock_timestamp(), ?2, 1, 0, '', 'idle', '', clock_timestamp() FROM {_LIST} AS names
     ON CONFLICT (queue, cluster) DO UPDATE SET due = least(own.due, excluded.due), cause = excluded.cause,
         requests = own.requests + 1, changed = excluded.changed"""  # noqa: S608  (no value in it)
-_REQUEST: Final = """
+_REQUEST: Final = f"""
     UPDATE watched_cluster SET due = least(due, clock_timestamp()), cause = ?2, requests = requests + 1,
-        changed = clock_timestamp() WHERE queue = ?1"""
+        changed = clock_timestamp() WHERE queue = ?1 AND cluster IN {_LIST}"""  # noqa: S608  (no value in it)
 _BEGIN: Final = f"""
     UPDATE watched_cluster SET pass = pass + 1, host = ?3, doing = 'observing', changed = clock_timestamp()
     WHERE queue = ?1 AND cluster = ?2 AND due <= clock_timestamp()
@@ -101,16 +101,9 @@ class PostgresPassQueue:
             await self._worker.dispatch()
         return is_published
 
-    async def request(self, clusters: Collection[str] | None, trigger: str) -> None:
-        def request(connection: PostgresConnection) -> None:
-            if clusters is None:
-                connection.execute(_REQUEST, (self.name, trigger))
-            else:
-                connection.execute(
-                    f"{_REQUEST} AND cluster IN {_LIST}", (self.name, trigger, json.dumps(sorted(clusters)))
-                )
-
-        await self._transact(request)
+    async def request(self, clusters: Collection[str], trigger: str) -> None:
+        values = (self.name, trigger, json.dumps(sorted(clusters)))
+        await self._transact(lambda connection: connection.execute(_REQUEST, values) and None)
         await self._worker.dispatch()
 
     async def read(self, since: float = 0.0) -> SharedPasses:
