@@ -50,7 +50,9 @@ def served():
     watch_state = WatchState(
         source=WatchedSource(SourceState.GOOD, REVISION),
         clusters={
-            "live": WatchedCluster("live", REVISION, REVISION, pass_summary=turn, answers={"present": 3})
+            "live": WatchedCluster(
+                "live", REVISION, REVISION, pass_summary=turn, answers={"present": 3}, host="one process 1"
+            )
         },
     )
     heard = datetime(2026, 11, 21, tzinfo=UTC)
