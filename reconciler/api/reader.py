@@ -37,7 +37,6 @@ from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.source import Source
-from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.ports.transport import Transports
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.transports.bundle import open_transports
@@ -46,6 +45,7 @@ from reconciler.transports.mailbox import MailReader
 if TYPE_CHECKING:
     from reconciler.planning.model_check import CheckResult
     from reconciler.planning.status import FleetStatus
+    from reconciler.ports.store import StoreReader
 
 Connect: TypeAlias = Callable[[Host], AbstractAsyncContextManager[Transports]]
 """Opens the transports of a host; they are closed at the end of the context."""
@@ -254,6 +254,7 @@ class Reader:
     def summarise(self, plan_result: PlanResult) -> FleetStatus:
         """The state of each node in a pass, without orders and calls, which only the store knows; pure."""
         from reconciler.planning.status import compute_status  # noqa: PLC0415  (a dry run does not need it)
+        from reconciler.ports.store import OpenOrders  # noqa: PLC0415
 
         return compute_status(plan_result, OpenOrders(), None)
 

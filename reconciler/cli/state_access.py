@@ -18,11 +18,11 @@ from reconciler.errors import StateError
 from reconciler.host import control_socket
 from reconciler.host.actor import get_current_actor
 from reconciler.host.control_socket import RunningWatch, find_running_watches, send_request
-from reconciler.ports.store import Store, StoreReader
 from reconciler.store.factory import has_store, open_reader, open_store
 
 if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
+    from reconciler.ports.store import Store, StoreReader
 
 _COPY: Final = "state.sqlite"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from reconciler import __version__
 from reconciler.core.bus_channels import ChannelIndex
@@ -60,10 +60,12 @@ from reconciler.planning.withheld_steps import fingerprint_content
 from reconciler.ports.cluster_input import NamedChannel
 from reconciler.ports.driver import Driver
 from reconciler.ports.listener import SILENT, PassListener
-from reconciler.ports.node_store import NodeReader
 from reconciler.ports.transport import Transports
 from reconciler.secrets.redaction import TokenRedactor
 from reconciler.text.one_line import join_some
+
+if TYPE_CHECKING:
+    from reconciler.ports.node_store import NodeReader
 
 Drivers: TypeAlias = Mapping[str, Driver[Any, Any]]
 """Kind -> product."""

@@ -9,27 +9,26 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import normalise_source
 from reconciler.errors import SourceError, UsageError
 from reconciler.host.aws_accounts import AwsAccount
 from reconciler.ports.source import Source
-from reconciler.sources.detected_source import DetectedSource
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.discovery import NAME, WorkTree, find_work_tree, is_bare
-from reconciler.sources.git.source import GitSource
 from reconciler.sources.layout import clean_path
 from reconciler.sources.linked_source import LinkedSource, make_absolute
 from reconciler.sources.output_check import WrittenFile, refuse_state_inside, refuse_written_inside
-from reconciler.sources.s3.backups import S3BackupSource
 from reconciler.sources.s3.location import S3Location, parse_s3_location
-from reconciler.sources.s3.package import S3PackageSource
 from reconciler.sources.signatures.trust import Trust
 from reconciler.sources.source_address import SCP_FORM, SourceAddress, parse_source_address
-from reconciler.sources.tarball import TarballFileSource, TarballOptions, TarballUrlSource
 from reconciler.text.one_line import make_one_line
 from reconciler.text.urls import strip_secrets
+
+if TYPE_CHECKING:
+    from reconciler.sources.tarball import TarballOptions
 
 ARCHIVE = re.compile(r"\.(tar|tgz|tar\.(gz|zst|xz|bz2)|txz|tbz2?|tzst|zip)$", re.IGNORECASE)
 SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "git+https", "git+http", "file", "git+file")
@@ -58,6 +57,9 @@ class _Options:
             refuse_state_inside(Path(unquote(address.url.removeprefix("file://"))), self.state)
         path = "/".join(part for part in (below, self.path) if part)
         self.refuse_saved()
+        # Each kind of source is loaded where it is the one: most are folders.
+        from reconciler.sources.git.source import GitSource  # noqa: PLC0415
+
         return GitSource(
             address,
             ref=self.ref,
@@ -69,6 +71,8 @@ class _Options:
         )
 
     def tarball(self, file: Path | SourceAddress) -> Source:
+        from reconciler.sources.tarball import TarballFileSource, TarballUrlSource  # noqa: PLC0415
+
         packing = self._packing("tarball")
         if isinstance(file, Path):
             return TarballFileSource(file, packing)
@@ -76,10 +80,14 @@ class _Options:
 
     def s3(self, location: S3Location) -> Source:
         if ARCHIVE.search(location.key):
+            from reconciler.sources.s3.package import S3PackageSource  # noqa: PLC0415
+
             packing = self._packing("package in S3")
             return S3PackageSource(location, packing, cache=self.cache, environment=self.environment)
         self.refuse_unfit(kind="path of backups", sha256=self.sha256)
         packing = self._packing("path of backups")
+        from reconciler.sources.s3.backups import S3BackupSource  # noqa: PLC0415
+
         return S3BackupSource(location, packing, cache=self.cache, environment=self.environment)
 
     def _packing(self, kind: str) -> TarballOptions:
@@ -87,6 +95,8 @@ class _Options:
         named = self.ref.lower() if self.is_rollback else ""
         self.refuse_unfit(kind=kind, ref="" if named else self.ref)
         self.refuse_saved()
+        from reconciler.sources.tarball import TarballOptions  # noqa: PLC0415
+
         return TarballOptions(self.path, self.sha256, trust=self.trust, named=named)
 
     def folder(self, folder: Path) -> Source:
@@ -214,6 +224,8 @@ def _remote(text: str, options: _Options) -> Source:
         return _make_git_source(address, text, options)
     if address.query:
         return options.tarball(address)
+    from reconciler.sources.detected_source import DetectedSource  # noqa: PLC0415
+
     return DetectedSource(
         address,
         tarball=partial(options.tarball, address),

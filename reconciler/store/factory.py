@@ -7,14 +7,12 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
-from reconciler.core.offers import Offer, OfferFeed
-from reconciler.core.operations import Operation
-from reconciler.core.reservations import Reservation, SeenCluster
+from reconciler.core.reservations import SeenCluster
 from reconciler.core.retention import KEPT_RUNS
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError, UsageError
@@ -22,24 +20,29 @@ from reconciler.host.clock import utc_now
 from reconciler.host.config_database import digest_plan_rules
 from reconciler.host.credentials import find_key_file
 from reconciler.host.host import Host
-from reconciler.ports.access_store import AccessToken
-from reconciler.ports.node_store import NodeContact, NodeTokens
-from reconciler.ports.store import (
-    OpenOrders,
-    OrderRecord,
-    RunRecord,
-    RunSummary,
-    Store,
-    StoreReader,
-    StoreSummary,
-    WriteHook,
-    skip_hook,
-)
 from reconciler.ports.transport import NodeMail
 from reconciler.store.postgres.access import LEASE_SECONDS, HostIdentity, PostgresAccess
 from reconciler.store.postgres.address import VARIABLES, PostgresAddress
 from reconciler.store.sql import KEY
 from reconciler.store.sqlite import FILE
+
+if TYPE_CHECKING:
+    # What a store keeps is described by a hundred classes, which a dry run without a store does not need.
+    from reconciler.core.offers import Offer, OfferFeed
+    from reconciler.core.operations import Operation
+    from reconciler.core.reservations import Reservation
+    from reconciler.ports.access_store import AccessToken
+    from reconciler.ports.node_store import NodeContact, NodeTokens
+    from reconciler.ports.store import (
+        OpenOrders,
+        OrderRecord,
+        RunRecord,
+        RunSummary,
+        Store,
+        StoreReader,
+        StoreSummary,
+        WriteHook,
+    )
 
 StoreDatabase: TypeAlias = PostgresAccess
 """A database that several hosts share, and how this host uses it."""
@@ -83,7 +86,7 @@ def open_store(
     clock: Clock = utc_now,
     name: Callable[[], str] | None = None,
     keep: int = KEPT_RUNS,
-    around: WriteHook = skip_hook,
+    around: WriteHook | None = None,
 ) -> Store:
     """A store, created if it is missing. Close it after use (`with`).
 
@@ -92,13 +95,15 @@ def open_store(
         clock: for the times of what is written.
         name: makes the ids of runs; by default of the second and four random letters.
         keep: runs of the history, besides those that are still needed.
-        around: wraps each write that belongs to a run.
+        around: wraps each write that belongs to a run; None for nothing.
 
     Raises:
         UsageError: the URL has an unknown type of store.
         StateError: the store cannot be used; says what to do.
     """
-    make_name = name or partial(make_run_id, clock)
+    from reconciler.ports.store import skip_hook  # noqa: PLC0415  (most dry runs have no store)
+
+    make_name, around = name or partial(make_run_id, clock), around or skip_hook
     if isinstance(url, PostgresAccess):
         from reconciler.store.postgres.store import PostgresStore  # noqa: PLC0415  (only with this database)
 
@@ -236,6 +241,8 @@ class EmptyStore:
         return FleetMemory(at=self._clock())
 
     async def orders(self) -> OpenOrders:
+        from reconciler.ports.store import OpenOrders  # noqa: PLC0415  (a dry run does not ask for them)
+
         return OpenOrders()
 
     async def list_access_tokens(self) -> Sequence[AccessToken]:

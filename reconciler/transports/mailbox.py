@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core.timestamps import Clock, format_second
 from reconciler.errors import NodeUnreachable, StateError
 from reconciler.host.clock import utc_now
-from reconciler.ports.node_store import NodeReader, NodeStore
 from reconciler.ports.transport import Mailbox, NodeMail, OfferDraft
+
+if TYPE_CHECKING:
+    from reconciler.ports.node_store import NodeReader, NodeStore
 
 _TOGETHER: Final = 200
 """Nodes of one reading: the contents of more would wait in memory."""

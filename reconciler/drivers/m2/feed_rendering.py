@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import DEFAULT_PORTS, parse_endpoint
@@ -27,8 +27,10 @@ from reconciler.drivers.m2.setting.diagnostics import Path, get_named_items, get
 from reconciler.drivers.m2.setting.feeds import JOINED, split_types
 from reconciler.drivers.m2.shared_contents import PLACEHOLDER, fill_content, remove_value, replace_values
 from reconciler.drivers.m2.unresolved_secrets import UNKNOWN_URL
-from reconciler.ports.node_store import NodeTokens
 from reconciler.text.json_pointer import make_pointer
+
+if TYPE_CHECKING:
+    from reconciler.ports.node_store import NodeTokens
 
 SERVER: Final[Path] = ("env", "management", "server")
 

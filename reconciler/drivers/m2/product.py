@@ -110,7 +110,6 @@ from reconciler.ports.driver import (
     StepAnswer,
     Undo,
 )
-from reconciler.ports.node_store import NodeTokens
 from reconciler.ports.operations import ProductOperation
 from reconciler.ports.transport import (
     Mailbox,
@@ -127,6 +126,7 @@ if TYPE_CHECKING:
     from reconciler.core.product_model import ModelSetup
     from reconciler.drivers.m2.modelcheck.model import ModelWorld
     from reconciler.ports.central_server import CentralServer
+    from reconciler.ports.node_store import NodeTokens
     from reconciler.ports.simulator import Simulator
 
 

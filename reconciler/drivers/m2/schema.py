@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -23,9 +23,11 @@ from reconciler.core.policy import Policy
 from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
-from reconciler.ports.node_store import NodeTokens
 from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key, make_mask
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
+
+if TYPE_CHECKING:
+    from reconciler.ports.node_store import NodeTokens
 
 NODE_ID_FORM: Final = r"^[0-9A-Za-z][0-9A-Za-z._\-]{0,127}$"
 """The form of a node's id in M2Live."""
