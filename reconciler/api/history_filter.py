@@ -59,8 +59,7 @@ class HistoryFilter:
         found = []
         for record in records:
             actor, at, cluster = get(record)
-            is_wanted = self._is_by(actor) and (self.since is None or at >= self.since)
-            if is_wanted and (not self.cluster or cluster in {"", self.cluster}):
+            if self._is_wanted(actor, at) and (not self.cluster or cluster in {"", self.cluster}):
                 found.append(record)
         return found[: self.limit]
 
@@ -70,7 +69,7 @@ class HistoryFilter:
         for run in await store.runs(self.most_read, before=self.before):
             if len(found) == self.limit:
                 break
-            if not self._is_by(run.actor) or (self.since is not None and run.started < self.since):
+            if not self._is_wanted(run.actor, run.started):
                 continue
             if self.cluster:
                 plan = (await store.run(run.id)).plan
@@ -80,7 +79,7 @@ class HistoryFilter:
         return found
 
     async def read_orders(self, store: StoreReader) -> Sequence[OrderRecord]:
-        """The orders that are asked for, newest first; an approval names no cluster and is of all of them."""
+        """The orders that are asked for, newest first; those of no cluster are of all of them."""
         return self.select(
             await store.list_past_orders(self.most_read), lambda one: (one.actor, one.at, one.cluster)
         )
@@ -107,9 +106,10 @@ class HistoryFilter:
         """
         return f"No {what}{self.conditions or ' yet'}.\n"
 
-    def _is_by(self, actor: Actor) -> bool:
+    def _is_wanted(self, actor: Actor, at: datetime) -> bool:
         names = {actor.user.casefold(), actor.claim.casefold()} - {""}
-        return not self.user or self.user.casefold() in names
+        is_by = not self.user or self.user.casefold() in names
+        return is_by and (self.since is None or at >= self.since)
 
 
 def parse_since(text: str, now: datetime) -> datetime | None:

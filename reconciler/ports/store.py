@@ -166,7 +166,7 @@ class OrderRecord:
         kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `retry`,
             `rename` for a renamed cluster, `rotate` for a new token of a node, or `token` and `token revoked`
             for a token of a program.
-        cluster: its name; empty for all clusters, and for an approval.
+        cluster: its name; empty for all clusters, and for an approval of a plan that none has requested.
         digest: of the approved plan; empty for other orders.
         node: that was held or released, or the name of a token; empty for other orders.
         until: the end of a hold or a token.

@@ -693,6 +693,16 @@ async def test_who_ordered_what_when_and_why_stays_in_the_history_after_use(stor
     assert await store.list_past_orders(1) == found[:1]
 
 
+async def test_an_approval_of_a_requested_plan_and_its_use_name_the_cluster(store):
+    fleet = await store.enter_fleet(FleetIdentity("/srv/f"))
+    await fleet.request_approval("edge", "d1", "d", "2 steps")
+    await fleet.request_approval("core", "d2", "d", "1 step")
+    await store.approve("d1", Actor("kim"), "looked at it")  # whoever approves names no cluster
+    await fleet.use_approval("d1")
+    found = await store.list_past_orders()
+    assert [(one.kind, one.cluster) for one in found] == [("approval used", "edge"), ("approve", "edge")]
+
+
 async def test_a_suspension_shows_the_user_beside_the_claim(store):
     await store.suspend("edge", "a storm", Actor("kim", "ops-1", "pts/3", claim="lee"))
     (one,) = (await store.orders()).suspensions

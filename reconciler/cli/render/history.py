@@ -85,7 +85,9 @@ def render_orders(orders: Sequence[OrderRecord], *, layout: TerminalLayout = PLA
     """Orders of operators, newest first; empty if there are none."""
     lines = [layout.paint("Orders", Tone.STRONG)] if orders else []
     for order in orders:
-        target = f"plan {order.digest[:SHORT_ID]}" if order.digest else clean_line(order.cluster)
+        target = clean_line(order.cluster)
+        if order.digest:
+            target = f"plan {order.digest[:SHORT_ID]}{f' of {target}' if target else ''}"
         if order.node:
             until = f" until {format_minute(order.until)} UTC" if order.until else ""
             target = f"{target}/{clean_line(order.node)}{until}"

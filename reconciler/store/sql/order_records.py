@@ -30,6 +30,15 @@ def read_order_records(tx: Transaction, limit: int) -> tuple[OrderRecord, ...]:
     )
 
 
+def find_approved_cluster(tx: Transaction, digest: str) -> str:
+    """The cluster whose plan was approved; empty if the approval does not say it."""
+    row = tx.execute(
+        "SELECT cluster FROM act WHERE kind = 'approve' AND digest = ? ORDER BY number DESC LIMIT 1",
+        (digest,),
+    ).fetchone()
+    return str(row["cluster"]) if row else ""
+
+
 def write_order_record(
     tx: Transaction,
     kind: str,

@@ -33,7 +33,7 @@ from reconciler.store.sql.facts import (
     forget_attempts,
     write_cluster_facts,
 )
-from reconciler.store.sql.order_records import write_order_record
+from reconciler.store.sql.order_records import find_approved_cluster, write_order_record
 from reconciler.store.sql.reservations import read_holds
 from reconciler.store.sql.transaction import Transaction
 
@@ -167,19 +167,20 @@ def write_approval_request(tx: Transaction, cluster: str, digest: str, short: st
 def write_approval(tx: Transaction, digest: str, by: Actor, reason: str) -> None:
     """Approve a plan, for the fleet that requested it; the digest identifies the cluster."""
     # Whoever approves gives a digest alone and does not know the number of the fleet.
-    requests = tx.execute("SELECT fleet, value FROM fact WHERE node = '' AND key = ?", (ASKED,)).fetchall()
-    asked = [row["fleet"] for row in requests if json.loads(row["value"])["digest"] == digest]
-    owner = tx.for_fleet(asked[0] if asked else HOST)
+    requests = tx.execute("SELECT fleet, cluster, value FROM fact WHERE node = '' AND key = ?", (ASKED,))
+    asked = [row for row in requests.fetchall() if json.loads(row["value"])["digest"] == digest]
+    fleet, cluster = (asked[0]["fleet"], asked[0]["cluster"]) if asked else (HOST, "")
+    owner = tx.for_fleet(fleet)
     # One for each person: the second of two approvals must not take the place of the first.
     person = hashlib.sha256(by.description.encode("utf-8", "surrogatepass")).hexdigest()[:_PERSON]
     key = f"{APPROVED}{digest}/{person}"
     write_cluster_facts(owner, "", {key: _json(by=by.description, reason=reason)})
-    write_order_record(tx, "approve", replace(by, why=reason), digest=digest)
+    write_order_record(tx, "approve", replace(by, why=reason), cluster=cluster, digest=digest)
 
 
 def delete_approval(tx: Transaction, digest: str) -> None:
     """Delete an approval, which is for one run."""
-    write_order_record(tx, "approval used", Actor(), digest=digest)
+    write_order_record(tx, "approval used", Actor(), cluster=find_approved_cluster(tx, digest), digest=digest)
     # It is the host's if it was given before any fleet requested it.
     for owner in {tx.fleet, HOST}:
         rows = tx.execute(

@@ -181,7 +181,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE act (               -- what people ordered beside the desired state, and its use
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             kind TEXT NOT NULL,
-            cluster TEXT NOT NULL,         -- empty for all clusters, and for an approval
+            cluster TEXT NOT NULL,         -- empty for all clusters; also for some approvals
             digest TEXT NOT NULL DEFAULT '',
             at TEXT NOT NULL,
             actor TEXT NOT NULL
