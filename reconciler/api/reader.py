@@ -22,7 +22,6 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
-from reconciler.planning.inventory_origins import report_origins
 from reconciler.planning.node_conditions import NodeCondition, list_left_nodes
 from reconciler.planning.pinned_clusters import PinReader, RevisionFleets
 from reconciler.planning.plan_file import (
@@ -151,7 +150,6 @@ class Reader:
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
-        fleet = await report_origins(fleet, self.source, self.products, utc_now())
         entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
         names = [entry.name for entry in entries]
         if cluster and cluster not in names:

@@ -7,7 +7,7 @@ nodes resolve it themselves; this program resolves it to know which nodes there 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -151,15 +151,3 @@ def parse_expression(text: str) -> CloudExpression:
 def is_embedded(text: str) -> bool:
     """Whether a text of a setting is a cloud expression, well-formed or not."""
     return text.startswith("#")
-
-
-def find_expressions(texts: Iterable[str]) -> tuple[CloudExpression, ...]:
-    """The expressions among the texts of a setting, each once; malformed ones are reported elsewhere."""
-    found: dict[CloudExpression, None] = {}
-    for text in texts:
-        if is_embedded(text):
-            try:
-                found[parse_expression(text)] = None
-            except InvalidExpression:
-                continue
-    return tuple(found)

@@ -25,8 +25,9 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.api.history_filter import HistoryFilter
     from reconciler.cli.state_access import StateAccess
+    from reconciler.cli.terminal import Terminal
     from reconciler.core.operations import Operation
-    from reconciler.ports.store import StoreReader
+    from reconciler.ports.store import RunRecord, StoreReader
 
 app = make_app()
 
@@ -200,11 +201,10 @@ def show_run(
     Who started it, its steps with their changes and outcomes, and its messages; of an operation, its targets
     and the result of each node.
     """
-    from reconciler.cli.render import history, operations
+    from reconciler.cli.render import operations
     from reconciler.cli.render.json import format_json
     from reconciler.host import aio
 
-    as_json = format is OutputFormat.JSON
     _refuse_filters(common)
     with _open_state(common, state) as access:
         store, terminal = access.read(), common.open_terminal(full=full)
@@ -213,17 +213,12 @@ def show_run(
         if (operation := aio.run_until_signal(_find_operation(store, run))) is not None:
             terminal.say(
                 format_json(operations.to_plain_operation(operation))
-                if as_json
+                if format is OutputFormat.JSON
                 else operations.render_operation(operation, layout=terminal.layout)
             )
             return 0
         record = aio.run_until_signal(store.run(run))
-    terminal.say(
-        history.render_run_record_json(record)
-        if as_json
-        else history.render_run_record(record, layout=terminal.layout)
-    )
-    return 0
+    return _show_record(record, terminal, format)
 
 
 @add_command(app, LATEST)
@@ -236,14 +231,18 @@ def show_latest_run(
     common: CommonOptions,
 ) -> int:
     """Show the newest run in full, also of one cluster or user."""
-    from reconciler.cli.render import history
     from reconciler.host import aio
 
     chosen = replace(filters.make_filter(common, 1), limit=1)
     with _open_state(common, state) as access:
         store = access.read()
         record = aio.run_until_signal(store.run(_find_latest(chosen, store)))
-    terminal = common.open_terminal(full=full)
+    return _show_record(record, common.open_terminal(full=full), format)
+
+
+def _show_record(record: RunRecord, terminal: Terminal, format: OutputFormat) -> int:
+    from reconciler.cli.render import history
+
     terminal.say(
         history.render_run_record_json(record)
         if format is OutputFormat.JSON

@@ -3,7 +3,6 @@ import pytest
 from reconciler.core.cloud_expressions import (
     InvalidExpression,
     TagCondition,
-    find_expressions,
     parse_expression,
     parse_tags,
 )
@@ -85,8 +84,3 @@ def test_the_order_of_tags_means_nothing():
 def test_the_rest_is_put_behind_each_address():
     assert parse_expression("#aws:vm:tag=a#:9900").make_address("10.0.0.1") == "10.0.0.1:9900"
     assert parse_expression("#aws:vm:tag=a#:9900").make_address("fd00::1") == "[fd00::1]:9900"
-
-
-def test_the_expressions_of_a_setting_each_once():
-    texts = ["10.0.0.1", "#aws:vm:tag=a", "#aws:vm:tag=a", "#wrong", "#oci:vm:tag=b#:80"]
-    assert [str(one) for one in find_expressions(texts)] == ["aws:vm:tag=a", "oci:vm:tag=b"]
