@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +19,7 @@ from reconciler.rollout.gates import Rest
 from reconciler.sources.content_limits import LIMITS
 from reconciler.sources.s3.backups import list_newest_backups
 from reconciler.sources.s3.client import S3Client
-from reconciler.sources.s3.location import get_backup_time, parse_s3_location
+from reconciler.sources.s3.location import get_backup_time, parse_backup_time, parse_s3_location
 from reconciler.sources.unpack import unpack_archive
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class BackupCheck:
         with suppress(ValueError, TypeError):  # a server may give no date, or a wrong one
             written = parsedate_to_datetime(found.modified)
         if written is None or written.tzinfo is None:
-            written = _parse_time(key)
+            written = parse_backup_time(key)
         if written is not None and written < self.since - _SKEW:
             return f"the newest backup is from before this run: {name}"
         files = await asyncio.to_thread(unpack_archive, found.body or b"", where=f"the backup {name}")
@@ -173,11 +173,3 @@ def _is_due(expected: ExpectedBackup, done: frozenset[str], *, is_partial: bool)
     if not expected.hostname:
         return bool(done & expected.nodes)
     return expected.nodes <= done and not is_partial
-
-
-def _parse_time(key: str) -> datetime | None:
-    time = get_backup_time(key)
-    try:
-        return datetime.strptime(f"{time[:-4]}{time[-4:-1]}000Z", "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None

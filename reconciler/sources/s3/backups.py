@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from reconciler.sources.s3.location import (
     find_backup_key,
     get_backup_time,
     is_backup_key,
+    parse_backup_time,
 )
 from reconciler.sources.s3.package import S3PackageSource
 from reconciler.sources.tarball import SHORTEST, TarballOptions
@@ -40,6 +42,10 @@ _MOST_SEARCHED: Final = 30
 
 _MOST_KNOWN: Final = 500
 
+_YEAR: Final = re.compile(r"20[0-9]{2}/")
+_MONTH: Final = re.compile(r"(0[1-9]|1[0-2])/")
+_MOST_MONTHS: Final = 24
+"""Folders of months that are looked into for the newest backup."""
 
 _AHEAD: Final = timedelta(days=1)
 """How far the clock of a node may be ahead of this host's."""
@@ -222,17 +228,27 @@ class S3BackupSource(Source):
 
 
 async def list_newest_backups(client: S3Client) -> list[str]:
-    """Keys of the backups of the newest month below the path of a client; empty if there are none.
+    """Keys of the backups of the newest month that has some, below the path of a client; empty for none.
 
     Raises:
         SourceError: the bucket cannot be read.
     """
-    prefix = at = client.location.below(FOLDER).key
-    for _ in ("year", "month"):
-        folders = (await client.list(at, folders=True)).folders
-        numbered = [one for one in folders if one.removeprefix(at).rstrip("/").isdecimal()]
-        at = max(numbered, default=at)
-    return [key for key in (await client.list(at)).keys if is_backup_key(key, prefix)]
+    prefix = client.location.below(FOLDER).key
+    looks = 0
+    for year in await _list_dated_folders(client, prefix, _YEAR):
+        for month in await _list_dated_folders(client, year, _MONTH):
+            # Month by month: a key of somebody else, in a folder of a later month, hides no backup.
+            found = [key for key in (await client.list(month)).keys if is_backup_key(key, prefix)]
+            looks += 1
+            if found or looks == _MOST_MONTHS:
+                return found
+    return []
+
+
+async def _list_dated_folders(client: S3Client, above: str, form: re.Pattern[str]) -> Sequence[str]:
+    """The folders of years or months, the newest first; others are somebody else's."""
+    folders = (await client.list(above, folders=True)).folders
+    return sorted((one for one in folders if form.fullmatch(one.removeprefix(above))), reverse=True)
 
 
 def read_backup_feed(body: bytes, at: S3Location) -> str:
@@ -294,13 +310,8 @@ def _refuse_future(key: str, at: S3Location) -> None:
     Raises:
         SourceError: it is.
     """
-    time = get_backup_time(key)
-    try:
-        made = datetime.strptime(f"{time[:-4]}{time[-4:-1]}000Z", "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
-        is_future = made > datetime.now(UTC) + _AHEAD
-    except ValueError:  # no such day
-        is_future = True
-    if is_future:
+    made = parse_backup_time(key)
+    if made is None or made > datetime.now(UTC) + _AHEAD:
         raise SourceError(
             f"the newest backup of {at.shown} has a time that is not yet: {key.rpartition('/')[2]}",
             remedy="set the clock of the node that wrote it, and remove this backup",

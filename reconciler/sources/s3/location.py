@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
@@ -134,6 +135,8 @@ def find_backup_key(url: str, prefix: str, bucket: str) -> str | None:
     found = _BACKUP_KEY.search(path)
     if found is None or found.end() != len(path) or (found.start() and path[found.start() - 1] != "/"):
         return None
+    if parse_backup_time(found[0]) is None:
+        return None
     before = path[: found.start()].strip("/")
     if before not in {"", prefix, f"{bucket}/{prefix}".rstrip("/")}:
         raise ValueError(before)
@@ -143,12 +146,23 @@ def find_backup_key(url: str, prefix: str, bucket: str) -> str | None:
 def is_backup_key(key: str, prefix: str) -> bool:
     """Whether a key is that of a backup below a prefix, in the folders of its year and month.
 
-    Others may be anybody's: one with `..` leads out of the path and of the bucket once it is in a URL.
+    Others may be anybody's: one with `..` leads out of the path and of the bucket once it is in a URL, and
+    one of a day that no calendar has would be the newest for ever.
     """
-    return key.startswith(prefix) and _BACKUP_KEY.fullmatch(FOLDER + key.removeprefix(prefix)) is not None
+    own = FOLDER + key.removeprefix(prefix)
+    return key.startswith(prefix) and bool(_BACKUP_KEY.fullmatch(own)) and parse_backup_time(key) is not None
 
 
 def get_backup_time(key: str) -> str:
     """The time in the name of a backup, which sorts as text; empty for another key."""
     found = BACKUP_NAME.fullmatch(key.rpartition("/")[2])
     return found["time"] if found else ""
+
+
+def parse_backup_time(key: str) -> datetime | None:
+    """The time in the name of a backup; None for another key, and for a day that no calendar has."""
+    time = get_backup_time(key)
+    try:
+        return datetime.strptime(f"{time[:-4]}{time[-4:-1]}000Z", "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None

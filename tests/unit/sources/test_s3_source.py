@@ -221,6 +221,26 @@ async def test_a_path_without_a_feed_says_what_is_there(s3, locate):
     assert f"s3://{BUCKET}/{key}" in error.remedy
 
 
+async def test_stray_keys_hide_no_backup(s3, locate):
+    key = s3.put_backup(T2, package("two"), feed=False)
+    strays = ("9999/99/x", "2099/12/x", "2026/13/x", "2026/10/notes.txt", f"2026/12/{T3}", "latest/12/x")
+    for stray in strays:
+        s3.put(f"m2/settings/{stray}", b"")
+    error = await refused(locate(f"s3://{BUCKET}/m2"))
+    assert f"s3://{BUCKET}/{key}" in error.remedy
+
+
+@pytest.mark.parametrize("day", ["20261131", "20260230", "20269901", "00000101"])
+async def test_a_backup_of_no_day_is_none(s3, locate, day):
+    no_day = f"m2/settings/2026/11/setting_{day}T141030000Z.tgz"
+    s3.put(no_day, package("stray"))
+    s3.put_backup(T1, package("one"))
+    assert (await locate(f"s3://{BUCKET}/m2").snapshot()).files.read("setting.json") == b"one"
+    s3.put_feed(no_day)
+    found = await locate(f"s3://{BUCKET}/m2", cache="another").snapshot()
+    assert found.files.read("setting.json") == b"one"
+
+
 async def test_a_rollback_names_a_backup_by_its_time_or_its_revision(s3, locate):
     s3.put_backup(T1, package("one"))
     first = await locate(f"s3://{BUCKET}/m2").snapshot()
