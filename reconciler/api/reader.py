@@ -22,6 +22,7 @@ from reconciler.host.host import Host
 from reconciler.planning.ancestry import add_ancestry
 from reconciler.planning.content_history import ContentHistory
 from reconciler.planning.fleet_identity import identify_fleet
+from reconciler.planning.inventory_origins import report_origins
 from reconciler.planning.node_conditions import NodeCondition, list_left_nodes
 from reconciler.planning.pinned_clusters import PinReader, RevisionFleets
 from reconciler.planning.plan_file import (
@@ -122,6 +123,10 @@ class Reader:
         check_files(file, notes.digests)
         check_inventory(file, fleet)
         return fleet
+
+    async def add_origin_notes(self, fleet: Fleet) -> Fleet:
+        """The fleet with what cloud expressions within its settings mean now, for those who read a plan."""
+        return await report_origins(fleet, self.source, self.products, utc_now())
 
     async def plan(
         self,

@@ -19,7 +19,6 @@ from reconciler.descriptions.phrases import PlanView
 from reconciler.desired.fleet import Fleet
 from reconciler.host import aio
 from reconciler.host.clock import utc_now
-from reconciler.planning.inventory_origins import report_origins
 from reconciler.planning.inventory_report import list_inventory_uses
 from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
@@ -122,7 +121,7 @@ async def plan_with_progress(
     Raises:
         ReconcilerError: the files are wrong, or `--only` names nothing in them.
     """
-    fleet = await report_origins(fleet, reader.source, reader.products, utc_now())
+    fleet = await reader.add_origin_notes(fleet)
     with show_progress(terminal) as listener:
         found = await reader.plan(fleet, only=options.only, file=file, listener=listener)
     return replace(found, all_or_nothing=options.all_or_nothing)
