@@ -207,6 +207,13 @@ class Act(BaseModel, Generic[ResultT]):
     name: ClassVar[str] = ""
     summary: ClassVar[str] = ""
 
+    @classmethod
+    def get_result_type(cls) -> type[ResultT]:
+        """The type of what comes of it."""
+        base = cls.__mro__[1]
+        result: type[ResultT] = base.__pydantic_generic_metadata__["args"][0]  # type: ignore[attr-defined]  # of models
+        return result
+
     by: Annotated[Name, Field(description="On whose behalf; kept in the history, not checked.")] = ""
     reason: Reason = ""
 

@@ -115,6 +115,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             open_queue=partial(open_pass_queue, reconciler, options.only)
             if reconciler is not None and options.database is not None
             else None,
+            reader=reader,
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
 

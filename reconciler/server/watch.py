@@ -14,6 +14,7 @@ from typing import Protocol
 
 from reconciler import __version__
 from reconciler.api.operator import Operator
+from reconciler.api.reader import Reader
 from reconciler.core.bus_channels import BusChannel, NodeBusUse
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
@@ -24,12 +25,16 @@ from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
+from reconciler.server.access.access_control import AccessControl
 from reconciler.server.acts.service import ActService
 from reconciler.server.cluster_loops import ClusterLoops, PassScheduler
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
 from reconciler.server.control_server import ControlServer
 from reconciler.server.file_events import choose_file_events, follow_source_files
 from reconciler.server.http_listener import HttpListener
+from reconciler.server.json_api.endpoint import JsonApi
+from reconciler.server.json_api.readings import FreshReadings
+from reconciler.server.json_api.reads import WatchReader
 from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
@@ -82,6 +87,7 @@ class Watch:
         operator: performs operations; None for a dry run.
         drivers: kind -> product.
         open_queue: gives the queue of a fleet whose passes hosts share; None if this host runs all.
+        reader: reads the nodes for those who look; None for nobody.
     """
 
     def __init__(
@@ -100,7 +106,9 @@ class Watch:
         operator: Operator | None = None,
         drivers: Drivers = MappingProxyType({}),
         open_queue: Callable[[Fleet], Awaitable[PassQueue]] | None = None,
+        reader: Reader | None = None,
     ) -> None:
+        self._reader = reader
         self._node_server, self._drivers = node_server, drivers
         self._unserved: list[str] = []
         self._served: NodeServerProcess | None = None
@@ -134,6 +142,8 @@ class Watch:
         self._operations = (
             OperationService(operator, self._scheduler, self._tasks.stop, log) if operator else None
         )
+        rollbacks = RollbackRunner(options, store, self._tasks.stop) if store is not None else None
+        self._acts = ActService(store, log, rollbacks, self._operations, self._look_again)
         self._source_loop = SourceLoop(
             self._context,
             source,
@@ -176,17 +186,15 @@ class Watch:
             poll=options.poll,
         )
         spawn(self._source_loop.run, "source")
-        stop, rollbacks = self._tasks.stop, None
+        stop = self._tasks.stop
         if (store := self._store) is not None:
             spawn(partial(self._check_store, store), "store")
-            rollbacks = RollbackRunner(options, store, stop)
         if self._operations is not None:
             spawn(self._operations.serve, "operations")
         if self._shared is not None:
             spawn(self._shared.follow, "shared passes")
             spawn(self._shared.serve, "pass worker")
-        acts = ActService(store, self._log, rollbacks, self._operations, self._look_again)
-        control = ControlServer(options, acts, self._log)
+        control = ControlServer(options, self._acts, self._log)
         spawn(lambda: control.serve(stop), "control")
         source = self._located
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
@@ -322,6 +330,15 @@ class Watch:
             yield where
         self._watch_state.heartbeats.pop("nodes", None)
 
+    def _make_api(self) -> JsonApi | None:
+        if self._reader is None:
+            return None
+        options, store = self._options, self._store
+        access = AccessControl(options.host.config.access, store, trusted=options.host.config.trusted_proxies)
+        readings = FreshReadings(self._reader, store, lambda: self._scheduler.fleet, options.only)
+        reader = WatchReader(self._watch_state, store, readings, dry_run=options.dry_run)
+        return JsonApi(access, reader, self._acts)
+
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:
         """Serve the endpoints while the context lasts; gives their address as text, or `off`."""
@@ -334,6 +351,7 @@ class Watch:
             ref=self._options.ref,
             secret=WebhookSecret(self._options.host.environment, self._options.secret, self._log),
             dry_run=self._options.dry_run,
+            api=self._make_api(),
         )
         with closing(bind_socket(self._options.listen)) as opened:
             listener = HttpListener(

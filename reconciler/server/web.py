@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reconciler.core.canonical import write_json
@@ -20,6 +20,7 @@ from reconciler.host.sockets import listen_on
 from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
+from reconciler.server.json_api.endpoint import PREFIX
 from reconciler.server.logs import log_defect
 from reconciler.server.nodes.openapi import make_openapi
 from reconciler.server.throttle import Throttle
@@ -34,6 +35,7 @@ class Endpoints:
         ref: the watched branch, tag or commit; empty for the default branch.
         secret: gives what is shared with the forge; empty to accept no webhook calls.
         trigger: called with the trigger's name.
+        api: answers what is below `/api/v1`; None without it.
     """
 
     context: LoopContext
@@ -41,6 +43,7 @@ class Endpoints:
     ref: str = ""
     secret: Callable[[], str] = str
     dry_run: bool = False
+    api: ASGIApp | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
     def application(self) -> ASGIApp:
@@ -54,6 +57,7 @@ class Endpoints:
                 Route("/metrics", self.serve_metrics),
                 Route("/nodes/openapi.json", self.describe_nodes),
                 Route("/webhook", webhook.answer, methods=["POST"]),
+                *([Mount(PREFIX, app=self.api)] if self.api else []),
             ]
         )
 

@@ -1,0 +1,130 @@
+"""Answers of the API that are problems, in the form of RFC 9457."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from reconciler.errors import (
+    GuardRefusal,
+    InputError,
+    NodeError,
+    ReconcilerError,
+    SourceError,
+    StateError,
+    WorldChanged,
+)
+from reconciler.server.access.refusal import AccessRefused
+from reconciler.text.one_line import bound_sentence
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class WrongValue:
+    """A value of a request that is wrong.
+
+    Args:
+        pointer: JSON pointer in the body, or name of a parameter.
+        detail: what is wrong.
+        remedy: what to do; may be empty.
+    """
+
+    pointer: str
+    detail: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemAnswer:
+    """Why a request has no other answer.
+
+    Args:
+        status: of the HTTP answer.
+        title: its meaning.
+        code: for programs; stable.
+        detail: what is wrong, one sentence.
+        remedy: what to do; may be empty.
+        errors: the values that are wrong.
+        type: always `about:blank`: `code` tells the kind.
+    """
+
+    status: int
+    title: str
+    code: str
+    detail: str
+    remedy: str = ""
+    errors: tuple[WrongValue, ...] = ()
+    type: str = "about:blank"
+
+    def encode(self) -> bytes:
+        """The body of the answer."""
+        return _WRITER.dump_json(self)
+
+
+_WRITER: Final = TypeAdapter(ProblemAnswer)
+
+
+class ApiProblem(ReconcilerError):
+    """A request that has a problem as its answer.
+
+    Args:
+        status: of the answer.
+        code: for programs.
+        headers: of the answer, beside those of every answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        remedy: str = "",
+        errors: tuple[WrongValue, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status, self.code, self.errors, self.headers = status, code, errors, dict(headers or {})
+
+
+_BY_KIND: Final[tuple[tuple[type[ReconcilerError], int, str], ...]] = (
+    (GuardRefusal, 409, "guard-refusal"),
+    (WorldChanged, 409, "world-changed"),
+    (StateError, 503, "state-error"),
+    (SourceError, 503, "source-error"),
+    (InputError, 409, "invalid-files"),
+    (NodeError, 503, "node-error"),
+)
+"""Kind of an error -> status and code; every other error is an order that cannot be given as it is."""
+
+
+def describe_problem(error: ReconcilerError) -> tuple[ProblemAnswer, dict[str, str]]:
+    """The answer for an error, and its headers."""
+    headers: dict[str, str] = {}
+    errors: tuple[WrongValue, ...] = ()
+    match error:
+        case ApiProblem():
+            status, code, headers, errors = error.status, error.code, error.headers, error.errors
+        case AccessRefused():
+            status, code = (
+                error.status,
+                "login-needed" if error.status == HTTPStatus.UNAUTHORIZED else "not-allowed",
+            )
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                headers = {"www-authenticate": "Bearer"}
+            if error.wait:
+                headers["retry-after"] = str(error.wait)
+        case _:
+            status, code = next(
+                ((found, name) for kind, found, name in _BY_KIND if isinstance(error, kind)), (409, "refused")
+            )
+    detail = bound_sentence(error.message)
+    return (
+        ProblemAnswer(status, HTTPStatus(status).phrase, code, detail, bound_sentence(error.remedy), errors),
+        headers,
+    )

@@ -1,0 +1,146 @@
+"""New readings of the nodes for those who look: one at a time, so that looking never is a load on a fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from reconciler.api.answers import PlanAnswer
+from reconciler.api.reader import Reader
+from reconciler.core.roles import AccessRole
+from reconciler.core.selection import Selection, select_nodes
+from reconciler.desired.fleet import Fleet
+from reconciler.errors import StateError
+from reconciler.host.clock import utc_now
+from reconciler.planning.inventory_report import list_inventory_uses
+from reconciler.planning.plan_pass import PlanResult
+from reconciler.planning.plan_summary import PlanSummary
+from reconciler.planning.status import FleetStatus
+from reconciler.ports.store import StoreReader
+from reconciler.server.access.identity import Identity
+from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.json_api.problems import ApiProblem
+
+FRESH: Final = 5.0
+"""Seconds for which a reading answers the next callers, too."""
+
+MOST_WAITING: Final = 16
+"""Callers that wait for a reading."""
+
+_MOST_KEPT: Final = 16
+
+_Read: TypeAlias = Callable[[Reader, Fleet, Selection], Awaitable[FleetStatus | PlanAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class FreshReadings:
+    """Reads the nodes of the watched fleet for callers.
+
+    Args:
+        reader: of the watch's source.
+        store: of the watch; None for a dry run, which knows nothing of earlier runs then.
+        fleet: gives the newest fleet; None before the first.
+        only: what the watch is restricted to.
+        clock: monotonic time.
+    """
+
+    reader: Reader
+    store: StoreReader | None
+    fleet: Callable[[], Fleet | None]
+    only: Selection
+    clock: Callable[[], float] = time.monotonic
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: list[None] = field(default_factory=list)
+    _kept: dict[tuple[str, Selection], tuple[float, FleetStatus | PlanAnswer]] = field(default_factory=dict)
+
+    async def read_status(self, identity: Identity, selection: Selection) -> FleetStatus:
+        """The status of what a caller may see, from a new reading.
+
+        Raises:
+            ReconcilerError: it cannot be read, or the caller may see none of it.
+        """
+
+        async def read(reader: Reader, fleet: Fleet, only: Selection) -> FleetStatus:
+            return await reader.status(fleet, only=only)
+
+        found = await self._read("status", identity, selection, read)
+        assert isinstance(found, FleetStatus)
+        return found
+
+    async def read_plan(self, identity: Identity, selection: Selection) -> PlanAnswer:
+        """The plan for what a caller may see, from a new reading.
+
+        Raises:
+            ReconcilerError: it cannot be planned, or the caller may see none of it.
+        """
+
+        async def read(reader: Reader, fleet: Fleet, only: Selection) -> PlanAnswer:
+            return _make_answer(await reader.plan(fleet, only=only))
+
+        found = await self._read("plan", identity, selection, read)
+        assert isinstance(found, PlanAnswer)
+        return found
+
+    async def _read(
+        self, kind: str, identity: Identity, selection: Selection, read: _Read
+    ) -> FleetStatus | PlanAnswer:
+        fleet = self.fleet()
+        if fleet is None:
+            raise StateError("the watch has not read its source yet", remedy="try again in a moment")
+        only = self._restrict(identity, selection, fleet)
+        if len(self._waiting) >= MOST_WAITING:
+            raise ApiProblem(
+                503,
+                "busy",
+                "many callers wait for a reading of the nodes",
+                remedy="try again in a moment",
+                headers={"retry-after": "10"},
+            )
+        self._waiting.append(None)
+        try:
+            async with self._lock:
+                at, known = self._kept.get((kind, only), (0.0, None))
+                if known is not None and self.clock() - at < FRESH:
+                    return known
+                found = await read(replace(self.reader, store=self.store), fleet, only)
+                while len(self._kept) >= _MOST_KEPT:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[kind, only] = (self.clock(), found)
+                return found
+        finally:
+            self._waiting.pop()
+
+    def _restrict(self, identity: Identity, selection: Selection, fleet: Fleet) -> Selection:
+        """The part of a selection that the caller may see.
+
+        Raises:
+            AccessRefused: that is nothing.
+            UsageError: the selection names nothing.
+        """
+        wanted = self.only if selection.is_everything else selection
+        clusters = select_nodes(wanted, [one.entry for one in fleet.cluster_inputs])
+        hidden = tuple(one for one in sorted(clusters) if not identity.allows(AccessRole.LOOK, one))
+        if clusters and len(hidden) == len(clusters):
+            raise AccessRefused(
+                f"{identity.name} may look at none of these clusters",
+                remedy="ask who writes the host configuration for the role `look`",
+            )
+        return Selection(wanted.only, (*wanted.skip, *hidden)) if hidden else wanted
+
+
+def _make_answer(found: PlanResult) -> PlanAnswer:
+    contexts = found.guard_contexts
+    now = max((one.now for one in contexts if one.now), default=utc_now())
+    return PlanAnswer(
+        dict(found.plan.ids),
+        found.plan.plain(),
+        found.violations,
+        found.overridden,
+        found.fleet.warnings,
+        tuple(one.pin for one in contexts if one.pin is not None),
+        list_inventory_uses(found.fleet, now),
+        PlanSummary.of(found),
+    )

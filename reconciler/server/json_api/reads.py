@@ -1,0 +1,395 @@
+"""The reads of the API: what the watch knows, and new readings of the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from reconciler.api.answers import PlanAnswer, RunAnswer, WatchAnswer
+from reconciler.api.history_filter import HistoryFilter, parse_since
+from reconciler.core.operations import Operation
+from reconciler.core.plan import ClusterShape
+from reconciler.core.roles import AccessRole
+from reconciler.diagnostic import Diagnostic
+from reconciler.errors import UsageError
+from reconciler.host.clock import utc_now
+from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
+from reconciler.ports.store import OpenOrders, OrderRecord, RunSummary, StoreReader
+from reconciler.server.access.identity import Identity
+from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.health import check_readiness
+from reconciler.server.json_api.problems import ApiProblem
+from reconciler.server.json_api.queries import (
+    HistoryQuery,
+    NodesQuery,
+    PageQuery,
+    Query,
+    RunsQuery,
+    SelectionQuery,
+)
+from reconciler.server.json_api.readings import FreshReadings
+from reconciler.server.pass_reading import PassReading
+from reconciler.server.watch_state import WatchState
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLine:
+    """A cluster in the list of clusters.
+
+    Args:
+        state: result of its last pass; `new` before the first.
+        doing: what its loop does now.
+        revision: of the last pass; empty before the first.
+        target: the newest revision.
+        since: start of the present result.
+        last_pass: end of the last pass.
+        next_pass: time of the next one.
+        pending: steps of the last plan that are left.
+        nodes: number of nodes by their state in the last pass.
+    """
+
+    cluster: str
+    state: str
+    doing: str
+    revision: str
+    target: str
+    since: datetime | None
+    last_pass: datetime | None
+    next_pass: datetime | None
+    pending: int | None
+    nodes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class ClustersAnswer:
+    """A page of clusters.
+
+    Args:
+        next: the name to give as `after` for the next page; empty on the last one.
+    """
+
+    clusters: tuple[ClusterLine, ...]
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodesAnswer:
+    """A page of nodes by their own answers in the last pass.
+
+    Args:
+        read_at: when the nodes were read; null if none was.
+        next: the name to give as `after` for the next page; empty on the last one.
+    """
+
+    cluster: str
+    read_at: datetime | None
+    nodes: tuple[NodeStatus, ...]
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlanAnswer:
+    """The plan of the last pass over a cluster.
+
+    Args:
+        id: of the plan, for an approval; empty if it needs none.
+        plan: the steps, with secrets masked.
+        violations: why it is refused or on hold.
+    """
+
+    cluster: str
+    revision: str
+    read_at: datetime | None
+    id: str
+    plan: ClusterShape
+    violations: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAnswer:
+    """A page of runs, newest first.
+
+    Args:
+        next: the id to give as `before` for the next page; empty on the last one.
+    """
+
+    runs: tuple[RunSummary, ...]
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PastOrdersAnswer:
+    """Orders of the history, newest first."""
+
+    orders: tuple[OrderRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsAnswer:
+    """Operations of the history, newest first."""
+
+    operations: tuple[Operation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """One read.
+
+    Args:
+        identity: who reads.
+        query: its parameters.
+        names: the names in its path.
+    """
+
+    identity: Identity
+    query: Any
+    names: Mapping[str, str]
+
+    def sees(self, cluster: str = "") -> bool:
+        """Whether the caller may look at a cluster; empty for all."""
+        return self.identity.allows(AccessRole.LOOK, cluster)
+
+    def require(self, cluster: str = "") -> None:
+        """Check that the caller may look at a cluster; empty for all.
+
+        Raises:
+            AccessRefused: they may not.
+        """
+        if not self.sees(cluster):
+            about = f"cluster {cluster}" if cluster else "all clusters; name one with `cluster`"
+            raise AccessRefused(
+                f"{self.identity.name} may not look at {about}",
+                remedy="ask who writes the host configuration for the role `look`",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReader:
+    """Answers the reads of one watch.
+
+    Args:
+        watch_state: what its loops know.
+        store: its history; None for a dry run.
+        readings: new readings of the nodes.
+        dry_run: whether the watch only plans.
+    """
+
+    watch_state: WatchState
+    store: StoreReader | None
+    readings: FreshReadings
+    dry_run: bool = False
+
+    async def read_watch(self, request: ReadRequest) -> WatchAnswer:
+        """The state of the watch."""
+        request.require()
+        is_ready, details = check_readiness(self.watch_state, dry_run=self.dry_run)
+        return WatchAnswer(is_ready, details)
+
+    async def read_status(self, request: ReadRequest) -> FleetStatus:
+        """The status of the fleet, from a new reading of the nodes."""
+        return await self.readings.read_status(request.identity, request.query.selection)
+
+    async def read_plan(self, request: ReadRequest) -> PlanAnswer:
+        """The plan for the fleet, from a new reading of the nodes."""
+        return await self.readings.read_plan(request.identity, request.query.selection)
+
+    async def list_clusters(self, request: ReadRequest) -> ClustersAnswer:
+        """The clusters, sorted by name."""
+        names = (name for name in self.watch_state.clusters if request.sees(name))
+        page, following = _take_page(names, lambda name: name, request.query)
+        return ClustersAnswer(tuple(self._describe(name) for name in page), following)
+
+    async def read_cluster(self, request: ReadRequest) -> ClusterStatus:
+        """A cluster without its nodes, as the last pass read it."""
+        return replace(self._find_reading(request).status, nodes=())
+
+    async def list_nodes(self, request: ReadRequest) -> NodesAnswer:
+        """The nodes of a cluster, as the last pass read them, sorted by name."""
+        reading = self._find_reading(request)
+        wanted = request.query.state
+        nodes = (one for one in reading.status.nodes if wanted in {None, one.state})
+        page, following = _take_page(nodes, lambda one: one.node, request.query)
+        return NodesAnswer(reading.status.cluster, reading.at, page, following)
+
+    async def read_node(self, request: ReadRequest) -> NodeStatus:
+        """A node, as the last pass read it."""
+        name = request.names["node"]
+        for one in self._find_reading(request).status.nodes:
+            if one.node == name:
+                return one
+        raise ApiProblem(404, "unknown-node", "the cluster has no such node", remedy="see the list of nodes")
+
+    async def read_cluster_plan(self, request: ReadRequest) -> ClusterPlanAnswer:
+        """The plan of the last pass over a cluster."""
+        found = self._find_reading(request)
+        return ClusterPlanAnswer(
+            found.status.cluster,
+            found.revision.id,
+            found.at,
+            found.digest,
+            found.plan.plain(),
+            found.violations,
+        )
+
+    async def list_runs(self, request: ReadRequest) -> RunsAnswer:
+        """Runs of the history, newest first."""
+        query = request.query
+        found = tuple(await self._make_filter(request, query.before).read_runs(self._get_store()))
+        return RunsAnswer(found, found[-1].id if len(found) == query.limit else "")
+
+    async def read_run(self, request: ReadRequest) -> RunAnswer:
+        """One run with all its records."""
+        record = await _find(self._get_store().run(request.names["run"]))
+        if not request.sees():
+            clusters = tuple(one for one in record.plan.clusters if request.sees(one.cluster))
+            if not clusters:
+                raise ApiProblem(404, "unknown-record", "there is no such run", remedy="see the list of runs")
+            entries = tuple(one for one in record.entries if request.sees(one.step.cluster))
+            record = replace(
+                record, plan=replace(record.plan, clusters=clusters), entries=entries, messages=()
+            )
+        return RunAnswer.of(record)
+
+    async def read_orders(self, request: ReadRequest) -> OpenOrders:
+        """All orders in force: suspensions, pins, holds, rejections, requests for approval, approvals."""
+        found = await self._get_store().orders()
+        if request.sees():
+            return found
+        kinds = ("suspensions", "rejections", "requests", "holds", "pins")
+        seen = {
+            kind: tuple(one for one in getattr(found, kind) if one.cluster and request.sees(one.cluster))
+            for kind in kinds
+        }
+        return OpenOrders(**seen)
+
+    async def list_past_orders(self, request: ReadRequest) -> PastOrdersAnswer:
+        """Orders of the history, newest first."""
+        return PastOrdersAnswer(tuple(await self._make_filter(request).read_orders(self._get_store())))
+
+    async def list_operations(self, request: ReadRequest) -> OperationsAnswer:
+        """Operations of the history, such as purges, newest first."""
+        return OperationsAnswer(tuple(await self._make_filter(request).read_operations(self._get_store())))
+
+    async def read_operation(self, request: ReadRequest) -> Operation:
+        """One operation with the result of each node."""
+        found = await _find(self._get_store().operation(request.names["operation"]))
+        request.require(found.cluster)
+        return found
+
+    def _make_filter(self, request: ReadRequest, before: str = "") -> HistoryFilter:
+        query = request.query
+        request.require(query.cluster)
+        return HistoryFilter(
+            query.cluster, query.user, parse_since(query.since, utc_now()), query.limit, before
+        )
+
+    def _find_reading(self, request: ReadRequest) -> PassReading:
+        name = request.names["cluster"]
+        status = self.watch_state.clusters.get(name)
+        if status is None or not request.sees(name):
+            raise ApiProblem(
+                404, "unknown-cluster", "this watch has no such cluster", remedy="see the list of clusters"
+            )
+        if status.reading is None:
+            raise ApiProblem(
+                503,
+                "not-read",
+                "no pass has read the nodes of the cluster yet",
+                remedy="try again in a moment; the list of clusters says what its loop does",
+                headers={"retry-after": "5"},
+            )
+        return status.reading
+
+    def _describe(self, name: str) -> ClusterLine:
+        status = self.watch_state.clusters[name]
+        summary = status.pass_summary
+        return ClusterLine(
+            name,
+            summary.result.value if summary else "new",
+            status.doing,
+            status.revision.id if status.revision else "",
+            status.target.id,
+            _to_moment(status.since),
+            _to_moment(status.ended),
+            _to_moment(status.due),
+            summary.pending if summary else None,
+            dict(status.answers),
+        )
+
+    def _get_store(self) -> StoreReader:
+        if self.store is None:
+            raise ApiProblem(
+                404, "no-history", "this watch is a dry run and has no history", remedy="read its clusters"
+            )
+        return self.store
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One read of the API.
+
+    Args:
+        path: below `/api/v1`.
+        answer: type of the answer.
+        query: its parameters.
+        run: the method that answers it; its first line is the summary.
+        is_slow: whether it may take longer than a request, so that the answer may be a task.
+    """
+
+    path: str
+    answer: Any
+    run: Callable[[WatchReader, ReadRequest], Awaitable[Any]]
+    query: type[Query] = Query
+    is_slow: bool = False
+
+
+READS: Final = (
+    Read("/watch", WatchAnswer, WatchReader.read_watch),
+    Read("/status", FleetStatus, WatchReader.read_status, SelectionQuery, is_slow=True),
+    Read("/plan", PlanAnswer, WatchReader.read_plan, SelectionQuery, is_slow=True),
+    Read("/clusters", ClustersAnswer, WatchReader.list_clusters, PageQuery),
+    Read("/clusters/{cluster}", ClusterStatus, WatchReader.read_cluster),
+    Read("/clusters/{cluster}/plan", ClusterPlanAnswer, WatchReader.read_cluster_plan),
+    Read("/clusters/{cluster}/nodes", NodesAnswer, WatchReader.list_nodes, NodesQuery),
+    Read("/clusters/{cluster}/nodes/{node}", NodeStatus, WatchReader.read_node),
+    Read("/runs", RunsAnswer, WatchReader.list_runs, RunsQuery),
+    Read("/runs/{run}", RunAnswer, WatchReader.read_run),
+    Read("/orders", OpenOrders, WatchReader.read_orders),
+    Read("/past-orders", PastOrdersAnswer, WatchReader.list_past_orders, HistoryQuery),
+    Read("/operations", OperationsAnswer, WatchReader.list_operations, HistoryQuery),
+    Read("/operations/{operation}", Operation, WatchReader.read_operation),
+)
+"""Every read of the API."""
+
+
+async def _find(record: Awaitable[_Item]) -> _Item:
+    """A record of the store by its id.
+
+    Raises:
+        ApiProblem: there is none, or several begin with it.
+    """
+    try:
+        return await record
+    except UsageError as error:
+        raise ApiProblem(404, "unknown-record", error.message, remedy=error.remedy) from None
+
+
+def _take_page(
+    items: Iterable[_Item], get_name: Callable[[_Item], str], query: PageQuery
+) -> tuple[tuple[_Item, ...], str]:
+    """A page of a list, and the name after which the next one begins; empty on the last page."""
+    word = query.search.casefold()
+    found = sorted(
+        (one for one in items if get_name(one) > query.after and word in get_name(one).casefold()),
+        key=get_name,
+    )
+    page = tuple(found[: query.limit])
+    return page, get_name(page[-1]) if len(found) > len(page) else ""
+
+
+def _to_moment(seconds: float) -> datetime | None:
+    return datetime.fromtimestamp(seconds, UTC) if seconds else None
