@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from reconciler.core.fields import Whole
 from reconciler.core.memory import Suspension
 from reconciler.core.reservations import Reservation
 from reconciler.ports.store import ApprovalRequest
@@ -339,7 +340,7 @@ class StopAct(Act[StopResult]):
 
     node: Annotated[Name, Field(min_length=1, description="Its name.")]
     cluster: Annotated[Name, Field(description="Its cluster, if several have a node of this name.")] = ""
-    seconds: Annotated[int, Field(ge=60, le=86_400, description="How long a yes counts, in seconds.")] = 900
+    seconds: Annotated[Whole, Field(ge=60, le=86_400, description="How long a yes counts, in seconds.")] = 900
     release: Annotated[bool, Field(description="Whether to end the reservation of the node.")] = False
 
 

@@ -82,13 +82,13 @@ class ApiProblem(ReconcilerError):
         self,
         status: int,
         code: str,
-        message: str,
+        detail: str,
         *,
         remedy: str = "",
         errors: tuple[WrongValue, ...] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, remedy=remedy)
+        super().__init__(detail, remedy=remedy)
         self.status, self.code, self.errors, self.headers = status, code, errors, dict(headers or {})
 
 
