@@ -31,6 +31,7 @@ class HistoryFilter:
         since: the beginning.
         limit: number of records at most.
         before: id of a run: only older runs; empty for the newest.
+        most_searched: number of runs that are read at most to find those of a cluster or person.
     """
 
     cluster: str = ""
@@ -38,6 +39,7 @@ class HistoryFilter:
     since: datetime | None = None
     limit: int = 20
     before: str = ""
+    most_searched: int = MOST_KEPT_RUNS
 
     @property
     def is_open(self) -> bool:
@@ -47,7 +49,7 @@ class HistoryFilter:
     @property
     def most_read(self) -> int:
         """How many records are to be read from the store."""
-        return self.limit if self.is_open else MOST_KEPT_RUNS
+        return self.limit if self.is_open else self.most_searched
 
     def select(self, records: Iterable[_T], get: Callable[[_T], tuple[Actor, datetime, str]]) -> Sequence[_T]:
         """The records that are asked for.
