@@ -15,8 +15,11 @@ from itertools import combinations
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
+import bus_rules
+import host_rules
 import machine_rules
 import mask_rules
+import memory_rules
 import unmanaged_rules
 from mask_rules import REVISION, STEP
 from mutation import running
@@ -528,5 +531,12 @@ RULES = (
     ),
     Rule("reservations count", machine_rules.counted_reservations, machine_rules.RESERVATIONS),
     Rule("nodes that runs have stopped", machine_rules.resumed_nodes, machine_rules.RESUMED),
+    Rule("pins and holds", memory_rules.kept_orders, memory_rules.ORDERS),
+    Rule("drifted nodes", memory_rules.drifted_nodes, memory_rules.DRIFT),
+    Rule("channels that meet", bus_rules.meeting_channels, bus_rules.MEETING, bus_rules.MEETING_ALIKE),
+    Rule("channels that a host allows", bus_rules.allowed_channels, bus_rules.ALLOWING),
+    Rule("whom a message reaches", bus_rules.shared_feeds, bus_rules.SHARING, bus_rules.SHARING_ALIKE),
+    Rule("lists of instances", host_rules.listed_instances, host_rules.INVENTORY),
+    Rule("leases of several hosts", host_rules.lasting_leases, host_rules.LEASES, host_rules.ALIKE),
     Rule("unmanaged fields", unmanaged_rules.unmanaged_fields, unmanaged_rules.HELD, unmanaged_rules.ALIKE),
 )
