@@ -109,7 +109,11 @@ def by_kafka(topic, group="g", reports="", *, broker="kafka-1:9092", version="B"
         "setting": {
             "feed": {
                 "type": "kafkaSub",
-                "info": {"connect": "bus", "groupId": group, "subscribe": {"topic": topic}},
+                "info": {
+                    "connect": "bus",
+                    "groupId": group,
+                    "subscribe": {"topic": topic, "fromBeginning": True},
+                },
             }
         }
     }

@@ -1,5 +1,6 @@
 """M2 nodes that are told by Kafka: what is written into settings, planned, refused and proven."""
 
+import copy
 import json
 from dataclasses import replace
 
@@ -49,7 +50,7 @@ def test_what_the_file_says_of_kafka_stays_and_everything_else_is_the_central_se
     found = features(target)
     assert found["setting"]["feed"] == {
         "type": "kafkaSub",
-        "info": {"connect": "bus", "groupId": "g", "subscribe": {"topic": "m2.n1"}},
+        "info": {"connect": "bus", "groupId": "g", "subscribe": {"topic": "m2.n1", "fromBeginning": True}},
     }
     assert found["setting"]["enable"] is True
     assert found["setting"]["feedback"]["uploadSetting"] is True
@@ -201,6 +202,20 @@ def test_lints_of_topics():
     assert codes(where(by_kafka("m2.all"), nodes=("n1", "n2"))) == ["shared-feed-channel"]
     shared = by_kafka("m2.all", reports="r")
     assert codes(where(shared, nodes=("n1", "n2"))) == ["shared-feed-channel", "shared-report-channel"]
+
+
+@pytest.mark.parametrize("given", [False, None])
+def test_a_node_that_reads_from_its_first_subscription_on_may_miss_its_first_offer(given):
+    document = by_kafka("m2.n1")
+    features = document["env"]["management"]["server"]["features"]
+    subscribe = features["setting"]["feed"]["info"]["subscribe"]
+    subscribe.pop("fromBeginning")
+    features["purge"] = copy.deepcopy({"feed": features["setting"]["feed"]})
+    if given is not None:
+        subscribe["fromBeginning"] = given
+    (found,) = (one for one in lints.lint(where(document, nodes=("n1", "n2"))) if one.code == "missed-offer")
+    assert found.pointer == "/env/management/server/features/setting/feed/info/subscribe"
+    assert "Kafka topic m2.n1" in found.message
 
 
 class Told:

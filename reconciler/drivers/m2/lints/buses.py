@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reconciler.core.bus_channels import BusChannel
+from reconciler.core.bus_channels import BusChannel, BusKind
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.documents.document import Document, make_diagnostic
 from reconciler.drivers.m2.feed_topology import list_named_channels
+from reconciler.drivers.m2.setting.diagnostics import get_value
 from reconciler.ports.cluster_input import ClusterInput, NamedChannel
+from reconciler.text.json_pointer import split_pointer
 from reconciler.text.one_line import join_some
 
-CODES: Final = frozenset({"feed-loop", "shared-feed-channel", "shared-report-channel"})
+CODES: Final = frozenset({"feed-loop", "missed-offer", "shared-feed-channel", "shared-report-channel"})
 
 _MOST_NAMED: Final = 3
 
@@ -23,6 +25,7 @@ def lint_buses(cluster_input: ClusterInput) -> Iterator[Diagnostic]:
         return
     named = list_named_channels(cluster_input)
     yield from _find_loops(named)
+    yield from _find_late_listeners(named)
     feeds = [one for one in named if one.is_feed]
     for channel, some in _find_shared(feeds).items():
         nodes = join_some(sorted({one.node for one in some}), _MOST_NAMED)
@@ -60,6 +63,24 @@ def _find_loops(named: list[NamedChannel]) -> Iterator[Diagnostic]:
                 "give feed and feedback channels of their own; each message there is read twice and skipped"
             )
             yield _warn(one.document, one.pointer, "feed-loop", message, remedy)
+
+
+def _find_late_listeners(named: list[NamedChannel]) -> Iterator[Diagnostic]:
+    """Topics that a node reads from the moment on at which it subscribes for the first time."""
+    reported: set[tuple[int, str]] = set()
+    for one in named:
+        subscription = one.pointer.removesuffix("/topic")
+        is_told = one.is_feed and one.channel.kind is BusKind.KAFKA and "/features/setting/" in one.pointer
+        if not is_told or (id(one.document), subscription) in reported:
+            continue
+        if get_value(one.document.value, (*split_pointer(subscription), "fromBeginning")) is not True:
+            reported.add((id(one.document), subscription))
+            message = (
+                f"the node reads {one.channel.label} from its first subscription on: an offer that was "
+                "published before is lost, and overdue in the end"
+            )
+            remedy = "set `fromBeginning: true`; it counts only as long as the consumer group has no position"
+            yield _warn(one.document, subscription, "missed-offer", message, remedy)
 
 
 def _find_shared(named: list[NamedChannel]) -> dict[BusChannel, list[NamedChannel]]:
