@@ -71,7 +71,7 @@ class Records:
         commits: in order; the first of each cluster is what its nodes had at the start.
         touched: cluster -> when its nodes were called, in order.
         ends: cluster -> when passes ended that did not fail, in order, as hosts or the database tell.
-        kills: of hosts.
+        excuses: messages that may be delivered again: one for each kill and each connection that was lost.
         watched: begin and end of the time in which no cluster may be idle.
         longest_idle: seconds.
     """
@@ -84,7 +84,7 @@ class Records:
     messages: Sequence[Message]
     touched: Mapping[str, Sequence[float]]
     ends: Mapping[str, Sequence[float]]
-    kills: int
+    excuses: int
     watched: tuple[float, float]
     longest_idle: float
 
@@ -197,8 +197,8 @@ def find_lost_messages(records: Records) -> Iterator[str]:
             yield f"message lost: {message.id} of the run {message.run}"
     # A host that is killed between the answer of the sink and its record leaves one message to be sent again.
     repeated = len(records.received) - len(received)
-    if repeated > records.kills:
-        yield f"delivered again: {repeated} messages, with {records.kills} kills"
+    if repeated > records.excuses:
+        yield f"delivered again: {repeated} messages, of which {records.excuses} have a reason"
     for unknown in sorted(received - {message.id for message in records.messages}):
         yield f"message of nobody: {unknown}"
 

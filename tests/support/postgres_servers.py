@@ -21,10 +21,16 @@ class PostgresServer:
 
     Args:
         options: of the server, such as `max_connections=10`.
+        primary: a running server of which this one is a standby.
+        megabytes: size of a disk of its own, in memory; 0 for none. Mounting it needs root.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, primary: PostgresServer | None = None, megabytes: int = 0) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._is_mounted = bool(megabytes)
+        if megabytes:
+            command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(self.folder)]
+            subprocess.run(command, check=True)
         self.folder.chmod(0o755)
         self.data = self.folder / "data"
         self.data.mkdir(mode=0o700)
@@ -36,8 +42,12 @@ class PostgresServer:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        self._run("initdb", "-D", str(self.data), "-U", "app", "-A", "trust", "-E", "UTF8",
-                  "--locale=C.UTF-8", "--no-sync")  # fmt: skip
+        if primary is not None:
+            self._run("pg_basebackup", "-D", str(self.data), "-h", "127.0.0.1", "-p", str(primary.port),
+                      "-U", "app", "--write-recovery-conf", "--checkpoint=fast", "--no-sync")  # fmt: skip
+        else:
+            self._run("initdb", "-D", str(self.data), "-U", "app", "-A", "trust", "-E", "UTF8",
+                      "--locale=C.UTF-8", "--no-sync")  # fmt: skip
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -72,7 +82,34 @@ class PostgresServer:
         """End it, and remove its data."""
         if self._process is not None:
             self.stop()
+        if self._is_mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def run_client(self, program: str, *arguments: str) -> None:
+        """Run a program of PostgreSQL, as the user of the tests."""
+        subprocess.run([program, *arguments], check=True, capture_output=True)
+
+    def has_ended(self) -> bool:
+        """Whether it has ended by itself; it can be started again then."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        return self._process is None
+
+    def fill_disk(self) -> None:
+        """Leave no space on its disk."""
+        with (self.folder / "filling").open("wb", buffering=0) as file:
+            for size in (2**20, 4096):
+                while True:
+                    try:
+                        if file.write(bytes(size)) < size:
+                            break
+                    except OSError:
+                        break
+
+    def free_disk(self) -> None:
+        """Give the space back."""
+        (self.folder / "filling").unlink()
 
     def create_database(self) -> str:
         """The URL of a new database."""

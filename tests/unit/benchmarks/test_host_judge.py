@@ -33,7 +33,7 @@ GOOD = Records(
     messages=(Message("m1", "r1", True), Message("m2", "r2", True), Message("m3", "r2", True)),
     touched={"east": (1, 8, 16), "west": (2, 9, 17)},
     ends={"east": (3, 9, 17), "west": (4, 10, 18)},
-    kills=0,
+    excuses=0,
     watched=(0, 20),
     longest_idle=10,
 )
@@ -77,7 +77,10 @@ def test_a_trial_that_went_well_has_no_breach():
         ({"received": GOOD.received[:2]}, "message lost: m3 of the run r2"),
         ({"messages": (*GOOD.messages[:2], Message("m3", "r2", False))}, "message lost: m3"),
         ({"messages": GOOD.messages[:2]}, "message of nobody: m3"),
-        ({"received": (*GOOD.received, GOOD.received[0])}, "delivered again: 1 messages, with 0 kills"),
+        (
+            {"received": (*GOOD.received, GOOD.received[0])},
+            "delivered again: 1 messages, of which 0 have a reason",
+        ),
         ({"received": (GOOD.received[0], GOOD.received[2], GOOD.received[1])}, "out of order: m3 before m2"),
         ({"touched": {"east": (1, 8, 16), "west": (2, 17)}}, "idle: no node was called in west for 15.0 s"),
         ({"ends": {"east": (3, 9, 17)}}, "idle: no pass ended in west for 20.0 s, the bound is 10 s"),
@@ -88,7 +91,7 @@ def test_each_kind_of_breach_is_found(changes, words):
 
 
 def test_a_kill_excuses_one_message_that_comes_again():
-    again = replace(GOOD, received=(*GOOD.received, GOOD.received[0]), kills=1)
+    again = replace(GOOD, received=(*GOOD.received, GOOD.received[0]), excuses=1)
     assert judge(again) == []
 
 
