@@ -248,9 +248,8 @@ async def test_a_failover_that_loses_commits_suspends_everything(tmp_path):
             await wait_for_changes(stage, 3)
             primary.stop(signal.SIGQUIT)
             standby.execute("SELECT pg_promote()")
-            lost = await watch.said("pass ended", result="failed")
             await wait_until(lambda: "more writes that it had confirmed" in watch.log, every=0.1)
-            assert "reconcile status" in watch.log, lost
+            assert "reconcile status" in watch.log
             commit(stage, "normal")
             await watch.until(is_suspended)
             await asyncio.sleep(2)

@@ -41,10 +41,14 @@ class ConfirmedWrites:
             writes: what the database gave for `column`, in a transaction after `count`.
         """
         if writes is None:
-            is_recent = read_boot_clock() - self._at < _SAFE_SECONDS
-            return self._confirmed if is_recent else 0
+            if read_boot_clock() - self._at > _SAFE_SECONDS:
+                self._confirmed = 0
+            return self._confirmed
         return max(0, self._confirmed + 1 - writes)
 
     def confirm(self, writes: int | None) -> None:
         """The database has confirmed the transaction with this number."""
-        self._confirmed, self._at = writes or 0, read_boot_clock()
+        # Without a row, the former number counts on: while a dump is being restored, the tables are empty at
+        # first, and what was written then may be gone when the row of the dump comes.
+        if writes is not None:
+            self._confirmed, self._at = writes, read_boot_clock()
