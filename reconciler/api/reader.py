@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from reconciler.core.cluster_renames import apply_renames, find_renames
+from reconciler.core.entries import ClusterEntry
 from reconciler.core.expiry import Expiry
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
@@ -162,7 +163,8 @@ class Reader:
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers, resolver = self.products, LocalResolver(self.host)
         identity, store = await self.bind(fleet)
-        memory = await store.read_memory() if store else FleetMemory(at=utc_now())
+        unread = _list_unread_clusters(entries, cluster) if cluster else frozenset[str]()
+        memory = await store.read_memory(without_nodes=unread) if store else FleetMemory(at=utc_now())
         # Before everything that asks by name: history, budgets and rejections belong to the former name.
         memory = apply_renames(memory, find_renames(memory, entries))
         renames = {**fleet.renames, **memory.renames}
@@ -289,6 +291,18 @@ class Reader:
         from reconciler.planning.model_check import check_plans  # noqa: PLC0415  (a dry run does not need it)
 
         return check_plans(plan_result, self.products, faults=faults, most=most, weighs=weighs)
+
+
+def _list_unread_clusters(entries: Sequence[ClusterEntry], cluster: str) -> frozenset[str]:
+    """The clusters whose nodes a pass over one of them does not ask for: all but those that it waits for."""
+    after = {entry.name: entry.after for entry in entries}
+    needed, waiting = set[str](), [cluster]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += after.get(name, ())
+    return frozenset(after.keys() - needed)
 
 
 def _forget_order_of_pinned(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from reconciler.core.cluster_renames import read_declared_renames
-from reconciler.core.endpoint import Endpoint
+from reconciler.core.endpoint import Endpoint, is_ip_address
 from reconciler.core.entries import FeedbackEntry
 from reconciler.core.expiry import EXPIRY_WARNING
 from reconciler.core.plan import Revision
@@ -43,6 +43,7 @@ from reconciler.documents.document import Document, make_diagnostic, parse_docum
 from reconciler.documents.model_errors import ModelError, find_model_errors, translate_model_errors
 from reconciler.errors import InputError
 from reconciler.guards import registry
+from reconciler.guards.place_conflicts import NodePlace
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver
 from reconciler.ports.inventory import NO_INVENTORY, Inventory
@@ -66,11 +67,26 @@ class DesiredCluster:
         cluster_input: what it was made from.
         state: from the product's `desire`.
         endpoints: node -> its endpoint in the files.
+        places: of these nodes, before names are resolved.
+        host_names: the names among their hosts, which are no addresses.
     """
 
     cluster_input: ClusterInput
     state: Any
     endpoints: Mapping[str, Endpoint]
+    places: tuple[NodePlace, ...] = field(init=False, repr=False)
+    host_names: frozenset[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Once for a revision: each pass over one cluster compares its places with those of the whole fleet.
+        entry = self.cluster_input.entry
+        ways = entry.ways
+        places = (
+            NodePlace(entry.name, node, one, via=ways.get(node, "")) for node, one in self.endpoints.items()
+        )
+        hosts = {one.host for one in self.endpoints.values()}
+        object.__setattr__(self, "places", tuple(places))
+        object.__setattr__(self, "host_names", frozenset(one for one in hosts if not is_ip_address(one)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reconciler.core.cluster_renames import CODE as RENAMED
 from reconciler.core.endpoint import Endpoint, format_url_host, is_private_address
@@ -41,6 +41,7 @@ class NodePlace:
         endpoint: with a port.
         addresses: what the host name resolves to; empty if it is an address, or does not resolve.
         via: the way to it; empty for none.
+        keys: the place by every address, as `address:port/path`; two that share one are one place.
     """
 
     cluster: str
@@ -48,13 +49,13 @@ class NodePlace:
     endpoint: Endpoint
     addresses: tuple[str, ...] = ()
     via: str = ""
+    keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The place by every address, as `address:port/path`; two that share one are one place."""
+    def __post_init__(self) -> None:
         hosts = dict.fromkeys((self.endpoint.host, *self.addresses))
         port, path = self.endpoint.port, self.endpoint.path
-        return tuple(f"{format_url_host(host)}:{port}{path}{self._tell_way(host)}" for host in hosts)
+        keys = (f"{format_url_host(host)}:{port}{path}{self._tell_way(host)}" for host in hosts)
+        object.__setattr__(self, "keys", tuple(keys))
 
     def _tell_way(self, host: str) -> str:
         """What tells a private address behind one bastion from the same one elsewhere."""
@@ -225,10 +226,10 @@ def find_released_places(places: Iterable[NodePlace], memory: FleetMemory) -> di
     for place in places:
         named[place.cluster].update(place.keys)
     found: dict[str, list[str]] = defaultdict(list)
-    for key, claim in sorted(memory.claims.items()):
-        if claim.fleet == memory.fleet and claim.cluster in named and key not in named[claim.cluster]:
+    for key, claim in memory.claims.items():
+        if claim.cluster in named and claim.fleet == memory.fleet and key not in named[claim.cluster]:
             found[claim.cluster].append(key)
-    return found
+    return {cluster: sorted(keys) for cluster, keys in found.items()}
 
 
 @guard(TWICE, ELSEWHERE, RENAMED, SHARED, REASSIGNED)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.core.cluster_renames import find_left_behind, find_refused_renames
-from reconciler.core.endpoint import is_ip_address
 from reconciler.core.memory import FleetMemory
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.place_conflicts import (
-    NodePlace,
     find_foreign_places,
     find_reassigned_places,
     find_released_places,
@@ -44,47 +42,56 @@ class FleetPlaces:
     findings: Mapping[str, Sequence[Diagnostic]] = field(default_factory=dict)
 
 
-async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory) -> FleetPlaces:
+async def locate_nodes(fleet: Fleet, http: Http, memory: FleetMemory, cluster: str = "") -> FleetPlaces:
     """The places of all nodes of a fleet, also of clusters that this pass does not plan.
 
     Args:
         fleet: with the desired state of all its clusters.
         http: resolves names, where it can.
         memory: has the claims of other fleets of this host.
+        cluster: of which conflicts are looked for; empty for all. A watch asks this for each of its clusters,
+            and would else compare all with all as often as it has clusters.
     """
-    hosts = {endpoint.host for one in fleet.desired for endpoint in one.endpoints.values()}
-    addresses = await _resolve_names(hosts, http)
+    addresses = await _resolve_names({name for one in fleet.desired for name in one.host_names}, http)
     # Two names may lead to the same address, so places are compared by name and by every address.
-    places = [
-        NodePlace(
-            one.cluster_input.entry.name, node, endpoint, addresses.get(endpoint.host, ()), ways.get(node, "")
-        )
+    located = {
+        one.cluster_input.entry.name: [
+            replace(place, addresses=addresses[place.endpoint.host])
+            if addresses.get(place.endpoint.host)
+            else place
+            for place in one.places
+        ]
+        if one.host_names
+        else one.places
         for one in fleet.desired
-        for ways in [one.cluster_input.entry.ways]
-        for node, endpoint in one.endpoints.items()
-    ]
-    found = find_shared_places(places)
+    }
+    places = [place for some in located.values() for place in some]
+    own, near = places, places
+    if cluster:
+        own = list(located.get(cluster, ()))
+        taken = {key for place in own for key in place.keys}
+        near = [place for place in places if place.cluster == cluster or not taken.isdisjoint(place.keys)]
+    found = find_shared_places(near)
     entries = [one.cluster_input.entry for one in fleet.desired]
-    for cluster, foreign in find_foreign_places(places, memory, fleet.label).items():
-        found[cluster].extend(foreign)
-    keys: dict[str, dict[str, tuple[str, ...]]] = {}
-    for place in places:
-        keys.setdefault(place.cluster, {})[place.node] = place.keys
+    for name, foreign in find_foreign_places(own, memory, fleet.label).items():
+        found[name].extend(foreign)
+    keys = {name: {place.node: place.keys for place in some} for name, some in located.items()}
     violations = {**find_left_behind(memory, keys), **find_refused_renames(memory, entries)}
-    for cluster, violation in violations.items():
-        found[cluster].append(violation)
+    for name, violation in violations.items():
+        found[name].append(violation)
     inputs = [one.cluster_input for one in fleet.desired]
     instances = {one.entry.name: one.inventory for one in inputs if one.inventory}
     told: dict[str, list[Diagnostic]] = {}
-    for cluster, reassigned in find_reassigned_places(places, memory, instances).items():
-        found[cluster].extend(one for one in reassigned if one.severity is Severity.ERROR)
-        told[cluster] = [one for one in reassigned if one.severity is not Severity.ERROR]
-    return FleetPlaces(keys, found, find_released_places(places, memory), told)
+    reassigned = find_reassigned_places(places, memory, instances) if instances else {}
+    for name, some_told in reassigned.items():
+        found[name].extend(one for one in some_told if one.severity is Severity.ERROR)
+        told[name] = [one for one in some_told if one.severity is not Severity.ERROR]
+    return FleetPlaces(keys, found, find_released_places(own, memory), told)
 
 
 async def _resolve_names(hosts: Iterable[str], http: Http) -> dict[str, tuple[str, ...]]:
-    """The addresses of the names among some hosts, each resolved once."""
-    names = sorted(host for host in hosts if not is_ip_address(host))
+    """The addresses of some names, each resolved once."""
+    names = sorted(hosts)
     # The resolver may use a thread for each name. With more names than threads, some would wait for a thread
     # until their time limit is over, and so have no address.
     gate = asyncio.Semaphore(AT_ONCE)

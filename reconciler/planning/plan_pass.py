@@ -211,7 +211,7 @@ async def run_plan_pass(
             target.driver.list_transports(target.desired), target.cluster_input.entry.name
         )
     # Of the whole fleet, also if one cluster is planned: two clusters must not name one address.
-    places = await locate_nodes(whole, transports.http, memory)
+    places = await locate_nodes(whole, transports.http, memory, cluster)
     context = PassContext(
         fleet, transports, memory, listener, places, content_history, is_applying=is_applying, pins=pins
     )

@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -341,8 +341,12 @@ class StoreReader(NodeReader, AccessReader, Protocol):
             fleet: a number of `fleets`, or `NEW` for an unknown fleet.
         """
 
-    async def read_memory(self) -> FleetMemory:
-        """Facts and orders of the fleet, read at one moment."""
+    async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
+        """Facts and orders of the fleet, read at one moment.
+
+        Args:
+            without_nodes: clusters whose facts about nodes are left out; their own history is in it.
+        """
 
     async def orders(self) -> OpenOrders:
         """Suspensions, pins, rejections, approval requests, approvals and holds of nodes in force."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
@@ -237,7 +237,7 @@ class EmptyStore:
     def select_fleet(self, fleet: int) -> Self:
         return self
 
-    async def read_memory(self) -> FleetMemory:
+    async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
         return FleetMemory(at=self._clock())
 
     async def orders(self) -> OpenOrders:

@@ -201,6 +201,16 @@ async def test_a_refusal_is_kept_with_its_verdicts_and_not_repeated(store):
     assert await store.list_open_runs() == ()
 
 
+async def test_the_memory_leaves_out_the_nodes_of_some_clusters_and_not_their_history(store):
+    for name in ("edge", "core"):
+        await store.store_facts(name, {"a": {"revision": "one", "mode": "block"}})
+        await store.record_pass(name, ClusterFacts(applied=REVISION))
+    whole, part = await store.read_memory(), await store.read_memory(without_nodes={"core"})
+    assert part.facts == {"edge": whole.facts["edge"]}
+    assert part.get_cluster_memory("edge") == whole.get_cluster_memory("edge")
+    assert part.get_cluster_memory("core") == replace(whole.get_cluster_memory("core"), shown_revisions={})
+
+
 async def test_facts_keep_their_since_until_they_change(store):
     await store.store_facts("edge", {"a": {"revision": "one", "mode": "block"}})
     first = (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"]

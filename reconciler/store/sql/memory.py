@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -46,12 +46,23 @@ _HISTORY = (NODES, APPLIED, ROLLOUT)
 """Each of these facts of a cluster says that it has a history."""
 
 
-def read_memory(tx: Transaction) -> FleetMemory:
-    """The memory of a fleet: all facts of its nodes, and the history of each cluster."""
+def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMemory:
+    """The memory of a fleet: facts of its nodes, and the history of each cluster.
+
+    Args:
+        tx: the transaction.
+        without_nodes: clusters whose nodes are left out.
+    """
     facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     own: dict[str, dict[str, str]] = defaultdict(dict)
     runs: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
-    rows = tx.execute("SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?", (tx.fleet,))
+    # By the database: a pass over one of many clusters would else make objects of the facts of all nodes.
+    listed = tx.texts("?2")
+    rows = tx.execute(
+        "SELECT cluster, node, key, value, since FROM fact"
+        f" WHERE fleet = ?1 AND (node = '' OR cluster NOT IN {listed})",
+        (tx.fleet, json.dumps(sorted(without_nodes))),
+    )
     for row in rows:
         cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
         if not node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
@@ -322,8 +322,8 @@ class SqlStore(ABC):
     async def run(self, text: str, *, is_whole: bool = False) -> RunRecord:
         return await self._read(history.read_run, text, self._key if is_whole else None)
 
-    async def read_memory(self) -> FleetMemory:
-        return replace(await self._read(read_memory), key=self._key.secret())
+    async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
+        return replace(await self._read(read_memory, without_nodes), key=self._key.secret())
 
     async def orders(self) -> OpenOrders:
         return await self._read(orders.read_orders)
