@@ -59,7 +59,7 @@ def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMe
     # By the database: a pass over one of many clusters would else make objects of the facts of all nodes.
     listed = tx.texts("?2")
     rows = tx.execute(
-        "SELECT cluster, node, key, value, since FROM fact"
+        "SELECT cluster, node, key, value, since FROM fact"  # noqa: S608
         f" WHERE fleet = ?1 AND (node = '' OR cluster NOT IN {listed})",
         (tx.fleet, json.dumps(sorted(without_nodes))),
     )
