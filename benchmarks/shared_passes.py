@@ -5,8 +5,8 @@
 For a machine with fewer cores than hosts. First, the CPU of a pass is measured: real passes that find nothing
 to do, over one cluster of 30 M2 nodes in a fleet of CLUSTERS, with a store in a real database and nodes that
 answer from memory. Then each host is a process with the real queue (procrastinate), real leases, and what
-such a pass reads from the store and writes to it. Simulated are the CPU of the pass, by a wait of the measured
-length (CPU seconds, if given), one at a time in each process, as if it had one core; and the reading of the
+such a pass reads from the store and writes to it. Simulated are the CPU of the pass, by a wait as long as was
+measured (CPU seconds, if given), one at a time in each process, as if it had one core; and the reading of the
 nodes, by a wait of READ seconds. So two cores bear the rest: the queue, the client of the store, and the
 database. Each cluster is due again at once.
 

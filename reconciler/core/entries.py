@@ -260,6 +260,12 @@ class ClusterEntry(StrictModel):
         return {node.name: node.via or self.via or "" for node in self.members()}
 
     @property
+    def is_routed(self) -> bool:
+        """Whether a node of it is called through a machine, or has an authority of its own."""
+        own = bool(self.via or self.authority)
+        return own or any(node.via or node.authority for node in self.members())
+
+    @property
     def authorities(self) -> dict[str, str]:
         """Node -> entry of `authorities` that signs its certificate; only nodes with one."""
         found = {node.name: node.authority or self.authority for node in self.members()}

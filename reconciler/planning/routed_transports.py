@@ -81,6 +81,8 @@ def route_transports(
 
 def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes:
     """The ways to all hosts that have a node behind a bastion, and the authorities of nodes."""
+    if not any(one.entry.is_routed for one in fleet.cluster_inputs):
+        return Routes({}, {}, {})  # most fleets, several times in each pass
     found: dict[str, dict[str, str]] = defaultdict(dict)
     nodes = {node: way for one in fleet.cluster_inputs for node, way in one.entry.ways.items() if way}
     authorities = {node: name for one in fleet.cluster_inputs for node, name in one.entry.authorities.items()}
