@@ -42,7 +42,8 @@ def measure(count: int) -> dict[str, float]:
     from reconciler.ports.cluster_input import ClusterInput  # noqa: PLC0415
 
     nodes = [
-        {"name": f"edge-{index}", "address": f"10.0.{index >> 8}.{index & 255}"} for index in range(count)
+        {"name": f"edge-{index}", "address": f"10.{index >> 16}.{index >> 8 & 255}.{index & 255}"}
+        for index in range(count)
     ]
     entry = M2Cluster.model_validate({"name": "edge", "kind": "m2", "setting": "s.json", "nodes": nodes})
     document = parse_document("setting.json", EXAMPLE.read_bytes())
