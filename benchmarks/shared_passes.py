@@ -138,7 +138,7 @@ def measure_hosts(server: PostgresServer, options: argparse.Namespace, hosts: in
             processes.append(one)
             assert one.stdout is not None
             assert one.stdout.readline() == "ready\n"
-        time.sleep(5)  # all work
+        time.sleep(options.warm_up)
         waits: Counter[str] = Counter()
         samples = 0
         _tell(processes)
@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--read", type=float, default=0.2)
     parser.add_argument("--cpu", type=float, default=0.0)
+    parser.add_argument("--warm-up", type=float, default=10.0)
     for name in ("--url", "--folder", "--host"):
         parser.add_argument(name, default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
