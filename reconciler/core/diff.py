@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -49,7 +49,9 @@ def diff_values(observed: Any, desired: Any) -> tuple[Change, ...]:
     Objects are compared key by key, and arrays of equal length item by item; an array of another length is
     replaced as a whole, because items have no identity. If one side of a change is secret, so is the other.
     """
-    return tuple(_walk(observed, desired, ()))
+    found: list[Change] = []
+    _collect_changes(observed, desired, (), found)
+    return tuple(found)
 
 
 def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
@@ -117,22 +119,23 @@ def _summary(value: Any) -> Any:
     return "(too large to show)"
 
 
-def _walk(old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Change]:
-    if old is new:
+def _collect_changes(old: Any, new: Any, path: tuple[str | int, ...], found: list[Change]) -> None:
+    if old is new or (type(old) is str and type(new) is str and old == new):  # most leaves
         return
     if is_object(old) and is_object(new):
         for key in sorted(old.keys() | new.keys()):
             if key not in new:
-                yield Change(make_pointer((*path, key)), Op.REMOVE, old=old[key])
+                found.append(Change(make_pointer((*path, key)), Op.REMOVE, old=old[key]))
             elif key not in old:
-                yield Change(make_pointer((*path, key)), Op.ADD, new=new[key])
+                found.append(Change(make_pointer((*path, key)), Op.ADD, new=new[key]))
             else:
-                yield from _walk(old[key], new[key], (*path, key))
+                _collect_changes(old[key], new[key], (*path, key), found)
     elif is_array(old) and is_array(new) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _walk(before, after, (*path, index))
+            _collect_changes(before, after, (*path, index), found)
     elif not _equal(reveal(old), reveal(new)):
-        yield Change(make_pointer(path), Op.REPLACE, old=_hide_like(old, new), new=_hide_like(new, old))
+        change = Change(make_pointer(path), Op.REPLACE, old=_hide_like(old, new), new=_hide_like(new, old))
+        found.append(change)
 
 
 def _hide_like(value: Any, other: Any) -> Any:

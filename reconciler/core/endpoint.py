@@ -75,6 +75,11 @@ def is_private_address(text: str) -> bool:
     return address is not None and not address.is_global
 
 
+def read_base_host(base: str) -> str:
+    """The host of a URL that `Endpoint.base` gave, without brackets."""
+    return base.partition("://")[2].rpartition(":")[0].strip("[]")
+
+
 class InvalidAddress(ValueError):
     """A text is not a valid address.
 

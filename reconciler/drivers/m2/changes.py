@@ -114,6 +114,8 @@ def _replace_at(value: Any, path: Path, leaf: Any) -> Any:
 
 def _redact_changes(changes: tuple[Change, ...], redaction_mask: RedactionMask) -> tuple[Change, ...]:
     """The changes with what is hidden as `Secret`; in a pointer, a key that has such a text is masked."""
+    if not redaction_mask.places and not redaction_mask.texts:
+        return changes
     names = Redactor(redaction_mask.texts)
     redacted = []
     for change in changes:

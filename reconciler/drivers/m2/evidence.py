@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any, Final
 
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
+from reconciler.text.json_values import is_object
 
 SECTIONS: Final = ("management", "network", "properties", "rt")
 """Documented objects below `env`; no other known product has them."""
@@ -45,16 +46,16 @@ class DocumentKind(Enum):
 
 def classify_document(document: Any) -> DocumentKind:
     """How much a document looks like a setting, by its documented keys and their types."""
-    if not isinstance(document, Mapping):
+    if not is_object(document):
         return DocumentKind.OTHER
-    known = {key: kind for key, kind in _TYPES.items() if key in document}
-    if not known or any(not isinstance(document[key], kind) for key, kind in known.items()):
+    known = [isinstance(document[key], kind) for key, kind in _TYPES.items() if key in document]
+    if not known or not all(known):
         return DocumentKind.OTHER
     if isinstance(document.get("method"), str) and isinstance(document.get("status"), str):
         return DocumentKind.OTHER  # the envelope of another answer, which may have a key `meta` or `env`
     env, hosting = document.get("env", {}), document.get("hosting", [])
-    if any(isinstance(env.get(section), Mapping) for section in SECTIONS) or (
-        hosting and all(isinstance(host, Mapping) and isinstance(host.get("name"), str) for host in hosting)
+    if any(is_object(env.get(section)) for section in SECTIONS) or (
+        hosting and all(is_object(host) and isinstance(host.get("name"), str) for host in hosting)
     ):
         return DocumentKind.SETTING
     return DocumentKind.POSSIBLE

@@ -296,8 +296,11 @@ def report_same_version(desired: M2Desired, targets: Sequence[NodeTarget]) -> It
 
 def recall_waiting(target: NodeTarget) -> tuple[str, ...]:
     """The fields that a node named at its last delivery by this fleet as waiting for a restart."""
+    text = target.recalled.get(WAITS_FACT)
+    if not text:
+        return ()
     try:
-        named = json.loads(target.recalled.get(WAITS_FACT, "") or "[]")
+        named = json.loads(text)
     except ValueError:
         return ()
     return tuple(field for field in named if isinstance(field, str)) if isinstance(named, list) else ()

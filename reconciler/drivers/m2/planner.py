@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from reconciler.core.diff import Change
+from reconciler.core.endpoint import read_base_host
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Risk, Step
 from reconciler.core.secret import mask
@@ -34,7 +34,7 @@ from reconciler.drivers.m2.shared_contents import share_pair
 from reconciler.drivers.m2.unmanaged import report_unfilled
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
-from reconciler.secrets.redaction import RedactionMask, hide_by_key
+from reconciler.secrets.redaction import RedactionMask
 from reconciler.text.json_pointer import make_pointer
 
 VERSION: Final = "/meta/version"
@@ -209,7 +209,7 @@ def _make_step(
     )
     arguments = ACTIONS[action](
         bases=bases,
-        addresses=(urlsplit(bases[0]).hostname,) if bases else (),
+        addresses=(read_base_host(bases[0]),) if bases else (),
         before=before.fingerprint if before else "",
         after=target.content.fingerprint,
         restart=impact.restart,
@@ -219,9 +219,7 @@ def _make_step(
             "after": fingerprints.of(target.content),
             "resources": dict(desired.shown_resources),
         },
-        setting_version=mask(
-            hide_by_key("version", get_value(target.content.canonical, ("meta", "version")))
-        ),
+        setting_version=mask(target.content.version_value),
         timeout=entry.timeouts.read,
         connect=entry.timeouts.connect,
         uses={findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},

@@ -29,6 +29,7 @@ class RedactedFingerprints:
 
     earlier: RedactionMask = NO_MASK
     _cache: dict[tuple[int, frozenset[Any]], tuple[Any, str]] = field(init=False, default_factory=dict)
+    """(id of a setting's meaning or of a section of it, hidden places) -> it, and its fingerprint."""
 
     def of(self, content: Content, wanted: Content | None = None, *, whole: bool = False) -> str:
         """The redacted fingerprint of a setting's meaning.
@@ -45,6 +46,8 @@ class RedactedFingerprints:
         # What differs between nodes is a token, at a place that both are hidden at.
         shared = content.common or content
         shown = shared.canonical if whole else shared.compared
+        if known := self._cache.get((id(shown), places)):
+            return known[1]
         masks = shared.redaction_masks if shown is shared.canonical else {}
         for key, value in shown.items():
             cached = self._cache.get((id(value), places))
@@ -54,7 +57,9 @@ class RedactedFingerprints:
                 # The value is kept too: an id is unique only as long as its object exists.
                 cached = self._cache[id(value), places] = value, fingerprint(mask(hidden))
             sections[key] = cached[1]
-        return fingerprint(sections)
+        found = fingerprint(sections)
+        self._cache[id(shown), places] = shown, found
+        return found
 
 
 def compute_redacted_digest(document: Any, files: Mapping[str, str], owner: str) -> str:

@@ -24,6 +24,7 @@ from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2.setting.patterns import ENDPOINT
 from reconciler.secrets.redaction import NO_MASK, RedactionMask, hide_by_key, make_mask
+from reconciler.text.json_values import is_object
 from reconciler.text.one_line import LONGEST_NAME, make_one_line
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class SectionMask:
         return make_mask(self.hidden)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what many nodes with one setting ask of it is computed once
 class Content:
     """A setting and its meaning.
 
@@ -291,22 +292,27 @@ class Content:
         """The meaning as far as it is compared with that of another setting."""
         return self.canonical if self.managed is None else self.managed
 
-    @property
+    @cached_property
     def redaction_mask(self) -> RedactionMask:
         """What is not shown of the whole setting."""
         return RedactionMask.of(one.redaction_mask for one in self.redaction_masks.values())
 
-    @property
+    @cached_property
     def version(self) -> str:
         """`meta.version` for messages, masked where it looks like a secret; empty where there is none."""
         return self.version_behind(NO_MASK)
 
-    def version_behind(self, redaction_mask: RedactionMask) -> str:
-        """The same, also masked where a redaction mask hides it."""
-        # A file may refer to a secret here, and messages and comments show the version.
+    @cached_property
+    def version_value(self) -> Any:
+        """`meta.version`, as a `Secret` where it looks like one; None where there is none."""
         meta = self.canonical.get("meta")
-        version = meta.get("version") if isinstance(meta, Mapping) else None
-        shown = redaction_mask.hide(hide_by_key("version", version), ("meta", "version"))
+        return hide_by_key("version", meta.get("version") if is_object(meta) else None)
+
+    def version_behind(self, redaction_mask: RedactionMask) -> str:
+        """The version for messages, also masked where a redaction mask hides it."""
+        # A file may refer to a secret here, and messages and comments show the version.
+        version = self.version_value
+        shown = redaction_mask.hide(version, ("meta", "version"))
         return "" if version is None else make_one_line(str(mask(shown)), LONGEST_NAME)
 
 
