@@ -9,6 +9,7 @@ requests alone is shown beside them. The figure is the median of the ratios.
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import subprocess
 import sys
@@ -94,6 +95,8 @@ def main() -> None:
         addresses = sys.stdin.read().split()
         print(timed(lambda: asyncio.run(bare(addresses))))
         return
+    # As an installed program: each module is compiled once, and not again by every process.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     count, runs = [*map(int, sys.argv[1:]), *(1000, 5)[len(sys.argv) - 1 :]][:2]
     with serving(count) as folder:
         rows = [compared(folder, addresses_of(folder)) for _ in range(runs + 1)][1:]

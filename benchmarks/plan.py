@@ -8,6 +8,7 @@ Every size runs in a process of its own, so that its peak memory is its own.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -70,6 +71,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(measure(int(sys.argv[2]))))
         return
+    # As an installed program: each module is compiled once, and not again by every process.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     print("   nodes  parse answers   diff and plan   peak memory")
     for count in (most // 4, most // 2, most):

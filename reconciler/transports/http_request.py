@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from reconciler import __version__
+from reconciler.core.endpoint import LAST_PORT
 from reconciler.transports.http_errors import unsent
 
 _PORTS: Final = {"http": 80, "https": 443}
@@ -17,6 +18,8 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNSAFE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _BLANK: Final = re.compile(r"[\x00-\x20\x7f]")
 _PARTS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)([^#]*)")
+# The form of almost every node; all other spellings are left to the parser of the library.
+_PLAIN_ORIGIN: Final = re.compile(r"(https?)://([0-9a-z][0-9a-z.-]*):([1-9][0-9]{0,4})")
 _INVALID: Final = "its address is not a valid URL"
 _URL_CHARACTERS: Final = "%/:?#[]@!$&'()*+,;=-._~"
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
@@ -79,6 +82,11 @@ def parse_url(url: str, origins: dict[str, UrlOrigin]) -> RequestUrl:
 
 
 def _parse_origin(begin: str) -> UrlOrigin:
+    plain = _PLAIN_ORIGIN.fullmatch(begin)
+    if plain is not None and int(plain[3]) <= LAST_PORT:
+        own = int(plain[3])
+        shown = plain[2] if own == _PORTS[plain[1]] else f"{plain[2]}:{own}"
+        return UrlOrigin(plain[1], plain[2], own, shown)
     try:
         parts = urlsplit(begin)
         scheme, host, port = parts.scheme, parts.hostname or "", parts.port
