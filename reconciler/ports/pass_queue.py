@@ -142,11 +142,14 @@ class PassQueue(Protocol):
             StateError: the store cannot be used.
         """
 
-    async def serve(self, run: Callable[[str], Awaitable[None]], passes: int) -> None:
+    async def serve(
+        self, run: Callable[[str], Awaitable[None]], passes: int, on_ready: Callable[[], None]
+    ) -> None:
         """Run passes until this is cancelled; the running ones are then waited for.
 
         Args:
             run: runs a pass over a cluster if one is due; must not raise.
+            on_ready: called once this host takes passes.
             passes: largest number at the same time.
 
         Raises:

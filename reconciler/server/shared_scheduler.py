@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from reconciler.core.revision import COMMIT, strip_uncommitted
@@ -31,7 +32,7 @@ from reconciler.server.cluster_pass import (
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.supervision import contain_errors, is_set_within
-from reconciler.server.timing import HOLD_ENDS, LoopTiming
+from reconciler.server.timing import FIRST, HOLD_ENDS, LoopTiming
 from reconciler.server.watch_state import WatchedCluster
 
 LOOK_SECONDS: Final = 1.0
@@ -109,7 +110,7 @@ class SharedScheduler:
         self.fleet: Fleet | None = None
         self._queue: PassQueue | None = None
         self._news = asyncio.Event()
-        self._published: list[_Published] = []
+        self._published: _Published | None = None
         self._requested: set[str] = set()
         self._stopping = asyncio.Event()
         self._running: dict[str, _Running] = {}
@@ -132,7 +133,13 @@ class SharedScheduler:
             self._context.watch_state.note(name, target=fleet.revision)
         for running in self._running.values():
             running.stop.set()
-        self._published.append(_Published(fleet, trigger, former, is_forced=former == fleet.revision.id))
+        waiting = self._published
+        self._published = _Published(
+            fleet,
+            trigger,
+            former=waiting.former if waiting is not None else former,
+            is_forced=former == fleet.revision.id or (waiting is not None and waiting.is_forced),
+        )
         self._read_at = 0.0  # rows of clusters that this host did not know
         self._news.set()
 
@@ -171,7 +178,8 @@ class SharedScheduler:
             if queue is None:
                 await is_set_within(self._stopping, 0.1)
                 continue
-            work = asyncio.ensure_future(contain_errors(queue.serve(self._run_job, self._passes)))
+            run = partial(self._run_job, queue)
+            work = asyncio.ensure_future(contain_errors(queue.serve(run, self._passes, self._set_at_work)))
             stopped = asyncio.ensure_future(self._wait_for_change(queue))
             try:
                 await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -184,15 +192,15 @@ class SharedScheduler:
                 await is_set_within(self._stopping, RETRY_SECONDS)
 
     async def _wait_for_change(self, queue: PassQueue) -> None:
-        """Wait for `stop`, or for another queue; says when passes are taken again."""
+        """Wait for `stop`, or for another queue: the fleet may have got another identity."""
+        while self._queue is queue and not await is_set_within(self._stopping, LOOK_SECONDS / 2):
+            pass
+
+    def _set_at_work(self) -> None:
         state = self._context.watch_state
-        began = self._context.clock()
-        while not await is_set_within(self._stopping, LOOK_SECONDS / 2):
-            if self._queue is not queue:
-                return
-            if state.no_passes and self._context.clock() > began + LOOK_SECONDS:
-                state.no_passes = ""
-                self._context.log.info("passes taken again")
+        if state.no_passes:
+            self._context.log.info("passes taken again")
+        state.no_passes = ""
 
     def _set_idle(self, error: ReconcilerError) -> None:
         state = self._context.watch_state
@@ -202,9 +210,10 @@ class SharedScheduler:
         state.no_passes = format_error(error)
 
     async def _exchange(self) -> None:
-        while self._published:
-            await self._publish(self._published[0])
-            self._published.pop(0)
+        while (published := self._published) is not None:
+            await self._publish(published)
+            if self._published is published:  # else a newer one was read meanwhile
+                self._published = None
         if self._queue is None:
             return
         if self._requested:
@@ -300,10 +309,9 @@ class SharedScheduler:
             progress=own.progress,
         )
 
-    async def _run_job(self, cluster: str) -> None:
+    async def _run_job(self, queue: PassQueue, cluster: str) -> None:
         """Run a pass over a cluster, if one is due."""
-        queue = self._queue
-        if queue is None or self._stopping.is_set():
+        if self._stopping.is_set():
             return
         try:
             begun = await queue.begin(cluster)
@@ -325,10 +333,18 @@ class SharedScheduler:
         self._use_status(begun.shared)
         fleet = await self._find_fleet(begun.target)
         state = self._context.watch_state
-        if fleet is None or cluster not in state.clusters:
+        # A host that has not read the revision yet leaves the pass to one that has. But not for ever: if no
+        # other host comes, this one goes on, and the guards refuse what is older than what was applied.
+        status = state.clusters.get(cluster)
+        is_late = status is not None and self._context.wall() > status.ended + self._context.interval
+        lags = fleet is not None and await self._lags(fleet.revision.id, begun.target)
+        if fleet is None or status is None or (lags and not is_late):
             await queue.end(begun, "", NextPass(HAND_BACK_SECONDS, begun.cause))
             return
-        if self._stopping.is_set():
+        # Not before: the fleet that this pass was waiting for must not stop it.
+        running.stop = asyncio.Event()
+        newest = self.fleet.revision.id if self.fleet is not None else ""
+        if self._stopping.is_set() or newest != fleet.revision.id:
             running.stop.set()
         cluster_pass = self._cluster_passes.setdefault(
             cluster, ClusterPass(cluster, self._perform, self._context)
@@ -341,6 +357,8 @@ class SharedScheduler:
             state.heartbeats.pop(f"cluster {cluster}", None)
         status = state.clusters.get(cluster)
         following = self._plan_next(queue, begun, pass_summary, timing)
+        if lags:
+            following = replace(following, wait=min(following.wait, FIRST))
         if status is not None:
             status = replace(status, due=self._context.wall() + following.wait)
             state.clusters[cluster] = status
@@ -361,6 +379,12 @@ class SharedScheduler:
             # Perhaps the lease of a host that was killed, which ends soon.
             wait = min(wait, queue.lease / 3)
         return NextPass(wait, HOLD_ENDS if is_hold else timing.cause)
+
+    async def _lags(self, revision: str, target: str) -> bool:
+        """Whether a host with a revision may not have read the target of all hosts yet."""
+        if target in {"", revision}:
+            return False
+        return not self._source.has_history or await self._is_behind(revision, target)
 
     async def _find_fleet(self, target: str) -> Fleet | None:
         """The fleet of this host, after it has had the time to read a revision that another one has read."""

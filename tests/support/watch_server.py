@@ -25,7 +25,7 @@ def fleet(outbox_message="a", *names, nodes=()):
     """A fleet of clusters with these names; each has the same nodes."""
     members = tuple(SimpleNamespace(name=node) for node in nodes)
     cluster_inputs = tuple(
-        SimpleNamespace(entry=SimpleNamespace(name=name, members=lambda: members))
+        SimpleNamespace(entry=SimpleNamespace(name=name, after=(), members=lambda: members))
         for name in names or ("edge",)
     )
     return SimpleNamespace(revision=revision(outbox_message), cluster_inputs=cluster_inputs, warnings=())

@@ -69,7 +69,9 @@ class JobWorker:
         self._procrastinate = import_extra("procrastinate", "postgres", "watches of several hosts")
         self._version = str(self._procrastinate.__version__)
 
-    async def serve(self, run: Callable[[str], Awaitable[None]], passes: int) -> None:
+    async def serve(
+        self, run: Callable[[str], Awaitable[None]], passes: int, on_ready: Callable[[], None]
+    ) -> None:
         """Run jobs until this is cancelled; see `PassQueue.serve`."""
         await self._leases.confirm_rules(self._version)
         await asyncio.to_thread(prepare_job_tables, self._access, self._version)
@@ -78,6 +80,7 @@ class JobWorker:
             with self._translate_errors(), translate_postgres_errors(self._access.address):
                 async with app.open_async():
                     self._app = app
+                    on_ready()
                     await self._work(app, passes)
         finally:
             self._app = None

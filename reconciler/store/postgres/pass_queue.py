@@ -152,8 +152,10 @@ class PostgresPassQueue:
         )
         await self._transact(lambda connection: connection.execute(_END, values) and None)
 
-    async def serve(self, run: Callable[[str], Awaitable[None]], passes: int) -> None:
-        await self._worker.serve(run, passes)
+    async def serve(
+        self, run: Callable[[str], Awaitable[None]], passes: int, on_ready: Callable[[], None]
+    ) -> None:
+        await self._worker.serve(run, passes, on_ready)
 
     async def _list_due(self) -> list[DueCluster]:
         def list_due(connection: PostgresConnection) -> list[DueCluster]:
