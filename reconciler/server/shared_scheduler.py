@@ -127,6 +127,7 @@ class SharedScheduler:
         clusters = self._context.watch_state.clusters
         for name in clusters.keys() - names:
             del clusters[name]
+            self._cluster_passes.pop(name, None)
         for name in sorted(names - clusters.keys()):
             clusters[name] = WatchedCluster(name, fleet.revision)
         for name in names:

@@ -64,7 +64,11 @@ def _migrate(connection: PostgresConnection, files: dict[str, str], version: str
             f"this host, with version {version}, takes no pass",
             remedy="install the newer version on this host",
         )
-    if not applied:
+    exists = connection.execute(
+        "SELECT to_regclass(?) IS NOT NULL", (f"{JOB_SCHEMA}.procrastinate_jobs",)
+    ).fetchone()[0]
+    if not exists:  # new, or the database was restored without them
+        connection.execute("DELETE FROM job_migration")
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {JOB_SCHEMA}")
         schema = resources.files("procrastinate.sql") / "schema.sql"
         _execute_file(connection, schema.read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ POLL_SECONDS: Final = 1.0
 
 _EVERY_SECOND: Final = "* * * * * *"
 _CONNECTIONS: Final = 3
+_MOST_AT_ONCE: Final = 200
 _DISPATCH_PRIORITY, _REQUEST_PRIORITY = 100, 10
 _SCHEDULED: Final = frozenset({"interval", "retry", "offers", "hold-ends"})
 """Causes of passes that wait behind those that somebody requested."""
@@ -101,19 +102,29 @@ class JobWorker:
             with suppress(self._procrastinate.exceptions.ConnectorException):  # another host was faster
                 await manager.finish_job(job, status=self._procrastinate.jobs.Status.ABORTED, delete_job=True)
         taken = {one["name"] for one in await manager.list_locks_async(queue=self._queue)}
-        for due in await self._list_due():
-            lock = f"{self._fleet}/{due.cluster}"
-            if lock in taken:
-                continue
-            deferrer = app.configure_task(
-                "pass",
-                queue=self._queue,
-                lock=lock,
-                queueing_lock=f"{self._queue}/{due.cluster}",
-                priority=0 if due.cause in _SCHEDULED else _REQUEST_PRIORITY,
-            )
-            with suppress(self._procrastinate.exceptions.AlreadyEnqueued):
-                await deferrer.defer_async(cluster=due.cluster)
+        due = [one for one in await self._list_due() if self._name_lock(one.cluster) not in taken]
+        for first in range(0, len(due), _MOST_AT_ONCE):
+            jobs = [self._make_job(app, one) for one in due[first : first + _MOST_AT_ONCE]]
+            try:
+                await manager.batch_defer_jobs_async(jobs)
+            except self._procrastinate.exceptions.AlreadyEnqueued:
+                # Another host has added some of them meanwhile: then none of the others was added.
+                for job in jobs:
+                    with suppress(self._procrastinate.exceptions.AlreadyEnqueued):
+                        await manager.defer_job_async(job)
+
+    def _make_job(self, app: Any, due: DueCluster) -> Any:
+        deferrer = app.configure_task(
+            "pass",
+            queue=self._queue,
+            lock=self._name_lock(due.cluster),
+            queueing_lock=f"{self._queue}/{due.cluster}",
+            priority=0 if due.cause in _SCHEDULED else _REQUEST_PRIORITY,
+        )
+        return deferrer.job.evolve(task_kwargs={"cluster": due.cluster})
+
+    def _name_lock(self, cluster: str) -> str:
+        return f"{self._fleet}/{cluster}"
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
