@@ -38,12 +38,8 @@ from reconciler.planning.node_places import FleetPlaces
 from reconciler.planning.read_only import restrict_to_reading
 from reconciler.planning.reserved_steps import describe_reserved, find_reservation_hold
 from reconciler.planning.stamped_nodes import ClusterReading, StampedCluster, compare_stamps
-from reconciler.planning.withheld_steps import (
-    OVERDUE,
-    WAITING,
-    WithheldSteps,
-    withhold_steps,
-)
+from reconciler.planning.withheld_findings import OVERDUE, WAITING
+from reconciler.planning.withheld_steps import WithheldSteps, withhold_steps
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.driver import Driver, Facts
 from reconciler.ports.listener import PassListener

@@ -15,7 +15,7 @@ from reconciler.core.plan import Step
 from reconciler.core.reservations import HELD
 from reconciler.core.unmanaged import UNFILLED
 from reconciler.diagnostic import Diagnostic, Severity
-from reconciler.planning.withheld_steps import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
+from reconciler.planning.withheld_findings import IN_FLIGHT, LATER, OFFERED, OVERDUE, STALLED
 
 RESTART: Final = "waits-for-restart"
 """Code of a product's finding that a node has a change which needs a restart to take effect."""

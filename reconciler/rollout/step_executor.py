@@ -27,7 +27,7 @@ from reconciler.errors import (
 from reconciler.host.aio import run_unless_stopped
 from reconciler.host.clock import utc_now
 from reconciler.planning.masked_transports import mask_transports
-from reconciler.planning.withheld_steps import describe_differences
+from reconciler.planning.withheld_findings import describe_differences
 from reconciler.ports.call_permit import require_permit
 from reconciler.ports.driver import Driver, StepAnswer
 from reconciler.ports.store import StepEnd

@@ -12,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from reconciler import __version__
 from reconciler.core.observation import KINDS, Observed
-from reconciler.planning.withheld_steps import STALLED
+from reconciler.planning.withheld_findings import STALLED
 from reconciler.server.nodes.node_metrics import collect_node_metrics
 from reconciler.server.watch_state import SourceState, WatchState
 

@@ -20,7 +20,7 @@ from reconciler.core.wave_state import WAVE_WAITS
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.guards.cluster_order import CODE as ORDER
 from reconciler.planning.node_conditions import NodeCondition
-from reconciler.planning.withheld_steps import OFFERED, STALLED
+from reconciler.planning.withheld_findings import OFFERED, STALLED
 from reconciler.server.pass_reading import PassReading
 from reconciler.text.node_names import format_node_names
 

@@ -12,7 +12,7 @@ from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
-from reconciler.planning.withheld_steps import OFFERED
+from reconciler.planning.withheld_findings import OFFERED
 from reconciler.server.cluster_pass import PassJob
 from reconciler.server.pass_reading import make_pass_reading
 from reconciler.server.pass_result import (
