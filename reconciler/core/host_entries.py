@@ -66,11 +66,13 @@ class AllowedBus:
     Args:
         places: brokers or projects that settings may name.
         channels: patterns of the topics or paths that they may name; empty for all.
+        group: the consumer group of the host itself, for Kafka.
     """
 
     id: BusId
     places: frozenset[str]
     channels: tuple[str, ...] = ()
+    group: str = ""
 
     def allows(self, channel: BusChannel) -> bool:
         """Whether every place of a channel is one of this bus, and its name is allowed."""

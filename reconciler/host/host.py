@@ -51,7 +51,7 @@ class Host:
 def list_allowed_buses(config: HostConfig) -> tuple[AllowedBus, ...]:
     """The message buses that a host may use."""
     clusters = (
-        AllowedBus(BusId(BusKind.KAFKA, name), frozenset(cluster.brokers), cluster.topics)
+        AllowedBus(BusId(BusKind.KAFKA, name), frozenset(cluster.brokers), cluster.topics, cluster.group)
         for name, cluster in sorted(config.kafka.items())
     )
     databases = (

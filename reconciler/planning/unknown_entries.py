@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reconciler.core.host_entries import (
     CHANNEL_KEYS,
+    AllowedBus,
     EntryKind,
     HostEntries,
     NamedEntry,
@@ -99,6 +100,34 @@ def find_unknown_buses(
             else f"add an entry of `{kind}` with all of these there, or correct the connection here",
             position=first.document.position(pointer),
             pointer=pointer,
+            target=cluster,
+        )
+    return found | _find_own_groups(channels, known, cluster)
+
+
+def _find_own_groups(
+    channels: Sequence[NamedChannel], known: HostEntries, cluster: str
+) -> dict[tuple[EntryKind, str], Diagnostic]:
+    """The nodes that listen with the consumer group of this host: Kafka divides messages within a group."""
+    named: dict[AllowedBus, list[NamedChannel]] = {}
+    for bus in known.buses:
+        for one in channels if bus.group else ():
+            if one.group == bus.group and bus.allows(one.channel):
+                named.setdefault(bus, []).append(one)
+    found: dict[tuple[EntryKind, str], Diagnostic] = {}
+    for bus, own in named.items():
+        nodes, entry = (
+            join_some(sorted({one.node for one in own}), _MOST_SHOWN),
+            f"{bus.id.kind}.{bus.id.name}",
+        )
+        found[EntryKind(bus.id.kind), f"the groupId {bus.group}"] = Diagnostic(
+            Severity.ERROR,
+            ENTRY,
+            f"the groupId {bus.group}, named for {nodes}, is that of this host (`{entry}.group`): each "
+            "message of a topic would reach only one of them",
+            f"give each node a groupId of its own, or set another `{entry}.group` in the host configuration",
+            position=own[0].document.position(own[0].pointer),
+            pointer=own[0].pointer,
             target=cluster,
         )
     return found

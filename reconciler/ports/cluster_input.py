@@ -30,6 +30,7 @@ class NamedChannel:
         document: the settings file.
         places: pointer to the brokers or the project.
         pointer: to the topic or document.
+        group: the consumer group with which it listens; empty for none.
     """
 
     node: str
@@ -38,6 +39,7 @@ class NamedChannel:
     document: Document
     places: str
     pointer: str
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

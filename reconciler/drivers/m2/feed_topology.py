@@ -132,7 +132,7 @@ def list_bus_sides(document: Any) -> Iterator[tuple[str, str, BusChannel]]:
 
 def list_named_channels(cluster_input: ClusterInput) -> list[NamedChannel]:
     """The channels that the settings files of a cluster name, with their places."""
-    known: dict[int, list[tuple[BusChannel, bool, str, str]]] = {}
+    known: dict[int, list[tuple[BusChannel, bool, str, str, str]]] = {}
     for document in cluster_input.documents.values():
         if id(document) in known:
             continue
@@ -145,12 +145,13 @@ def list_named_channels(cluster_input: ClusterInput) -> list[NamedChannel]:
             is_kafka = channel.kind is BusKind.KAFKA
             places = (*SERVER, "connection", index, "info", "brokers" if is_kafka else "projectId")
             keys = ("doc",) if not is_kafka else ("subscribe", "topic") if side == "feed" else ("topic",)
-            own.append((channel, side == "feed", make_pointer(places), make_pointer((*path, *keys))))
+            group = find_group(document.value, feature) if side == "feed" else ""
+            own.append((channel, side == "feed", make_pointer(places), make_pointer((*path, *keys)), group))
     ids = get_node_ids(cluster_input.entry)
     return [
-        NamedChannel(node, fill_node_id(channel, ids.get(node, "")), is_feed, document, places, pointer)
+        NamedChannel(node, fill_node_id(channel, ids.get(node, "")), is_feed, document, *places)
         for node, document in cluster_input.documents.items()
-        for channel, is_feed, places, pointer in known[id(document)]
+        for channel, is_feed, *places in known[id(document)]
     ]
 
 

@@ -100,6 +100,22 @@ def test_a_list_of_brokers_with_one_of_another_cluster_is_refused():
     assert find_unknown_buses(DRIVER.list_bus_channels(where(document)), known, "edge")
 
 
+@pytest.mark.parametrize(
+    ("group", "brokers", "is_refused"),
+    [("g", BROKERS, True), ("other", BROKERS, False), ("", BROKERS, False), ("g", ("kafka-9:9092",), False)],
+)
+def test_no_node_listens_with_the_consumer_group_of_this_host(group, brokers, is_refused):
+    place = where(by_kafka("m2.n1", group="g", reports="r"), nodes=("n1", "n2"))
+    other = AllowedBus(BusId(BusKind.KAFKA, "b"), frozenset(brokers), (), group)
+    buses = (AllowedBus(PROD, frozenset(BROKERS)), other)
+    found = find_unknown_buses(DRIVER.list_bus_channels(place), HostEntries(buses=buses), "edge")
+    assert bool(found) is is_refused
+    for one in found.values():
+        assert one.code == "unknown-entry"
+        assert "the groupId g, named for n1, n2, is that of this host (`kafka.b.group`)" in one.message
+        assert str(one.position).startswith("setting.json:")
+
+
 def test_a_node_is_told_on_the_topic_that_it_listens_to_now():
     context = told("new.{node}", shown="old.{node}", nodes=("n1",))
     (step,) = context.plan.steps
