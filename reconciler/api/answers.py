@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from reconciler.core.operations import Operation
 from reconciler.core.outcome import State
 from reconciler.core.pins import PinState
 from reconciler.core.plan import Plan, PlanShape, load_plan
@@ -14,7 +15,7 @@ from reconciler.core.policy import Override
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.inventory_report import InventoryUse
 from reconciler.planning.plan_summary import PlanSummary
-from reconciler.ports.store import JournalEntry, MessageRecord, RunRecord, RunSummary
+from reconciler.ports.store import JournalEntry, MessageRecord, OrderRecord, RunRecord, RunSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,32 @@ class RunAnswer:
             for one in self.entries
         )
         return RunRecord(self.summary, plan, entries, self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class RunsAnswer:
+    """A page of runs, newest first.
+
+    Args:
+        next: the id to give as `before` for the next page; empty on the last one.
+    """
+
+    runs: tuple[RunSummary, ...]
+    next: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PastOrdersAnswer:
+    """Orders of the history, newest first."""
+
+    orders: tuple[OrderRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsAnswer:
+    """Operations of the history, newest first."""
+
+    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True, slots=True)

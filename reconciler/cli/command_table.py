@@ -42,6 +42,7 @@ _SUMMARIES = {
     "explain": "explain a code in brackets, and what to do about it",
     "unit": "print what the systemd unit must open for local files and sudo",
     "sudoers": "print the lines of sudoers that files and commands with sudo need",
+    "look-again": "let the running watch run a pass now",
     "watch": "keep nodes in the desired state: a long-running process",
     "simulate": "serve simulated nodes of a fleet on this machine",
     "demo": "show the program at work on this machine, in a few seconds",
@@ -53,6 +54,7 @@ _FOLDER = "reconciler.cli.commands."
 _MODULES = {
     "import": "import_live",
     "allow-stop": "allow_stop",
+    "look-again": "look_again",
 }  # Python cannot import a module with the name of a keyword, or with a hyphen
 
 DEFAULT = Command(f"{_FOLDER}reconcile", "plan, and apply after confirmation")

@@ -28,6 +28,14 @@ LARGEST: Final = 1024 * 1024
 """Maximum size of the host's file in bytes."""
 
 
+def read_environment(context: typer.Context) -> Environment:
+    """The environment when the program started: `os.environ` no longer has the secrets."""
+    from reconciler.host.environment import Environment  # noqa: PLC0415  (--help stays quick)
+
+    root = context.find_root().obj
+    return root if isinstance(root, Environment) else Environment(os.environ)
+
+
 def read_host(context: typer.Context, given: Path | None, source: str = "") -> Host:
     """Read the host of a command: its environment and its configuration.
 
@@ -44,14 +52,11 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
     from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
     from reconciler.host.environment import (  # noqa: PLC0415
         AUTHORITIES,
-        Environment,
         find_irregular_authorities,
     )
     from reconciler.host.host import Host  # noqa: PLC0415
 
-    # The environment when the program started: `os.environ` no longer has the secrets.
-    root = context.find_root().obj
-    environment = root if isinstance(root, Environment) else Environment(os.environ)
+    environment = read_environment(context)
     if pipe := find_irregular_authorities(environment):
         raise UsageError(
             f"the variable {AUTHORITIES} names {make_one_line(pipe, 300)}, which is not a regular file",

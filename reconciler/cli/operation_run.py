@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
+from reconciler.api.acts import PurgeAct, PurgeReport
 from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.render import operations as rendered
 from reconciler.cli.run_options import RunOptions
+from reconciler.cli.server_client import ServerClient
 from reconciler.cli.state_access import StateAccess
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.actor import Actor
@@ -146,6 +148,46 @@ class OperationsByWatch:
         }
         _, data = self.access.ask_watch(asked, json.dumps(request.targets).encode())
         return json.loads(data)
+
+
+@dataclass(slots=True)
+class OperationsByServer:
+    """Lets a watch elsewhere plan and perform purges, as the holder of a token."""
+
+    client: ServerClient
+    by: str
+    reason: str
+    _request: OperationRequest | None = None
+
+    async def plan(self, request: OperationRequest) -> OperationPlan:
+        self._request = request
+        report = await self._ask("")
+        assert report.plan is not None
+        return load_operation_plan(report.plan)
+
+    async def begin(self, plan: OperationPlan) -> tuple[Operation, ...]:
+        return tuple(load_operation(one) for one in (await self._ask(plan.digest)).begun)
+
+    async def look(self, ids: Sequence[str]) -> tuple[Operation, ...]:
+        return tuple([await self.client.fetch(f"/operations/{name}", Operation) for name in ids])
+
+    async def follow(self, ids: Sequence[str], stop: asyncio.Event) -> None:
+        while not stop.is_set() and not all(one.is_over for one in await self.look(ids)):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), 2 * LOOK)
+
+    async def _ask(self, plan: str) -> PurgeReport:
+        request = self._request
+        assert request is not None
+        act = PurgeAct(
+            targets=request.targets,
+            cluster=request.cluster,
+            direct=request.direct,
+            plan=plan,
+            by=self.by,
+            reason=self.reason,
+        )
+        return await self.client.send(act)
 
 
 @contextmanager

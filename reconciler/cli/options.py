@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from enum import StrEnum
 from inspect import Parameter, Signature, signature
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from reconciler.cli.order_place import OrderPlace
+    from reconciler.cli.server_client import ServerClient
     from reconciler.cli.state_access import StateAccess
     from reconciler.cli.terminal import Terminal
     from reconciler.core.selection import Selection
+    from reconciler.host.environment import Environment
     from reconciler.host.host import Host
     from reconciler.planning.prior_revision_reader import MergeTarget
     from reconciler.ports.source import Source as ReadableSource
@@ -48,6 +51,8 @@ ENVIRONMENT = {
     "RECONCILE_STATE": "the state folder or database, like --state",
     "XDG_STATE_HOME": "parent of the user's own state folder; default ~/.local/state",
     "XDG_CACHE_HOME": "parent of cached sources when no state folder is open; default ~/.cache",
+    "RECONCILE_SERVER": "URL of a watch that answers instead of this host, like --server",
+    "RECONCILE_TOKEN_FILE": "a file with the token for it, like --token-file",
     "RECONCILE_HOST_CONFIG": "the host configuration, like --host-config",
     "RECONCILE_REQUIRE_SIGNED": "gpg or ssh, like --require-signed",
     "RECONCILE_ALLOWED_SIGNERS": "file of accepted signers, like --allowed-signers",
@@ -238,6 +243,63 @@ class HostOptions:
 
         return read_host(self.context, self.host_config, source)
 
+    def read_environment(self) -> Environment:
+        """The environment of the command; see `host_loader.read_environment`."""
+        from reconciler.cli.host_loader import read_environment  # noqa: PLC0415  (--help stays quick)
+
+        return read_environment(self.context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Options of commands that a watch elsewhere can answer."""
+
+    server: Annotated[
+        str,
+        typer.Option(
+            "--server",
+            metavar="URL",
+            help="Ask the watch at this URL instead of the state of this host. Default: RECONCILE_SERVER.",
+            show_default=False,
+        ),
+    ] = ""
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="File with the token for --server, which only this user can read. Default: "
+            "RECONCILE_TOKEN_FILE.",
+            show_default=False,
+        ),
+    ] = None
+
+    def find_client(self, common: HostOptions, **others: object) -> ServerClient | None:
+        """The client of the server that is named; None if the command works on this host.
+
+        Args:
+            common: of the command; its environment may name the server.
+            others: options of the command that choose something on this host, by their names.
+
+        Raises:
+            UsageError: the server cannot be used, or an option contradicts it.
+        """
+        environment = common.read_environment()
+        given = [name for name, value in others.items() if value]
+        if given and not self.server:  # an option counts more than a variable
+            return None
+        from reconciler.cli.server_client import VARIABLE, find_server  # noqa: PLC0415  (--help stays quick)
+
+        if not self.server and not environment.get(VARIABLE) and self.token_file is None:
+            return None
+        client = find_server(self.server, self.token_file, environment)
+        if client is not None and given:
+            raise UsageError(
+                f"--{given[0].replace('_', '-')} and --server contradict each other",
+                remedy="the server has its own source, state and options; leave one of them out",
+            )
+        return client
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonOptions(HostOptions):
@@ -256,10 +318,12 @@ class CommonOptions(HostOptions):
 
         return open_writable_state(find_state(self.read_host(), given))
 
-    def open_orders(self, state: str | None) -> AbstractContextManager[OrderPlace]:
+    def open_orders(self, state: str | None, server: ServerOptions) -> AbstractContextManager[OrderPlace]:
         """Where the orders of the command are written; see `order_place.open_order_place`."""
-        from reconciler.cli.order_place import open_order_place  # noqa: PLC0415  (--help stays quick)
+        from reconciler.cli.order_place import OrdersByServer, open_order_place  # noqa: PLC0415  (--help stays quick)
 
+        if (client := server.find_client(self, state=state)) is not None:
+            return nullcontext(OrdersByServer(client))
         return open_order_place(self.read_host(), state)
 
 

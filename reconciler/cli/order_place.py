@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from reconciler.api.acts import Act, ReleaseAct, ResultT, RetryAct, UnpinAct
 from reconciler.api.orders import Orders
+from reconciler.cli.server_client import ServerClient
 from reconciler.cli.state_access import StateAccess, open_writable_state
 from reconciler.cli.state_folder import find_state
 from reconciler.documents.model_errors import describe_first_error
@@ -74,6 +75,27 @@ class OrdersHere:
         if isinstance(act, ReleaseAct | RetryAct | UnpinAct):
             self.access.wake_watches()
         return result
+
+
+@dataclass(frozen=True, slots=True)
+class OrdersByServer:
+    """Lets a watch elsewhere write orders, as the holder of a token."""
+
+    client: ServerClient
+
+    @property
+    def description(self) -> str:
+        return str(self.client)
+
+    @property
+    def is_empty(self) -> bool:
+        return False
+
+    def read_orders(self) -> OpenOrders:
+        return self.client.read("/orders", OpenOrders)
+
+    def give(self, act: Act[ResultT]) -> ResultT:
+        return self.client.perform(act)
 
 
 @contextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from reconciler.api.acts import RollBackAct, RollBackResult
+from reconciler.cli.history_place import HistoryOfServer
 from reconciler.cli.options import PlanFormat
+from reconciler.cli.order_place import make_act
 from reconciler.cli.render.history import render_run_record, render_run_record_json
 from reconciler.cli.render.text import render_plan_text
 from reconciler.core.selection import format_selection
@@ -14,10 +18,12 @@ from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.planning.plan_file import parse_plan_file
+from reconciler.ports.store import RunRecord
 from reconciler.text.one_line import clean_line
 
 if TYPE_CHECKING:
     from reconciler.cli.run_options import RunOptions
+    from reconciler.cli.server_client import ServerClient
     from reconciler.cli.state_access import StateAccess
 from reconciler.cli.terminal import Terminal
 from reconciler.sources.locate import is_same_source
@@ -50,32 +56,81 @@ def roll_back_by_watch(options: RunOptions, access: StateAccess, terminal: Termi
         "only": format_selection(options.only),
         "by": get_current_actor(claim=options.by, why=options.why).encode(),
     }
-    shown, data = access.ask_watch({"do": "rollback", **asked})
+
+    def ask(plan: str) -> RollBackResult:
+        # The second request names the plan that was shown: if the watch now plans anything else, it refuses.
+        answer, data = access.ask_watch({"do": "rollback", **asked, **({"plan": plan} if plan else {})})
+        refused = answer.get("refused")
+        return RollBackResult(
+            status=int(answer.get("status", _FAILED if plan else 0)),
+            refused=tuple(map(str, refused if isinstance(refused, list) else ())),
+            plan=str(answer.get("plan", "")),
+            is_empty=bool(answer.get("empty")),
+            plan_file=data.decode("utf-8", "replace"),
+            run=str(answer.get("run", "")),
+        )
+
+    return _roll_back(ask, lambda run: aio.run_until_signal(access.read().run(run)), options, terminal)
+
+
+def roll_back_by_server(options: RunOptions, client: ServerClient, terminal: Terminal) -> int:
+    """As `roll_back_by_watch`, by a watch elsewhere.
+
+    Raises:
+        ReconcilerError: it is refused, or there is no valid answer.
+    """
+    if not options.ref:
+        raise UsageError(
+            "a rollback by a server needs a revision",
+            remedy="give the commit: `reconcile rollback COMMIT`; `reconcile history` lists applied commits",
+        )
+    terminal.remark(str(client))
+
+    def ask(plan: str) -> RollBackResult:
+        act = make_act(
+            RollBackAct,
+            revision=options.ref,
+            only=options.only.only,
+            skip=options.only.skip,
+            plan=plan,
+            by=options.by,
+            reason=options.why,
+        )
+        return client.perform(act)
+
+    return _roll_back(ask, HistoryOfServer(client).read_run, options, terminal)
+
+
+def _roll_back(
+    ask: Callable[[str], RollBackResult],
+    read_run: Callable[[str], RunRecord],
+    options: RunOptions,
+    terminal: Terminal,
+) -> int:
+    """Show the plan, ask for confirmation, and let it be applied; gives the exit status."""
+    shown = ask("")
     # The digest in the file shows that the answer arrived whole: this is what the user confirms.
-    plan = parse_plan_file(data, "the watch's answer").load_plan()
+    plan = parse_plan_file(shown.plan_file.encode(), "the watch's answer").load_plan()
     shown_plan = render_plan_text(PlanView(plan), layout=terminal.layout)
     terminal.remark(shown_plan + "\n", is_asked=not options.yes)
-    if shown.get("refused"):
-        _show_refusals(shown, terminal)
-    if shown.get("status") or shown.get("empty"):
-        return int(shown.get("status", 0))
+    _show_refusals(shown, terminal)
+    if shown.status or shown.is_empty:
+        return shown.status
     remedy = "add --yes to apply without asking"
     if not options.yes and not terminal.get_consent("Apply this?", verb="apply", remedy=remedy):
         terminal.remark("Nothing was done.\n")
         return ExitStatus.ERROR
-    # The second request names the plan that was shown: if the watch now plans anything else, it refuses.
-    done, _ = access.ask_watch({"do": "rollback", **asked, "plan": str(shown["plan"])})
+    done = ask(shown.plan)
     _show_refusals(done, terminal)
-    if run := str(done.get("run", "")):
-        record = aio.run_until_signal(access.read().run(run))
+    if done.run:
+        record = read_run(done.run)
         is_json = options.format is PlanFormat.JSON
         terminal.say(
             render_run_record_json(record) if is_json else render_run_record(record, layout=terminal.layout)
         )
-    return int(done.get("status", _FAILED))
+    return done.status
 
 
-def _show_refusals(answer: dict[str, object], terminal: Terminal) -> None:
-    refused = answer.get("refused")
-    for line in refused if isinstance(refused, list) else []:
-        terminal.remark(f"refused: {clean_line(str(line))}\n")
+def _show_refusals(answer: RollBackResult, terminal: Terminal) -> None:
+    for line in answer.refused:
+        terminal.remark(f"refused: {clean_line(line)}\n")

@@ -7,11 +7,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from reconciler.api.acts import StopAct
 from reconciler.api.reader import Reader
 from reconciler.api.stop_gate import StopGate
 from reconciler.cli.operation_run import choose_watch
+from reconciler.cli.order_place import make_act
 from reconciler.cli.render.reservations import render_reply, render_reply_json
 from reconciler.cli.run_options import RunOptions
+from reconciler.cli.server_client import ServerClient
 from reconciler.cli.state_access import StateAccess
 from reconciler.cli.terminal import Terminal
 from reconciler.core.fields import parse_duration
@@ -68,6 +71,30 @@ def answer_question(
         reply = _ask_watch(replace(access, watch=watch), request, options)
     else:
         reply = _answer_here(access, request, options)
+    return _show_reply(reply, terminal, as_json=as_json)
+
+
+def ask_server(
+    request: StopRequest, client: ServerClient, terminal: Terminal, *, by: str, reason: str, as_json: bool
+) -> int:
+    """Let a watch elsewhere answer a request, and show the answer; gives the exit status.
+
+    Raises:
+        ReconcilerError: there is no answer.
+    """
+    act = make_act(
+        StopAct,
+        node=request.node,
+        cluster=request.cluster,
+        seconds=int(request.time.total_seconds()),
+        release=request.release,
+        by=by,
+        reason=reason,
+    )
+    return _show_reply(load_stop_reply(client.perform(act).reply), terminal, as_json=as_json)
+
+
+def _show_reply(reply: StopReply, terminal: Terminal, *, as_json: bool) -> int:
     status = _STATUSES[reply.decision.answer] if reply.decision else ExitStatus.DONE
     terminal.say(
         render_reply_json(reply, status=status) if as_json else render_reply(reply, layout=terminal.layout)

@@ -22,6 +22,7 @@ OTHERS = {
     "simulation",
     "server/webhook/signature.py",  # answers to a webhook's sender
     "server/webhook/answer.py",
+    "server/json_api",  # answers to programs; the page of the API lists them
 }
 
 

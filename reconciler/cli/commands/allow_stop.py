@@ -12,6 +12,7 @@ from reconciler.cli.options import (
     CommonOptions,
     Format,
     OutputFormat,
+    ServerOptions,
     SignerOptions,
     State,
     WatchedSource,
@@ -44,6 +45,7 @@ def run_allow_stop(
     path: Within = "",
     format: Format = OutputFormat.TEXT,
     state: State = None,
+    server: ServerOptions,
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
@@ -59,15 +61,21 @@ def run_allow_stop(
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
     from reconciler.cli.state_folder import find_state
-    from reconciler.cli.stop_question import answer_question, read_time
+    from reconciler.cli.stop_question import answer_question, ask_server, read_time
     from reconciler.core.reservations import StopRequest
 
     request = StopRequest(node, cluster, read_time(time), release=release)
+    terminal, as_json = (
+        common.open_terminal(for_people=format is OutputFormat.TEXT),
+        format is OutputFormat.JSON,
+    )
+    if (client := server.find_client(common, state=state, source=source, path=path)) is not None:
+        terminal.remark(str(client))
+        return ask_server(request, client, terminal, by=by, reason=reason, as_json=as_json)
     host = common.read_host(source or ".")
     folder = find_state(host, state)
     options = RunOptions.for_writing(host, folder, signer_options, by=by, why=reason)
     options = replace(options, source=source, path=path)
-    terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
-        return answer_question(request, options, access, terminal, as_json=format is OutputFormat.JSON)
+        return answer_question(request, options, access, terminal, as_json=as_json)

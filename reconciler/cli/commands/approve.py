@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, OutputFormat, State, add_command, make_app
+from reconciler.cli.options import (
+    By,
+    CommonOptions,
+    OutputFormat,
+    ServerOptions,
+    State,
+    add_command,
+    make_app,
+)
 from reconciler.errors import UsageError
 from reconciler.text.one_line import SHORT_ID
 
@@ -31,6 +39,7 @@ def run_approve(
         OutputFormat, typer.Option("--format", help="Output format of the list.")
     ] = OutputFormat.TEXT,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
@@ -41,7 +50,7 @@ def run_approve(
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used = place.description
         if list_:
             found = place.read_orders()

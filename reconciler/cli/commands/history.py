@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from reconciler.cli.options import (
     Format,
     Full,
     OutputFormat,
+    ServerOptions,
     State,
     add_command,
     expand_groups,
@@ -24,10 +26,10 @@ from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.api.history_filter import HistoryFilter
-    from reconciler.cli.state_access import StateAccess
+    from reconciler.cli.history_place import HistoryPlace
     from reconciler.cli.terminal import Terminal
     from reconciler.core.operations import Operation
-    from reconciler.ports.store import RunRecord, StoreReader
+    from reconciler.ports.store import RunRecord
 
 app = make_app()
 
@@ -77,6 +79,7 @@ class _Above:
     """
 
     state: str | None
+    server: ServerOptions
     host_config: Path | None
     filters: FilterOptions
     limit: int
@@ -97,24 +100,21 @@ def list_runs(
     filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """List the newest runs: time, trigger, revision, result; with the orders and operations beside them."""
     common.context.meta[_ABOVE] = _Above(
-        state, common.host_config, filters, limit if is_given(common.context, "limit") else 0
+        state, server, common.host_config, filters, limit if is_given(common.context, "limit") else 0
     )
     if common.context.invoked_subcommand:
         return 0
     from reconciler.cli.render import history, operations
     from reconciler.cli.render.text import Tone
-    from reconciler.host import aio
 
     chosen = filters.make_filter(common, limit)
-    with _open_state(common, state) as access:
-        used, store = str(access), access.read()
-        found = aio.run_until_signal(chosen.read_runs(store))
-        acts = aio.run_until_signal(chosen.read_orders(store))
-        asked = aio.run_until_signal(chosen.read_operations(store))
+    with _open_history(common, state, server) as (used, place):
+        found, acts, asked = place.read_runs(chosen), place.read_orders(chosen), place.read_operations(chosen)
     terminal = common.open_terminal()
     if format is OutputFormat.JSON:
         terminal.say(history.render_runs_json(found))
@@ -135,6 +135,7 @@ def list_orders(
     filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """List the newest orders of operators.
@@ -142,11 +143,10 @@ def list_orders(
     Suspend, resume, pin by a rollback, unpin, approve, and the use of approvals: who, when and why.
     """
     from reconciler.cli.render import history
-    from reconciler.host import aio
 
     chosen = filters.make_filter(common, limit)
-    with _open_state(common, state) as access:
-        found = aio.run_until_signal(chosen.read_orders(access.read()))
+    with _open_history(common, state, server) as (_, place):
+        found = place.read_orders(chosen)
     terminal = common.open_terminal()
     if format is OutputFormat.JSON:
         terminal.say(history.render_orders_json(found))
@@ -164,15 +164,15 @@ def list_operations(
     filters: FilterOptions,
     format: Format = OutputFormat.TEXT,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """List the newest operations, such as purges: time, cluster, result."""
     from reconciler.cli.render import operations
-    from reconciler.host import aio
 
     chosen = filters.make_filter(common, limit)
-    with _open_state(common, state) as access:
-        found = aio.run_until_signal(chosen.read_operations(access.read()))
+    with _open_history(common, state, server) as (_, place):
+        found = place.read_operations(chosen)
     terminal = common.open_terminal()
     if format is OutputFormat.JSON:
         terminal.say(operations.render_operations_json(found))
@@ -194,6 +194,7 @@ def show_run(
     format: Format = OutputFormat.TEXT,
     full: Full = False,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Show one run or one operation in full.
@@ -203,21 +204,20 @@ def show_run(
     """
     from reconciler.cli.render import operations
     from reconciler.cli.render.json import format_json
-    from reconciler.host import aio
 
     _refuse_filters(common)
-    with _open_state(common, state) as access:
-        store, terminal = access.read(), common.open_terminal(full=full)
+    with _open_history(common, state, server) as (_, place):
+        terminal = common.open_terminal(full=full)
         if run == LATEST:
-            run = _find_latest(FilterOptions().make_filter(common, 1), store)
-        if (operation := aio.run_until_signal(_find_operation(store, run))) is not None:
+            run = _find_latest(FilterOptions().make_filter(common, 1), place)
+        if (operation := _find_operation(place, run)) is not None:
             terminal.say(
                 format_json(operations.to_plain_operation(operation))
                 if format is OutputFormat.JSON
                 else operations.render_operation(operation, layout=terminal.layout)
             )
             return 0
-        record = aio.run_until_signal(store.run(run))
+        record = place.read_run(run)
     return _show_record(record, terminal, format)
 
 
@@ -228,15 +228,13 @@ def show_latest_run(
     format: Format = OutputFormat.TEXT,
     full: Full = False,
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Show the newest run in full, also of one cluster or user."""
-    from reconciler.host import aio
-
     chosen = replace(filters.make_filter(common, 1), limit=1)
-    with _open_state(common, state) as access:
-        store = access.read()
-        record = aio.run_until_signal(store.run(_find_latest(chosen, store)))
+    with _open_history(common, state, server) as (_, place):
+        record = place.read_run(_find_latest(chosen, place))
     return _show_record(record, common.open_terminal(full=full), format)
 
 
@@ -274,15 +272,13 @@ def _refuse_filters(common: CommonOptions) -> None:
         )
 
 
-def _find_latest(chosen: HistoryFilter, store: StoreReader) -> str:
+def _find_latest(chosen: HistoryFilter, place: HistoryPlace) -> str:
     """The id of the newest run that is asked for.
 
     Raises:
         UsageError: there is none.
     """
-    from reconciler.host import aio
-
-    found = aio.run_until_signal(chosen.read_runs(store))
+    found = place.read_runs(chosen)
     if not found:
         raise UsageError(
             f"there are no runs{chosen.conditions or ' yet'}",
@@ -291,23 +287,35 @@ def _find_latest(chosen: HistoryFilter, store: StoreReader) -> str:
     return found[0].id
 
 
-async def _find_operation(store: StoreReader, text: str) -> Operation | None:
+def _find_operation(place: HistoryPlace, text: str) -> Operation | None:
     """The operation with this id, or the only one whose id begins with it; None if it may be a run."""
-    try:
-        found = await store.operation(text)
-    except UsageError:
+    from reconciler.cli.server_client import ServerRefused
+
+    found = place.find_operation(text)
+    if found is None:
         return None
     try:
-        await store.run(text)
-    except UsageError:
+        place.read_run(text)
+    except (UsageError, ServerRefused):
         return found
     # Both begin with it: the message of the run names the longer ids.
     return found if found.id == text else None
 
 
-def _open_state(common: CommonOptions, state: str | None) -> AbstractContextManager[StateAccess]:
-    """The state by a subcommand's own options, else by those of `history` before it."""
+@contextmanager
+def _open_history(
+    common: CommonOptions, state: str | None, server: ServerOptions
+) -> Iterator[tuple[str, HistoryPlace]]:
+    """The history by a subcommand's own options, else by those of `history` before it, and where it is."""
+    from reconciler.cli.history_place import HistoryHere, HistoryOfServer
+
     above = _read_above(common)
-    return replace(common, host_config=common.host_config or above.host_config).open_state(
-        state or above.state
+    common = replace(common, host_config=common.host_config or above.host_config)
+    chosen = ServerOptions(
+        server=server.server or above.server.server, token_file=server.token_file or above.server.token_file
     )
+    if (client := chosen.find_client(common, state=state or above.state)) is not None:
+        yield str(client), HistoryOfServer(client)
+        return
+    with common.open_state(state or above.state) as access:
+        yield str(access), HistoryHere(access.read())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
@@ -29,6 +29,7 @@ def run_hold(
     ] = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Send nothing to one node, by any run on this management host, until a moment.
@@ -48,7 +49,7 @@ def run_hold(
         raise UsageError("a hold needs an end", remedy="add --until 4h, or --until 2026-12-24T18:00")
     act = make_act(HoldAct, node=node, until=until, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used, result = place.description, place.give(act)
     name = clean_line(result.node)
     if not result.is_seen:

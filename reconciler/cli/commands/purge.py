@@ -16,6 +16,7 @@ from reconciler.cli.options import (
     Full,
     PlanFormat,
     ReportFormat,
+    ServerOptions,
     SignerOptions,
     State,
     WatchedSource,
@@ -57,6 +58,7 @@ def run_purge(
     format: ReportFormat = PlanFormat.TEXT,
     full: Full = False,
     state: State = None,
+    server: ServerOptions,
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
@@ -67,7 +69,7 @@ def run_purge(
     A purge is recorded before anything is sent. Nodes are called, or get it at their next poll from the
     running watch. A purge that covers a whole host is of high risk: it is confirmed, and spread in waves.
     """
-    from reconciler.cli.operation_run import choose_place, run_operation
+    from reconciler.cli.operation_run import OperationsByServer, choose_place, run_operation
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_writable_state
     from reconciler.cli.state_folder import find_state
@@ -76,12 +78,15 @@ def run_purge(
     targets = [*(urls or ()), *(_read_targets(file) if file else ())]
     if not targets:
         raise UsageError("a purge needs a target", remedy="give URLs, or --file FILE with one a line")
+    request = OperationRequest("purge", tuple(targets), cluster=cluster, direct=direct)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
+    if (client := server.find_client(common, state=state, source=source, path=path)) is not None:
+        terminal.remark(str(client))
+        return run_operation(OperationsByServer(client, by, reason), request, terminal, yes=yes, form=format)
     host = common.read_host(source or ".")
     folder = find_state(host, state)
     options = RunOptions.for_writing(host, folder, signer_options, by=by, why=reason)
     options = replace(options, source=source, path=path)
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
-    request = OperationRequest("purge", tuple(targets), cluster=cluster, direct=direct)
     with open_writable_state(folder) as access, choose_place(options, access) as place:
         terminal.remark(str(access))
         return run_operation(place, request, terminal, yes=yes, form=format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from reconciler.cli.options import (
     Only,
     PlanFormat,
     ReportFormat,
+    ServerOptions,
     SignerOptions,
     Skip,
     Source,
@@ -88,6 +90,7 @@ def run_reconcile(
         Path | None,
         typer.Option(metavar="FILE", help="With --dry-run: write the plan file, for `reconcile apply`."),
     ] = None,
+    server: ServerOptions,
     signer_options: SignerOptions,
     by: By = "",
     reason: Why = "",
@@ -129,13 +132,29 @@ def run_reconcile(
     from reconciler.cli.state_folder import find_readable_state, require_state
     from reconciler.planning.unread_limit import UnreadLimit
 
+    selection, limit = read_selection(only, skip), UnreadLimit.read(tolerate_unread)
+    if dry_run:
+        given = {**asdict(source_options), "base": base, "state": state, "no_state": no_state, "out": out}
+        client = server.find_client(common, source=source if source != "." else "", check=check, **given)
+        if client is not None:
+            from reconciler.cli.dry_run import show_plan_of_server
+
+            terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
+            return show_plan_of_server(
+                client, selection, terminal, form=format, detailed=detailed_exitcode, limit=limit
+            )
+    elif server.server:
+        raise UsageError(
+            "--server works only with --dry-run: the watch applies what its source says by itself",
+            remedy="add --dry-run; `reconcile look-again --server URL` lets it apply at once",
+        )
     host, is_reading = common.read_host(source), dry_run or no_state
     options = RunOptions(
         source=source,
         ref=source_options.ref,
         path=source_options.path,
         sha256=source_options.sha256,
-        only=read_selection(only, skip),
+        only=selection,
         all_or_nothing=all_or_nothing,
         yes=yes,
         format=format,
@@ -152,7 +171,7 @@ def run_reconcile(
         keep=read_kept_runs(host, keep),
         base=read_merge_target(host, base),
         trust=signer_options.read_trust(host),
-        unread_limit=UnreadLimit.read(tolerate_unread),
+        unread_limit=limit,
     )
     terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     if dry_run:

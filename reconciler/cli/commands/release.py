@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, Why, add_command, make_app
 
 app = make_app()
 
@@ -18,6 +18,7 @@ def run_release(
     reason: Why = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Allow changes of a held node again, and show which holds are left.
@@ -31,7 +32,7 @@ def run_release(
 
     act = make_act(ReleaseAct, node=node, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used = place.description
         result = None if place.is_empty else place.give(act)
     if result is None or not result.ended:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, Why, add_command, make_app
 
 app = make_app()
 
@@ -23,6 +23,7 @@ def run_resume(
     reason: Why = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Allow changes again, and show which suspensions are left.
@@ -36,7 +37,7 @@ def run_resume(
 
     act = make_act(ResumeAct, cluster=cluster, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used = place.description
         if place.is_empty:
             terminal.say(f"Nothing was suspended.\n{used}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, Why, add_command, make_app
 
 app = make_app()
 
@@ -18,6 +18,7 @@ def run_retry(
     reason: Why = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Try again what failed, although its content has not changed.
@@ -32,7 +33,7 @@ def run_retry(
 
     act = make_act(RetryAct, target=name, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used, found = place.description, place.give(act).found
     for one in found:
         terminal.say(f"Will be tried again: {clean_line(one)}\n")

@@ -17,6 +17,7 @@ from reconciler.cli.options import (
     Only,
     PlanFormat,
     ReportFormat,
+    ServerOptions,
     SignerOptions,
     Skip,
     State,
@@ -93,6 +94,7 @@ def run_rollback(
         ),
     ] = False,
     state: State = None,
+    server: ServerOptions,
     keep: Keep = None,
     tolerate_unread: TolerateUnread = "",
     signer_options: SignerOptions,
@@ -115,6 +117,15 @@ def run_rollback(
     from reconciler.planning.unread_limit import UnreadLimit
 
     revision, source = _read_places(revision, source, previous=previous, to=to)
+    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
+    local = {"source": source if source != "." else "", "path": path, "state": state, "to": to}
+    if (client := server.find_client(common, previous=previous, **local)) is not None:
+        from reconciler.cli.rollback_by_watch import roll_back_by_server
+
+        asked = RunOptions(
+            ref=revision, only=read_selection(only, skip), yes=yes, format=format, by=by, why=reason
+        )
+        return roll_back_by_server(asked, client, terminal)
     host = common.read_host(source)
     folder = find_state(host, state)
     options = replace(
@@ -128,7 +139,6 @@ def run_rollback(
         unread_limit=UnreadLimit.read(tolerate_unread),
         restored=to,
     )
-    terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
     with open_writable_state(folder) as access:
         terminal.remark(str(access))
         if not access.is_open:

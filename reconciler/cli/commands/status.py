@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +14,7 @@ from reconciler.cli.options import (
     NoState,
     Only,
     OutputFormat,
+    ServerOptions,
     SignerOptions,
     Skip,
     Source,
@@ -26,7 +27,9 @@ from reconciler.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from reconciler.cli.terminal import Terminal
     from reconciler.planning.status import FleetStatus
+    from reconciler.planning.unread_limit import UnreadLimit
 
 app = make_app()
 
@@ -49,6 +52,7 @@ def run_status(
         ),
     ] = False,
     tolerate_unread: TolerateUnread = "",
+    server: ServerOptions,
     signer_options: SignerOptions,
     common: CommonOptions,
 ) -> int:
@@ -59,27 +63,32 @@ def run_status(
     """
     from reconciler.cli.dry_run import make_reader
     from reconciler.cli.progress import show_progress
-    from reconciler.cli.render.exit_report import report_status_exit
-    from reconciler.cli.render.status import render_status, render_status_json
     from reconciler.cli.run_options import RunOptions
     from reconciler.cli.state_access import open_history
     from reconciler.cli.state_folder import find_readable_state
     from reconciler.host import aio
+    from reconciler.planning.status import FleetStatus
     from reconciler.planning.unread_limit import UnreadLimit
 
     is_text = format is OutputFormat.TEXT
     terminal = common.open_terminal(for_people=is_text, full=full)
+    limit, selection = UnreadLimit.read(tolerate_unread), read_selection(only, skip)
+    given = {**asdict(source_options), "state": state, "no_state": no_state}
+    if (client := server.find_client(common, source=source if source != "." else "", **given)) is not None:
+        terminal.remark(str(client))
+        asked = {"only": selection.only, "skip": selection.skip}
+        return _show(client.read("/status", FleetStatus, asked), terminal, format, limit, detailed_exitcode)
     host = common.read_host(source)
     options = RunOptions(
         source=source,
         ref=source_options.ref,
         path=source_options.path,
         sha256=source_options.sha256,
-        only=read_selection(only, skip),
+        only=selection,
         host=host,
         state=find_readable_state(host, state, without=no_state),
         trust=signer_options.read_trust(host),
-        unread_limit=UnreadLimit.read(tolerate_unread),
+        unread_limit=limit,
     )
 
     async def read() -> FleetStatus:
@@ -90,8 +99,22 @@ def run_status(
             reader = replace(make_reader(options), store=store)
             return await reader.status(only=options.only, listener=listener)
 
-    found = aio.run_until_signal(read())
-    ended = report_status_exit(found, detailed=detailed_exitcode, limit=options.unread_limit)
+    return _show(aio.run_until_signal(read()), terminal, format, limit, detailed_exitcode)
+
+
+def _show(
+    found: FleetStatus,
+    terminal: Terminal,
+    form: OutputFormat,
+    limit: UnreadLimit,
+    detailed: bool,  # noqa: FBT001  (the option)
+) -> int:
+    """Show a status; gives the exit status."""
+    from reconciler.cli.render.exit_report import report_status_exit
+    from reconciler.cli.render.status import render_status, render_status_json
+
+    is_text = form is OutputFormat.TEXT
+    ended = report_status_exit(found, detailed=detailed, limit=limit)
     terminal.say(
         render_status(found, layout=terminal.layout) if is_text else render_status_json(found, ended.plain())
     )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
@@ -23,6 +23,7 @@ def run_suspend(
     ] = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """Stop all changes by any run on this management host.
@@ -37,7 +38,7 @@ def run_suspend(
         raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
     act = make_act(SuspendAct, cluster=cluster, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         result = place.give(act)
         if result.warning:
             terminal.remark(f"{clean_line(result.warning)}\n")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, ServerOptions, State, Why, add_command, make_app
 from reconciler.errors import UsageError
 
 app = make_app()
@@ -19,6 +19,7 @@ def run_unpin(
     reason: Why = "",
     by: By = "",
     state: State = None,
+    server: ServerOptions,
     common: CommonOptions,
 ) -> int:
     """End the pin of a cluster: the newest revision is applied to it again.
@@ -36,7 +37,7 @@ def run_unpin(
         )
     act = make_act(UnpinAct, cluster=cluster, reason=reason, by=by)
     terminal = common.open_terminal()
-    with common.open_orders(state) as place:
+    with common.open_orders(state, server) as place:
         used, name = place.description, clean_line(cluster)
         if place.is_empty:
             terminal.say(f"{name} was not pinned.\n{used}")

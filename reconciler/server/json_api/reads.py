@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from reconciler.api.answers import PlanAnswer, RunAnswer, WatchAnswer
+from reconciler.api.answers import (
+    OperationsAnswer,
+    PastOrdersAnswer,
+    PlanAnswer,
+    RunAnswer,
+    RunsAnswer,
+    WatchAnswer,
+)
 from reconciler.api.history_filter import HistoryFilter, parse_since
 from reconciler.core.operations import Operation
 from reconciler.core.plan import ClusterShape
@@ -16,7 +23,7 @@ from reconciler.diagnostic import Diagnostic
 from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
 from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
-from reconciler.ports.store import OpenOrders, OrderRecord, RunSummary, StoreReader
+from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.health import check_readiness
@@ -107,32 +114,6 @@ class ClusterPlanAnswer:
     id: str
     plan: ClusterShape
     violations: tuple[Diagnostic, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RunsAnswer:
-    """A page of runs, newest first.
-
-    Args:
-        next: the id to give as `before` for the next page; empty on the last one.
-    """
-
-    runs: tuple[RunSummary, ...]
-    next: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PastOrdersAnswer:
-    """Orders of the history, newest first."""
-
-    orders: tuple[OrderRecord, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OperationsAnswer:
-    """Operations of the history, newest first."""
-
-    operations: tuple[Operation, ...]
 
 
 @dataclass(frozen=True, slots=True)

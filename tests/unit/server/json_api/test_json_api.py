@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -14,6 +16,18 @@ from reconciler.planning.status import FleetStatus
 from reconciler.server.json_api.endpoint import LARGEST_BODY
 from reconciler.server.json_api.reads import READS
 from reconciler.store.factory import open_store
+
+ROOT = Path(__file__).parents[4]
+NO_CODES = {
+    "internal-error",
+    "retry-after",
+    "www-authenticate",
+    "etag",
+    "if-none-match",
+    "content-type",
+    "read-openapi",
+    "read-task",
+}
 
 
 @pytest.fixture
@@ -240,3 +254,18 @@ async def test_an_unexpected_error_says_nothing_of_itself(client, site):
     answer = await client.get("/clusters/edge")
     assert_problem(answer, 500, "internal-error")
     assert "attribute" not in answer.text
+
+
+def test_the_page_of_the_api_lists_its_paths_and_codes():
+    page = (ROOT / "docs/server-api.md").read_text(encoding="utf-8")
+    codes = set()
+    for file in (ROOT / "reconciler/server/json_api").glob("*.py"):
+        codes |= set(re.findall(r'(?<=[\s(])"([a-z]+(?:-[a-z]+)+|busy|refused)"', file.read_text("utf-8")))
+    shown = set(re.findall(r"`([a-z-]+)`", page))
+    named = {"not-read", "login-needed", "wrong-values", "world-changed", "busy", "refused", "unknown-path"}
+    assert named <= codes & shown
+    assert codes - shown <= NO_CODES
+    for read in READS:
+        assert read.path.rpartition("/")[2] in page
+    for kind in ACTS:
+        assert f"`{kind.name}`" in page
