@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -110,50 +110,52 @@ class GeneratedFleetOptions:
         typer.echo(f"wrote {count} to {folder}; serve them with: reconcile simulate {folder}")
 
 
-@add_command(app, epilog=EPILOG)
-def run_simulate(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
-    *,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeOptions:
+    """Options of how nodes are at the start, and what they do."""
+
     converged: Annotated[
         bool, typer.Option("--converged", help="Start with nodes that already have their desired state.")
-    ] = False,
+    ] = False
     fresh: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NODE",
             help="With --converged: a node that starts empty; may be given more than once.",
         ),
-    ] = None,
+    ] = None
     fault: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=KIND[:ARGUMENT][@ON][*COUNT]",
             help="A fault from the start; may be given more than once.",
         ),
-    ] = None,
+    ] = None
     choice: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND.OPTION=VALUE",
             help="Behaviour of nodes that product documents leave open; may be given more than once.",
         ),
-    ] = None,
-    trial: TrialOptions,
-    control: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Accept faults at run time on this address, over HTTP.")
-    ] = "",
-    ready_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write this file when all nodes answer; removed at the end."),
-    ] = None,
-    generated: GeneratedFleetOptions,
+    ] = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether one of them is given."""
+        return bool(self.converged or self.fresh or self.fault or self.choice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceOptions:
+    """Options of which nodes run in this process, from where they call, and what of them is on disk."""
+
     part: Annotated[
         str,
         typer.Option(
             metavar="I/N",
             help="Simulate the I-th of N parts of the nodes: several processes for a large fleet.",
         ),
-    ] = "1/1",
+    ] = "1/1"
     sources: Annotated[
         int,
         typer.Option(
@@ -163,19 +165,19 @@ def run_simulate(
             help="Number of loopback addresses from which nodes without an address call: one has too few "
             "ports for ten thousand nodes.",
         ),
-    ] = 1,
+    ] = 1
     install: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR", help="Packages to install by hand at the start: NODE.tgz of `reconcile enroll`."
         ),
-    ] = None,
+    ] = None
     record: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE", help="Append a line of JSON for each report that the central server acknowledged."
         ),
-    ] = None,
+    ] = None
     machines: Annotated[
         Path | None,
         typer.Option(
@@ -183,7 +185,7 @@ def run_simulate(
             help="Put the files of the nodes into DIR, and write DIR/host.yaml: a host configuration for "
             "these files, and for the commands that the fleet file names.",
         ),
-    ] = None,
+    ] = None
     state: Annotated[
         str | None,
         typer.Option(
@@ -191,7 +193,40 @@ def run_simulate(
             help="With --converged: state folder or database of the watch that the nodes poll; it has their "
             "tokens.",
         ),
+    ] = None
+
+    @property
+    def share(self) -> Share:
+        """The part of the nodes that this process simulates.
+
+        Raises:
+            UsageError: it is no part.
+        """
+        from reconciler.simulation.node_host import Share
+
+        part, slash, parts = self.part.partition("/")
+        if not slash or not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
+            raise UsageError(
+                f"--part must be I/N, got {self.part!r}", remedy="for example 1/4, 2/4, 3/4 and 4/4"
+            )
+        return Share(int(part) - 1, int(parts))
+
+
+@add_command(app, epilog=EPILOG)
+def run_simulate(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with the fleet file.")] = Path(),
+    *,
+    start: NodeOptions,
+    trial: TrialOptions,
+    control: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Accept faults at run time on this address, over HTTP.")
+    ] = "",
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write this file when all nodes answer; removed at the end."),
     ] = None,
+    generated: GeneratedFleetOptions,
+    place: PlaceOptions,
     host_options: HostOptions,
 ) -> int:
     """Serve all nodes of the fleet file in FOLDER on this machine, at the addresses in the file.
@@ -211,7 +246,7 @@ def run_simulate(
             "--seed and --runs work only with --faults", remedy="add --faults SCENARIO, or leave them out"
         )
     if trial.faults is not None:
-        given = (converged, fresh, fault, choice, control, ready_file, machines, generated.write)
+        given = (start.is_given, control, ready_file, place.machines, generated.write)
         if any(given):
             raise UsageError(
                 "with --faults, the scenario file decides about nodes and faults",
@@ -221,7 +256,7 @@ def run_simulate(
     if generated.write:
         generated.write_fleet(folder)
         return 0
-    if machines and part != "1/1":
+    if place.machines and place.part != "1/1":
         raise UsageError(
             "--machines works only for a fleet in one process", remedy="leave --part or --machines out"
         )
@@ -231,37 +266,24 @@ def run_simulate(
     served = _serve(
         folder,
         host_options.read_host(str(folder)),
-        faults=[parse_fault(text) for text in fault or ()],
-        state=state,
-        install=install,
-        machines=machines,
-        calls=_CallOptions(sources, record),
-        share=_parse_part(part),
+        place,
+        faults=[parse_fault(text) for text in start.fault or ()],
         control=_parse_address("--control", control) if control else None,
         ready_file=ready_file,
-        converged=converged,
-        fresh=tuple(fresh or ()),
-        choices=parse_choices(choice or (), DRIVERS),
+        share=place.share,
+        converged=start.converged,
+        fresh=tuple(start.fresh or ()),
+        choices=parse_choices(start.choice or (), DRIVERS),
     )
     aio.run_until_signal(served)
     return 0
 
 
-class _CallOptions(NamedTuple):
-    """How nodes call; see `CallSender`."""
-
-    sources: int
-    record: Path | None
-
-
 async def _serve(
     folder: Path,
     host: Host,
+    place: PlaceOptions,
     *,
-    state: str | None,
-    install: Path | None,
-    machines: Path | None,
-    calls: _CallOptions,
     faults: Sequence[tuple[str, Fault]],
     control: SocketAddress | None,
     ready_file: Path | None,
@@ -288,7 +310,7 @@ async def _serve(
             )
     if _uses_kafka(fleet):  # before the start: else nodes would be silent, and nobody would know why
         import_extra("confluent_kafka", "kafka", "Simulated nodes that use Kafka")
-    tokens = await _read_tokens(find_state(host, state).store, folder, fleet) if state else {}
+    tokens = await _read_tokens(find_state(host, place.state).store, folder, fleet) if place.state else {}
     starts = int(datetime.now(UTC).timestamp())
     simulation = Simulation(fleet, DRIVERS, tokens=tokens, starts=starts, **settings)
     async with AsyncExitStack() as stack:
@@ -296,14 +318,14 @@ async def _serve(
         stop = stack.enter_context(catch_stop_signal(lambda: None))
         await stack.enter_async_context(simulation)
         emulator = _read_emulator(host.environment)
-        sender = CallSender(simulation, emulator=emulator, sources=calls.sources, record=calls.record)
+        sender = CallSender(simulation, emulator=emulator, sources=place.sources, record=place.record)
         await stack.enter_async_context(sender)
         if control:
             await stack.enter_async_context(FaultControl(simulation, control, sender))
-        if machines:
-            lay_out_machines(simulation, machines)
-        if install:
-            await _install_packages(simulation, install)
+        if place.machines:
+            lay_out_machines(simulation, place.machines)
+        if place.install:
+            await _install_packages(simulation, place.install)
         # Before the announcement: a program that waits for it must meet the faults with its first request.
         for name, fault in faults:
             await simulation.add(name, fault)
@@ -390,15 +412,6 @@ def _announce_ready(message: str, file: Path | None) -> Iterator[None]:
     finally:
         if file:
             file.unlink(missing_ok=True)
-
-
-def _parse_part(text: str) -> Share:
-    from reconciler.simulation.node_host import Share
-
-    part, slash, parts = text.partition("/")
-    if not slash or not part.isdecimal() or not parts.isdecimal() or not 1 <= int(part) <= int(parts):
-        raise UsageError(f"--part must be I/N, got {text!r}", remedy="for example 1/4, 2/4, 3/4 and 4/4")
-    return Share(int(part) - 1, int(parts))
 
 
 def _parse_address(option: str, text: str) -> SocketAddress:
