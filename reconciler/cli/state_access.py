@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.state_folder import OPTION, StateFolder, find_watches
 from reconciler.core.actor import Actor
+from reconciler.core.roles import encode_grants
 from reconciler.core.timestamps import format_timestamp
 from reconciler.errors import StateError
 from reconciler.host import control_socket
@@ -22,6 +23,7 @@ from reconciler.store.factory import has_store, open_reader, open_store
 
 if TYPE_CHECKING:
     from reconciler.cli.terminal import Terminal
+    from reconciler.ports.access_store import AccessToken
     from reconciler.ports.store import Store, StoreReader
 
 _COPY: Final = "state.sqlite"
@@ -145,6 +147,15 @@ class OrdersToWatch:
     async def forget_attempts(self, cluster: str = "") -> Sequence[str]:
         """Let stalled nodes be tried again; gives their names."""
         return self._ask("forget_attempts", cluster=cluster)
+
+    async def create_access_token(self, digest: str, token: AccessToken) -> None:
+        """Make a token count; its text stays with the caller."""
+        request = {"name": token.name, "grants": encode_grants(token.grants), "digest": digest}
+        self._ask("create token", expires=format_timestamp(token.expires), by=token.by.encode(), **request)
+
+    async def revoke_access_token(self, name: str, by: Actor) -> None:
+        """End a token."""
+        self._ask("revoke token", name=name, by=by.encode())
 
     def _ask(self, order: str, **request: str) -> tuple[str, ...]:
         try:

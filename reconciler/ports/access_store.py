@@ -7,6 +7,7 @@ better, and each request would wait for it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 
 from reconciler.core.actor import Actor
 from reconciler.core.roles import Grant
+from reconciler.errors import UsageError
 
 COARSE: Final = timedelta(minutes=5)
 """How exactly a last use is recorded: with each request, the store would be written all the time."""
@@ -24,8 +26,17 @@ MOST_TOKENS: Final = 1000
 MOST_SESSIONS: Final = 1000
 """Sessions at the same time; a new one ends the one that was unused longest."""
 
+LONGEST_TOKEN: Final = timedelta(days=366)
+"""How long a token lasts at most."""
+
+MOST_PATTERNS: Final = 300
+"""Clusters and patterns of one token, over all its roles."""
+
 TOKENS_LISTED_FOR: Final = timedelta(days=90)
 """How long a token that ended is still listed."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@\-]{0,63}")
+_PATTERN: Final = re.compile(r"[^\x00-\x20\x7f]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,30 @@ class LoginSession:
     groups: tuple[str, ...]
     idle: timedelta
     expires: datetime
+
+
+def check_access_token(token: AccessToken) -> None:
+    """Check a new token.
+
+    Raises:
+        UsageError: its name, its end or its grants are not valid.
+    """
+    if not _NAME.fullmatch(token.name):
+        raise UsageError(
+            f"{token.name[:100]!r} is no name for a token",
+            remedy="use letters, digits, `.`, `_`, `@` and `-`, at most 64, a letter or digit first",
+        )
+    if not token.created < token.expires <= token.created + LONGEST_TOKEN:
+        raise UsageError(
+            "a token ends after its begin, and within 366 days", remedy="make a new one before it ends"
+        )
+    patterns = [pattern for grant in token.grants for pattern in grant.clusters]
+    if not patterns or not all(grant.clusters for grant in token.grants):
+        raise UsageError("a token needs a role for some clusters", remedy="name a role")
+    if len(patterns) > MOST_PATTERNS or not all(_PATTERN.fullmatch(pattern) for pattern in patterns):
+        raise UsageError(
+            "a token names at most 100 clusters, each with at most 100 characters", remedy="use patterns"
+        )
 
 
 class AccessReader(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import grp
 import json
 import os
 import socket
@@ -20,10 +19,10 @@ from reconciler.core.actor import Actor, load_actor
 from reconciler.core.defect import REPORT_LINE
 from reconciler.core.json_reader import JsonLimits, read_json
 from reconciler.core.reservations import LONGEST_TIME, SHORTEST_TIME, StopRequest
-from reconciler.core.roles import EVERYTHING_ALLOWED
+from reconciler.core.roles import AccessRole
 from reconciler.core.timestamps import parse_timestamp
 from reconciler.errors import ReconcilerError, StateError
-from reconciler.host.actor import get_current_actor, get_user_name
+from reconciler.host.actor import get_current_actor
 from reconciler.host.control_socket import (
     LARGEST,
     LARGEST_BODY,
@@ -37,13 +36,18 @@ from reconciler.host.control_socket import (
 )
 from reconciler.planning.plan_operation import OperationRequest
 from reconciler.ports.store import OrderWriter
-from reconciler.server.access.identity import Identity, LoginMethod
+from reconciler.server.access.access_control import AccessControl
+from reconciler.server.access.identity import LoginMethod
+from reconciler.server.access.login_endpoint import LINK_PATH
+from reconciler.server.access.login_links import find_local_address
+from reconciler.server.access.watch_access import LocalUser, identify_peer
 from reconciler.server.acts.caller import Caller
 from reconciler.server.acts.checked_orders import OrderDenied
 from reconciler.server.acts.service import ActService
+from reconciler.server.acts.token_orders import TokenOrders
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.rollbacks import Answer, RollbackRequest
-from reconciler.server.watch_options import WatchOptions
+from reconciler.server.watch_options import OFF, WatchOptions
 from reconciler.sources.locate import make_source_absolute
 from reconciler.store.factory import back_up_store
 
@@ -66,11 +70,15 @@ class ControlServer:
         options: of the watch; its host configuration names the groups that may give orders.
         acts: performs what is ordered.
         log: gets warnings about the socket.
+        access: what users of this machine may do, and the links by which they log in.
+        listen: where the pages are, as text; `off` without any.
     """
 
     options: WatchOptions
     acts: ActService
     log: Log
+    access: AccessControl
+    listen: str = OFF
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS))
     _answer_tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -78,7 +86,7 @@ class ControlServer:
         """Answer requests until `stop`. Without a socket the watch continues, with a warning."""
         # Two sockets: one in the state folder, for users with access to it, and one in the shared folder,
         # where commands find the watches of this host whatever state folder they use.
-        groups = self.options.host.config.operators
+        groups = self._list_outsiders()
         shared = find_shared_folder(self.options.host.environment)
         if groups and shared is None:
             self._warn_no_socket(
@@ -136,7 +144,7 @@ class ControlServer:
             opened: socket.socket = writer.get_extra_info("socket")
             # The kernel names the caller (SO_PEERCRED): nothing in the request can claim another user.
             peer = get_peer(opened)
-            self._refuse_stranger(peer)
+            self._identify_peer(peer)
             async with asyncio.timeout(SECONDS):
                 request = _parse_request(await reader.readline())
             if request.get("do") == "rollback":
@@ -150,6 +158,7 @@ class ControlServer:
                 return
             async with asyncio.timeout(6 * SECONDS):
                 if request.get("do") == "copy":
+                    self._identify_caller(request, peer).require(AccessRole.LOOK)
                     await self._send_copy(writer)
                     return
                 answer = await self._execute_order(request, peer)
@@ -173,7 +182,7 @@ class ControlServer:
         texts = {key: _get_text(request, key) for key in ("revision", "only", "plan")}
         wanted = RollbackRequest(**texts)
         await _send_result(
-            asyncio.create_task(self.acts.roll_back(wanted, _identify_caller(request, peer))), writer
+            asyncio.create_task(self.acts.roll_back(wanted, self._identify_caller(request, peer))), writer
         )
 
     async def _answer_operation(
@@ -191,7 +200,7 @@ class ControlServer:
         asked = OperationRequest(
             targets=tuple(targets), direct=_get_text(request, "direct") == "yes", **texts
         )
-        caller, plan = _identify_caller(request, peer), _get_text(request, "plan")
+        caller, plan = self._identify_caller(request, peer), _get_text(request, "plan")
         await _send_result(asyncio.create_task(self.acts.operate(asked, plan, caller)), writer)
 
     async def _answer_question(
@@ -208,28 +217,39 @@ class ControlServer:
             time,
             release=_get_text(request, "release") == "yes",
         )
-        caller = _identify_caller(request, peer)
+        caller = self._identify_caller(request, peer)
         await _send_result(asyncio.create_task(self.acts.ask_stop(asked, caller)), writer)
 
-    def _refuse_stranger(self, peer: Peer) -> None:
-        """Accept root, the watch's own user and members of `operators`.
+    def _list_outsiders(self) -> tuple[str, ...]:
+        """Groups and users of this machine who may give orders although the state folder is not theirs."""
+        config = self.options.host.config
+        local = [rule for rule in config.access.roles if LoginMethod.LOCAL in rule.login]
+        named = (name for rule in local for name in (*rule.groups, *rule.users))
+        return tuple(dict.fromkeys((*config.operators, *named)))
+
+    def _identify_peer(self, peer: Peer) -> LocalUser:
+        """The caller as the kernel names them: root, the watch's own user, or somebody with a role.
 
         Raises:
             OrderDenied: for any other caller.
         """
-        if peer.user in {0, os.geteuid()}:
-            return
-        for name in self.options.host.config.operators:
-            with suppress(KeyError):  # this host has no such group
-                if grp.getgrnam(name).gr_gid in peer.groups:
-                    return
-        raise OrderDenied(
-            f"user {get_user_name(peer.user)} may not give orders on this host",
-            remedy="join a group of `operators` in the host configuration, or run the command as root",
-        )
+        user = identify_peer(peer, self.access.roles)
+        if not user.identity.may_look:
+            raise OrderDenied(
+                f"user {user.identity.name} may not give orders on this host",
+                remedy="join a group of `operators` in the host configuration, or run the command as root",
+            )
+        return user
+
+    def _identify_caller(self, request: Mapping[str, str], peer: Peer) -> Caller:
+        # The kernel names the user; terminal, claim and reason are only what the caller says.
+        identity = self._identify_peer(peer).identity
+        by = load_actor(_get_text(request, "by"))
+        actor = replace(by, user=identity.name, host=get_current_actor().host)
+        return Caller(identity, actor, {"process": peer.process})
 
     async def _execute_order(self, request: Mapping[str, str], peer: Peer) -> dict[str, Any]:
-        order, caller = _get_text(request, "do"), _identify_caller(request, peer)
+        order, caller = _get_text(request, "do"), self._identify_caller(request, peer)
         if order == "hello":
             return {
                 "ok": True,
@@ -243,12 +263,35 @@ class ControlServer:
         if order == "look":
             # A command that also runs without a watch asks for all clusters, and names none.
             return {"ok": True, "found": list(self.acts.look_again(caller, _get_text(request, "cluster")))}
+        if order.endswith(" token"):
+            orders = TokenOrders(self.acts.store, self.access.rules, self.log)
+            await orders.give(order, partial(_get_text, request), caller)
+            return {"ok": True}
+        if order == "link":
+            return {"ok": True, "url": self._make_link(peer)}
         if order not in _ORDERS:
             raise OrderDenied(
                 f"unknown request {order!r}", remedy="use the same program version as the watch"
             )
         found = await _ORDERS[order](self.acts.make_orders(caller), partial(_get_text, request), caller.actor)
         return {"ok": True, "found": list(found or ())}
+
+    def _make_link(self, peer: Peer) -> str:
+        """A URL with which the caller logs in with a browser on this machine.
+
+        Raises:
+            OrderDenied: there are no pages that a browser on this machine reaches.
+        """
+        user = self._identify_peer(peer)
+        place = find_local_address(self.listen)
+        if place is None:
+            raise OrderDenied(
+                "this watch has no pages that a browser on this machine reaches",
+                remedy="start it with --listen 127.0.0.1:8642",
+            )
+        code = self.access.links.make(user.identity.name, user.groups)
+        self.log.info("login link made", user=user.identity.name, process=peer.process)
+        return f"http://{place}{LINK_PATH}?code={code}"
 
     async def _send_copy(self, writer: asyncio.StreamWriter) -> None:
         """Send the answer, then a copy of the store as it is now."""
@@ -331,12 +374,3 @@ def _parse_request(line: bytes) -> Mapping[str, str]:
 
 def _get_text(request: Mapping[str, str], key: str) -> str:
     return request.get(key, "")[:_LONGEST_TEXT]
-
-
-def _identify_caller(request: Mapping[str, str], peer: Peer) -> Caller:
-    """The caller as the kernel names them; they may do everything, see `_refuse_stranger`."""
-    # The kernel names the user; terminal, claim and reason are only what the caller says.
-    user = get_user_name(peer.user)
-    actor = replace(load_actor(_get_text(request, "by")), user=user, host=get_current_actor().host)
-    identity = Identity(user, LoginMethod.LOCAL, EVERYTHING_ALLOWED)
-    return Caller(identity, actor, {"process": peer.process})

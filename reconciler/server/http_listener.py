@@ -21,9 +21,11 @@ from typing import Any
 
 import h11
 import uvicorn
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from reconciler.server.access.arrival import PEER
 from reconciler.server.logs import Log
 from reconciler.server.supervision import Report, supervise_loop
 from reconciler.server.throttle import Throttle
@@ -149,13 +151,12 @@ class HttpListener:
         self._accepted: dict[HttpConnection, None] = {}
         # Explicit, or uvicorn would read them from the environment (WEB_CONCURRENCY, FORWARDED_ALLOW_IPS).
         self._config = uvicorn.Config(
-            application,
+            _RecordPeer(application, trusted_proxies),
             http=HttpConnection,
             ws="none",
             lifespan="off",
             workers=1,
-            proxy_headers=bool(trusted_proxies),
-            forwarded_allow_ips=list(trusted_proxies),
+            proxy_headers=False,  # `_RecordPeer` applies them
             server_header=False,
             log_config=None,
             access_log=False,
@@ -249,6 +250,24 @@ class HttpListener:
         for task in list(self._state.tasks):
             task.cancel()
         await asyncio.sleep(0)
+
+
+class _RecordPeer:
+    """Keeps the address of the connection before a trusted proxy names another caller.
+
+    Args:
+        application: an ASGI application.
+        trusted: networks of trusted proxies.
+    """
+
+    def __init__(self, application: Any, trusted: Sequence[str]) -> None:
+        self._application = (
+            ProxyHeadersMiddleware(application, trusted_hosts=list(trusted)) if trusted else application
+        )
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope[PEER] = scope["client"][0] if scope.get("client") else ""
+        await self._application(scope, receive, send)
 
 
 def compute_connection_limit() -> int:

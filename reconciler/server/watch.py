@@ -25,7 +25,8 @@ from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
-from reconciler.server.access.access_control import AccessControl
+from reconciler.server.access.login_endpoint import LoginEndpoint
+from reconciler.server.access.watch_access import make_access_control, make_oidc_login
 from reconciler.server.acts.service import ActService
 from reconciler.server.cluster_loops import ClusterLoops, PassScheduler
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
@@ -113,6 +114,7 @@ class Watch:
         self._unserved: list[str] = []
         self._served: NodeServerProcess | None = None
         self._options, self._log, self._located, self._store = options, log, located, store
+        self._access, self._login = make_access_control(options.host, store), make_oidc_login(options.host)
         self._watch_state = WatchState(log=log_state)
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
         self._tasks = Supervision(self._stop_loops, self._report_crash)
@@ -194,7 +196,7 @@ class Watch:
         if self._shared is not None:
             spawn(self._shared.follow, "shared passes")
             spawn(self._shared.serve, "pass worker")
-        control = ControlServer(options, self._acts, self._log)
+        control = ControlServer(options, self._acts, self._log, self._access, where)
         spawn(lambda: control.serve(stop), "control")
         source = self._located
         if isinstance(source, LinkedSource) or choose_file_events(source) is not None:
@@ -334,10 +336,9 @@ class Watch:
         if self._reader is None:
             return None
         options, store = self._options, self._store
-        access = AccessControl(options.host.config.access, store, trusted=options.host.config.trusted_proxies)
         readings = FreshReadings(self._reader, store, lambda: self._scheduler.fleet, options.only)
         reader = WatchReader(self._watch_state, store, readings, dry_run=options.dry_run)
-        return JsonApi(access, reader, self._acts)
+        return JsonApi(self._access, reader, self._acts)
 
     @asynccontextmanager
     async def _endpoints(self) -> AsyncIterator[str]:
@@ -352,6 +353,7 @@ class Watch:
             secret=WebhookSecret(self._options.host.environment, self._options.secret, self._log),
             dry_run=self._options.dry_run,
             api=self._make_api(),
+            login=LoginEndpoint(self._access, self._log, self._login),
         )
         with closing(bind_socket(self._options.listen)) as opened:
             listener = HttpListener(
@@ -360,7 +362,7 @@ class Watch:
                 log=self._log,
                 dropped=lambda reason: self._metrics.dropped.labels(reason).inc(),
                 report=self._report_crash,
-                trusted_proxies=[str(network) for network in self._options.host.config.trusted_proxies],
+                trusted_proxies=[str(network) for network in self._access.proxies],
             )
             async with listener.serving():
                 yield str(SocketAddress(*opened.getsockname()[:2]))

@@ -17,6 +17,7 @@ from reconciler.core.defect import name_error
 from reconciler.core.endpoint import SocketAddress
 from reconciler.errors import UsageError
 from reconciler.host.sockets import listen_on
+from reconciler.server.access.login_endpoint import LoginEndpoint
 from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
@@ -36,6 +37,7 @@ class Endpoints:
         secret: gives what is shared with the forge; empty to accept no webhook calls.
         trigger: called with the trigger's name.
         api: answers what is below `/api/v1`; None without it.
+        login: by which people log in; None for no logins.
     """
 
     context: LoopContext
@@ -44,6 +46,7 @@ class Endpoints:
     secret: Callable[[], str] = str
     dry_run: bool = False
     api: ASGIApp | None = None
+    login: LoginEndpoint | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
     def application(self) -> ASGIApp:
@@ -58,6 +61,7 @@ class Endpoints:
                 Route("/nodes/openapi.json", self.describe_nodes),
                 Route("/webhook", webhook.answer, methods=["POST"]),
                 *([Mount(PREFIX, app=self.api)] if self.api else []),
+                *(self.login.routes() if self.login else ()),
             ]
         )
 

@@ -5,6 +5,7 @@ import grp
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -29,9 +30,11 @@ from reconciler.cli.demo_fixtures import DemoNodes
 from reconciler.cli.main import main
 from reconciler.errors import SourceError
 from reconciler.host import control_socket
+from reconciler.host.access_rules import AccessRules, RoleRule
 from reconciler.host.config import HostConfig
 from reconciler.host.environment import Environment
 from reconciler.host.host import Host
+from reconciler.server.access.watch_access import make_access_control
 from reconciler.server.acts.service import ActService
 from reconciler.server.control_server import ControlServer
 from reconciler.server.operations import OperationService
@@ -144,13 +147,15 @@ class Log:
 
 
 @contextmanager
-def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRECTORY", source="/srv/fleet"):
+def control_of(
+    machine, state, *operators, dry_run=False, variable="RUNTIME_DIRECTORY", source="/srv/fleet", **config
+):
     """What a watch answers with, in a thread, as it does under systemd."""
     machine.runtime.parent.mkdir(parents=True, exist_ok=True)
     if variable:
         machine.runtime.mkdir(exist_ok=True)
     environment = Environment({variable: str(machine.runtime)})
-    host = Host(HostConfig(operators=operators), environment)
+    host = Host(HostConfig(operators=operators, **config), environment)
     options = WatchOptions(str(source), state, interval=300, poll=30, grace=90, host=host)
     log, ready, ends = Log(), Event(), []
 
@@ -166,7 +171,8 @@ def control_of(machine, state, *operators, dry_run=False, variable="RUNTIME_DIRE
                 operations = OperationService(Operator(reader, store), fleets, stop, log)
                 performing = asyncio.create_task(operations.serve())
             acts = ActService(None if dry_run else store, log, rollbacks, operations, lambda _: ())
-            control = ControlServer(options, acts, log)
+            access = make_access_control(host, acts.store)
+            control = ControlServer(options, acts, log, access, "127.0.0.1:8642")
             serving = asyncio.create_task(control.serve(stop))
             await wait_until(lambda: serving.done() or any(state.glob("*.socket")))
             ready.set()
@@ -410,6 +416,52 @@ def test_an_operator_who_is_not_root_stops_every_cluster_where_the_host_allows_h
         assert machine.run_as_nobody("resume", **operator)[0] == 0
         assert not suspensions(machine.system)
     assert not any(machine.runtime.iterdir())
+
+
+@needs_root
+def test_an_operator_makes_tokens_and_links_through_the_watch(machine):
+    machine.system.mkdir(mode=0o700)
+    with control_of(machine, machine.system, OPERATORS.gr_name) as log:
+        operator = {"groups": (OPERATORS.gr_gid,)}
+        status, told = machine.run_as_nobody("tokens", "create", "ci", "--role", "look", "-q", **operator)
+        assert (status, told.startswith("rcl_")) == (0, True), told
+        assert machine.run_as_nobody("tokens", "create", "ci", "--role", "look", **operator)[0] == 1
+        status, told = machine.run_as_nobody("tokens", "list", **operator)
+        assert "look in *" in told, told
+        status, told = machine.run_as_nobody("dashboard", "-q", **operator)
+        assert re.fullmatch(r"http://127.0.0.1:8642/login/link\?code=[\w-]{43}\n", told), told
+        assert machine.run_as_nobody("tokens", "revoke", "ci", **operator)[0] == 0
+        lines = [(event, fields["user"]) for event, fields in log.lines]
+    assert lines == [(event, "nobody") for event in ("order accepted", "login link made", "order accepted")]
+    with open_store(machine.system) as store:
+        (token,) = asyncio.run(store.list_access_tokens())
+    assert (token.by.user, token.revoked is not None) == ("nobody", True)
+
+
+@needs_root
+def test_a_user_of_this_machine_does_what_the_host_configuration_allows_and_nothing_else(machine):
+    machine.system.mkdir(mode=0o700)
+    role = RoleRule(role="operate", clusters=("edge",), users=("nobody",), login=("local",))
+    look = RoleRule(role="look", users=("nobody",), login=("local",))
+    with control_of(machine, machine.system, access=AccessRules(roles=(role, look))) as log:
+        status, told = machine.run_as_nobody("suspend", "edge", "--reason", "a storm")
+        assert status == 0, told
+        for refused in (
+            ("suspend", "--reason", "a storm"),
+            ("suspend", "live", "--reason", "a storm"),
+            ("approve", "a1" * 32, "--reason", "read it"),
+            ("tokens", "create", "ci", "--role", "operate", "--cluster", "edge"),
+            ("tokens", "revoke", "ci"),
+        ):
+            status, told = machine.run_as_nobody(*refused)
+            assert (status, "does not have the role" in " ".join(told.split())) == (1, True), told
+        assert machine.run_as_nobody("history")[0] == 0
+        assert machine.run_as_nobody("dashboard")[0] == 0
+    with control_of(machine, machine.system, access=AccessRules(roles=(role,))):
+        # A copy of the state has all clusters.
+        assert machine.run_as_nobody("history")[0] == 1
+    assert [event for event, _ in log.lines] == ["order accepted", "login link made"]
+    assert [one.cluster for one in suspensions(machine.system)] == ["edge"]
 
 
 @needs_root

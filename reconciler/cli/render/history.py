@@ -90,7 +90,8 @@ def render_orders(orders: Sequence[OrderRecord], *, layout: TerminalLayout = PLA
             target = f"plan {order.digest[:SHORT_ID]}{f' of {target}' if target else ''}"
         if order.node:
             until = f" until {format_minute(order.until)} UTC" if order.until else ""
-            target = f"{target}/{clean_line(order.node)}{until}"
+            # The name of a token belongs to no cluster.
+            target = f"{target}/" * bool(target) + f"{clean_line(order.node)}{until}"
         who = f" by {clean_line(order.actor.description)}" if order.actor.description else ""
         why = f": {clean_line(order.actor.why)}" if order.actor.why else ""
         lines += layout.wrapped(

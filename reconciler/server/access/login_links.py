@@ -6,8 +6,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
+from reconciler.core.endpoint import SocketAddress, is_ip_address
 from reconciler.server.access.secret_texts import digest_secret, make_secret_text
 
 SECONDS: Final = 60.0
@@ -53,3 +55,19 @@ class LoginLinks:
         """Who asked for a link; None if there is none with this text, any more or at all."""
         user, until = self._waiting.pop(digest_secret(text), (None, 0.0))
         return user if self.clock() < until else None
+
+
+def find_local_address(listen: str) -> SocketAddress | None:
+    """Where a browser on this machine reaches what listens at an address; None for nowhere.
+
+    Args:
+        listen: `HOST:PORT`, or anything else for no address.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not is_ip_address(host) or not port.isdigit():
+        return None
+    address = ip_address(host)
+    if address.is_unspecified:
+        return SocketAddress("127.0.0.1" if address.version == 4 else "::1", int(port))  # noqa: PLR2004
+    return SocketAddress(host, int(port)) if address.is_loopback else None

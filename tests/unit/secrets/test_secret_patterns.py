@@ -65,7 +65,8 @@ def test_known_values_and_credentials_in_urls_are_masked():
 
 
 def test_no_second_list_of_secret_sounding_words_exists():
-    modules = [path for path in TOP.rglob("*.py") if path.parent != TOP / "secrets"]
+    commands = TOP / "cli/command_table.py"  # names of commands are no keys of a setting
+    modules = [path for path in TOP.rglob("*.py") if path.parent != TOP / "secrets" and path != commands]
     assert len(modules) > 100
     found = [f"{path.relative_to(TOP)}: {words}" for path in modules for words in _lists(path.read_text())]
     assert found == []
