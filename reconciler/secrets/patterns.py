@@ -64,7 +64,7 @@ _KEY_LIKE: Final = re.compile(r"(?=.*[0-9])(?=.*[a-zA-Z])[A-Za-z0-9+/_=-]{32,}")
 _PRIVATE: Final = re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 _TOKEN: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{40}"
-    r"|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}|AIza[\w-]{35}|[sr]k_live_\w{16}|AGE-SECRET-KEY-1[A-Z0-9]{40}"
+    r"|rcl_[\w-]{43}|glpat-[\w-]{20}|xox[abprs]-[\w-]{10}|AIza[\w-]{35}|[sr]k_live_\w{16}|AGE-SECRET-KEY-1[A-Z0-9]{40}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10})"
 )
 _SHAPES: Final = re.compile(
@@ -85,7 +85,7 @@ _ASSIGNED: Final = re.compile(
 """A word and its value: `password=…`, `Authorization: Bearer …`, `"token": "…"`."""
 
 _SHAPE_MARKS: Final = re.compile(
-    r"eyJ|npm_|pypi-|hf_|sk-|gl[rdpc]|dop_|shp|SG\.|AKIA|ASIA|gh[pousr]_|github_pat_|glpat|xox|AIza|_live_"
+    r"eyJ|npm_|pypi-|hf_|sk-|gl[rdpc]|dop_|shp|SG\.|rcl_|AKIA|ASIA|gh[pousr]_|github_pat_|glpat|xox|AIza|_live_"
     r"|AGE-SECRET|PRIVATE KEY|LS0tLS1|(?i:basic|bearer|negotiate|digest)"
 )
 _NAME_MARKS: Final = re.compile(
@@ -100,7 +100,7 @@ _ADDRESS: Final = re.compile(r"(?<=://)(?:[^\s/@'\"]*@|[^\s/@:'\"]*:(?!\d+(?:[/?
 """User and password of a URL, also if the password contains a `/`."""
 
 _MARKS: Final = (
-    *("PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+    *("PRIVATE KEY", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "rcl_"),
     *("xox", "AIza", "_live_", "AGE-SECRET-KEY-", "eyJ"),
 )
 """A file without any of these, and without a URL and an @, has no text that is secret under every key."""

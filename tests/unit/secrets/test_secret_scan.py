@@ -76,7 +76,19 @@ def test_values_that_are_secret_under_any_key(value, what):
 
 @pytest.mark.parametrize(
     "start",
-    ["gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xoxb-", "AIza", "sk_live_", "rk_live_"],
+    [
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "rcl_",
+        "xoxb-",
+        "AIza",
+        "sk_live_",
+        "rk_live_",
+    ],
 )
 def test_tokens_of_known_forms(start):
     assert find({"note": f"{start}{RANDOM}{RANDOM}"}) == [
