@@ -65,7 +65,7 @@ CALM_SECONDS = 180.0
 REST_SECONDS = 1.0
 """From the end of a killed host to its next start, as with a supervisor."""
 
-MISSED = frozenset({"new", "busy", "failed", "defect", "invalid", "suspended"})
+MISSED = frozenset({"new", "busy", "failed", "defect", "invalid", "stopped"})
 """States of a cluster after something that was no pass."""
 
 
@@ -265,11 +265,11 @@ class Trial:
 
     def _prepare(self) -> None:
         """Start the nodes, and make the repository, in which they are as desired."""
-        first = {}
+        first, places = {}, self.setup.place_nodes()
         self.source.mkdir()
         for cluster, nodes in self.setup.name_nodes().items():
             text = self._write_setting(cluster)
-            first |= {self.setup.place_nodes()[node]: text for node in nodes}
+            first |= {places[node]: text for node in nodes}
         (self.folder / "first.json").write_text(json.dumps(first))
         command = [sys.executable, str(Path(__file__).with_name("host_nodes.py")), self.folder / "first.json"]
         command += [self.folder / "calls", self.setup.seed]
