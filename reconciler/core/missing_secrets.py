@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from reconciler.diagnostic import Diagnostic, Severity
@@ -11,6 +11,17 @@ from reconciler.text.one_line import join_some
 CODE: Final = "secret-unavailable"
 
 _MAX_NAMED: Final = 8
+
+
+def is_told_by_nodes(finding: Diagnostic, reasons: Collection[str]) -> bool:
+    """Whether a finding of `report_missing_secrets` gives a reason that findings about nodes give too.
+
+    Args:
+        finding: of a plan.
+        reasons: why secrets are not available, as nodes that nothing is sent to say it.
+    """
+    is_about_cluster = finding.code == CODE and finding.severity is Severity.WARNING
+    return is_about_cluster and any(finding.message.endswith(f": {why}") for why in reasons)
 
 
 def report_missing_secrets(cluster: str, places: Iterable[tuple[str, str]]) -> Iterator[Diagnostic]:

@@ -13,6 +13,7 @@ from reconciler.core import attempts
 from reconciler.core.attempts import Attempt, AttemptDecision
 from reconciler.core.canonical import fingerprint, fingerprint_with_key
 from reconciler.core.memory import FleetMemory, PendingCall
+from reconciler.core.missing_secrets import is_told_by_nodes
 from reconciler.core.observation import Observed
 from reconciler.core.plan import ClusterPlan, Step
 from reconciler.core.unmanaged import UNFILLED
@@ -151,7 +152,11 @@ def withhold_steps(
     # The finding about a withheld node says all of it if nodes are independent. If they depend on each other,
     # the plan's own findings are needed too: they say why the step is planned, and how to do without it.
     known = {finding.target for finding in found} if driver.capabilities.single_node else set()
-    others = tuple(one for one in kept.findings if one.target not in known)
+    # A secret that is missing is told once: by the nodes that get nothing because of it.
+    told = withholding.missing_reasons
+    others = tuple(
+        one for one in kept.findings if one.target not in known and not is_told_by_nodes(one, told)
+    )
     sent = {step.node for step in kept.steps}
     kept_back = {step.node: step.reason for step in reversed(plan.steps) if step.node not in sent}
     return replace(
@@ -186,6 +191,7 @@ class _Withholding:
     retried: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
+    missing_reasons: set[str] = field(default_factory=set)
     whole: bool = False
     waits: bool = False
     is_continued: bool = False
@@ -286,7 +292,9 @@ class _Withholding:
             if payload is None or not payload.missing or step.id in self.blocked:
                 continue
             self.blocked.add(step.id)
-            self.findings.setdefault(step.node, report_missing_secret(step, payload.missing))
+            if step.node not in self.findings:
+                self.findings[step.node] = report_missing_secret(step, payload.missing)
+                self.missing_reasons.add(next(iter(payload.missing.values())))
             # No wave starts without a node that is to prove it.
             self.whole |= self.in_waves
 

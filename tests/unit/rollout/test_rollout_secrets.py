@@ -14,6 +14,7 @@ from reconciler.core.diff import Change, Op
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.core.memory import FleetMemory
+from reconciler.core.missing_secrets import report_missing_secrets
 from reconciler.core.observation import NodeReport, Observed, Present, ReportKind
 from reconciler.core.outcome import State
 from reconciler.core.plan import Payload
@@ -272,12 +273,16 @@ async def test_the_record_of_an_attempt_cannot_be_guessed_without_the_key_of_the
     assert kept[0] == driver.fingerprint_purpose(plan.steps[0], driver.contents(wish))
 
 
-def _withheld(*, in_waves=False, is_applying=True, missing="b"):
+WHY = "the file is not there; write it"
+
+
+def _withheld(*, in_waves=False, is_applying=True, missing="b", reports=()):
     """What may be sent of a plan of three nodes, of which one needs a secret that is missing."""
     values = {"a": "old", "b": "old", "c": "old"}
     wish = Wish(cluster("c", {name: FakeNode(name=name, value="new") for name in values}))
     driver, observed = FakeDriver(World(values)), Observed({name: Present("old") for name in values})
-    why = "the file is not there; write it"
+    why = WHY
+    told = tuple(report_missing_secrets("c", reports))
 
     def plan(wish, observed):
         found = FakeDriver.plan(driver, wish, observed)
@@ -286,7 +291,7 @@ def _withheld(*, in_waves=False, is_applying=True, missing="b"):
             one.node: Payload({}, missing={"${file:t} at /key": why} if one.node in missing else {})
             for one in steps
         }
-        return replace(found, steps=steps, payloads=payloads)
+        return replace(found, steps=steps, payloads=payloads, findings=told)
 
     driver.plan = plan
     return withhold_steps(
@@ -309,6 +314,16 @@ def test_a_node_whose_secret_is_missing_is_left_out_before_anything_is_sent():
     assert "b: nothing is sent (set): the secret ${file:t} at /key is not available here" in found.message
     assert set(kept.withheld_nodes) == {"b"}
     assert "c/b" not in kept.attempts
+
+
+@pytest.mark.parametrize(("is_applying", "warned"), [(True, ["/other"]), (False, ["/other", "/key"])])
+def test_a_missing_secret_is_told_once_and_every_reason_of_it(is_applying, warned):
+    reports = [("/key", WHY), ("/other", "it cannot be decrypted")]
+    kept = _withheld(is_applying=is_applying, reports=reports)
+    found = [one for one in kept.plan.findings if one.code == "secret-unavailable"]
+    warnings = [one for one in found if one.severity is Severity.WARNING]
+    assert [one.message.partition(":")[0] for one in warnings] == warned
+    assert sum(WHY in one.message for one in found) == 1
 
 
 def test_no_wave_starts_without_a_node_whose_secret_is_missing():
