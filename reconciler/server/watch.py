@@ -7,7 +7,14 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+    nullcontext,
+)
 from functools import partial
 from types import MappingProxyType
 from typing import Protocol
@@ -24,7 +31,7 @@ from reconciler.errors import StateError
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
-from reconciler.ports.store import Store
+from reconciler.ports.store import Store, StoreReader
 from reconciler.server.access.login_endpoint import LoginEndpoint
 from reconciler.server.access.watch_access import make_access_control, make_oidc_login
 from reconciler.server.acts.service import ActService
@@ -42,10 +49,12 @@ from reconciler.server.metrics import Metrics
 from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
+from reconciler.server.pages.endpoint import Pages
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.shared_scheduler import SharedScheduler
 from reconciler.server.source_loop import SourceLoop
 from reconciler.server.supervision import Supervision, is_set_within
+from reconciler.server.views.watch_views import WatchViews
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.server.web import Endpoints, bind_socket
@@ -53,6 +62,7 @@ from reconciler.server.webhook.secret import WebhookSecret
 from reconciler.sources.folder import FolderSource
 from reconciler.sources.git.source import GitSource
 from reconciler.sources.linked_source import LinkedSource
+from reconciler.store.factory import open_reader
 
 CLEAN, ABORTED = 0, 5
 """Exit statuses: stopped in order; stopped while steps were running, which the next run settles."""
@@ -332,6 +342,15 @@ class Watch:
             yield where
         self._watch_state.heartbeats.pop("nodes", None)
 
+    def _make_pages(self) -> Pages:
+        options, store = self._options, self._store
+
+        # A dry run has no store of its own, and opens the one of other commands, if there is one, to read.
+        def open_store() -> AbstractContextManager[StoreReader]:
+            return open_reader(options.store) if store is None else nullcontext(store)
+
+        return Pages(WatchViews(self._watch_state, open_store, options.dry_run), self._access)
+
     def _make_api(self) -> JsonApi | None:
         if self._reader is None:
             return None
@@ -354,6 +373,7 @@ class Watch:
             dry_run=self._options.dry_run,
             api=self._make_api(),
             login=LoginEndpoint(self._access, self._log, self._login),
+            pages=self._make_pages(),
         )
         with closing(bind_socket(self._options.listen)) as opened:
             listener = HttpListener(

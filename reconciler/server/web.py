@@ -24,6 +24,7 @@ from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.json_api.endpoint import PREFIX
 from reconciler.server.logs import log_defect
 from reconciler.server.nodes.openapi import make_openapi
+from reconciler.server.pages.endpoint import Pages
 from reconciler.server.throttle import Throttle
 from reconciler.server.webhook.endpoint import WebhookEndpoint
 
@@ -38,6 +39,7 @@ class Endpoints:
         trigger: called with the trigger's name.
         api: answers what is below `/api/v1`; None without it.
         login: by which people log in; None for no logins.
+        pages: the dashboard; None without it.
     """
 
     context: LoopContext
@@ -47,6 +49,7 @@ class Endpoints:
     dry_run: bool = False
     api: ASGIApp | None = None
     login: LoginEndpoint | None = None
+    pages: Pages | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
     def application(self) -> ASGIApp:
@@ -62,6 +65,7 @@ class Endpoints:
                 Route("/webhook", webhook.answer, methods=["POST"]),
                 *([Mount(PREFIX, app=self.api)] if self.api else []),
                 *(self.login.routes() if self.login else ()),
+                *(self.pages.list_routes() if self.pages else []),
             ]
         )
 

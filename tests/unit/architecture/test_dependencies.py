@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[3]
 BROUGHT = {
     "aiohappyeyeballs": "aiohttp",
     "h11": "uvicorn",
+    "markupsafe": "jinja2",
     "pydantic-core": "pydantic",
     "typing-extensions": "pydantic",
 }

@@ -1,0 +1,118 @@
+"""The dashboard in Debian's Chromium: accessible, quick, on small screens, by keyboard, self-contained."""
+
+import os
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from starlette.routing import Router
+from support.dashboard import OF_EDGE, PAGES, Dashboard, show_many_nodes
+from support.web_server import Site
+
+from reconciler.server.pages.endpoint import Pages
+from reconciler.server.views.watch_views import WatchViews
+from reconciler.store.factory import open_store
+
+pytestmark = pytest.mark.component("chromium")
+
+ARGUMENTS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+)
+LOOKS = [("light", 360), ("light", 1280), ("dark", 360), ("dark", 1280)]
+FIRST_PAINT = """() => new Promise(done => new PerformanceObserver(list => {
+    const found = list.getEntriesByName('first-contentful-paint');
+    if (found.length) done(found[0].startTime);
+}).observe({type: 'paint', buffered: true}))"""
+
+
+@asynccontextmanager
+async def open_browser(dashboard, scheme="light", width=1280):
+    """A page in a browser, the address of the dashboard, and what the browser complained about."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415  (only where it is installed)
+
+    views = WatchViews(dashboard.watch_state, dashboard.open_store)
+    application = Router(routes=Pages(views, dashboard.access).list_routes())
+    complaints = []
+    async with Site(application=application) as site, async_playwright() as playwright:
+        base = "http://{}:{}".format(*site.address)
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        context = await browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
+        page = await context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda one: one.url.startswith(base) or complaints.append(one.url))
+        yield page, base, complaints
+        await browser.close()
+
+
+@pytest.fixture
+async def dashboard(tmp_path):
+    with open_store(tmp_path) as store:
+        found = Dashboard(store, values={"a": "old", "b": "old", "x": "other"}, silent={"b"})
+        await found.run_passes()
+        found.run = (await store.runs())[0].id
+        yield found
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+async def test_every_page_is_accessible_and_fits(dashboard, scheme, width):
+    axe = (Path(os.environ["RECONCILE_AXE"])).read_text(encoding="utf-8")
+    async with open_browser(dashboard, scheme, width) as (page, base, complaints):
+        for path in (*PAGES, *OF_EDGE, f"/history/{dashboard.run}", "/clusters/none"):
+            complaints.clear()
+            await page.goto(base + path)
+            await page.evaluate(f"{axe};0")
+            found = await page.evaluate("axe.run()")
+            told = [
+                (kind, one["id"], one["nodes"][0]["html"])
+                for kind in ("violations", "incomplete")
+                for one in found[kind]
+            ]
+            assert told == [], path
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+            # A browser tells of a page that is not found; of nothing else.
+            assert [one for one in complaints if "404" not in one] == [], path
+
+
+async def test_a_keyboard_reaches_everything_and_shows_where_it_is(dashboard):
+    async with open_browser(dashboard) as (page, base, _):
+        await page.goto(base)
+        reached = []
+        for _ in range(30):
+            await page.keyboard.press("Tab")
+            reached.append(
+                await page.evaluate(
+                    "[document.activeElement.textContent.trim(),"
+                    " getComputedStyle(document.activeElement).outlineStyle]"
+                )
+            )
+        names = [name for name, _ in reached]
+        assert names[0] == "Skip to the content"
+        assert {"Fleet", "History", "Calendar", "Search", "edge", "lab"} <= set(names)
+        assert all(outline == "solid" for name, outline in reached if name in {"Fleet", "edge", "Search"})
+        await page.goto(base)
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Enter")
+        assert await page.evaluate("document.activeElement.id") == "content"
+
+
+async def test_ten_thousand_nodes_are_painted_within_a_second(dashboard, record_property):
+    show_many_nodes(dashboard.watch_state, 10_000)
+    async with open_browser(dashboard) as (page, base, _):
+        await page.goto(base)  # the first page of a process loads the templates
+        for path in ("/", "/nodes", "/clusters/many", "/nodes?q=node-99&page=2"):
+            await page.goto(base + path)
+            painted = await page.evaluate(FIRST_PAINT)
+            record_property(path, f"first paint after {painted:.0f} ms")
+            assert painted < 1000, path
+
+
+async def test_a_change_shows_without_a_reload(dashboard):
+    async with open_browser(dashboard) as (page, base, _):
+        await page.goto(f"{base}/clusters/edge")
+        await page.evaluate("window.marked = true")
+        await page.wait_for_timeout(500)
+        dashboard.watch_state.note("edge", doing="observing 2 nodes")
+        await page.get_by_text("Now: observing 2 nodes").wait_for(timeout=10_000)
+        assert await page.evaluate("window.marked")

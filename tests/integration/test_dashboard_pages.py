@@ -1,0 +1,184 @@
+"""The pages of the dashboard over ASGI: what they show in each state, to whom, and with which headers."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from support.dashboard import HOSTILE, OF_EDGE, PAGES, Dashboard
+
+from reconciler.core.plan import Revision
+from reconciler.core.roles import AccessRole, Grant
+from reconciler.errors import StateError
+from reconciler.server.access.access_control import AccessControl
+from reconciler.server.access.identity import Identity, LoginMethod
+from reconciler.server.pages.markup import divide_bar, make_path
+from reconciler.server.watch_state import SourceState, WatchedSource
+from reconciler.store.factory import open_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def dashboard(store):
+    found = Dashboard(store, values={"a": "old", "b": "old", "x": "other"}, silent={"b"})
+    await found.run_passes()
+    return found
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OF_EDGE])
+async def test_each_page_has_a_title_one_heading_and_strict_headers(dashboard, path):
+    answer = await dashboard.get(path)
+    assert answer.status_code == 200, answer.text
+    assert re.search(r"<title>[^<]+ - reconcile</title>", answer.text)
+    assert answer.text.count("<h1") == 1
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["cache-control"] == "no-store"
+    # What the policy would refuse must not be there; addresses of elsewhere neither.
+    assert not re.search(r"<script(?! src=\"/static/)|<style|\sstyle=|\son\w+=", answer.text)
+    assert "https://" not in answer.text.replace("http://www.w3.org/", "")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_before_anything_is_read_each_page_says_so(tmp_path, path):
+    with open_store(tmp_path) as store:
+        dashboard = Dashboard(store)
+        dashboard.watch_state.fleet = None
+        answer = await dashboard.get(path)
+    assert answer.status_code == 200
+    assert re.search(r"not read yet|No .*yet|No rollout is open|No order is open", answer.text)
+
+
+async def test_a_run_is_shown_with_its_steps(dashboard, store):
+    line = (await store.runs())[0]
+    answer = await dashboard.get(f"/history/{line.id}")
+    assert "done" in answer.text
+    assert HOSTILE not in answer.text
+    assert "&lt;script&gt;" in answer.text
+
+
+async def test_texts_from_elsewhere_are_escaped(dashboard):
+    source = WatchedSource(
+        SourceState.INVALID, Revision(HOSTILE, "a" * 40, HOSTILE, HOSTILE), message=HOSTILE, rejected=HOSTILE
+    )
+    dashboard.watch_state.source = source
+    dashboard.watch_state.store = HOSTILE
+    for path in (
+        *PAGES,
+        f"/nodes?q={HOSTILE}&state={HOSTILE}",
+        f"/clusters/{HOSTILE}",
+        f"/history/{HOSTILE}",
+    ):
+        assert HOSTILE not in (await dashboard.get(path)).text
+
+
+async def test_lists_are_searched_and_paged(dashboard):
+    page = (await dashboard.get("/nodes")).text
+    assert page.index(">b</a>") < page.index(">a</a>")  # what is urgent comes first
+    found = (await dashboard.get("/nodes?q=b&size=1")).text
+    assert ">b</a>" in found
+    assert ">a</a>" not in found
+    assert "Page 1 of 3" in (await dashboard.get("/nodes?size=1")).text
+    assert (await dashboard.get("/nodes?page=0")).status_code == 404
+    assert "No node fits" in (await dashboard.get("/nodes?q=nobody")).text
+
+
+@pytest.mark.parametrize("path", ["/history", "/orders", "/calendar", "/history/x"])
+async def test_a_store_that_is_away_is_told_and_the_nodes_are_still_shown(dashboard, path):
+    def fail():
+        raise StateError("the disk is full", remedy="make room")
+
+    dashboard.open_store = fail
+    answer = await dashboard.get(path)
+    assert answer.status_code == 503
+    assert "The disk is full" in answer.text
+    assert (await dashboard.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/clusters/none", "/clusters/none/plan", "/clusters/edge/nodes/z", "/history/z"]
+)
+async def test_what_is_not_there_is_not_found(dashboard, path):
+    answer = await dashboard.get(path)
+    assert answer.status_code == 404
+    assert "Not found" in answer.text
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OF_EDGE, "/events"])
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"x-forwarded-for": "192.0.2.1"}, 403),
+        ({"forwarded": "for=192.0.2.1"}, 403),
+        ({"via": "1.1 proxy"}, 403),
+        ({"x-real-ip": "192.0.2.1"}, 403),
+        ({"peer": "192.0.2.1"}, 401),
+    ],
+    ids=["rebinding", "forwarded-for", "forwarded", "via", "real-ip", "off-loopback"],
+)
+async def test_without_a_login_only_this_machine_may_look(dashboard, path, how, status):
+    answer = await dashboard.get(path, **how)
+    assert answer.status_code == status
+    assert "edge" not in answer.text
+    assert "login" in answer.text or "localhost" in answer.text or "proxy" in answer.text
+
+
+async def test_who_may_look_at_one_cluster_sees_no_other(dashboard, monkeypatch):
+    someone = Identity("lee", LoginMethod.TOKEN, (Grant(AccessRole.LOOK, ("lab",)),))
+
+    async def identify(self, request):
+        return someone
+
+    monkeypatch.setattr(AccessControl, "identify", identify)
+    for path in ("/", "/nodes", "/rollouts"):
+        assert "edge" not in (await dashboard.get(path)).text
+    assert (await dashboard.get("/clusters/lab")).status_code == 200
+    for path in (*OF_EDGE, "/history", "/orders", "/calendar"):
+        answer = await dashboard.get(path)
+        assert answer.status_code == 403
+        assert "forbidden" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["dashboard.css", "dashboard.js", "icon.svg"])
+async def test_the_files_of_the_pages_are_served_and_no_others(dashboard, name):
+    answer = await dashboard.get(f"/static/{name}")
+    assert answer.status_code == 200
+    assert not re.search(r"https?://(?!www\.w3\.org)|@import|url\(", answer.text)
+    for other in ("endpoint.py", "..%2fendpoint.py", "%2fetc%2fpasswd", "x"):
+        assert (await dashboard.get(f"/static/{other}")).status_code == 404
+
+
+async def test_an_old_reading_is_marked(dashboard):
+    watched = dashboard.watch_state.clusters["edge"]
+    dashboard.watch_state.clusters["edge"] = replace(
+        watched, pass_summary=replace(watched.pass_summary, reading=None)
+    )
+    assert "earlier reading" in (await dashboard.get("/")).text
+    assert "did not get so far" in (await dashboard.get("/clusters/edge")).text
+
+
+async def test_a_reader_is_told_of_a_change(dashboard):
+    changes = dashboard.watch_state.changes
+    with changes.reading() as reader:
+        dashboard.watch_state.note("edge", doing="observing 2 nodes")
+        dashboard.watch_state.note("edge", doing="planning")
+        assert await reader.wait(1) == {"edge"}
+        assert await reader.wait(0.01) == frozenset()
+    assert changes.readers == 0
+
+
+def test_paths_keep_names_of_any_characters_apart():
+    assert make_path("clusters", "a/b", "nodes", "n@h") == "/clusters/a%2Fb/nodes/n@h"
+    assert make_path("nodes", q="a&b", state="", page=2) == "/nodes?q=a%26b&page=2"
+
+
+def test_a_few_nodes_of_many_stay_visible():
+    found = divide_bar([1, 9_999])
+    assert found[0][1] > 1
+    assert sum(length for _, length in found) == pytest.approx(100)

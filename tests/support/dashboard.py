@@ -1,0 +1,88 @@
+"""The pages of a watch over a fake fleet, for tests over ASGI and in a browser."""
+
+import asyncio
+from contextlib import nullcontext
+from datetime import timedelta
+
+import httpx
+from starlette.routing import Router
+
+from reconciler.api.reader import Reader
+from reconciler.api.reconciler import Reconciler
+from reconciler.core.actor import Actor
+from reconciler.core.plan import ClusterPlan
+from reconciler.host.clock import utc_now
+from reconciler.planning.node_conditions import NodeCondition
+from reconciler.planning.status import ClusterStatus, NodeStatus
+from reconciler.ports.listener import SILENT
+from reconciler.server.access.access_control import AccessControl
+from reconciler.server.cluster_pass import PassJob
+from reconciler.server.pages.endpoint import Pages
+from reconciler.server.pass_reading import PassReading
+from reconciler.server.pass_result import PassResult, PassSummary
+from reconciler.server.pass_runner import ApplyPass
+from reconciler.server.views.watch_views import WatchViews
+from reconciler.server.watch_state import WatchedCluster, WatchState
+from support.driver import NOWHERE, REVISION, FakeDriver, FleetSource, World, cluster, fleet
+
+HOSTILE = "<script>alert(1)</script>"
+PAGES = ("/", "/nodes", "/rollouts", "/history", "/orders", "/calendar")
+OF_EDGE = ("/clusters/edge", "/clusters/edge/plan", "/clusters/edge/nodes/a")
+FLEET = fleet(cluster("edge", {"a": "new", "b": "forbidden"}), cluster("lab", {"x": "old"}))
+
+
+class Dashboard:
+    """The pages of a watch over a fake fleet."""
+
+    def __init__(self, store, **world):
+        self.world, self.watch_state = World(**world), WatchState(fleet=FLEET)
+        reader = Reader(
+            FleetSource(), drivers={"fake": FakeDriver(self.world)}, connect=lambda _: nullcontext(NOWHERE)
+        )
+        self.perform = ApplyPass(Reconciler(reader, store, actor=Actor(user="kim", why=HOSTILE)))
+        self.open_store = lambda: nullcontext(store)
+        self.access = AccessControl()
+
+    async def run_passes(self, desired=FLEET):
+        for name in ("edge", "lab"):
+            summary = await self.perform(PassJob(desired, name, "interval", SILENT, asyncio.Event()))
+            self.watch_state.clusters[name] = WatchedCluster(
+                name,
+                desired.revision,
+                desired.revision,
+                pass_summary=summary,
+                reading=summary.reading,
+                since=1.8e9,
+            )
+
+    async def get(self, path, host="127.0.0.1:8642", peer="127.0.0.1", **headers):
+        views = WatchViews(self.watch_state, self.open_store)
+        application = Router(routes=Pages(views, self.access).list_routes())
+        transport = httpx.ASGITransport(application, client=(peer, 4711))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            return await client.get(path, headers=headers)
+
+
+def show_many_nodes(watch_state, count):
+    """A cluster of that many nodes, in every condition there is."""
+    now, conditions = utc_now(), list(NodeCondition)
+    nodes = tuple(
+        NodeStatus(
+            f"node-{number:05}",
+            conditions[number % 200] if number % 200 < len(conditions) else NodeCondition.AS_DESIRED,
+            "it shows another setting" if number % 200 < len(conditions) else "",
+            REVISION.id,
+            now - timedelta(minutes=number),
+        )
+        for number in range(count)
+    )
+    status = ClusterStatus("many", "m2", nodes)
+    reading = PassReading(REVISION, now, status, ClusterPlan("many", "m2", count, count))
+    watch_state.clusters["many"] = WatchedCluster(
+        "many",
+        REVISION,
+        REVISION,
+        pass_summary=PassSummary(PassResult.DRIFT, reading=reading),
+        reading=reading,
+        since=now.timestamp(),
+    )
