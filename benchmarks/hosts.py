@@ -283,7 +283,9 @@ class Trial:
         self._commit()
 
     def _write_fleet(self) -> None:
-        places = self.setup.place_nodes()
+        places, lease = self.setup.place_nodes(), self.setup.lease
+        # A call may keep its cluster for as long as it can take, and must not keep it longer than the lease.
+        limits = f"connect: {lease / 5:g}, read: {lease / 3:g}, settle: 10, in_flight: 10"
         lines = [
             "name: trial",
             f"feedback: {{url: 'http://127.0.0.1:{self.port}{SINK}'}}",
@@ -292,7 +294,7 @@ class Trial:
         ]
         for cluster, nodes in self.setup.name_nodes().items():
             lines += [f"  - name: {cluster}", "    kind: m2", f"    setting: {cluster}.json"]
-            lines += ["    timeouts: {connect: 1, read: 3, settle: 10, in_flight: 10}", "    nodes:"]
+            lines += [f"    timeouts: {{{limits}}}", "    nodes:"]
             lines += [f"      - {{name: {node}, address: '{places[node]}:{self.port}'}}" for node in nodes]
         (self.source / "fleet.yaml").write_text("\n".join(lines) + "\n")
 
