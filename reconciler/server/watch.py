@@ -349,7 +349,7 @@ class Watch:
         def open_store() -> AbstractContextManager[StoreReader]:
             return open_reader(options.store) if store is None else nullcontext(store)
 
-        return Pages(WatchViews(self._watch_state, open_store, options.dry_run), self._access)
+        return Pages(WatchViews(self._watch_state, open_store, options.dry_run), self._access, self._acts)
 
     def _make_api(self) -> JsonApi | None:
         if self._reader is None:

@@ -1,6 +1,7 @@
 """The pages of a watch over a fake fleet, for tests over ASGI and in a browser."""
 
 import asyncio
+import io
 from contextlib import nullcontext
 from datetime import timedelta
 
@@ -16,7 +17,12 @@ from reconciler.planning.node_conditions import NodeCondition
 from reconciler.planning.status import ClusterStatus, NodeStatus
 from reconciler.ports.listener import SILENT
 from reconciler.server.access.access_control import AccessControl
+from reconciler.server.access.login_endpoint import LoginEndpoint
+from reconciler.server.access.role_table import RoleTable
+from reconciler.server.acts.service import ActService
 from reconciler.server.cluster_pass import PassJob
+from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.logs import open_log
 from reconciler.server.pages.endpoint import Pages
 from reconciler.server.pass_reading import PassReading
 from reconciler.server.pass_result import PassResult, PassSummary
@@ -41,7 +47,10 @@ class Dashboard:
         )
         self.perform = ApplyPass(Reconciler(reader, store, actor=Actor(user="kim", why=HOSTILE)))
         self.open_store = lambda: nullcontext(store)
-        self.access = AccessControl()
+        roles = RoleTable((), frozenset({"root"}), frozenset({"ops"}))
+        self.access, self.passes = AccessControl(store=store, roles=roles), []
+        self.acts = ActService(store, open_log(io.StringIO(), form="json"), request_pass=self.request_pass)
+        self.tasks = TaskTable()
 
     async def run_passes(self, desired=FLEET):
         for name in ("edge", "lab"):
@@ -55,11 +64,23 @@ class Dashboard:
                 since=1.8e9,
             )
 
+    def request_pass(self, cluster):
+        self.passes.append(cluster)
+        return tuple(one for one in self.watch_state.clusters if cluster in {"", one})
+
+    def make_application(self):
+        """The pages with their acts, and the logins."""
+        pages = Pages(WatchViews(self.watch_state, self.open_store), self.access, self.acts, self.tasks)
+        login = LoginEndpoint(self.access, open_log(io.StringIO(), form="json"))
+        return Router(routes=[*pages.list_routes(), *login.routes()])
+
+    def open_client(self, host="127.0.0.1:8642", peer="127.0.0.1"):
+        """A client that keeps its cookies and follows no redirect."""
+        transport = httpx.ASGITransport(self.make_application(), client=(peer, 4711))
+        return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
+
     async def get(self, path, host="127.0.0.1:8642", peer="127.0.0.1", **headers):
-        views = WatchViews(self.watch_state, self.open_store)
-        application = Router(routes=Pages(views, self.access).list_routes())
-        transport = httpx.ASGITransport(application, client=(peer, 4711))
-        async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+        async with self.open_client(host, peer) as client:
             return await client.get(path, headers=headers)
 
 

@@ -73,7 +73,7 @@ class JsonApi:
     access: AccessControl
     reader: WatchReader
     acts: ActService
-    tasks: TaskTable = field(default_factory=TaskTable)
+    tasks: TaskTable[bytes] = field(default_factory=TaskTable)
     _bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(BODIES))
     _routes: list[_Route] = field(default_factory=list)
 
@@ -154,7 +154,7 @@ class JsonApi:
                 # Before the body is read: who may not act cannot make this program work.
                 raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
             _parse_query(request, Query)
-            act = _parse_act(kind, await self._read_body(request))
+            act = parse_act(kind, await self._read_body(request))
 
             async def work() -> bytes:
                 result = await self.acts.perform(act, identity)
@@ -281,7 +281,7 @@ def _parse_query(request: Request, kind: type[Query]) -> Any:
         raise _translate(error, kind, values) from None
 
 
-def _parse_act(kind: type[Act[Any]], value: Any) -> Act[Any]:
+def parse_act(kind: type[Act[Any]], value: Any) -> Act[Any]:
     """The act of a body.
 
     Raises:

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from reconciler.server.access.identity import Identity
 from reconciler.server.json_api.problems import ApiProblem
@@ -25,15 +25,19 @@ KEPT: Final = 600.0
 """Seconds that an answer is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True)
+class _Task(Generic[ResultT]):
     owner: tuple[str, str]
-    work: asyncio.Task[bytes]
+    work: asyncio.Task[ResultT]
     since: float
+    is_fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTable:
+class TaskTable(Generic[ResultT]):
     """The tasks of one watch.
 
     Args:
@@ -43,9 +47,9 @@ class TaskTable:
 
     wait: float = WAIT
     clock: Callable[[], float] = time.monotonic
-    _tasks: dict[str, _Task] = field(default_factory=dict)
+    _tasks: dict[str, _Task[ResultT]] = field(default_factory=dict)
 
-    def start(self, identity: Identity, work: Coroutine[Any, Any, bytes]) -> str:
+    def start(self, identity: Identity, work: Coroutine[Any, Any, ResultT]) -> str:
         """Begin work; gives its id.
 
         Raises:
@@ -68,8 +72,13 @@ class TaskTable:
         self._tasks[name] = _Task(owner, task, self.clock())
         return name
 
-    async def fetch(self, identity: Identity, name: str) -> bytes | None:
+    async def fetch(self, identity: Identity, name: str, *, is_kept: bool = False) -> ResultT | None:
         """The answer of a task; None if it is not over yet.
+
+        Args:
+            identity: who asks.
+            name: id of the task.
+            is_kept: whether the answer can be fetched again, as a page is that somebody loads again.
 
         Raises:
             ApiProblem: there is no such task of this caller.
@@ -82,7 +91,9 @@ class TaskTable:
         done, _ = await asyncio.wait({found.work}, timeout=self.wait)
         if not done:
             return None
-        self._tasks.pop(name, None)
+        found.is_fetched = True
+        if not is_kept:
+            self._tasks.pop(name, None)
         return found.work.result()
 
     def _forget(self) -> None:
@@ -91,8 +102,12 @@ class TaskTable:
         for name, one in list(self._tasks.items()):
             if one.work.done() and now - one.since > KEPT:
                 del self._tasks[name]
+        # Answers that somebody has seen make room for new ones.
+        seen = [name for name, one in self._tasks.items() if one.is_fetched]
+        for name in seen[: max(0, len(self._tasks) - MOST_TASKS + 1)]:
+            del self._tasks[name]
 
 
-def _retrieve(task: asyncio.Task[bytes]) -> None:
+def _retrieve(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()  # asyncio would log an error that nobody fetches

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from reconciler import __version__
 from reconciler.api.history_filter import HistoryFilter, parse_since
 from reconciler.core.roles import AccessRole
-from reconciler.errors import ReconcilerError, StateError
 from reconciler.server.access.access_control import AccessControl
-from reconciler.server.access.identity import Identity
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
-from reconciler.server.pages.markup import make_path, render_page
-from reconciler.server.views.fleet import list_notices
+from reconciler.server.acts.service import ActService
+from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.pages.act_endpoint import ActPages
+from reconciler.server.pages.markup import make_path
+from reconciler.server.pages.page_guard import Answer, PageGuard, Visit
+from reconciler.server.views.act_forms import (
+    list_cluster_forms,
+    list_fleet_forms,
+    list_node_forms,
+    list_order_forms,
+    list_plan_forms,
+)
+from reconciler.server.views.act_results import ActOutcome
 from reconciler.server.views.lists import LONGEST_SEARCH, read_list_query
 from reconciler.server.views.watch_views import WatchViews
 from reconciler.text.one_line import make_one_line
@@ -46,18 +55,6 @@ STATIC: Final = {
 }
 """The files beside the pages, and their types."""
 
-SECTIONS: Final = (
-    ("fleet", "Fleet", "/"),
-    ("nodes", "Nodes", "/nodes"),
-    ("rollouts", "Rollouts", "/rollouts"),
-    ("history", "History", "/history"),
-    ("orders", "Orders", "/orders"),
-    ("calendar", "Calendar", "/calendar"),
-)
-"""The navigation: key, title, path."""
-
-Answer = Callable[[Request, WatchViews], Awaitable[str]]
-
 
 @dataclass(frozen=True, slots=True)
 class Pages:
@@ -65,14 +62,21 @@ class Pages:
 
     Args:
         views: makes what is shown.
-        access: who may look.
+        access: who may look and act.
+        acts: performs acts; None for pages that only look.
+        tasks: acts that run, and what came of them.
     """
 
     views: WatchViews
     access: AccessControl
+    acts: ActService | None = None
+    tasks: TaskTable[ActOutcome] = field(default_factory=TaskTable)
 
     def list_routes(self) -> list[Route]:
         """The routes of all pages, for the router of the endpoints."""
+        guard = PageGuard(
+            self.views, self.access, has_acts=self.acts is not None and not self.views.is_dry_run
+        )
         pages: dict[str, Answer] = {
             "/": self._show_fleet,
             "/nodes": self._show_nodes,
@@ -89,141 +93,93 @@ class Pages:
             "/calendar": self._show_calendar,
         }
         return [
-            *(_get(path, self._answer(page, is_whole=False)) for path, page in pages.items()),
-            *(_get(path, self._answer(page, is_whole=True)) for path, page in whole.items()),
-            _get("/events", self._follow),
+            *(_get(path, guard.answer(page, is_whole=False)) for path, page in pages.items()),
+            *(_get(path, guard.answer(page, is_whole=True)) for path, page in whole.items()),
+            *(ActPages(guard, self.acts, self.tasks).list_routes() if self.acts and guard.has_acts else ()),
+            _get("/events", partial(self._follow, guard)),
             _get("/static/{name}", self._serve_file),
         ]
 
-    def _answer(self, page: Answer, *, is_whole: bool) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            status = 200
-            try:
-                identity = await self._identify(request, is_whole=is_whole)
-                body = await page(request, self._restrict(identity))
-            except AccessRefused as error:
-                status, body = error.status, _render_problem("You may not look at this", error)
-            except HTTPException as error:
-                status, body = error.status_code, _render_problem("Not found", ReconcilerError(error.detail))
-            except StateError as error:
-                status, body = 503, _render_problem("The store does not answer", error)
-            except TimeoutError:
-                slow = ReconcilerError("the store did not answer in time", remedy="load the page again later")
-                status, body = 503, _render_problem("The store does not answer", slow)
-            except ReconcilerError as error:
-                status, body = 404, _render_problem("Not found", error)
-            return Response(body, status, PAGE_HEADERS, media_type="text/html")
+    async def _show_fleet(self, visit: Visit) -> str:
+        query = read_list_query(visit.request.query_params)
+        fleet = await visit.views.make_fleet(query)
+        forms = list_fleet_forms(await visit.read_orders(), visit.identity.allows)
+        return visit.render("fleet", "fleet", fleet.name or "Fleet", fleet=fleet, query=query, forms=forms)
 
-        return answer
-
-    async def _identify(self, request: Request, *, is_whole: bool) -> Identity:
-        """Who looks; without all clusters they need one at least, or the one that the path names."""
-        cluster = request.path_params.get("cluster", "")
-        if is_whole or cluster:
-            return await self.access.require(request, AccessRole.LOOK, cluster)
-        identity = await self.access.identify(request)
-        if identity is None or not identity.may_look:
-            return await self.access.require(request, AccessRole.LOOK)
-        return identity
-
-    def _restrict(self, identity: Identity) -> WatchViews:
-        """The views of the clusters that somebody may look at."""
-        state = self.views.watch_state
-        allowed = {
-            name: watched
-            for name, watched in state.clusters.items()
-            if identity.allows(AccessRole.LOOK, name)
-        }
-        return (
-            self.views
-            if len(allowed) == len(state.clusters)
-            else replace(self.views, watch_state=replace(state, clusters=allowed))
+    async def _show_nodes(self, visit: Visit) -> str:
+        query = read_list_query(visit.request.query_params)
+        nodes, fleet = (
+            visit.views.make_nodes(query),
+            await visit.views.make_fleet(replace(query, text="", state="")),
         )
+        return visit.render("nodes", "nodes", "Nodes", nodes=nodes, query=query, fleet=fleet)
 
-    def _render(self, template: str, section: str, title: str, **values: Any) -> str:
-        return render_page(
-            template,
-            section=section,
-            title=title,
-            sections=SECTIONS,
-            now=self.views.clock(),
-            version=__version__,
-            is_dry_run=self.views.is_dry_run,
-            notices=tuple(list_notices(self.views.watch_state)),
-            **values,
-        )
+    async def _show_rollouts(self, visit: Visit) -> str:
+        return visit.render("rollouts", "rollouts", "Rollouts", rollouts=visit.views.make_rollouts())
 
-    async def _show_fleet(self, request: Request, views: WatchViews) -> str:
-        query = read_list_query(request.query_params)
-        fleet = await views.make_fleet(query)
-        return self._render("fleet", "fleet", fleet.name or "Fleet", fleet=fleet, query=query)
-
-    async def _show_nodes(self, request: Request, views: WatchViews) -> str:
-        query = read_list_query(request.query_params)
-        nodes, fleet = views.make_nodes(query), await views.make_fleet(replace(query, text="", state=""))
-        return self._render("nodes", "nodes", "Nodes", nodes=nodes, query=query, fleet=fleet)
-
-    async def _show_rollouts(self, _request: Request, views: WatchViews) -> str:
-        return self._render("rollouts", "rollouts", "Rollouts", rollouts=views.make_rollouts())
-
-    async def _show_cluster(self, request: Request, views: WatchViews) -> str:
-        query, name = read_list_query(request.query_params), request.path_params["cluster"]
-        cluster = await views.make_cluster(name, query)
+    async def _show_cluster(self, visit: Visit) -> str:
+        query, name = read_list_query(visit.request.query_params), visit.request.path_params["cluster"]
+        cluster = await visit.views.make_cluster(name, query)
         if cluster is None:
             raise HTTPException(404, f"the fleet has no cluster {make_one_line(name, LONGEST_SEARCH)!r}")
-        return self._render("cluster", "fleet", cluster.line.name, cluster=cluster, query=query)
+        forms = list_cluster_forms(cluster.line, await visit.read_orders(), visit.identity.allows)
+        return visit.render("cluster", "fleet", cluster.line.name, cluster=cluster, query=query, forms=forms)
 
-    async def _show_plan(self, request: Request, views: WatchViews) -> str:
-        name = request.path_params["cluster"]
-        plan = views.make_plan(name)
+    async def _show_plan(self, visit: Visit) -> str:
+        name = visit.request.path_params["cluster"]
+        plan = visit.views.make_plan(name)
         if plan is None:
             raise HTTPException(404, f"there is no plan of {make_one_line(name, LONGEST_SEARCH)!r} yet")
-        return self._render("plan", "fleet", f"Plan of {plan.cluster}", plan=plan)
+        forms = list_plan_forms(name, plan.digest, await visit.read_orders(), visit.identity.allows)
+        return visit.render("plan", "fleet", f"Plan of {plan.cluster}", plan=plan, forms=forms)
 
-    async def _show_node(self, request: Request, views: WatchViews) -> str:
-        cluster, name = request.path_params["cluster"], request.path_params["node"]
-        node = await views.make_node(cluster, name)
+    async def _show_node(self, visit: Visit) -> str:
+        cluster, name = visit.request.path_params["cluster"], visit.request.path_params["node"]
+        node = await visit.views.make_node(cluster, name)
         if node is None:
             raise HTTPException(
                 404, f"no node {make_one_line(name, LONGEST_SEARCH)!r} of this cluster has been read yet"
             )
-        return self._render("node", "nodes", node.line.name, node=node)
+        forms = list_node_forms(node.line, await visit.read_orders(), visit.identity.allows)
+        return visit.render("node", "nodes", node.line.name, node=node, forms=forms)
 
-    async def _show_history(self, request: Request, views: WatchViews) -> str:
-        asked, given = request.query_params, {}
+    async def _show_history(self, visit: Visit) -> str:
+        asked, given = visit.request.query_params, {}
         for name in ("cluster", "user", "since", "before"):
             given[name] = make_one_line(asked.get(name, ""), LONGEST_SEARCH)
         chosen = HistoryFilter(
             given["cluster"],
             given["user"],
-            parse_since(given["since"], self.views.clock()),
+            parse_since(given["since"], visit.views.clock()),
             limit=read_list_query(asked).size,
             before=given["before"],
             most_searched=MOST_SEARCHED_RUNS,
         )
-        page = await views.make_runs(chosen)
-        orders = await views.make_past_orders(replace(chosen, limit=20)) if not chosen.before else ()
+        page = await visit.views.make_runs(chosen)
+        orders = await visit.views.make_past_orders(replace(chosen, limit=20)) if not chosen.before else ()
         older = make_path("history", **{**given, "before": page.older}) if page.older else ""
-        return self._render(
+        return visit.render(
             "history", "history", "History", page=page, orders=orders, asked=given, older=older
         )
 
-    async def _show_run(self, request: Request, views: WatchViews) -> str:
-        run = await views.make_run(request.path_params["run"])
-        return self._render("run", "history", f"Run {run.line.id}", run=run)
+    async def _show_run(self, visit: Visit) -> str:
+        run = await visit.views.make_run(visit.request.path_params["run"])
+        return visit.render("run", "history", f"Run {run.line.id}", run=run)
 
-    async def _show_orders(self, _request: Request, views: WatchViews) -> str:
-        return self._render("orders", "orders", "Orders", overview=await views.make_orders())
+    async def _show_orders(self, visit: Visit) -> str:
+        overview = await visit.views.make_orders()
+        forms = list_order_forms(await visit.read_orders(), visit.identity.allows)
+        return visit.render("orders", "orders", "Orders", overview=overview, forms=forms)
 
-    async def _show_calendar(self, request: Request, views: WatchViews) -> str:
-        query = read_list_query(request.query_params)
-        calendar = await views.make_calendar(query)
-        return self._render("calendar", "calendar", "Calendar", calendar=calendar, query=query)
+    async def _show_calendar(self, visit: Visit) -> str:
+        query = read_list_query(visit.request.query_params)
+        calendar = await visit.views.make_calendar(query)
+        return visit.render("calendar", "calendar", "Calendar", calendar=calendar, query=query)
 
-    async def _follow(self, request: Request) -> Response:
+    async def _follow(self, guard: PageGuard, request: Request) -> Response:
         """Tell a browser that something has changed; it then loads the page again."""
         try:
-            identity = await self._identify(request, is_whole=False)
+            identity = await guard.identify(request, is_whole=False)
         except AccessRefused as error:
             return Response(
                 f"{error.message}; {error.remedy}", error.status, PAGE_HEADERS, media_type="text/plain"
@@ -256,9 +212,3 @@ class Pages:
 
 def _get(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
     return Route(path, answer, methods=["GET"])
-
-
-def _render_problem(title: str, error: ReconcilerError) -> str:
-    return render_page(
-        "problem", title=title, message=error.message, remedy=error.remedy, version=__version__
-    )

@@ -94,15 +94,7 @@ def make_plan_detail(watched: WatchedCluster) -> PlanDetail | None:
         return None
     plan = Plan(reading.revision, "", (reading.plan,))
     view = phrases.PlanView(plan, reading.violations, reading.overridden)
-    groups = group_steps(plan)[reading.plan.cluster]
-    shown = groups[:MOST_GROUPS]
-    waves = tuple(
-        ShownWave(
-            phrases.describe_wave(reading.plan, number) if number else "",
-            tuple(show_step_group(group) for group in own),
-        )
-        for number, own in groupby(shown, lambda group: group.step.wave)
-    )
+    waves, left_out = make_waves(plan)
     summary = watched.pass_summary
     return PlanDetail(
         reading.plan.cluster,
@@ -113,12 +105,27 @@ def make_plan_detail(watched: WatchedCluster) -> PlanDetail | None:
         phrases.describe_counts(reading.plan),
         view.refused,
         waves,
-        len(groups) - len(shown),
+        left_out,
         show_violations(reading.violations),
         _show_overridden(reading),
         show_findings(reading.plan.findings),
         summary.run if summary and summary.reading is reading else "",
     )
+
+
+def make_waves(plan: Plan) -> tuple[tuple[ShownWave, ...], int]:
+    """The waves of a plan of one cluster, and how many groups of steps are left out."""
+    (own,) = plan.clusters
+    groups = group_steps(plan)[own.cluster]
+    shown = groups[:MOST_GROUPS]
+    waves = tuple(
+        ShownWave(
+            phrases.describe_wave(own, number) if number else "",
+            tuple(show_step_group(group) for group in steps),
+        )
+        for number, steps in groupby(shown, lambda group: group.step.wave)
+    )
+    return waves, len(groups) - len(shown)
 
 
 def _show_overridden(reading: PassReading) -> tuple[ShownProblem, ...]:

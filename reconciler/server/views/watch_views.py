@@ -12,7 +12,7 @@ from reconciler.api.history_filter import HistoryFilter
 from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError
 from reconciler.host.clock import utc_now
-from reconciler.ports.store import StoreReader
+from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.server.views.fleet import FleetOverview, make_fleet_overview
 from reconciler.server.views.lists import ListPage, ListQuery
 from reconciler.server.views.nodes import (
@@ -126,12 +126,17 @@ class WatchViews:
         with self.open_reader() as store:
             return make_calendar(self.watch_state.fleet, await store.orders(), query, self.clock())
 
-    async def _list_requests(self) -> frozenset[str]:
-        """Ids of the plans that wait for an approval; none while the store is away, which the pages tell."""
+    async def read_orders(self) -> OpenOrders | None:
+        """All open orders; None while the store is away, which the pages tell."""
         # What nodes show does not depend on the store.
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 with self.open_reader() as store:
-                    return frozenset(one.digest for one in (await store.orders()).requests)
+                    return await store.orders()
         except (StateError, TimeoutError):
-            return frozenset()
+            return None
+
+    async def _list_requests(self) -> frozenset[str]:
+        """Ids of the plans that wait for an approval; none while the store is away."""
+        orders = await self.read_orders()
+        return frozenset(one.digest for one in orders.requests) if orders else frozenset()
