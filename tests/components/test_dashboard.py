@@ -5,12 +5,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from starlette.routing import Router
 from support.dashboard import OF_EDGE, PAGES, Dashboard, show_many_nodes
 from support.web_server import Site
 
-from reconciler.server.pages.endpoint import Pages
-from reconciler.server.views.watch_views import WatchViews
 from reconciler.store.factory import open_store
 
 pytestmark = pytest.mark.component("chromium")
@@ -31,8 +28,7 @@ async def open_browser(dashboard, scheme="light", width=1280):
     """A page in a browser, the address of the dashboard, and what the browser complained about."""
     from playwright.async_api import async_playwright  # noqa: PLC0415  (only where it is installed)
 
-    views = WatchViews(dashboard.watch_state, dashboard.open_store)
-    application = Router(routes=Pages(views, dashboard.access).list_routes())
+    application = dashboard.make_application()
     complaints = []
     async with Site(application=application) as site, async_playwright() as playwright:
         base = "http://{}:{}".format(*site.address)
@@ -46,6 +42,25 @@ async def open_browser(dashboard, scheme="light", width=1280):
         await browser.close()
 
 
+async def find_barriers(page):
+    """What axe finds on the page that is shown, also what it is not sure of."""
+    axe = Path(os.environ["RECONCILE_AXE"]).read_text(encoding="utf-8")
+    await page.evaluate(f"{axe};0")
+    found = await page.evaluate("axe.run()")
+    return [
+        (kind, one["id"], one["nodes"][0]["html"])
+        for kind in ("violations", "incomplete")
+        for one in found[kind]
+    ]
+
+
+async def log_in(dashboard, page, base):
+    """Open a link as `reconcile dashboard` gives it."""
+    code = dashboard.access.links.make("root", ())
+    await page.goto(f"{base}/login/link?code={code}")
+    await page.get_by_role("button", name="Log out").wait_for()
+
+
 @pytest.fixture
 async def dashboard(tmp_path):
     with open_store(tmp_path) as store:
@@ -57,19 +72,11 @@ async def dashboard(tmp_path):
 
 @pytest.mark.parametrize(("scheme", "width"), LOOKS)
 async def test_every_page_is_accessible_and_fits(dashboard, scheme, width):
-    axe = (Path(os.environ["RECONCILE_AXE"])).read_text(encoding="utf-8")
     async with open_browser(dashboard, scheme, width) as (page, base, complaints):
         for path in (*PAGES, *OF_EDGE, f"/history/{dashboard.run}", "/clusters/none"):
             complaints.clear()
             await page.goto(base + path)
-            await page.evaluate(f"{axe};0")
-            found = await page.evaluate("axe.run()")
-            told = [
-                (kind, one["id"], one["nodes"][0]["html"])
-                for kind in ("violations", "incomplete")
-                for one in found[kind]
-            ]
-            assert told == [], path
+            assert await find_barriers(page) == [], path
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             # A browser tells of a page that is not found; of nothing else.
             assert [one for one in complaints if "404" not in one] == [], path
@@ -116,3 +123,46 @@ async def test_a_change_shows_without_a_reload(dashboard):
         dashboard.watch_state.note("edge", doing="observing 2 nodes")
         await page.get_by_text("Now: observing 2 nodes").wait_for(timeout=10_000)
         assert await page.evaluate("window.marked")
+
+
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+async def test_every_page_with_its_forms_is_accessible_and_fits(dashboard, scheme, width):
+    await dashboard.request_approval()
+    async with open_browser(dashboard, scheme, width) as (page, base, complaints):
+        await log_in(dashboard, page, base)
+        for path in ("/", "/orders", *OF_EDGE):
+            await page.goto(base + path)
+            for summary in await page.locator(".acts summary").all():
+                await summary.click()
+            assert await find_barriers(page) == [], path
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert complaints == []
+
+
+async def test_a_person_logs_in_approves_and_suspends(dashboard):
+    await dashboard.request_approval()
+    async with open_browser(dashboard) as (page, base, complaints):
+        await log_in(dashboard, page, base)
+        await page.goto(f"{base}/orders")
+        await page.get_by_text("Approve plan").first.click()
+        await page.get_by_label("What was checked").fill("read every step")
+        await page.get_by_role("button", name="Approve plan").click()
+        await page.get_by_text("is approved for one run").wait_for()
+        assert await find_barriers(page) == []
+        await page.get_by_role("link", name="Back").click()
+        await page.wait_for_url(f"{base}/orders")
+        await page.get_by_text("read every step").wait_for()
+        await page.goto(f"{base}/clusters/edge")
+        await page.get_by_text("Suspend edge").first.click()
+        await page.locator('form[action="/acts/suspend"] input[name=reason]').fill("disk is full")
+        await page.get_by_role("button", name="Suspend edge").click()
+        await page.get_by_text("Cluster edge is suspended: disk is full").wait_for()
+        await page.goto(base)
+        await page.get_by_text("Suspend all clusters").first.click()
+        await page.locator('form[action="/acts/suspend"] input[name=reason]').fill("storm")
+        await page.get_by_role("button", name="Suspend all clusters").click()
+        await page.get_by_role("heading", name="Suspend all clusters?").wait_for()
+        assert await find_barriers(page) == []
+        await page.get_by_role("button", name="Log out").click()
+        await page.get_by_text("Not logged in").wait_for()
+        assert complaints == []

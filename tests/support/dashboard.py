@@ -64,6 +64,12 @@ class Dashboard:
                 since=1.8e9,
             )
 
+    async def request_approval(self):
+        """Let a plan of `edge` wait for an approval; gives its id."""
+        with self.open_store() as store:
+            await store.request_approval("edge", "ab" * 32, "4be6bbe", "1 step")
+        return "ab" * 32
+
     def request_pass(self, cluster):
         self.passes.append(cluster)
         return tuple(one for one in self.watch_state.clusters if cluster in {"", one})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -27,13 +28,20 @@ Everything = Annotated[
     bool, typer.Option("--all", help="Show all products, too: their files, restarts and memberships.")
 ]
 
+Kept = Annotated[
+    bool,
+    typer.Option(
+        "--keep", help="At the end, keep the nodes and show the fleet in a browser until it is interrupted."
+    ),
+]
+
 
 class DemoFailure(ReconcilerError):
     """A check of the demonstration failed."""
 
 
 @add_command(app)
-def run_demo(*, everything: Everything = False) -> int:
+def run_demo(*, everything: Everything = False, keep: Kept = False) -> int:
     """Show the main functions on simulated nodes: plan, apply, membership, refusal, feedback, polls, history.
 
     Creates a git repository in a temporary folder and serves its nodes on 127.0.0.1; touches nothing else.
@@ -59,8 +67,12 @@ def run_demo(*, everything: Everything = False) -> int:
         demo.roll_out_by_polls()
         if everything:
             demo.converge_all_products()
+        typer.echo(f"\nAll {demo.checked} checks passed in {time.monotonic() - began:.0f} seconds.")
+        if keep:
+            return demo.show_dashboard()
     typer.echo(
-        f"\nAll {demo.checked} checks passed in {time.monotonic() - began:.0f} seconds. Next:\n"
+        "Next:\n"
+        "  reconcile demo --keep                                   look at the fleet in a browser\n"
         "  reconcile simulate --kind m2 --nodes 50 --write fleet   write a fleet of your own\n"
         "  reconcile simulate fleet                                serve it, in another terminal\n"
         "  reconcile --dry-run fleet                               see what would happen\n"
@@ -80,6 +92,7 @@ class _Demo:
         self._nodes = nodes
         self._sink = sink
         self._options = ["--state", str(folder / "state"), *(["--no-color"] if no_color else [])]
+        self._first_options = tuple(self._options)
         self._folder = folder
         self._repository = DemoRepository(folder / "fleet", find_examples() / "demo")
         self._spare = {number: self._repository.spare() for number in SPARE}
@@ -230,6 +243,16 @@ class _Demo:
         self._check(not products.list_missing_changes(), "the files of the nodes have the change")
         self._reconcile("--dry-run", "--detailed-exitcode", status=0)
         self._run(["status", *self._options, str(products.repository.folder)], status=0)
+
+    def show_dashboard(self) -> int:
+        """A watch over the fleet with its pages, until it is interrupted; gives its exit status."""
+        from reconciler.cli.main import main
+        from reconciler.simulation.addresses import find_free_addresses
+
+        (address,) = find_free_addresses(1)
+        link = shlex.join(["reconcile", "dashboard", *self._first_options[:2]])
+        typer.echo(f"\nThe dashboard: http://{address}/ (Ctrl-C ends it)\nTo log in and act: {link}\n")
+        return main(["watch", "--listen", str(address), *self._first_options, str(self._repository.folder)])
 
     def _with_nodes(self, text: str, *numbers: int) -> str:
         """A fleet file's text with more Sora nodes at its end, where those of the Sora cluster are."""
