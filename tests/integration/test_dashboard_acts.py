@@ -7,8 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from support.dashboard import HOSTILE, Dashboard
+from support.driver import REVISION
 
+from reconciler.api.acts import RollBackResult
+from reconciler.core.plan import Plan
 from reconciler.core.roles import AccessRole, Grant
+from reconciler.planning.plan_file import PlanFile, PlanOrigin
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.form_body import LARGEST_FORM
 from reconciler.server.access.identity import Identity, LoginMethod
@@ -236,6 +240,36 @@ async def test_work_that_lasts_is_shown_as_under_way(dashboard, client):
         over.set()
         again = re.search(r'<a href="([^"]+)">Look again</a>', shown.text)[1]
         assert "A pass begins now" in (await slow.get(html.unescape(again))).text
+
+
+async def test_a_rollback_shows_its_plan_and_then_applies_exactly_that(dashboard, client):
+    plan = Plan(REVISION, "", (dashboard.watch_state.clusters["edge"].reading.plan,))
+    made = PlanFile(
+        made="2026-11-30T12:00:00Z",
+        origin=PlanOrigin(source="/repo"),
+        files={},
+        observed={},
+        plan=plan.plain(),
+        inventory={},
+    )
+    given = []
+
+    async def perform(act, _identity):
+        given.append((act.revision, act.only, act.reason, act.plan))
+        if act.plan:
+            return RollBackResult(0, run="r1")
+        return RollBackResult(0, plan=PLAN, plan_file=made.seal().encode().decode())
+
+    dashboard.acts = SimpleNamespace(perform=perform)
+    async with dashboard.open_client() as browser:
+        browser.cookies = client.cookies
+        shown = await act(browser, "/clusters/edge", "Roll back edge", revision="v1", reason="slow")
+        assert "Back, and do nothing" in shown.text
+        assert given == [("v1", ("edge",), "slow", "")]
+        path, values = read_forms(shown.text)["Roll back to v1"]
+        answer = await browser.post(path, data=values, headers=OWN)
+        assert 'href="/history/r1"' in (await browser.get(answer.headers["location"])).text
+    assert given[1:] == [("v1", ("edge",), "slow", PLAN)]
 
 
 async def test_who_is_logged_in_is_shown_and_can_log_out(client):
