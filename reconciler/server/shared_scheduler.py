@@ -32,7 +32,7 @@ from reconciler.server.cluster_pass import (
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.supervision import contain_errors, is_set_within
-from reconciler.server.timing import FIRST, HOLD_ENDS, LoopTiming
+from reconciler.server.timing import HOLD_ENDS, LoopTiming
 from reconciler.server.watch_state import WatchedCluster
 
 LOOK_SECONDS: Final = 1.0
@@ -115,7 +115,8 @@ class SharedScheduler:
         self._stopping = asyncio.Event()
         self._running: dict[str, _Running] = {}
         self._cluster_passes: dict[str, ClusterPass] = {}
-        self._target, self._read_at = "", 0.0
+        self._target, self._target_since, self._read_at = "", context.clock(), 0.0
+        self._is_refused = False
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
         """Use this fleet from now on, and make a pass over each cluster due if no host has read it before."""
@@ -212,7 +213,21 @@ class SharedScheduler:
 
     async def _exchange(self) -> None:
         while (published := self._published) is not None:
-            await self._publish(published)
+            try:
+                queue = await self._open_queue(published.fleet)
+            except StateError:
+                raise
+            except (
+                ReconcilerError
+            ) as error:  # tried again at the next look: a person may have mended the cause
+                self._is_refused = True
+                self._set_idle(error)
+                break
+            if self._is_refused:
+                self._is_refused = False
+                self._set_at_work()
+            self._queue = queue
+            await self._publish(queue, published)
             if self._published is published:  # else a newer one was read meanwhile
                 self._published = None
         if self._queue is None:
@@ -224,22 +239,18 @@ class SharedScheduler:
         await self._tell(self._queue)
         await self._read(self._queue)
 
-    async def _publish(self, published: _Published) -> None:
-        try:
-            self._queue = queue = await self._open_queue(published.fleet)
-        except StateError:
-            raise
-        except ReconcilerError as error:
-            self._set_idle(error)
-            return
+    async def _publish(self, queue: PassQueue, published: _Published) -> None:
         revision = published.fleet.revision.id
         names = [one.entry.name for one in select_clusters(published.fleet, self._only)]
         while True:
             target = (await queue.read(self._context.wall())).target
             if target == revision:
-                if published.is_forced:
-                    await queue.request(names, published.trigger)
-                return
+                # With other instances, the same revision may have other clusters that are selected.
+                if not published.is_forced or await queue.publish(
+                    revision, names, published.trigger, instead_of=target
+                ):
+                    return
+                continue
             if target and target != published.former and await self._is_behind(revision, target):
                 return
             if await queue.publish(revision, names, published.trigger, instead_of=target):
@@ -282,7 +293,7 @@ class SharedScheduler:
                 self._use_status(shared)
         if found.target == self._target:
             return
-        self._target = found.target
+        self._target, self._target_since = found.target, self._context.clock()
         if self.fleet is None or found.target == self.fleet.revision.id:
             return
         # Another host has read a revision that this one has not: what runs for an older one ends before its
@@ -334,14 +345,16 @@ class SharedScheduler:
         self._use_status(begun.shared)
         fleet = await self._find_fleet(begun.target)
         state = self._context.watch_state
-        # A host that has not read the revision yet leaves the pass to one that has. But not for ever: if no
-        # other host comes, this one goes on, and the guards refuse what is older than what was applied.
+        # A host that has not read the revision yet leaves the pass to one that has. But not for ever: a host
+        # that has ended may have been the only one that ever read it, and a forced push may have removed it.
         status = state.clusters.get(cluster)
-        is_late = status is not None and self._context.wall() > status.ended + self._context.interval
         lags = fleet is not None and await self._lags(fleet.revision.id, begun.target)
-        if fleet is None or status is None or (lags and not is_late):
+        if fleet is None or status is None or (lags and not self._is_abandoned(begun.target, status)):
             await queue.end(begun, "", NextPass(HAND_BACK_SECONDS, begun.cause))
             return
+        if lags:  # the guards refuse what is older than what was applied
+            names = [one.entry.name for one in select_clusters(fleet, self._only)]
+            await queue.publish(fleet.revision.id, names, begun.cause, instead_of=begun.target)
         # Not before: the fleet that this pass was waiting for must not stop it.
         running.stop = asyncio.Event()
         newest = self.fleet.revision.id if self.fleet is not None else ""
@@ -358,8 +371,6 @@ class SharedScheduler:
             state.heartbeats.pop(f"cluster {cluster}", None)
         status = state.clusters.get(cluster)
         following = self._plan_next(queue, begun, pass_summary, timing)
-        if lags:
-            following = replace(following, wait=min(following.wait, FIRST))
         if status is not None:
             status = replace(status, due=self._context.wall() + following.wait)
             state.clusters[cluster] = status
@@ -386,6 +397,16 @@ class SharedScheduler:
         if target in {"", revision}:
             return False
         return not self._source.has_history or await self._is_behind(revision, target)
+
+    def _is_abandoned(self, target: str, status: WatchedCluster) -> bool:
+        """Whether no other host goes on with a target: none ran a pass in the interval after it was due."""
+        interval = self._context.interval
+        waited = self._context.clock() - self._target_since
+        return (
+            self._target == target
+            and waited > interval + READ_SECONDS
+            and self._context.wall() > status.ended + 2 * interval + READ_SECONDS
+        )
 
     async def _find_fleet(self, target: str) -> Fleet | None:
         """The fleet of this host, after it has had the time to read a revision that another one has read."""

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from support.postgres_servers import PostgresServer
@@ -166,7 +168,8 @@ async def test_a_job_of_a_host_that_is_gone_is_run_by_another_one(queues, access
         server.execute(
             "SET search_path = reconciler_jobs; INSERT INTO procrastinate_jobs"
             " (queue_name, task_name, lock, status, args, worker_id) SELECT "
-            f"'{queues[0].name}', 'pass', '0/edge', 'doing', '{{\"cluster\": \"edge\"}}', max(id)"
+            f"'{queues[0].name}', 'pass', '{queues[0].name}/edge', 'doing',"
+            ' \'{"cluster": "edge"}\', max(id)'
             " FROM procrastinate_workers",
             database,
         )
@@ -174,6 +177,98 @@ async def test_a_job_of_a_host_that_is_gone_is_run_by_another_one(queues, access
         await queues[0].publish("a", ["edge"], "start", instead_of="")
         await wait_until(lambda: run, every=0.05)
         assert 1 < time.monotonic() - began < 2 * access.lease
+
+
+@pytest.mark.parametrize("status", ["todo", "doing"])
+async def test_jobs_that_hosts_with_another_selection_left_keep_no_cluster_from_these(access, server, status):
+    database = access.address.url.rpartition("/")[2]
+    with open_store(access) as store:
+        other, own = store.open_pass_queue("other"), store.open_pass_queue("all")
+
+        seen = asyncio.Event()
+
+        async def run_no_pass(cluster):
+            await seen.wait()
+
+        async with serving(other, run_no_pass):
+            await other.publish("a", ["edge"], "start", instead_of="")
+            read = "SELECT lock, queueing_lock FROM reconciler_jobs.procrastinate_jobs WHERE status = 'doing'"
+            read += " AND task_name = 'pass'"
+            await wait_until(lambda: server.execute(read, database), every=0.05)
+            ((lock, queueing_lock),) = server.execute(read, database)
+            seen.set()
+        # What such hosts leave if they are killed: nobody serves their queue any more.
+        server.execute(
+            "SET search_path = reconciler_jobs; DELETE FROM procrastinate_jobs;"
+            " INSERT INTO procrastinate_jobs"
+            " (queue_name, task_name, lock, queueing_lock, priority, status, args) VALUES"
+            f" ('{other.name}', 'pass', '{lock}', '{queueing_lock}', 10, '{status}', '{{}}')",
+            database,
+        )
+        run = asyncio.Event()
+
+        async def run_pass(cluster):
+            run.set()
+
+        async with serving(own, run_pass), asyncio.timeout(3 * access.lease):
+            await own.publish("a", ["edge"], "start", instead_of="")
+            await run.wait()
+
+
+async def test_a_clock_that_is_set_back_keeps_no_pass_waiting(access, queues, monkeypatch):
+    back, run = [0.0], []
+    monkeypatch.setattr("procrastinate.periodic.time", SimpleNamespace(time=lambda: time.time() - back[0]))
+
+    async def run_pass(cluster):
+        run.append(cluster)
+        await queues[0].end(await queues[0].begin(cluster), "x", NextPass(2.0, "interval"))
+
+    async with serving(queues[0], run_pass):
+        await asyncio.sleep(1.5)  # the library remembers when its task was due last
+        back[0] = 3600.0
+        await queues[0].publish("a", ["edge"], "start", instead_of="")
+        async with asyncio.timeout(2 + 2 * access.lease):
+            await wait_until(lambda: len(run) > 1, every=0.05)
+
+
+async def test_a_host_with_a_shorter_lease_leaves_the_running_passes_of_others(access, server):
+    database, begun = access.address.url.rpartition("/")[2], []
+    with open_store(replace(access, lease=60.0)) as first, open_store(access) as second:
+        long, short = first.open_pass_queue("all"), second.open_pass_queue("all")
+
+        async def run_pass(cluster):
+            begun.append(await long.begin(cluster))
+            await may_end.wait()
+
+        async def run_no_pass(cluster):
+            begun.append(await short.begin(cluster))
+
+        may_end = asyncio.Event()
+        async with serving(long, run_pass):
+            await long.publish("a", ["edge"], "start", instead_of="")
+            await wait_until(lambda: begun, every=0.05)
+            async with serving(short, run_no_pass):
+                await asyncio.sleep(2 * access.lease + 1)
+                workers = "SELECT count(*) FROM reconciler_jobs.procrastinate_workers"
+                assert server.execute(workers, database) == [(2,)]
+                assert len(begun) == 1
+                await long.end(begun[0], "x", HOUR)
+            may_end.set()
+
+
+async def test_rows_of_processes_that_were_killed_do_not_pile_up(access, server):
+    database = access.address.url.rpartition("/")[2]
+    with open_store(access) as store:
+        server.execute(
+            "INSERT INTO reconciler.host (holder, name, schema_version, rules, seen) SELECT"
+            " 'killed ' || number, 'one', 1, '{}', now() - interval '2 days'"
+            " FROM generate_series(1, 50) AS number",
+            database,
+        )
+        for _ in range(2):
+            async with store.lock("edge"):
+                pass
+        assert server.execute("SELECT count(*) FROM reconciler.host", database) == [(1,)]
 
 
 async def test_the_tables_of_the_jobs_are_made_once_and_again_after_a_restore_without_them(access, server):

@@ -29,7 +29,8 @@ class ConfirmedWrites:
         self._confirmed = 0
         self._at = 0.0
         literal = "'" + holder.replace("'", "''") + "'"
-        self.count = f"UPDATE host SET writes = writes + 1 WHERE holder = {literal}"  # noqa: S608
+        # Also seen: other hosts must not remove the row of one that writes but takes no pass.
+        self.count = f"UPDATE host SET writes = writes + 1, seen = clock_timestamp() WHERE holder = {literal}"  # noqa: S608
         """Statement that counts a transaction."""
         self.column = f"(SELECT writes FROM host WHERE holder = {literal}) AS writes"  # noqa: S608
         """Expression for the number that counts the transaction; null without a row."""

@@ -22,6 +22,13 @@ from reconciler.store.postgres.leases import LeaseKeeper
 POLL_SECONDS: Final = 1.0
 """Seconds between two looks for a job; a new one is also notified of."""
 
+_HEARTBEAT_SECONDS: Final = 1.5
+"""Seconds between two signs of life: a host whose `lease` is shorter than that of this one, so at least 5 s,
+must not take this one for dead."""
+
+_CHECK_SECONDS: Final = 10.0
+"""Longest time between two looks at what is due that do not depend on the clock of the host."""
+
 _EVERY_SECOND: Final = "* * * * * *"
 _CONNECTIONS: Final = 3
 _MOST_AT_ONCE: Final = 200
@@ -49,7 +56,6 @@ class JobWorker:
         access: to the database.
         leases: know whether this host may take passes.
         queue: name of the queue.
-        fleet: number of the fleet.
         list_due: gives the clusters that are due.
     """
 
@@ -61,10 +67,9 @@ class JobWorker:
         access: PostgresAccess,
         leases: LeaseKeeper,
         queue: str,
-        fleet: int,
         list_due: Callable[[], Awaitable[list[DueCluster]]],
     ) -> None:
-        self._access, self._leases, self._queue, self._fleet = access, leases, queue, fleet
+        self._access, self._leases, self._queue = access, leases, queue
         self._list_due = list_due
         self._app: Any = None
         self._procrastinate = import_extra("procrastinate", "postgres", "watches of several hosts")
@@ -114,17 +119,20 @@ class JobWorker:
                         await manager.defer_job_async(job)
 
     def _make_job(self, app: Any, due: DueCluster) -> Any:
+        lock = self._name_lock(due.cluster)
         deferrer = app.configure_task(
             "pass",
             queue=self._queue,
-            lock=self._name_lock(due.cluster),
-            queueing_lock=f"{self._queue}/{due.cluster}",
+            lock=lock,
+            queueing_lock=lock,
             priority=0 if due.cause in _SCHEDULED else _REQUEST_PRIORITY,
         )
         return deferrer.job.evolve(task_kwargs={"cluster": due.cluster})
 
     def _name_lock(self, cluster: str) -> str:
-        return f"{self._fleet}/{cluster}"
+        # Of this queue only: jobs that a queue without hosts has left would keep the cluster from all others.
+        # The lease keeps hosts with other selections apart.
+        return f"{self._queue}/{cluster}"
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -174,6 +182,7 @@ class JobWorker:
 
     async def _work(self, app: Any, passes: int) -> None:
         lease = self._access.lease
+        check = min(lease / 3, _CHECK_SECONDS)
         worker = asyncio.ensure_future(
             app.run_worker_async(
                 queues=[self._queue],
@@ -183,14 +192,16 @@ class JobWorker:
                 abort_job_polling_interval=lease,
                 delete_jobs="always",
                 install_signal_handlers=False,
-                update_heartbeat_interval=lease / 3,
+                update_heartbeat_interval=min(lease / 3, _HEARTBEAT_SECONDS),
                 stalled_worker_timeout=lease,
             )
         )
         try:
             while not worker.done():
-                await asyncio.wait({worker}, timeout=lease / 3)
+                await asyncio.wait({worker}, timeout=check)
                 await self._leases.confirm_rules(self._version)
+                # The library's periodic task stands still if the clock of this host was set back.
+                await self.dispatch()
         finally:
             # The library takes no further job then, and waits for those that run.
             worker.cancel()

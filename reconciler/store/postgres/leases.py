@@ -319,6 +319,9 @@ def agree_on_rules(connection: PostgresConnection, holder: str, host: HostIdenti
         " ON CONFLICT (holder) DO UPDATE SET seen = excluded.seen",
         (holder, host.name, len(MIGRATIONS), json.dumps(own, sort_keys=True)),
     )
+    connection.execute(
+        "DELETE FROM host WHERE seen < clock_timestamp() - make_interval(secs => ?)", (KEPT_SECONDS,)
+    )
     known = connection.execute("SELECT value, host FROM agreement WHERE what = 'rules' FOR UPDATE").fetchone()
     theirs = json.loads(known["value"]) if known else {}
     if known and theirs == own:
@@ -339,7 +342,4 @@ def agree_on_rules(connection: PostgresConnection, holder: str, host: HostIdenti
         "INSERT INTO agreement (what, value, host) VALUES ('rules', ?, ?)"
         " ON CONFLICT (what) DO UPDATE SET value = excluded.value, host = excluded.host",
         (json.dumps(own, sort_keys=True), host.name),
-    )
-    connection.execute(
-        "DELETE FROM host WHERE seen < clock_timestamp() - make_interval(secs => ?)", (KEPT_SECONDS,)
     )

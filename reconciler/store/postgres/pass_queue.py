@@ -61,7 +61,7 @@ class PostgresPassQueue:
         self.lease = access.lease
         self._host = leases.holder_name
         self._session = PostgresSession(access.address, "store-passes")
-        self._worker = JobWorker(access, leases, self.name, fleet, self._list_due)
+        self._worker = JobWorker(access, leases, self.name, self._list_due)
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from support.watch_server import CONVERGED, FOREVER, Rig, Script, fleet, until
 
-from reconciler.errors import ClusterBusy, SourceError, StateError
+from reconciler.errors import ClusterBusy, FleetRefused, SourceError, StateError
 from reconciler.ports.pass_queue import BegunPass, SharedCluster, SharedPasses
 from reconciler.server import shared_scheduler
 from reconciler.server.pass_result import PassResult, PassSummary
@@ -152,8 +152,9 @@ async def test_changed_secrets_of_the_same_revision_make_passes_due():
         scheduler.publish(fleet("a"), "start")
         await until(lambda: queue.published)
         scheduler.publish(fleet("a"), "poll")
-        await until(lambda: queue.requested)
-    assert queue.requested == [(["edge"], "poll")]
+        await until(lambda: len(queue.published) == 2)
+    # Published, not only requested: with other instances, other clusters may be selected.
+    assert queue.published == [("a", "start"), ("a", "poll")]
 
 
 async def test_the_result_of_a_pass_is_for_all_hosts():
@@ -236,19 +237,46 @@ async def test_a_revision_that_another_host_has_read_ends_a_running_pass_and_is_
     assert reads == ["request"]
 
 
-async def test_a_host_that_lags_leaves_the_pass_until_the_interval_is_over(monkeypatch):
+@pytest.mark.parametrize("source", [History("a"), Folder()], ids=["copy-of-git", "folder"])
+async def test_a_host_that_lags_leaves_the_pass_until_no_other_host_goes_on(monkeypatch, source):
     monkeypatch.setattr(shared_scheduler, "READ_SECONDS", 0.1)
     rig, queue, script = Rig(interval=100.0), MemoryQueue(), Script()
-    async with running(queue, rig, script, History("a")) as scheduler:
+    async with running(queue, rig, script, source) as scheduler:
         scheduler.publish(fleet("a"), "start")
         await until(lambda: queue.job and queue.published)
         queue.target = "b" * 40
-        for ended, count in ((time.time(), 0), (time.time() - 101, 1)):
-            known = WatchedCluster("edge", fleet("a").revision, pass_summary=CONVERGED, ended=ended)
+        await until(lambda: scheduler._target == queue.target)
+        for waited, idle, count in (
+            (200, 101, 0),  # a pass of the interval that is due just now: the others come
+            (10, 500, 0),  # a revision that this host has not had the time to read
+            (200, 500, 1),
+        ):
+            scheduler._target_since = rig.context.clock() - waited
+            known = WatchedCluster(
+                "edge", fleet("a").revision, pass_summary=CONVERGED, ended=time.time() - idle
+            )
             queue.rows["edge"] = SharedCluster("edge", 0.0, "another", "idle", encode_status(known))
             await queue.job("edge")
             assert len(script.jobs) == count
-    assert [one[2].wait for one in queue.ended] == [HAND_BACK_SECONDS, 10.0]
+    assert [one[2].wait for one in queue.ended][:2] == [HAND_BACK_SECONDS] * 2
+    assert queue.target == "a" * 40, "what no source has any more is no target"
+
+
+async def test_a_fleet_that_was_refused_is_tried_again():
+    rig, queue, script = Rig(), MemoryQueue(), Script()
+    refusals = [FleetRefused("another fleet", remedy="rebind it") for _ in range(2)]
+
+    async def open_queue(_fleet):
+        if refusals:
+            raise refusals.pop()
+        return queue
+
+    async with running(queue, rig, script) as scheduler:
+        scheduler._open_queue = open_queue
+        scheduler.publish(fleet("a"), "start")
+        await until(lambda: rig.watch_state.no_passes)
+        await until(lambda: queue.job and queue.published)
+        assert not rig.watch_state.no_passes
 
 
 async def test_a_pass_waits_for_the_revision_that_this_host_has_not_read_yet():
