@@ -36,6 +36,11 @@ class Breaking:
         found = getattr(self._store, name)
         return self._counted(found) if name in WRITES else found
 
+    async def enter_fleet(self, *args: Any) -> "Breaking":
+        """The same store for one fleet, whose writes count too."""
+        self._store = await self._store.enter_fleet(*args)
+        return self
+
     def _counted(self, write: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def counted(*args: Any, **kwargs: Any) -> Any:
             self._left -= 1

@@ -124,6 +124,7 @@ def test_every_command_has_the_options_of_output(capsys, command):
     assert all(option in shown for option in ("--quiet", "--verbose", "--no-color")) or command in {
         "state",
         "secrets",
+        "tokens",
     }
 
 

@@ -210,6 +210,9 @@ async def test_a_revision_is_rejected_before_anything_is_undone(bench):
         def __getattr__(self, name):
             return getattr(kept, name)
 
+        async def enter_fleet(self, identity):
+            return self
+
         async def begin_run(self, opening):
             if opening.trigger == "undo":
                 raise Killed
