@@ -94,6 +94,13 @@ class ControlServer:
                 f"as root, create the folder and give it to {get_current_actor().user}, or start the "
                 "watch as a systemd unit",
             )
+        if not self.options.dry_run:
+            # With a database, nothing else has created it when a host starts for the first time.
+            try:
+                self.options.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                message = f"{self.options.state}: {error.strerror or type(error).__name__}"
+                self._warn_no_socket(message, "create the state folder, and give it to the user of the watch")
         async with AsyncExitStack() as stack:
             for folder in dict.fromkeys(one for one in (self.options.state, shared) if one and one.is_dir()):
                 is_shared = bool(groups) and folder == shared

@@ -78,6 +78,14 @@ def push(secret):
     }
 
 
+async def test_commands_reach_the_watch_of_a_host_that_starts_for_the_first_time(stage):
+    options = make_options(stage)
+    async with stage.nodes(), stage.watch(*options) as watch:
+        await converge(watch)
+        folder = stage.folder / "own-1"
+        assert [one for one in folder.iterdir() if one.is_socket()]
+
+
 async def test_two_hosts_share_the_passes_and_each_shows_those_of_both(stage):
     async with (
         stage.nodes(),
