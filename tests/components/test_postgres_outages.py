@@ -10,7 +10,6 @@ import signal
 import time
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 
-import psycopg
 import pytest
 from support.postgres_servers import PostgresServer
 from support.waiting import block_until, wait_until
@@ -81,6 +80,8 @@ async def wait_for_changes(stage, count):
 
 def check_no_open_steps(url):
     """Every intent has an outcome."""
+    import psycopg  # noqa: PLC0415  (an extra)
+
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT node, state FROM reconciler.step WHERE intended IS NOT NULL"
@@ -129,6 +130,8 @@ async def test_a_database_whose_disk_is_full(tmp_path):
 
 
 def write_until_it_ends(server):
+    import psycopg  # noqa: PLC0415  (an extra)
+
     with suppress(psycopg.Error):
         for _ in range(100):
             server.execute("SELECT pg_switch_wal()")
@@ -155,6 +158,8 @@ async def test_a_database_whose_disk_is_full_of_its_log(tmp_path):
 
 
 async def test_a_database_without_free_connections(tmp_path):
+    import psycopg  # noqa: PLC0415  (an extra)
+
     with running_server("max_connections=15") as server, ExitStack() as stack:
         url = server.create_database()
         async with watching(tmp_path, url) as (stage, watch):
@@ -180,6 +185,8 @@ async def test_a_database_without_free_connections(tmp_path):
 
 
 async def test_a_table_that_somebody_else_has_locked(tmp_path):
+    import psycopg  # noqa: PLC0415  (an extra)
+
     with running_server() as server:
         url = server.create_database()
         async with watching(tmp_path, url) as (stage, watch):
