@@ -232,8 +232,8 @@ def _check_agreement() -> None:
         assert bool(told) is bool(sentence), theirs
         assert sentence in told
         asked = ["running"] if theirs != mine else []
-        agreed = ["agree", "forget"] if theirs != mine else []
-        assert keeper.said == ["seen here", "known", *asked, *([] if told else [*agreed, "take"])]
+        agreed = ["agree"] if theirs != mine else []
+        assert keeper.said == ["seen here", "forget", "known", *asked, *([] if told else [*agreed, "take"])]
         # The database compares these texts.
         assert all(text in keeper.values[name] for name in ("seen here", "agree") if name in keeper.said)
         assert not known or theirs == mine or known[0]["value"] in keeper.values["running"]

@@ -16,6 +16,7 @@ README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 STATUS = re.compile(r"#\s*exits? (\d+)\s*$")
+LONGEST_SECONDS = 300  # for all commands of a document, where the machine is busy with other tests
 INSTALLS = "python3 -m venv"  # the README's two commands make an environment: .ci/run runs those
 
 
@@ -88,9 +89,9 @@ def run_commands(document: Path, tmp_path: Path) -> None:
         ) as shell,
     ):
         try:
-            status = shell.wait(timeout=90)
+            status = shell.wait(timeout=LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
-            status = "no end after 90 seconds"
+            status = f"no end after {LONGEST_SECONDS} seconds"
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(shell.pid, signal.SIGKILL)
