@@ -34,7 +34,7 @@ from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is
 from reconciler.server.logs import open_log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServerOptions
-from reconciler.server.nodes.process import NodeServerProcess
+from reconciler.server.nodes.node_server_process import NodeServerProcess
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
 from reconciler.server.watch import NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions

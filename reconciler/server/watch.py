@@ -47,7 +47,7 @@ from reconciler.server.log_writer import LogState
 from reconciler.server.logs import LibraryLogBridge, Log, log_defect
 from reconciler.server.metrics import Metrics
 from reconciler.server.nodes.bus_service import BusRules
-from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
+from reconciler.server.nodes.node_server_process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.pages.endpoint import Pages
 from reconciler.server.rollbacks import RollbackRunner

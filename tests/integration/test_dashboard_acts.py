@@ -16,7 +16,7 @@ from reconciler.planning.plan_file import PlanFile, PlanOrigin
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.form_body import LARGEST_FORM
 from reconciler.server.access.identity import Identity, LoginMethod
-from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.store.factory import open_store
 
 PLAN = "ab" * 32

@@ -21,9 +21,9 @@ from reconciler.ports.store import AppliedMembers, ClusterFacts, RunStart
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.secret_texts import digest_secret, make_token_text
 from reconciler.server.acts.service import ActService
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.json_api.endpoint import JsonApi
 from reconciler.server.json_api.reads import WatchReader
-from reconciler.server.json_api.tasks import TaskTable
 from reconciler.server.pass_reading import PassReading
 from reconciler.server.watch_state import WatchedCluster, WatchState
 

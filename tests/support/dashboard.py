@@ -20,8 +20,8 @@ from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.login_endpoint import LoginEndpoint
 from reconciler.server.access.role_table import RoleTable
 from reconciler.server.acts.service import ActService
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.cluster_pass import PassJob
-from reconciler.server.json_api.tasks import TaskTable
 from reconciler.server.logs import open_log
 from reconciler.server.pages.endpoint import Pages
 from reconciler.server.pass_reading import PassReading

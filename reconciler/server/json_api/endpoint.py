@@ -19,18 +19,25 @@ from reconciler.api.acts import ACTS, Act
 from reconciler.api.answers import TaskAnswer
 from reconciler.core.canonical import write_json
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
-from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.errors import ReconcilerError
 from reconciler.server.access.access_control import HOW_TO_ACT, AccessControl
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.acts.act_parser import parse_act
 from reconciler.server.acts.service import ActService
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.json_api.openapi import make_api_document
-from reconciler.server.json_api.problems import MEDIA_TYPE, ApiProblem, WrongValue, describe_problem
 from reconciler.server.json_api.queries import Query
 from reconciler.server.json_api.reads import READS, Read, ReadRequest, WatchReader
-from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.request_problems import (
+    MEDIA_TYPE,
+    RequestProblem,
+    WrongValue,
+    describe_problem,
+    make_wrong_values,
+    translate_wrong_values,
+)
 from reconciler.text.one_line import LONGEST_NAME
 
 PREFIX: Final = "/api/v1"
@@ -47,7 +54,7 @@ BODIES: Final = 16
 
 _LIMITS: Final = JsonLimits(size=LARGEST_BODY, values=20_000, depth=4)
 _MOST_PARAMETERS: Final = 300
-_MOST_ERRORS: Final = 20
+_REMEDY: Final = f"see {PREFIX}/openapi.json"
 _NAME: Final = re.compile(r"\{(\w+)\}")
 
 Handler = Callable[[Request, Mapping[str, str]], Coroutine[Any, Any, Response]]
@@ -88,7 +95,7 @@ class JsonApi:
             response = _make_problem_response(error)
         except Exception:
             # The endpoints around log it; the caller gets no details.
-            failed = ApiProblem(
+            failed = RequestProblem(
                 500, "internal-error", "an unexpected error", remedy="see the log of the watch"
             )
             await _make_problem_response(failed)(scope, receive, send)
@@ -109,7 +116,7 @@ class JsonApi:
             handler = route.methods.get(method)
             if handler is None:
                 allowed = ", ".join([*route.methods, *(["HEAD"] if "GET" in route.methods else [])])
-                raise ApiProblem(
+                raise RequestProblem(
                     405,
                     "wrong-method",
                     "this method is not allowed here",
@@ -154,7 +161,7 @@ class JsonApi:
                 # Before the body is read: who may not act cannot make this program work.
                 raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
             _parse_query(request, Query)
-            act = parse_act(kind, await self._read_body(request))
+            act = parse_act(kind, await self._read_body(request), _REMEDY)
 
             async def work() -> bytes:
                 result = await self.acts.perform(act, identity)
@@ -194,16 +201,16 @@ class JsonApi:
         """The JSON of a body.
 
         Raises:
-            ApiProblem: it is none, too large, or too slow.
+            RequestProblem: it is none, too large, or too slow.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            raise ApiProblem(
+            raise RequestProblem(
                 415, "wrong-type", "the body must be JSON", remedy="send `Content-Type: application/json`"
             )
         close = {"connection": "close"}
         if self._bodies.locked():
-            raise ApiProblem(503, "busy", "too many requests at once", remedy="try again", headers=close)
+            raise RequestProblem(503, "busy", "too many requests at once", remedy="try again", headers=close)
         body = bytearray()
         async with self._bodies:
             try:
@@ -211,7 +218,7 @@ class JsonApi:
                     async for chunk in request.stream():
                         body += chunk
                         if len(body) > LARGEST_BODY:
-                            raise ApiProblem(
+                            raise RequestProblem(
                                 413,
                                 "too-large",
                                 f"the body has more than {LARGEST_BODY:,} bytes",
@@ -219,18 +226,18 @@ class JsonApi:
                                 headers=close,
                             )
             except TimeoutError:
-                raise ApiProblem(
+                raise RequestProblem(
                     408, "too-slow", "the body did not arrive in time", remedy="try again", headers=close
                 ) from None
         try:
             return read_json(bytes(body), _LIMITS)
         except JsonError as error:
-            raise ApiProblem(
+            raise RequestProblem(
                 400, "invalid-json", f"the body is not valid JSON: {error}", remedy="correct it"
             ) from None
 
 
-class _TaskRuns(ApiProblem):
+class _TaskRuns(RequestProblem):
     """The answer of a request is not there yet; this is no problem, and has an answer of its own."""
 
     def __init__(self, name: str) -> None:
@@ -262,59 +269,27 @@ def _parse_query(request: Request, kind: type[Query]) -> Any:
     """The parameters of a request.
 
     Raises:
-        ApiProblem: one is unknown, wrong, or given twice.
+        RequestProblem: one is unknown, wrong, or given twice.
     """
     pairs = request.query_params.multi_items()
     if len(pairs) > _MOST_PARAMETERS:
-        raise ApiProblem(422, "wrong-values", "too many parameters", remedy="give fewer")
+        raise RequestProblem(422, "wrong-values", "too many parameters", remedy="give fewer")
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in kind.lists:
             values.setdefault(name, []).append(value)
         elif name in values:
-            raise _make_wrong_values([WrongValue(name[:LONGEST_NAME], "it is given more than once")])
+            raise make_wrong_values([WrongValue(name[:LONGEST_NAME], "it is given more than once")], _REMEDY)
         else:
             values[name] = value
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise _translate(error, kind, values) from None
+        raise translate_wrong_values(error, kind, values, _REMEDY) from None
 
 
-def parse_act(kind: type[Act[Any]], value: Any) -> Act[Any]:
-    """The act of a body.
-
-    Raises:
-        ApiProblem: a value is unknown, missing or wrong.
-    """
-    if not isinstance(value, dict):
-        raise _make_wrong_values([WrongValue("", "the body must be a JSON object")])
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise _translate(error, kind, value) from None
-
-
-def _translate(error: ValidationError, kind: type[Any], value: Any) -> ApiProblem:
-    found = translate_model_errors(find_model_errors(error, kind, value), None, "")
-    return _make_wrong_values(
-        [WrongValue(one.pointer, one.message, one.remedy) for one in found[:_MOST_ERRORS]]
-    )
-
-
-def _make_wrong_values(found: list[WrongValue]) -> ApiProblem:
-    first = found[0] if found else WrongValue("", "a value is wrong")
-    return ApiProblem(
-        422,
-        "wrong-values",
-        first.detail,
-        remedy=first.remedy or f"see {PREFIX}/openapi.json",
-        errors=tuple(found),
-    )
-
-
-def _make_unknown_path() -> ApiProblem:
-    return ApiProblem(
+def _make_unknown_path() -> RequestProblem:
+    return RequestProblem(
         404, "unknown-path", "the API has no such path", remedy=f"{PREFIX}/openapi.json lists them"
     )
 

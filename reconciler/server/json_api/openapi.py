@@ -10,9 +10,9 @@ from pydantic import TypeAdapter
 from reconciler import __version__
 from reconciler.api.acts import ACTS
 from reconciler.api.answers import TaskAnswer
-from reconciler.server.json_api.problems import MEDIA_TYPE, ProblemAnswer
 from reconciler.server.json_api.queries import Query
 from reconciler.server.json_api.reads import READS, Read
+from reconciler.server.request_problems import MEDIA_TYPE, ProblemAnswer
 from reconciler.text.one_line import LONGEST_NAME
 
 _REFERENCES: Final = "#/components/schemas/{model}"

@@ -22,7 +22,7 @@ from reconciler.planning.status import FleetStatus
 from reconciler.ports.store import StoreReader
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
-from reconciler.server.json_api.problems import ApiProblem
+from reconciler.server.request_problems import RequestProblem
 
 FRESH: Final = 5.0
 """Seconds for which a reading answers the next callers, too."""
@@ -92,7 +92,7 @@ class FreshReadings:
             raise StateError("the watch has not read its source yet", remedy="try again in a moment")
         only = self._restrict(identity, selection, fleet)
         if len(self._waiting) >= MOST_WAITING:
-            raise ApiProblem(
+            raise RequestProblem(
                 503,
                 "busy",
                 "many callers wait for a reading of the nodes",

@@ -27,7 +27,6 @@ from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.health import check_readiness
-from reconciler.server.json_api.problems import ApiProblem
 from reconciler.server.json_api.queries import (
     HistoryQuery,
     NodesQuery,
@@ -38,6 +37,7 @@ from reconciler.server.json_api.queries import (
 )
 from reconciler.server.json_api.readings import FreshReadings
 from reconciler.server.pass_reading import PassReading
+from reconciler.server.request_problems import RequestProblem
 from reconciler.server.watch_state import WatchState
 
 _Item = TypeVar("_Item")
@@ -202,7 +202,9 @@ class WatchReader:
         for one in self._find_reading(request).status.nodes:
             if one.node == name:
                 return one
-        raise ApiProblem(404, "unknown-node", "the cluster has no such node", remedy="see the list of nodes")
+        raise RequestProblem(
+            404, "unknown-node", "the cluster has no such node", remedy="see the list of nodes"
+        )
 
     async def read_cluster_plan(self, request: ReadRequest) -> ClusterPlanAnswer:
         """The plan of the last pass over a cluster."""
@@ -228,7 +230,9 @@ class WatchReader:
         if not request.sees():
             clusters = tuple(one for one in record.plan.clusters if request.sees(one.cluster))
             if not clusters:
-                raise ApiProblem(404, "unknown-record", "there is no such run", remedy="see the list of runs")
+                raise RequestProblem(
+                    404, "unknown-record", "there is no such run", remedy="see the list of runs"
+                )
             entries = tuple(one for one in record.entries if request.sees(one.step.cluster))
             record = replace(
                 record, plan=replace(record.plan, clusters=clusters), entries=entries, messages=()
@@ -272,11 +276,11 @@ class WatchReader:
         name = request.names["cluster"]
         status = self.watch_state.clusters.get(name)
         if status is None or not request.sees(name):
-            raise ApiProblem(
+            raise RequestProblem(
                 404, "unknown-cluster", "this watch has no such cluster", remedy="see the list of clusters"
             )
         if status.reading is None:
-            raise ApiProblem(
+            raise RequestProblem(
                 503,
                 "not-read",
                 "no pass has read the nodes of the cluster yet",
@@ -303,7 +307,7 @@ class WatchReader:
 
     def _get_store(self) -> StoreReader:
         if self.store is None:
-            raise ApiProblem(
+            raise RequestProblem(
                 404, "no-history", "this watch is a dry run and has no history", remedy="read its clusters"
             )
         return self.store
@@ -351,12 +355,12 @@ async def _find(record: Awaitable[_Item]) -> _Item:
     """A record of the store by its id.
 
     Raises:
-        ApiProblem: there is none, or several begin with it.
+        RequestProblem: there is none, or several begin with it.
     """
     try:
         return await record
     except UsageError as error:
-        raise ApiProblem(404, "unknown-record", error.message, remedy=error.remedy) from None
+        raise RequestProblem(404, "unknown-record", error.message, remedy=error.remedy) from None
 
 
 def _take_page(

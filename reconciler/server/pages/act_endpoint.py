@@ -18,12 +18,12 @@ from reconciler.server.access.identity import Identity
 from reconciler.server.access.login_target import read_next_page
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.acts.act_parser import parse_act
 from reconciler.server.acts.service import ActService
-from reconciler.server.json_api.endpoint import parse_act
-from reconciler.server.json_api.problems import ApiProblem, describe_problem
-from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.pages.markup import make_path
 from reconciler.server.pages.page_guard import PageGuard, render_problem
+from reconciler.server.request_problems import RequestProblem, describe_problem
 from reconciler.server.views.act_forms import PAGE_ACTS
 from reconciler.server.views.act_results import ActOutcome, describe_outcome, make_confirmation
 
@@ -61,11 +61,13 @@ class ActPages:
         identity = await self._identify(request)
         kind = PAGE_ACTS.get(request.path_params["act"])
         if kind is None:
-            raise ApiProblem(404, "unknown-path", "there is no such act", remedy="use the forms of the pages")
+            raise RequestProblem(
+                404, "unknown-path", "there is no such act", remedy="use the forms of the pages"
+            )
         form = await read_form(request)
         self.guard.access.refuse_foreign_page(request, identity, form.get("csrf", ""))
         back = read_next_page(form.get("back"))
-        act = parse_act(kind, _read_values(form))
+        act = parse_act(kind, _read_values(form), "go back and correct the form")
         if form.get("confirmed") != "yes" and (confirmation := make_confirmation(act)) is not None:
             body = self.guard.make_visit(request, identity).render(
                 "confirm", "fleet", f"{confirmation.title}?", form=confirmation, origin=back

@@ -20,7 +20,7 @@ from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.acts.service import ActService
-from reconciler.server.json_api.tasks import TaskTable
+from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.pages.act_endpoint import ActPages
 from reconciler.server.pages.markup import make_path
 from reconciler.server.pages.page_guard import Answer, PageGuard, Visit

@@ -71,7 +71,7 @@ PLANTED = {
 TABLES = {
     "reconciler/drivers/registry.py": "reconciler.drivers",
     "reconciler/cli/command_table.py": "reconciler.cli.commands.",
-    "reconciler/server/nodes/process.py": "reconciler.server.nodes.process_main",
+    "reconciler/server/nodes/node_server_process.py": "reconciler.server.nodes.node_server_main",
 }
 """The files that import modules by name, or start them as a program, and where those are."""
 

@@ -26,7 +26,7 @@ from reconciler.server.logs import open_log
 from reconciler.server.nodes import process as module
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.node_server import STARTING, NodeServerOptions
-from reconciler.server.nodes.process import NodeProcessHooks, NodeRules, NodeServerProcess
+from reconciler.server.nodes.node_server_process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.store.factory import open_store
 
 LONG_AGO = {"If-Modified-Since": "Tue, 11 Oct 2022 12:45:26 GMT"}

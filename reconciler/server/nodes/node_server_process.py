@@ -40,7 +40,7 @@ from reconciler.server.nodes.node_server import (
 from reconciler.server.supervision import FIRST, LONGEST, STEADY, Report
 from reconciler.store.factory import StorePlace
 
-MODULE = "reconciler.server.nodes.process_main"
+MODULE = "reconciler.server.nodes.node_server_main"
 
 FRESH_SECONDS = 60.0
 """How old the last call of a node may be, before the fleet file is read."""

@@ -29,7 +29,7 @@ from reconciler.secrets.redaction import Redactor
 from reconciler.server.logs import Log, log_defect
 from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.node_server import NodeServer, NodeServerParts
-from reconciler.server.nodes.process import (
+from reconciler.server.nodes.node_server_process import (
     NodeProcessCrash,
     NodeProcessLine,
     NodeProcessStart,

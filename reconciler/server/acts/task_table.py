@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from reconciler.server.access.identity import Identity
-from reconciler.server.json_api.problems import ApiProblem
+from reconciler.server.request_problems import RequestProblem
 
 MOST_TASKS: Final = 64
 """Tasks that run or whose answer is kept."""
@@ -53,14 +53,14 @@ class TaskTable(Generic[ResultT]):
         """Begin work; gives its id.
 
         Raises:
-            ApiProblem: too much is going on.
+            RequestProblem: too much is going on.
         """
         self._forget()
         owner = (identity.method.value, identity.name)
         own = sum(1 for one in self._tasks.values() if one.owner == owner and not one.work.done())
         if len(self._tasks) >= MOST_TASKS or own >= MOST_OF_ONE:
             work.close()
-            raise ApiProblem(
+            raise RequestProblem(
                 503,
                 "busy",
                 "too many requests of this kind are running or have answers that nobody fetched",
@@ -81,13 +81,15 @@ class TaskTable(Generic[ResultT]):
             is_kept: whether the answer can be fetched again, as a page is that somebody loads again.
 
         Raises:
-            ApiProblem: there is no such task of this caller.
+            RequestProblem: there is no such task of this caller.
             ReconcilerError: that is its answer.
         """
         self._forget()
         found = self._tasks.get(name)
         if found is None or found.owner != (identity.method.value, identity.name):
-            raise ApiProblem(404, "unknown-task", "there is no such task", remedy="send the request again")
+            raise RequestProblem(
+                404, "unknown-task", "there is no such task", remedy="send the request again"
+            )
         done, _ = await asyncio.wait({found.work}, timeout=self.wait)
         if not done:
             return None

@@ -1,14 +1,15 @@
-"""Answers of the API that are problems, in the form of RFC 9457."""
+"""Requests that have a problem as their answer: a page, or in the API the form of RFC 9457."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from reconciler.documents.model_errors import find_model_errors, translate_model_errors
 from reconciler.errors import (
     GuardRefusal,
     InputError,
@@ -22,6 +23,8 @@ from reconciler.server.access.refusal import AccessRefused
 from reconciler.text.one_line import bound_sentence
 
 MEDIA_TYPE: Final = "application/problem+json"
+
+_MOST_ERRORS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ class ProblemAnswer:
 _WRITER: Final = TypeAdapter(ProblemAnswer)
 
 
-class ApiProblem(ReconcilerError):
+class RequestProblem(ReconcilerError):
     """A request that has a problem as its answer.
 
     Args:
@@ -108,7 +111,7 @@ def describe_problem(error: ReconcilerError) -> tuple[ProblemAnswer, dict[str, s
     headers: dict[str, str] = {}
     errors: tuple[WrongValue, ...] = ()
     match error:
-        case ApiProblem():
+        case RequestProblem():
             status, code, headers, errors = error.status, error.code, error.headers, error.errors
         case AccessRefused():
             status, code = (
@@ -127,4 +130,29 @@ def describe_problem(error: ReconcilerError) -> tuple[ProblemAnswer, dict[str, s
     return (
         ProblemAnswer(status, HTTPStatus(status).phrase, code, detail, bound_sentence(error.remedy), errors),
         headers,
+    )
+
+
+def translate_wrong_values(
+    error: ValidationError, kind: type[Any], value: Any, remedy: str
+) -> RequestProblem:
+    """The answer to values that a model refuses.
+
+    Args:
+        error: of the model.
+        kind: the model.
+        value: what it was given.
+        remedy: where a value has none of its own.
+    """
+    found = translate_model_errors(find_model_errors(error, kind, value), None, "")
+    return make_wrong_values(
+        [WrongValue(one.pointer, one.message, one.remedy) for one in found[:_MOST_ERRORS]], remedy
+    )
+
+
+def make_wrong_values(found: Sequence[WrongValue], remedy: str) -> RequestProblem:
+    """The answer to wrong values; `remedy` counts where the first has none of its own."""
+    first = found[0] if found else WrongValue("", "a value is wrong")
+    return RequestProblem(
+        422, "wrong-values", first.detail, remedy=first.remedy or remedy, errors=tuple(found)
     )
