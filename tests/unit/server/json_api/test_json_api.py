@@ -259,7 +259,12 @@ async def test_an_unexpected_error_says_nothing_of_itself(client, site):
 def test_the_page_of_the_api_lists_its_paths_and_codes():
     page = (ROOT / "docs/server-api.md").read_text(encoding="utf-8")
     codes = set()
-    for file in (ROOT / "reconciler/server/json_api").glob("*.py"):
+    server = ROOT / "reconciler/server"
+    for file in (
+        server / "request_problems.py",
+        *(server / "json_api").glob("*.py"),
+        *(server / "acts").glob("*.py"),
+    ):
         codes |= set(re.findall(r'(?<=[\s(])"([a-z]+(?:-[a-z]+)+|busy|refused)"', file.read_text("utf-8")))
     shown = set(re.findall(r"`([a-z-]+)`", page))
     named = {"not-read", "login-needed", "wrong-values", "world-changed", "busy", "refused", "unknown-path"}

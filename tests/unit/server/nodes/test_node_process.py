@@ -23,7 +23,7 @@ from reconciler.core.secret import reveal
 from reconciler.drivers.m2.central_server.server import CENTRAL_SERVER
 from reconciler.errors import UsageError
 from reconciler.server.logs import open_log
-from reconciler.server.nodes import process as module
+from reconciler.server.nodes import node_server_process as module
 from reconciler.server.nodes.counters import CallCounters
 from reconciler.server.nodes.node_server import STARTING, NodeServerOptions
 from reconciler.server.nodes.node_server_process import NodeProcessHooks, NodeRules, NodeServerProcess
