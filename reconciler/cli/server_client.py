@@ -60,7 +60,7 @@ class ServerClient:
     Args:
         url: of the server, without the path of the API.
         token: sent with each request; empty to look without a login.
-        environment: for proxies and certificate authorities, as for sources.
+        environment: for certificate authorities and proxies, as for sources; over TLS only.
     """
 
     url: str
@@ -116,9 +116,11 @@ class ServerClient:
             headers["content-type"] = "application/json"
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        # A redirect is never followed: it could lead the token to another host.
+        # A redirect is never followed: it could lead the token to another host. A server without TLS is on this
+        # machine, and a proxy of the environment would get the token in clear.
+        environment = self.environment if urlsplit(self.url).scheme == "https" else {}
         client = httpx.AsyncClient(
-            transport=make_http_transport(self.environment),
+            transport=make_http_transport(environment),
             headers=headers,
             timeout=SECONDS,
             follow_redirects=False,

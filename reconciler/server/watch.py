@@ -370,6 +370,7 @@ class Watch:
             self._source_loop.request_read,
             ref=self._options.ref,
             secret=WebhookSecret(self._options.host.environment, self._options.secret, self._log),
+            access=self._access,
             dry_run=self._options.dry_run,
             api=self._make_api(),
             login=LoginEndpoint(self._access, self._log, self._login),

@@ -1,4 +1,8 @@
-"""The endpoints over HTTP: health, readiness and metrics; the webhook has its own package."""
+"""The endpoints over HTTP: health, readiness and metrics; the webhook has its own package.
+
+Everybody gets the statuses of health and readiness: supervisors and load balancers have no token. Details and
+metrics name clusters, nodes and commits, and are for those who may look at all clusters.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reconciler.core.canonical import write_json
 from reconciler.core.defect import name_error
 from reconciler.core.endpoint import SocketAddress
+from reconciler.core.roles import AccessRole
 from reconciler.errors import UsageError
 from reconciler.host.sockets import listen_on
+from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.login_endpoint import LoginEndpoint
+from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.json_api.endpoint import PREFIX
+from reconciler.server.json_api.problems import describe_problem
 from reconciler.server.logs import log_defect
 from reconciler.server.nodes.openapi import make_openapi
 from reconciler.server.pages.endpoint import Pages
@@ -36,6 +44,7 @@ class Endpoints:
     Args:
         ref: the watched branch, tag or commit; empty for the default branch.
         secret: gives what is shared with the forge; empty to accept no webhook calls.
+        access: who may see details.
         trigger: called with the trigger's name.
         api: answers what is below `/api/v1`; None without it.
         login: by which people log in; None for no logins.
@@ -46,6 +55,7 @@ class Endpoints:
     trigger: Callable[[str], None]
     ref: str = ""
     secret: Callable[[], str] = str
+    access: AccessControl = field(default_factory=AccessControl)
     dry_run: bool = False
     api: ASGIApp | None = None
     login: LoginEndpoint | None = None
@@ -91,18 +101,35 @@ class Endpoints:
         if (more := self._throttle.admit(f"unexpected {name_error(error)}")) is not None:
             log_defect(self.context.log, "unexpected error in a request", error, **more)
 
-    async def healthz(self, _request: Request) -> Response:
+    async def healthz(self, request: Request) -> Response:
         """200 while every loop reports in time, else 503."""
         good, detail = check_liveness(self.context.watch_state, now=self.context.clock())
-        return _json(detail, 200 if good else 503)
+        return await self._answer_check(request, "live", detail, 200 if good else 503)
 
-    async def readyz(self, _request: Request) -> Response:
+    async def readyz(self, request: Request) -> Response:
         """200 once every cluster has had a pass and source and store answer, else 503; with details."""
         good, detail = check_readiness(self.context.watch_state, dry_run=self.dry_run)
-        return _json(detail, 200 if good else 503)
+        return await self._answer_check(request, "ready", detail, 200 if good else 503)
+
+    async def _answer_check(
+        self, request: Request, verdict: str, detail: Mapping[str, Any], status: int
+    ) -> Response:
+        """The answer to a check, without its details for those who may not see them."""
+        try:
+            await self.access.require(request, AccessRole.LOOK)
+        except AccessRefused as error:
+            why = f"no details: {error.message}; {error.remedy}"
+            return _json({verdict: detail[verdict], "message": why}, status)
+        return _json(detail, status)
 
     async def serve_metrics(self, request: Request) -> Response:
         """The metrics in Prometheus' or OpenMetrics' format."""
+        try:
+            await self.access.require(request, AccessRole.LOOK)
+        except AccessRefused as error:
+            problem, headers = describe_problem(error)
+            message = f"{error.message}; {error.remedy}"
+            return _json({"status": "error", "message": message}, problem.status, headers)
         body, content_type = self.context.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 

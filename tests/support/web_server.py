@@ -6,10 +6,12 @@ import hmac
 import io
 import json
 from contextlib import asynccontextmanager
+from ipaddress import ip_network
 
 import httpx
 
 from reconciler.core.endpoint import SocketAddress
+from reconciler.server.access.access_control import AccessControl
 from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
@@ -23,7 +25,7 @@ SECRET = "s3cret"
 class Site:
     """One served application with its state, triggers and log."""
 
-    def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=()):
+    def __init__(self, secret=SECRET, connections=None, application=None, trusted_proxies=(), access=None):
         self.watch_state, self.triggers, self.lines = WatchState(), [], io.StringIO()
         self.metrics = Metrics(self.watch_state, dry_run=False)
         context = LoopContext(
@@ -35,7 +37,13 @@ class Site:
             draw=lambda: 1.0,
             interval=60.0,
         )
-        endpoints = Endpoints(context, self.triggers.append, ref="main", secret=lambda: secret)
+        endpoints = Endpoints(
+            context,
+            self.triggers.append,
+            ref="main",
+            secret=lambda: secret,
+            access=access or AccessControl(trusted=[ip_network(one) for one in trusted_proxies]),
+        )
         self.broken = []
         self.socket = bind_socket(SocketAddress("127.0.0.1", 0))
         self.address = self.socket.getsockname()[:2]

@@ -1,5 +1,7 @@
 """The client of `--server`: which URLs and tokens it takes, and what it makes of answers."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -81,3 +83,24 @@ async def test_an_answer_that_is_none_of_a_watch_is_an_error_and_no_redirect_get
     assert len(elsewhere.seen) == 1
     assert elsewhere.seen[0][b"authorization"] == b"Bearer t0ken"
     assert "t0ken" not in repr(client)
+
+
+async def test_a_token_without_tls_goes_to_this_machine_and_to_no_proxy_of_the_environment():
+    seen = []
+
+    async def take(reader, writer):
+        seen.append(await reader.read(1_000))
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as proxy:
+        place = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        environment = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), place)
+        with pytest.raises(ReconcilerError, match="does not answer"):
+            await ServerClient("http://127.0.0.1:1", "t0ken", environment).send(SuspendAct(reason="r"))
+        assert seen == []
+        with pytest.raises(ReconcilerError):
+            await ServerClient("https://127.0.0.1:1", "t0ken", {"https_proxy": place}).send(
+                SuspendAct(reason="r")
+            )
+    assert seen[0].startswith(b"CONNECT ")
+    assert b"t0ken" not in seen[0]

@@ -10,7 +10,7 @@ from support.web_server import SECRET, Site, signed
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.plan import Revision
 from reconciler.errors import UsageError
-from reconciler.server.watch_state import SourceState, WatchedSource
+from reconciler.server.watch_state import SourceState, WatchedCluster, WatchedSource
 from reconciler.server.web import bind_socket
 from reconciler.server.webhook.answer import CAP
 
@@ -93,6 +93,37 @@ async def test_readiness_begins_unready():
         answer = await site.client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["ready"] is False
+
+
+STRANGERS = {
+    "a page whose name points here": ((), {"host": "evil.example.com"}),
+    "an unknown proxy": ((), {"x-forwarded-for": "192.0.2.7"}),
+    "somebody behind the proxy": (("127.0.0.0/8",), {"x-forwarded-for": "192.0.2.7"}),
+    "a wrong token": ((), {"authorization": "Bearer rcl_wrong"}),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.parametrize("path", ["/readyz", "/healthz", "/metrics"])
+async def test_strangers_get_a_status_and_no_name_of_the_fleet(path, stranger):
+    trusted, headers = STRANGERS[stranger]
+    revision = Revision("https://git.example.com/hidden", "a" * 40, "aaaaaaa", "hidden subject")
+    async with Site(trusted_proxies=trusted) as site:
+        site.watch_state.clusters["hidden"] = WatchedCluster("hidden", revision)
+        site.watch_state.source = WatchedSource(SourceState.UNREACHABLE, revision, "hidden words")
+        site.watch_state.heartbeats["cluster hidden"] = 99.0
+        shown = await site.client.get(path)
+        answer = await site.client.get(path, headers=headers)
+    # Where a proxy runs on this machine, a request without its headers may have come through it all the same.
+    assert ("hidden" in shown.text) is (not trusted)
+    assert "hidden" not in answer.text
+    assert answer.json()["message"]
+    if path == "/metrics":
+        assert answer.status_code in {401, 403}
+    else:
+        assert answer.status_code == shown.status_code == 503
+        verdicts = {"/readyz": "ready", "/healthz": "live"}
+        assert answer.json()[verdicts[path]] is shown.json()[verdicts[path]] is False
 
 
 async def test_metrics_come_in_the_requested_format():
