@@ -116,8 +116,8 @@ class ServerClient:
             headers["content-type"] = "application/json"
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        # A redirect is never followed: it could lead the token to another host. A server without TLS is on this
-        # machine, and a proxy of the environment would get the token in clear.
+        # A redirect is never followed: it could lead the token to another host. A server without TLS is on
+        # this machine, and a proxy of the environment would get the token in clear.
         environment = self.environment if urlsplit(self.url).scheme == "https" else {}
         client = httpx.AsyncClient(
             transport=make_http_transport(environment),
