@@ -29,10 +29,10 @@ from reconciler.server.cluster_pass import LoopContext
 from reconciler.server.health import check_liveness, check_readiness
 from reconciler.server.http_listener import CONNECTIONS
 from reconciler.server.json_api.endpoint import PREFIX
-from reconciler.server.json_api.problems import describe_problem
 from reconciler.server.logs import log_defect
 from reconciler.server.nodes.openapi import make_openapi
 from reconciler.server.pages.endpoint import Pages
+from reconciler.server.request_problems import describe_problem
 from reconciler.server.throttle import Throttle
 from reconciler.server.webhook.endpoint import WebhookEndpoint
 
