@@ -20,6 +20,7 @@ from reconciler.cli.state_access import StateAccess
 from reconciler.cli.terminal import Terminal, catch_stop_signal
 from reconciler.core.actor import Actor
 from reconciler.core.operations import OPEN_STATES, Operation, OperationState, load_operation
+from reconciler.descriptions.act_results import describe_recorded_operation
 from reconciler.descriptions.values import format_count
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import GuardRefusal, UsageError
@@ -272,7 +273,7 @@ def run_operation(
         return ExitStatus.ERROR
     begun = aio.run_until_signal(place.begin(plan))
     for operation in begun:
-        terminal.remark(f"{operation.cluster}: {operation.kind} {operation.id} is recorded\n")
+        terminal.remark(f"{describe_recorded_operation(operation)}\n")
     found = aio.run_until_signal(_follow(place, [one.id for one in begun], terminal))
     status = get_operation_exit_status(found)
     if status == ExitStatus.DONE and plan.violations:

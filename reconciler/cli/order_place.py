@@ -14,12 +14,15 @@ from reconciler.api.orders import Orders
 from reconciler.cli.server_client import ServerClient
 from reconciler.cli.state_access import StateAccess, open_writable_state
 from reconciler.cli.state_folder import find_state
+from reconciler.cli.terminal import Terminal
+from reconciler.descriptions.act_results import describe_act
 from reconciler.documents.model_errors import describe_first_error
 from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
 from reconciler.host.host import Host
 from reconciler.ports.store import OpenOrders
+from reconciler.text.one_line import clean_line
 
 _AnyAct = TypeVar("_AnyAct", bound=Act[Any])
 
@@ -123,3 +126,34 @@ def make_act(kind: type[_AnyAct], **values: object) -> _AnyAct:
         return kind.model_validate(values)
     except ValidationError as error:
         raise UsageError(describe_first_error(error), remedy="correct the command line") from None
+
+
+def give_order(
+    act: Act[ResultT], place: OrderPlace, terminal: Terminal, *, nothing: ResultT | None = None
+) -> None:
+    """Give an order, and tell what came of it and where it was written.
+
+    Args:
+        act: the order.
+        place: where it is written.
+        terminal: where it is told.
+        nothing: what comes of it where nothing was ever recorded; None if it is given there, too.
+
+    Raises:
+        ReconcilerError: it is refused, or cannot be written.
+    """
+    result = nothing if nothing is not None and place.is_empty else place.give(act)
+    tell_result(act, result, terminal)
+    terminal.say(place.description)
+
+
+def tell_result(act: Act[ResultT], result: ResultT, terminal: Terminal) -> None:
+    """Tell what came of an order."""
+    text = describe_act(act, result)
+    for warning in text.warnings:
+        terminal.remark(f"{warning}\n")
+    for line in text.lines:
+        terminal.say(f"{line}\n")
+    label, command = text.ending
+    if command:
+        terminal.say(f"  → {label}: {clean_line(command)}\n")

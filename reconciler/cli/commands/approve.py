@@ -44,22 +44,17 @@ def run_approve(
 ) -> int:
     """Approve a plan that waits for approval. The next run that makes the same plan applies it, once."""
     from reconciler.api.acts import ApproveAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.cli.order_place import give_order, make_act
 
     if bool(id) is list_:
         raise UsageError("give either a plan id or --list", remedy="see `reconcile approve --help`")
     terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used = place.description
         if list_:
-            found = place.read_orders()
+            used, found = place.description, place.read_orders()
             terminal.say(_format_list(found, format) + (used if format is OutputFormat.TEXT else ""))
             return 0
-        result = place.give(make_act(ApproveAct, plan=id, reason=reason, by=by))
-    for request in result.requests:
-        terminal.say(clean_line(f"{request.cluster}, revision {request.short}: {request.description}") + "\n")
-    terminal.say(f"Plan {result.plan[:SHORT_ID]} is approved for one run.\n{used}")
+        give_order(make_act(ApproveAct, plan=id, reason=reason, by=by), place, terminal)
     return 0
 
 

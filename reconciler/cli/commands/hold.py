@@ -39,23 +39,13 @@ def run_hold(
     name is held, too.
     """
     from reconciler.api.acts import HoldAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.core.timestamps import format_minute
-    from reconciler.text.one_line import clean_line
+    from reconciler.cli.order_place import give_order, make_act
 
     if not reason.strip():
         raise UsageError("a hold needs a reason", remedy='add --reason "…"')
     if not until.strip():
         raise UsageError("a hold needs an end", remedy="add --until 4h, or --until 2026-12-24T18:00")
     act = make_act(HoldAct, node=node, until=until, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used, result = place.description, place.give(act)
-    name = clean_line(result.node)
-    if not result.is_seen:
-        terminal.remark(f"No run on this host has seen {name}: check the name.\n")
-    terminal.say(f"{name} is held until {format_minute(result.until)} UTC: {clean_line(reason)}\n")
-    if result.is_busy:
-        terminal.say("  A step on it is in progress, or its effect is not known yet: it is only read now.\n")
-    terminal.say(f"  → to end it sooner: reconcile release {name}\n{used}")
+        give_order(act, place, common.open_terminal())
     return 0

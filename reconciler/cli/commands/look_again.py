@@ -28,14 +28,13 @@ def run_look_again(
 
     Without it, a watch does so when its source changes and after each interval.
     """
-    from reconciler.api.acts import LookAct
-    from reconciler.cli.order_place import make_act
+    from reconciler.api.acts import LookAct, LookResult
+    from reconciler.cli.order_place import make_act, tell_result
     from reconciler.host.actor import get_current_actor
-    from reconciler.text.one_line import clean_line
 
     act, terminal = make_act(LookAct, cluster=cluster, reason=reason, by=by), common.open_terminal()
     if (client := server.find_client(common, state=state)) is not None:
-        used, found = str(client), client.perform(act).clusters
+        used, result = str(client), client.perform(act)
     else:
         with common.open_state(state) as access:
             if access.watch is None:
@@ -45,7 +44,7 @@ def run_look_again(
                 )
             actor = get_current_actor(claim=by, why=reason)
             answer, _ = access.ask_watch({"do": "look", "cluster": cluster, "by": actor.encode()})
-            used, found = str(access), tuple(map(str, answer.get("found", ())))
-    names = ", ".join(map(clean_line, found)) or "no cluster yet: the watch has not read its source"
-    terminal.say(f"A pass begins now: {names}\n{used}")
+            used, result = str(access), LookResult(tuple(map(str, answer.get("found", ()))))
+    tell_result(act, result, terminal)
+    terminal.say(used)
     return 0

@@ -26,21 +26,10 @@ def run_release(
     Ends every hold of the node by `reconcile hold`. One in the fleet file ends there; a reservation of
     `reconcile allow-stop` ends with `reconcile allow-stop NODE --release`.
     """
-    from reconciler.api.acts import ReleaseAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.api.acts import ReleaseAct, ReleaseResult
+    from reconciler.cli.order_place import give_order, make_act
 
     act = make_act(ReleaseAct, node=node, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used = place.description
-        result = None if place.is_empty else place.give(act)
-    if result is None or not result.ended:
-        terminal.say(f"{clean_line(node)} is not held by `reconcile hold`; nothing was done.\n")
-    for name in result.ended if result else ():
-        terminal.say(f"{clean_line(name)} is changed again by the next run.\n")
-    for one in result.left if result else ():
-        name = f"{one.cluster}/{one.node}"
-        terminal.say(f"Still {clean_line(one.description)}: {clean_line(name)}\n")
-    terminal.say(used)
+        give_order(act, place, common.open_terminal(), nothing=ReleaseResult(node))
     return 0

@@ -30,28 +30,11 @@ def run_resume(
 
     Stalled nodes, which never showed what was sent to them, are tried again.
     """
-    from reconciler.api.acts import ResumeAct
-    from reconciler.api.orders import describe_scope
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.api.acts import ResumeAct, ResumeResult
+    from reconciler.cli.order_place import give_order, make_act
 
     act = make_act(ResumeAct, cluster=cluster, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used = place.description
-        if place.is_empty:
-            terminal.say(f"Nothing was suspended.\n{used}")
-            return 0
-        result = place.give(act)
-    scope = f"cluster {clean_line(cluster)}" if cluster else "the whole fleet"
-    terminal.say(
-        f"Changes to {scope} are allowed again.\n"
-        if result.was_suspended
-        else f"There was no suspension of {scope}.\n"
-    )
-    for node in result.retried:
-        terminal.say(f"Will be tried again: {clean_line(node)}\n")
-    for one in result.left:
-        terminal.say(f"Still suspended: {clean_line(describe_scope(one))}: {clean_line(one.reason)}\n")
-    terminal.say(used)
+        nothing = ResumeResult(cluster, was_suspended=False)
+        give_order(act, place, common.open_terminal(), nothing=nothing)
     return 0

@@ -28,16 +28,9 @@ def run_retry(
     such as after nodes were away for a while.
     """
     from reconciler.api.acts import RetryAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.cli.order_place import give_order, make_act
 
     act = make_act(RetryAct, target=name, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used, found = place.description, place.give(act).found
-    for one in found:
-        terminal.say(f"Will be tried again: {clean_line(one)}\n")
-    if not found:
-        terminal.say(f"Nothing of {clean_line(name)} was given up: the next run tries it anyway.\n")
-    terminal.say(used)
+        give_order(act, place, common.open_terminal())
     return 0

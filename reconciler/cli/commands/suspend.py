@@ -31,20 +31,11 @@ def run_suspend(
     A run in progress finishes its wave and does not begin another. Planning and status still work.
     """
     from reconciler.api.acts import SuspendAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.cli.order_place import give_order, make_act
 
     if not reason.strip():
         raise UsageError("a suspension needs a reason", remedy='add --reason "…"')
     act = make_act(SuspendAct, cluster=cluster, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        result = place.give(act)
-        if result.warning:
-            terminal.remark(f"{clean_line(result.warning)}\n")
-    what = f"Cluster {clean_line(cluster)} is" if cluster else "All clusters are"
-    terminal.say(
-        f"{what} suspended: {clean_line(reason)}\n  → to end it: {f'reconcile resume {cluster}'.strip()}\n"
-    )
-    terminal.say(place.description)
+        give_order(act, place, common.open_terminal())
     return 0

@@ -27,30 +27,14 @@ def run_unpin(
     `reconcile rollback` pins each cluster that it takes back. The pin also ends with a commit that changes
     what the cluster gets.
     """
-    from reconciler.api.acts import UnpinAct
-    from reconciler.cli.order_place import make_act
-    from reconciler.text.one_line import clean_line
+    from reconciler.api.acts import UnpinAct, UnpinResult
+    from reconciler.cli.order_place import give_order, make_act
 
     if not cluster.strip():
         raise UsageError(
             "a pin is of one cluster", remedy="name it; `reconcile status` lists pinned clusters"
         )
     act = make_act(UnpinAct, cluster=cluster, reason=reason, by=by)
-    terminal = common.open_terminal()
     with common.open_orders(state, server) as place:
-        used, name = place.description, clean_line(cluster)
-        if place.is_empty:
-            terminal.say(f"{name} was not pinned.\n{used}")
-            return 0
-        result = place.give(act)
-    if not result.ended:
-        if result.warning:
-            terminal.remark(f"{clean_line(result.warning)}\n")
-        pinned = f"; pinned: {', '.join(map(clean_line, result.pinned))}" if result.pinned else ""
-        terminal.say(f"{name} was not pinned{pinned}.\n{used}")
-        return 0
-    terminal.say(
-        f"{name} is no longer pinned at {', '.join(map(clean_line, result.ended))}: the newest revision is "
-        f"applied to it again.\n{used}"
-    )
+        give_order(act, place, common.open_terminal(), nothing=UnpinResult(cluster))
     return 0

@@ -14,6 +14,7 @@ from reconciler.core.finding_groups import group_findings
 from reconciler.core.operations import Operation, OperationState
 from reconciler.core.reservations import ALLOW_STOP, ANSWERED_KINDS, RELEASE
 from reconciler.core.timestamps import format_second, format_timestamp
+from reconciler.descriptions.act_results import summarise_operation_plan
 from reconciler.descriptions.values import format_count
 from reconciler.planning.plan_operation import OperationPlan, PlannedOperation
 from reconciler.text.node_names import format_node_names, generalise_urls
@@ -55,18 +56,6 @@ def render_operation_plan(plan: OperationPlan, *, layout: TerminalLayout = PLAIN
         blocks.append(list(layout.problem("on hold", group.text, group.finding, Tone.CHANGE)))
     blocks.append(list(layout.wrapped(summarise_operation_plan(plan), 0, Tone.STRONG)))
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
-
-
-def summarise_operation_plan(plan: OperationPlan) -> str:
-    """What a plan would do, in one line."""
-    released = [planned.operation for planned in plan.clusters if not planned.violations]
-    counted = released or [planned.operation for planned in plan.clusters]
-    nodes = sum(len(operation.nodes) for operation in counted)
-    what = f"{plan.kind} of {format_count(len(plan.targets), 'target')} on {format_count(nodes, 'node')}"
-    if not released:
-        return f"On hold: {what}."
-    where = f" of {format_count(len(released), 'cluster')}" if len(released) > 1 else ""
-    return f"High risk: {what}{where}." if plan.is_high_risk else f"{what.capitalize()}{where}."
 
 
 def render_operation(operation: Operation, *, layout: TerminalLayout = PLAIN) -> str:

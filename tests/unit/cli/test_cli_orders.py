@@ -71,7 +71,9 @@ def test_a_suspension_needs_a_reason_and_warns_of_an_unknown_cluster(state, caps
 
 def test_resume_without_a_state_creates_none(state, capsys):
     assert run(state, "resume") == 0
-    assert capsys.readouterr().out == f"Nothing was suspended.\nState: {state} (--state)\n{NO_WATCH}"
+    assert capsys.readouterr().out == (
+        f"There was no suspension of the whole fleet.\nState: {state} (--state)\n{NO_WATCH}"
+    )
     assert not state.exists()
 
 
