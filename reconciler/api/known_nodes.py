@@ -13,7 +13,7 @@ from reconciler.core.fleet_matching import HOST
 from reconciler.core.reservations import Reservation
 from reconciler.core.timestamps import format_minute
 from reconciler.errors import UsageError
-from reconciler.ports.store import StoreReader
+from reconciler.ports.store import OrderReader
 from reconciler.text.one_line import LONGEST_NAME, join_some, quote_text
 from reconciler.text.suggestions import find_similar
 
@@ -21,6 +21,10 @@ LONGEST_HOLD: Final = timedelta(days=366)
 
 _NAMED: Final = 5
 _EXAMPLES: Final = "write a day (2026-12-24), a moment in UTC (2026-12-24T18:00) or a time from now (4h)"
+
+
+class UnknownName(UsageError):
+    """A name of an order is none that this host knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +47,13 @@ class KnownNode:
         return f"{self.cluster}/{self.node}"
 
 
-async def find_known_node(text: str, store: StoreReader) -> KnownNode:
+async def find_known_node(text: str, store: OrderReader) -> KnownNode:
     """The node that a name or `CLUSTER/NODE` means.
 
     The source is not read: a hold must work while it is away, and without a look at any node.
 
     Raises:
-        UsageError: the name is unknown, or several clusters have such a node.
+        UsageError: the name is unknown (`UnknownName`), or several clusters have such a node.
     """
     if not 0 < len(text) <= 2 * LONGEST_NAME or text.count("/") > 1 or text.startswith("/"):
         raise UsageError(f"{quote_text(text)} is no name of a node", remedy="write NODE, or CLUSTER/NODE")
@@ -70,7 +74,7 @@ async def find_known_node(text: str, store: StoreReader) -> KnownNode:
         return KnownNode(HOST, cluster, node, is_seen=False)
     near = find_similar(node, sorted({one.node for one in known}), most=_NAMED)
     hint = f"similar names: {', '.join(near)}" if near else "`reconcile status` lists the nodes"
-    raise UsageError(
+    raise UnknownName(
         f"no run on this host has seen a node {quote_text(text)}",
         remedy=f"{hint}; a node that is new is named CLUSTER/NODE",
     )
@@ -118,7 +122,7 @@ def read_hold_end(text: str, now: datetime) -> datetime:
     return end
 
 
-async def list_known_nodes(store: StoreReader) -> list[KnownNode]:
+async def list_known_nodes(store: OrderReader) -> list[KnownNode]:
     """The nodes that runs on this host have seen."""
     found: dict[tuple[int, str, str], KnownNode] = {}
     for fleet in await store.fleets():

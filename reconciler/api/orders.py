@@ -27,14 +27,14 @@ from reconciler.api.acts import (
     UnpinAct,
     UnpinResult,
 )
-from reconciler.api.known_nodes import find_known_node, find_named_holds, read_hold_end
+from reconciler.api.known_nodes import UnknownName, find_known_node, find_named_holds, read_hold_end
 from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import HOST
 from reconciler.core.memory import Suspension
 from reconciler.core.timestamps import Clock
 from reconciler.errors import UsageError
 from reconciler.host.clock import utc_now
-from reconciler.ports.store import OpenOrders, OrderWriter, StoreReader
+from reconciler.ports.store import OpenOrders, OrderReader, OrderWriter
 from reconciler.text.suggestions import find_nearest
 
 LEAST: Final = 8
@@ -55,7 +55,7 @@ class Orders:
         clock: dates the ends of holds.
     """
 
-    open_reader: Callable[[], StoreReader]
+    open_reader: Callable[[], OrderReader]
     open_writer: Callable[[], OrderWriter]
     clock: Clock = utc_now
 
@@ -183,7 +183,7 @@ class Orders:
         return cast("ResultT", result)
 
 
-async def warn_of_unknown_cluster(cluster: str, store: StoreReader) -> str:
+async def warn_of_unknown_cluster(cluster: str, store: OrderReader) -> str:
     """A warning about a cluster that no fleet in the store has; empty if one has it."""
     found: set[str] = set()
     for number in (HOST, *(fleet.number for fleet in await store.fleets())):
@@ -219,7 +219,7 @@ def resolve_digest(text: str, found: OpenOrders) -> str:
         return prefix
     if matching:
         raise UsageError(f"{len(matching)} plan ids begin with {text!r}", remedy="give more characters")
-    raise UsageError(
+    raise UnknownName(
         f"no plan with an id that begins with {text!r} waits for approval on this host",
         remedy=f"see `reconcile approve --list`, or give all {_WHOLE} characters of the id",
     )

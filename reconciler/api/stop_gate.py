@@ -217,7 +217,7 @@ def _find_node(request: StopRequest, fleet: Fleet) -> tuple[str, str]:
     if request.cluster and request.cluster not in fleet.clusters:
         raise UsageError(
             f"the fleet has no cluster {quote_text(request.cluster)}",
-            remedy=f"its clusters: {', '.join(sorted(fleet.clusters))}",
+            remedy="`reconcile status` lists the clusters",
         )
     entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
     nodes = [

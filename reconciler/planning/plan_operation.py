@@ -290,14 +290,15 @@ def _choose_clusters(
     fleet: Fleet, clusters: Mapping[str, OperationCluster], request: OperationRequest
 ) -> Sequence[OperationCluster]:
     if request.cluster and request.cluster not in fleet.clusters:
-        names = ", ".join(sorted(fleet.clusters))
-        raise UsageError(f"the fleet has no cluster {request.cluster!r}", remedy=f"its clusters: {names}")
+        raise UsageError(
+            f"the fleet has no cluster {request.cluster!r}", remedy="`reconcile status` lists the clusters"
+        )
     chosen = [one for one in clusters.values() if request.cluster in {"", one.name}]
     if not chosen:
         subject = f"cluster {request.cluster}" if request.cluster else "the fleet"
         raise UsageError(
             f"{subject} has no nodes with the operation {request.kind!r}",
-            remedy=f"clusters with it: {', '.join(clusters) or 'none'}",
+            remedy="name another cluster; `reconcile status` lists them",
         )
     return chosen
 

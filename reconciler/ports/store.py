@@ -21,7 +21,7 @@ from reconciler.core.memory import FleetMemory, Suspension
 from reconciler.core.outcome import Outcome, State
 from reconciler.core.pins import LeftRevision, Pin
 from reconciler.core.plan import Plan, Revision, Step
-from reconciler.core.reservations import Reservation
+from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.ports.access_store import AccessReader, AccessStore
 from reconciler.ports.node_store import NodeReader, NodeStore
@@ -314,6 +314,25 @@ class WriteHook(Protocol):
 async def skip_hook(step: str) -> AsyncIterator[None]:  # noqa: ARG001  (the form of `WriteHook`)
     """Add nothing to a write."""
     yield
+
+
+class OrderReader(Protocol):
+    """What orders read before they are written: which clusters and nodes are known, and what is in force."""
+
+    async def fleets(self) -> Sequence[KnownFleet]:
+        """As `StoreReader.fleets`."""
+
+    def select_fleet(self, fleet: int) -> OrderReader:
+        """As `StoreReader.select_fleet`."""
+
+    async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
+        """As `StoreReader.read_memory`."""
+
+    async def orders(self) -> OpenOrders:
+        """As `StoreReader.orders`."""
+
+    async def see_cluster(self, cluster: str) -> SeenCluster:
+        """As `NodeReader.see_cluster`."""
 
 
 class StoreReader(NodeReader, AccessReader, Protocol):

@@ -13,6 +13,7 @@ from reconciler.api.reconciler import Reconciler, override_suspensions
 from reconciler.core.actor import Actor
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
+from reconciler.core.roles import AccessRole
 from reconciler.core.selection import load_selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
@@ -23,6 +24,8 @@ from reconciler.planning.plan_file import PlanOrigin, make_plan_file
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
 from reconciler.ports.store import Store
+from reconciler.server.access.identity import Identity
+from reconciler.server.access.visibility import restrict_selection
 from reconciler.server.watch_options import WatchOptions
 from reconciler.sources import CACHE_FOLDER
 from reconciler.sources.locate import locate_source
@@ -68,16 +71,20 @@ class RollbackRunner:
     stop: asyncio.Event
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def run(self, request: RollbackRequest, actor: Actor, require: Callable[[str], None]) -> Answer:
+    async def run(
+        self, request: RollbackRequest, actor: Actor, identity: Identity, require: Callable[[str], None]
+    ) -> Answer:
         """Give the plan to the operator, or apply exactly the plan that the operator confirmed.
 
         Args:
             request: what is asked for.
             actor: who asks.
-            require: called with the name of each cluster before its nodes are read; raises if the operator
-                may not roll it back.
+            identity: the same, with the clusters that they may look at.
+            require: called with the name of each cluster before its nodes are read, or with an empty one
+                for one that they may not look at; raises if they may not roll it back.
 
         Raises:
+            AccessRefused: they may not; nothing was read from a node.
             ReconcilerError: it cannot be planned or applied, or the plan has changed.
         """
         if not request.revision:
@@ -91,9 +98,13 @@ class RollbackRunner:
             fleet = await reconciler.reader.read_fleet()
             await self._refuse_foreign(fleet, reconciler)
             fleet = override_suspensions(fleet)
-            only = load_selection(request.only) if request.only else self.options.only
-            for cluster in select_nodes(only, [one.entry for one in fleet.cluster_inputs]):
-                require(cluster)
+            entries = [one.entry for one in fleet.cluster_inputs]
+            if request.only:
+                only = restrict_selection(load_selection(request.only), entries, identity)
+            else:
+                only = self.options.only
+            for cluster in select_nodes(only, entries):
+                require(cluster if identity.allows(AccessRole.LOOK, cluster) else "")
             plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
             if plan_result is None:
                 raise StateError(

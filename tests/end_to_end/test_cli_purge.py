@@ -203,7 +203,7 @@ def test_files_that_are_no_lists_of_targets(repository, tmp_path, capsys, conten
 
 def test_unknown_clusters_and_files(repository, tmp_path, capsys):
     assert purge(repository, "a.example/x", "--cluster", "egde", "--yes") == 1
-    assert "its clusters: edge" in capsys.readouterr().err
+    assert "no cluster 'egde'" in capsys.readouterr().err
     assert purge(repository, "--file", str(tmp_path / "none"), "--yes") == 1
     assert "cannot read" in capsys.readouterr().err
     assert purge(repository, "--yes") == 1

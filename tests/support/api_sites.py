@@ -112,7 +112,7 @@ class ApiSite:
 
 
 def make_rollbacks(answer, data=b"{}"):
-    async def run(request, actor, require):
+    async def run(request, actor, identity, require):
         require("edge")
         return answer, data
 

@@ -136,7 +136,9 @@ class CheckedOrders:
         # A plan that this host has not made yet may be of any cluster.
         asked = {one.cluster for one in (await self.store.orders()).requests if one.digest == digest}
         for cluster in sorted(asked) or [""]:
-            self.caller.require(AccessRole.APPROVE, cluster)
+            # A refusal names no cluster that the caller may not look at.
+            is_visible = self.caller.identity.allows(AccessRole.LOOK, cluster)
+            self.caller.require(AccessRole.APPROVE, cluster if is_visible else "")
         await self.store.approve(digest, by, reason)
         self._note("approve", next(iter(asked)) if len(asked) == 1 else "", plan=digest)
 

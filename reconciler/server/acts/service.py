@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 from reconciler.api.acts import (
     Act,
     ApproveAct,
+    HoldAct,
     LookAct,
     LookResult,
     PurgeAct,
@@ -25,6 +26,7 @@ from reconciler.api.acts import (
     StopResult,
     UnpinAct,
 )
+from reconciler.api.known_nodes import UnknownName
 from reconciler.api.orders import Orders
 from reconciler.core.reservations import StopRequest
 from reconciler.core.roles import AccessRole
@@ -34,6 +36,8 @@ from reconciler.host.actor import get_current_actor
 from reconciler.planning.plan_operation import OperationRequest
 from reconciler.ports.store import Store
 from reconciler.server.access.identity import Identity
+from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.access.visibility import VisibleOrders, sees_everything
 from reconciler.server.acts.caller import Caller
 from reconciler.server.acts.checked_orders import CheckedOrders, OrderDenied
 from reconciler.server.logs import Log
@@ -135,7 +139,7 @@ class ActService:
             raise _make_dry_run_error()
         if request.plan:
             self._note("rollback", caller, revision=request.revision, only=request.only, plan=request.plan)
-        work = self.rollbacks.run(request, caller.actor, caller.require_to_operate)
+        work = self.rollbacks.run(request, caller.actor, caller.identity, caller.require_to_operate)
         return await self._keep(work, self._rollback_tasks)
 
     async def operate(self, request: OperationRequest, plan: str, caller: Caller) -> Answer:
@@ -145,6 +149,7 @@ class ActService:
             AccessRefused: the caller may not operate one of its clusters.
             ReconcilerError: it cannot be planned or recorded, or the plan has changed.
         """
+        _require_named_cluster(caller, request.cluster)
         operations = self.get_operations()
         if plan:
             self._note(request.kind, caller, plan=plan)
@@ -158,7 +163,9 @@ class ActService:
             AccessRefused: the caller may not operate its cluster.
             ReconcilerError: there is no answer; then nothing is reserved.
         """
-        work = self.get_operations().ask_stop(request, caller.actor, caller.require_to_operate)
+        _require_named_cluster(caller, request.cluster)
+        operations = self.get_operations()
+        work = operations.ask_stop(request, caller.actor, caller.require_to_operate)
         return await self._keep(work, self._tasks)
 
     def get_operations(self) -> OperationService:
@@ -177,8 +184,20 @@ class ActService:
             await asyncio.wait(self._rollback_tasks)
 
     async def _give_order(self, act: Act[ResultT], caller: Caller) -> ResultT:
-        store = self._get_store()
-        result = await Orders(lambda: store, lambda: self.make_orders(caller)).give(act, caller.actor)
+        store, identity = self._get_store(), caller.identity
+        if isinstance(act, HoldAct | ReleaseAct) and "/" in act.node:
+            caller.require_to_operate(act.node.partition("/")[0])
+        visible = store if sees_everything(identity) else VisibleOrders(store, identity)
+        try:
+            result = await Orders(lambda: visible, lambda: self.make_orders(caller)).give(act, caller.actor)
+        except UnknownName as error:
+            if sees_everything(identity):
+                raise
+            # The same answer for what there is not, and for what they may not see.
+            raise AccessRefused(
+                f"{error.message}, or {identity.name} may not look at it",
+                remedy=f"{error.remedy}; or ask who writes the host configuration for the role",
+            ) from None
         # What may be changed again need not wait for the next pass.
         if isinstance(act, ReleaseAct | RetryAct | UnpinAct) and self.request_pass is not None:
             self.request_pass("")
@@ -225,6 +244,24 @@ class ActService:
     def _note(self, order: str, caller: Caller, **more: object) -> None:
         fields: Mapping[str, object] = {"user": caller.actor.user, **caller.origin, **more}
         self.log.info("order accepted", order=order, **fields)
+
+
+def _require_named_cluster(caller: Caller, cluster: str) -> None:
+    """Check that whoever operates some clusters only names one of them.
+
+    A node or a target is looked for in all clusters otherwise, and an answer would name those of others.
+
+    Raises:
+        AccessRefused: they name none, or another one.
+    """
+    if cluster or caller.identity.allows(AccessRole.OPERATE):
+        caller.require_to_operate(cluster)
+        return
+    caller.require_somewhere(AccessRole.OPERATE)
+    raise AccessRefused(
+        f"{caller.identity.name} does not have the role `operate` for all clusters",
+        remedy="name the cluster (`--cluster`)",
+    )
 
 
 def get_needed_role(kind: type[Act[Any]]) -> AccessRole:

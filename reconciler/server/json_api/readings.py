@@ -10,7 +10,6 @@ from typing import Final, TypeAlias
 
 from reconciler.api.answers import PlanAnswer
 from reconciler.api.reader import Reader
-from reconciler.core.roles import AccessRole
 from reconciler.core.selection import Selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import StateError
@@ -21,7 +20,7 @@ from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.status import FleetStatus
 from reconciler.ports.store import StoreReader
 from reconciler.server.access.identity import Identity
-from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.access.visibility import restrict_selection, sees_everything
 from reconciler.server.request_problems import RequestProblem
 
 FRESH: Final = 5.0
@@ -54,7 +53,9 @@ class FreshReadings:
     clock: Callable[[], float] = time.monotonic
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: list[None] = field(default_factory=list)
-    _kept: dict[tuple[str, Selection], tuple[float, FleetStatus | PlanAnswer]] = field(default_factory=dict)
+    _kept: dict[tuple[str, Selection, bool], tuple[float, FleetStatus | PlanAnswer]] = field(
+        default_factory=dict
+    )
 
     async def read_status(self, identity: Identity, selection: Selection) -> FleetStatus:
         """The status of what a caller may see, from a new reading.
@@ -102,13 +103,16 @@ class FreshReadings:
         self._waiting.append(None)
         try:
             async with self._lock:
-                at, known = self._kept.get((kind, only), (0.0, None))
+                key = kind, only, sees_everything(identity)
+                at, known = self._kept.get(key, (0.0, None))
                 if known is not None and self.clock() - at < FRESH:
                     return known
                 found = await read(replace(self.reader, store=self.store), fleet, only)
+                if not sees_everything(identity):
+                    found = _hide_other_clusters(found)
                 while len(self._kept) >= _MOST_KEPT:
                     del self._kept[next(iter(self._kept))]
-                self._kept[kind, only] = (self.clock(), found)
+                self._kept[key] = (self.clock(), found)
                 return found
         finally:
             self._waiting.pop()
@@ -121,14 +125,26 @@ class FreshReadings:
             UsageError: the selection names nothing.
         """
         wanted = self.only if selection.is_everything else selection
-        clusters = select_nodes(wanted, [one.entry for one in fleet.cluster_inputs])
-        hidden = tuple(one for one in sorted(clusters) if not identity.allows(AccessRole.LOOK, one))
-        if clusters and len(hidden) == len(clusters):
-            raise AccessRefused(
-                f"{identity.name} may look at none of these clusters",
-                remedy="ask who writes the host configuration for the role `look`",
-            )
-        return Selection(wanted.only, (*wanted.skip, *hidden)) if hidden else wanted
+        entries = [one.entry for one in fleet.cluster_inputs]
+        found = restrict_selection(wanted, entries, identity)
+        select_nodes(found, entries)
+        return found
+
+
+def _hide_other_clusters(found: FleetStatus | PlanAnswer) -> FleetStatus | PlanAnswer:
+    """A reading of some clusters without what it tells of the whole fleet, the host and other runs."""
+    if isinstance(found, FleetStatus):
+        clusters = {one.cluster for one in found.clusters}
+        expiries = tuple(one for one in found.expiries if one.target.partition("/")[0] in clusters)
+        return replace(found, last_run=None, removed_clusters=(), expiries=expiries)
+    planned = {one["cluster"] for one in found.plan["clusters"]}
+    return replace(
+        found,
+        violations=tuple(one for one in found.violations if one.cluster in planned),
+        overridden=tuple(one for one in found.overridden if one[0].cluster in planned),
+        warnings=tuple(one for one in found.warnings if one.cluster in planned),
+        inventory=tuple(one for one in found.inventory if one.cluster in planned),
+    )
 
 
 def _make_answer(found: PlanResult) -> PlanAnswer:

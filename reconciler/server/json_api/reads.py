@@ -26,6 +26,11 @@ from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
 from reconciler.ports.store import OpenOrders, StoreReader
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.access.visibility import (
+    select_visible_orders,
+    select_visible_past_orders,
+    select_visible_run,
+)
 from reconciler.server.health import check_readiness
 from reconciler.server.json_api.queries import (
     HistoryQuery,
@@ -221,39 +226,31 @@ class WatchReader:
     async def list_runs(self, request: ReadRequest) -> RunsAnswer:
         """Runs of the history, newest first."""
         query = request.query
-        found = tuple(await self._make_filter(request, query.before).read_runs(self._get_store()))
-        return RunsAnswer(found, found[-1].id if len(found) == query.limit else "")
+        store = self._get_store()
+        found = list(await self._make_filter(request, query.before).read_runs(store))
+        following = found[-1].id if len(found) == query.limit else ""
+        if not request.sees():
+            records = [await store.run(one.id) for one in found]
+            visible = (select_visible_run(one, request.identity) for one in records)
+            found = [one.summary for one in visible if one is not None]
+        return RunsAnswer(tuple(found), following)
 
     async def read_run(self, request: ReadRequest) -> RunAnswer:
         """One run with all its records."""
-        record = await _find(self._get_store().run(request.names["run"]))
-        if not request.sees():
-            clusters = tuple(one for one in record.plan.clusters if request.sees(one.cluster))
-            if not clusters:
-                raise RequestProblem(
-                    404, "unknown-record", "there is no such run", remedy="see the list of runs"
-                )
-            entries = tuple(one for one in record.entries if request.sees(one.step.cluster))
-            record = replace(
-                record, plan=replace(record.plan, clusters=clusters), entries=entries, messages=()
-            )
+        found = await _find(self._get_store().run(request.names["run"]), request)
+        record = select_visible_run(found, request.identity)
+        if record is None:
+            raise _make_unknown_record()
         return RunAnswer.of(record)
 
     async def read_orders(self, request: ReadRequest) -> OpenOrders:
         """All orders in force: suspensions, pins, holds, rejections, requests for approval, approvals."""
-        found = await self._get_store().orders()
-        if request.sees():
-            return found
-        kinds = ("suspensions", "rejections", "requests", "holds", "pins")
-        seen = {
-            kind: tuple(one for one in getattr(found, kind) if one.cluster and request.sees(one.cluster))
-            for kind in kinds
-        }
-        return OpenOrders(**seen)
+        return select_visible_orders(await self._get_store().orders(), request.identity)
 
     async def list_past_orders(self, request: ReadRequest) -> PastOrdersAnswer:
         """Orders of the history, newest first."""
-        return PastOrdersAnswer(tuple(await self._make_filter(request).read_orders(self._get_store())))
+        found = await self._make_filter(request).read_orders(self._get_store())
+        return PastOrdersAnswer(select_visible_past_orders(found, request.identity))
 
     async def list_operations(self, request: ReadRequest) -> OperationsAnswer:
         """Operations of the history, such as purges, newest first."""
@@ -261,8 +258,9 @@ class WatchReader:
 
     async def read_operation(self, request: ReadRequest) -> Operation:
         """One operation with the result of each node."""
-        found = await _find(self._get_store().operation(request.names["operation"]))
-        request.require(found.cluster)
+        found = await _find(self._get_store().operation(request.names["operation"]), request)
+        if not request.sees(found.cluster):
+            raise _make_unknown_record()
         return found
 
     def _make_filter(self, request: ReadRequest, before: str = "") -> HistoryFilter:
@@ -351,7 +349,7 @@ READS: Final = (
 """Every read of the API."""
 
 
-async def _find(record: Awaitable[_Item]) -> _Item:
+async def _find(record: Awaitable[_Item], request: ReadRequest) -> _Item:
     """A record of the store by its id.
 
     Raises:
@@ -360,7 +358,14 @@ async def _find(record: Awaitable[_Item]) -> _Item:
     try:
         return await record
     except UsageError as error:
+        # It names records that are similar, of whichever cluster.
+        if not request.sees():
+            raise _make_unknown_record() from None
         raise RequestProblem(404, "unknown-record", error.message, remedy=error.remedy) from None
+
+
+def _make_unknown_record() -> RequestProblem:
+    return RequestProblem(404, "unknown-record", "there is no such record", remedy="see the list of them")
 
 
 def _take_page(

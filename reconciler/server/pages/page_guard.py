@@ -18,6 +18,7 @@ from reconciler.server.access.access_control import HOW_TO_ACT, AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
+from reconciler.server.access.visibility import restrict_watch_state
 from reconciler.server.pages.markup import render_page
 from reconciler.server.views.fleet import list_notices
 from reconciler.server.views.watch_views import WatchViews
@@ -147,17 +148,8 @@ class PageGuard:
 
     def make_visit(self, request: Request, identity: Identity) -> Visit:
         """A request of somebody, with the views of the clusters that they may look at."""
-        state = self.views.watch_state
-        allowed = {
-            name: watched
-            for name, watched in state.clusters.items()
-            if identity.allows(AccessRole.LOOK, name)
-        }
-        views = (
-            self.views
-            if len(allowed) == len(state.clusters)
-            else replace(self.views, watch_state=replace(state, clusters=allowed))
-        )
+        state = restrict_watch_state(self.views.watch_state, identity)
+        views = self.views if state is self.views.watch_state else replace(self.views, watch_state=state)
         csrf, has_login = self.access.make_csrf_token(request), self.access.rules.oidc is not None
         return Visit(request, identity, views, csrf, self.has_acts, has_login)
 

@@ -164,7 +164,7 @@ class SlowRollbacks:
     def __init__(self):
         self.go, self.ended = asyncio.Event(), False
 
-    async def run(self, request, actor, require):
+    async def run(self, request, actor, identity, require):
         require("edge")
         await self.go.wait()
         self.ended = True
@@ -191,3 +191,57 @@ async def test_a_rollback_needs_the_role_for_each_of_its_clusters():
     service = ActService(None, Log(), SlowRollbacks())
     with pytest.raises(AccessRefused, match="cluster edge"):
         await service.perform(acts.RollBackAct(revision="x"), identity(operate("live")))
+
+
+ABOUT_HIDDEN = [
+    acts.ApproveAct(plan="ef" * 4),
+    acts.ApproveAct(plan="ef" * 32),
+    acts.SuspendAct(cluster="hiden", reason="r"),
+    acts.HoldAct(node="n9", until="4h", reason="r"),
+    acts.HoldAct(node="n8", until="4h", reason="r"),
+    acts.ReleaseAct(node="n9"),
+    acts.RetryAct(target="hiden"),
+    acts.RetryAct(target="n9"),
+    acts.ResumeAct(cluster="edge"),
+    acts.UnpinAct(cluster="edge"),
+    acts.UnpinAct(cluster="edge-of-hiden"),
+    acts.StopAct(node="n9"),
+    acts.PurgeAct(targets=("a.example/x",)),
+]
+
+
+@pytest.mark.parametrize("act", ABOUT_HIDDEN, ids=range(len(ABOUT_HIDDEN)))
+async def test_no_answer_names_a_cluster_that_the_caller_may_not_look_at(site, act):
+    everybody = [operate(), approve()]
+    await site.store.record_pass("hidden", ClusterFacts(members=AppliedMembers(1, ("n9",), "/repo")))
+    await site.store.request_approval("hidden", "ef" * 32, "4be6bbe", "1 step")
+    await site.perform(acts.SuspendAct(cluster="hidden", reason="hidden trouble"), *everybody)
+    await site.perform(acts.HoldAct(node="hidden/n9", until="4h", reason="hidden disk"), *everybody)
+    revision, left = Revision("/repo", "a" * 40, "aaaaaaa"), (LeftRevision("b" * 40, "bbbbbbb"),)
+    await site.store.pin("hidden", revision, left, identity().make_actor())
+    before = await site.store.orders()
+    try:
+        answer = repr(await site.perform(act, operate("edge*"), approve("edge*")))
+    except ReconcilerError as error:
+        answer = f"{error.message} {error.remedy}"
+    assert "hidden" not in answer
+    assert await site.store.orders() == before
+
+
+async def test_what_is_not_there_and_what_is_hidden_get_the_same_answer(site):
+    answers = []
+    for name in ("live-1", "none-1"):
+        with pytest.raises(AccessRefused) as caught:
+            await site.perform(acts.HoldAct(node=name, until="4h", reason="r"), operate("edge"))
+        answers.append(f"{caught.value.message} {caught.value.remedy}".replace(name, ""))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("act", [acts.StopAct(node="edge-1"), acts.PurgeAct(targets=("a.example/x",))])
+async def test_whoever_operates_one_cluster_names_it_to_purge_and_to_stop(site, act):
+    with pytest.raises(AccessRefused, match="for all clusters") as caught:
+        await site.perform(act, operate("edge"))
+    assert "name the cluster" in caught.value.remedy
+    for cluster, kind in (("edge", OrderDenied), ("live", AccessRefused)):
+        with pytest.raises(kind):
+            await site.perform(act.model_copy(update={"cluster": cluster}), operate("edge"))
