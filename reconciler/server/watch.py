@@ -27,7 +27,7 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.core.policy import ChangeRules
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import StateError
+from reconciler.errors import ReconcilerError, StateError
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
@@ -50,6 +50,7 @@ from reconciler.server.nodes.bus_service import BusRules
 from reconciler.server.nodes.node_server_process import NodeProcessHooks, NodeRules, NodeServerProcess
 from reconciler.server.operations import OperationService, count_operation_nodes
 from reconciler.server.pages.endpoint import Pages
+from reconciler.server.pages.page_guard import render_problem_alone
 from reconciler.server.rollbacks import RollbackRunner
 from reconciler.server.shared_scheduler import SharedScheduler
 from reconciler.server.source_loop import SourceLoop
@@ -342,6 +343,9 @@ class Watch:
             yield where
         self._watch_state.heartbeats.pop("nodes", None)
 
+    def _render_login_problem(self, title: str, error: ReconcilerError) -> str:
+        return render_problem_alone(title, error, has_login=self._login is not None)
+
     def _make_pages(self) -> Pages:
         options, store = self._options, self._store
 
@@ -373,7 +377,7 @@ class Watch:
             access=self._access,
             dry_run=self._options.dry_run,
             api=self._make_api(),
-            login=LoginEndpoint(self._access, self._log, self._login),
+            login=LoginEndpoint(self._access, self._log, self._render_login_problem, self._login),
             pages=self._make_pages(),
         )
         with closing(bind_socket(self._options.listen)) as opened:

@@ -25,6 +25,7 @@ from reconciler.server.access.login_endpoint import LoginEndpoint
 from reconciler.server.access.oidc_login import OidcLogin
 from reconciler.server.http_listener import HttpListener
 from reconciler.server.logs import open_log
+from reconciler.server.pages.page_guard import render_problem_alone
 from reconciler.server.web import bind_socket
 from reconciler.store.factory import open_store
 
@@ -57,7 +58,8 @@ class Site:
         self.access = make_access(store, "  roles: [{role: operate, groups: [ops]}]")
         self.access.rules = self.access.rules.model_copy(update={"oidc": provider})
         log = open_log(io.StringIO(), form="json")
-        self.app = Router(routes=LoginEndpoint(self.access, log, OidcLogin(provider, secret)).routes())
+        endpoint = LoginEndpoint(self.access, log, render_problem_alone, OidcLogin(provider, secret))
+        self.app = Router(routes=endpoint.routes())
         self.serving = HttpListener(
             self.app, self.opened, log=log, dropped=lambda _: None, report=lambda *_: None
         ).serving()

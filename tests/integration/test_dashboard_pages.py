@@ -9,6 +9,7 @@ from support.dashboard import HOSTILE, OF_EDGE, PAGES, Dashboard
 from reconciler.core.plan import Revision
 from reconciler.core.roles import AccessRole, Grant
 from reconciler.errors import StateError
+from reconciler.host.access_rules import OidcProvider
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
 from reconciler.server.pages.markup import divide_bar, make_path
@@ -182,3 +183,35 @@ def test_a_few_nodes_of_many_stay_visible():
     found = divide_bar([1, 9_999])
     assert found[0][1] > 1
     assert sum(length for _, length in found) == pytest.approx(100)
+
+
+async def test_a_page_about_a_problem_has_the_way_on(dashboard):
+    """Whoever may look at the fleet goes on from there, whatever page was not found."""
+    for path in ("/clusters/none", "/clusters/edge/nodes/none", "/history/none", "/nodes?page=0"):
+        answer = await dashboard.get(path)
+        assert answer.status_code == 404, path
+        assert 'aria-label="Sections"' in answer.text, path
+        assert "Not logged in" in answer.text, path
+
+
+async def test_somebody_who_is_not_known_gets_the_login_and_nothing_of_the_fleet(dashboard):
+    provider = OidcProvider(
+        issuer="https://login.example.com",
+        client="a",
+        secret="/etc/oidc-secret",
+        redirect="https://fleet.example.com",
+    )
+    dashboard.access.rules = dashboard.access.rules.model_copy(update={"oidc": provider})
+    answer = await dashboard.get("/clusters/edge", peer="192.0.2.1")
+    assert answer.status_code == 401
+    assert 'href="/login?next=%2Fclusters%2Fedge"' in answer.text
+    assert "Sections" not in answer.text
+    assert "suspend" not in answer.text.lower()
+
+
+async def test_an_address_that_has_to_wait_is_told_for_how_long(dashboard):
+    token = {"authorization": "Bearer rct_wrong"}
+    answers = [await dashboard.get("/", **token) for _ in range(12)]
+    assert answers[-1].status_code == 429
+    assert int(answers[-1].headers["retry-after"]) > 0
+    assert "<h1>You may not look at this</h1>" in answers[-1].text

@@ -24,6 +24,7 @@ from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.cluster_pass import PassJob
 from reconciler.server.logs import open_log
 from reconciler.server.pages.endpoint import Pages
+from reconciler.server.pages.page_guard import render_problem_alone
 from reconciler.server.pass_reading import PassReading
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_runner import ApplyPass
@@ -77,7 +78,7 @@ class Dashboard:
     def make_application(self):
         """The pages with their acts, and the logins."""
         pages = Pages(WatchViews(self.watch_state, self.open_store), self.access, self.acts, self.tasks)
-        login = LoginEndpoint(self.access, open_log(io.StringIO(), form="json"))
+        login = LoginEndpoint(self.access, open_log(io.StringIO(), form="json"), render_problem_alone)
         return Router(routes=[*pages.list_routes(), *login.routes()])
 
     def open_client(self, host="127.0.0.1:8642", peer="127.0.0.1"):

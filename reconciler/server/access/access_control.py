@@ -111,7 +111,19 @@ class AccessControl:
         Raises:
             AccessRefused: there is no login (401), or it lacks the role (403).
         """
-        identity = await self.identify(request)
+        return self.check(await self.identify(request), role, cluster)
+
+    def check(self, identity: Identity | None, role: AccessRole, cluster: str = "") -> Identity:
+        """The same identity, if it has a role.
+
+        Args:
+            identity: of `identify`.
+            role: that is needed.
+            cluster: as in `require`.
+
+        Raises:
+            AccessRefused: as `require`.
+        """
         if identity is None or (identity.method is LoginMethod.NONE and role is not AccessRole.LOOK):
             raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
         if not identity.allows(role, cluster):

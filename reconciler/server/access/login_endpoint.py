@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -59,11 +58,13 @@ class LoginEndpoint:
     Args:
         access: who may.
         log: gets a line for each login, and for failed ones a few per minute.
+        render_problem: the HTML of a page that tells why a login did not succeed.
         oidc: the provider; None without one.
     """
 
     access: AccessControl
     log: Log
+    render_problem: Callable[[str, ReconcilerError], str]
     oidc: OidcLogin | None = None
     _throttle: Throttle = field(default_factory=Throttle)
 
@@ -81,14 +82,14 @@ class LoginEndpoint:
             try:
                 response = await handler(request)
             except AccessRefused as error:
-                response = _make_page(error.status, error)
+                response = self._make_page(error.status, error)
                 if error.wait:
                     response.headers["retry-after"] = str(error.wait)
             except StateError as error:
-                response = _make_page(503, error)
+                response = self._make_page(503, error)
             except ReconcilerError as error:
                 self._log_failure(request, error)
-                response = _make_page(502, error)
+                response = self._make_page(502, error)
             for name, value in PAGE_HEADERS.items():
                 response.headers[name] = value
             return response
@@ -125,14 +126,14 @@ class LoginEndpoint:
                 remedy=f"log in again at {LOGIN_PATH}",
                 status=401,
             )
-            response = _make_page(refusal.status, refusal)
+            response = self._make_page(refusal.status, refusal)
         else:
             identity = self.access.roles.identify(user.name, LoginMethod.OIDC, user.groups)
             if identity.may_look:
                 response = await self._begin_session(request, arrival, identity, user.groups, begun.target)
             else:
                 self.log.warning("login without a role", user=user.name, method=LoginMethod.OIDC)
-                response = _make_page(
+                response = self._make_page(
                     403,
                     AccessRefused(
                         f"{user.name} has no role here",
@@ -191,6 +192,10 @@ class LoginEndpoint:
         if is_secret_text(before := read_cookie(request, SESSION, arrival)):
             await self.access.sessions.end(before)
 
+    def _make_page(self, status: int, error: ReconcilerError) -> Response:
+        body = self.render_problem("You are not logged in", error)
+        return Response(body, status, media_type="text/html")
+
     def _judge(self, request: Request) -> Arrival:
         arrival = self.access.judge(request)
         if not arrival.is_private:
@@ -231,13 +236,3 @@ def _load_begun_login(text: str) -> BegunLogin:
     if not fits:
         raise AccessRefused("this browser has begun no login, or too long ago", remedy="log in", status=401)
     return BegunLogin(begun.state, begun.nonce, begun.verifier, read_next_page(begun.target), begun.at)
-
-
-def _make_page(status: int, error: ReconcilerError) -> Response:
-    """A page that tells why a login did not succeed."""
-    message, remedy = html.escape(error.message), html.escape(error.remedy)
-    body = (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Login</title>'
-        f'<h1>Login</h1>\n<p role="alert">{message[:1].upper()}{message[1:]}.</p>\n<p>To do: {remedy}.</p>\n'
-    )
-    return Response(body, status, media_type="text/html")

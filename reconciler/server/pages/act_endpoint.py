@@ -22,10 +22,12 @@ from reconciler.server.acts.act_parser import parse_act
 from reconciler.server.acts.service import ActService
 from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.pages.markup import make_path
-from reconciler.server.pages.page_guard import PageGuard, render_problem
+from reconciler.server.pages.page_guard import PageGuard
 from reconciler.server.request_problems import RequestProblem, describe_problem
 from reconciler.server.views.act_forms import PAGE_ACTS
 from reconciler.server.views.act_results import ActOutcome, describe_outcome, make_confirmation
+
+_Handler = Callable[[Request, Identity], Coroutine[Any, Any, Response]]
 
 _LISTS: Final = frozenset({"only", "targets"})
 """Values with several lines in one field."""
@@ -53,12 +55,30 @@ class ActPages:
     def list_routes(self) -> list[Route]:
         """The routes of forms and results."""
         return [
-            Route("/acts/{act}", _answer(self._take_form), methods=["POST"]),
-            Route("/acts/results/{task}", _answer(self._show_result), methods=["GET"]),
+            Route("/acts/{act}", self._answer(self._take_form), methods=["POST"]),
+            Route("/acts/results/{task}", self._answer(self._show_result), methods=["GET"]),
         ]
 
-    async def _take_form(self, request: Request) -> Response:
-        identity = await self._identify(request)
+    def _answer(self, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            identity = None
+            try:
+                identity = await self.guard.access.identify(request)
+                if identity is None or not identity.name:
+                    # Before the form is read: who may not act cannot make this program work.
+                    raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
+                return await handler(request, identity)
+            except ReconcilerError as error:
+                origin = read_next_page(request.query_params.get("back"))
+                title = "You may not do this" if isinstance(error, AccessRefused) else "This was not done"
+                problem, headers = describe_problem(error)
+                headers.pop("www-authenticate", None)
+                body = self.guard.render_problem(title, error, request, identity, origin)
+                return Response(body, problem.status, {**PAGE_HEADERS, **headers}, media_type="text/html")
+
+        return answer
+
+    async def _take_form(self, request: Request, identity: Identity) -> Response:
         kind = PAGE_ACTS.get(request.path_params["act"])
         if kind is None:
             raise RequestProblem(
@@ -79,8 +99,7 @@ class ActPages:
     async def _perform(self, act: Act[Any], identity: Identity) -> ActOutcome:
         return describe_outcome(act, await self.acts.perform(act, identity))
 
-    async def _show_result(self, request: Request) -> Response:
-        identity = await self._identify(request)
+    async def _show_result(self, request: Request, identity: Identity) -> Response:
         origin = read_next_page(request.query_params.get("back"))
         outcome = await self.tasks.fetch(identity, request.path_params["task"], is_kept=True)
         title = outcome.title if outcome else "The work is not over yet"
@@ -88,30 +107,6 @@ class ActPages:
             "result", "fleet", title, outcome=outcome, origin=origin
         )
         return Response(body, 200 if outcome else 202, PAGE_HEADERS, media_type="text/html")
-
-    async def _identify(self, request: Request) -> Identity:
-        identity = await self.guard.access.identify(request)
-        if identity is None or not identity.name:
-            # Before the form is read: who may not act cannot make this program work.
-            raise AccessRefused("this needs a login", remedy=HOW_TO_ACT, status=401)
-        return identity
-
-
-def _answer(
-    handler: Callable[[Request], Coroutine[Any, Any, Response]],
-) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except ReconcilerError as error:
-            back = read_next_page(request.query_params.get("back"))
-            title = "You may not do this" if isinstance(error, AccessRefused) else "This was not done"
-            problem, headers = describe_problem(error)
-            headers.pop("www-authenticate", None)
-            body = render_problem(title, error, back)
-            return Response(body, problem.status, {**PAGE_HEADERS, **headers}, media_type="text/html")
-
-    return answer
 
 
 def _read_values(form: Mapping[str, str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from reconciler import __version__
 from reconciler.core.roles import AccessRole
 from reconciler.errors import ReconcilerError, StateError
+from reconciler.host.clock import utc_now
 from reconciler.ports.store import OpenOrders
 from reconciler.server.access.access_control import HOW_TO_ACT, AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
@@ -113,24 +114,53 @@ class PageGuard:
         """
 
         async def answer(request: Request) -> Response:
-            status = 200
+            identity, headers = None, {}
+            problem: ReconcilerError
             try:
-                identity = await self.identify(request, is_whole=is_whole)
-                body = await page(self.make_visit(request, identity))
+                identity = await self.access.identify(request)
+                visit = self.make_visit(request, self._check(request, identity, is_whole=is_whole))
+                return Response(await page(visit), 200, PAGE_HEADERS, media_type="text/html")
             except AccessRefused as error:
-                status, body = error.status, render_problem("You may not look at this", error)
+                status, title, problem = error.status, "You may not look at this", error
+                headers = {"retry-after": str(error.wait)} if error.wait else {}
             except HTTPException as error:
-                status, body = error.status_code, render_problem("Not found", ReconcilerError(error.detail))
+                status, title, problem = error.status_code, "Not found", ReconcilerError(error.detail)
             except StateError as error:
-                status, body = 503, render_problem("The store does not answer", error)
+                status, title, problem = 503, "The store does not answer", error
             except TimeoutError:
-                slow = ReconcilerError("the store did not answer in time", remedy="load the page again later")
-                status, body = 503, render_problem("The store does not answer", slow)
+                status, title = 503, "The store does not answer"
+                problem = StateError("the store did not answer in time", remedy="load the page again later")
             except ReconcilerError as error:
-                status, body = 404, render_problem("Not found", error)
-            return Response(body, status, PAGE_HEADERS, media_type="text/html")
+                status, title, problem = 404, "Not found", error
+            body = self.render_problem(title, problem, request, identity)
+            return Response(body, status, {**PAGE_HEADERS, **headers}, media_type="text/html")
 
         return answer
+
+    def render_problem(
+        self,
+        title: str,
+        error: ReconcilerError,
+        request: Request,
+        identity: Identity | None,
+        origin: str = "/",
+    ) -> str:
+        """A page about what went wrong.
+
+        Args:
+            title: of the page.
+            error: with its remedy.
+            request: that failed.
+            identity: who sent it; None for somebody who is not known.
+            origin: path of the page before.
+        """
+        if identity is None:
+            has_login = self.access.rules.oidc is not None
+            back = request.url.path if request.method == "GET" else origin
+            return render_problem_alone(title, error, has_login=has_login, back=back, origin=origin)
+        return self.make_visit(request, identity).render(
+            "problem", "", title, message=error.message, remedy=error.remedy, origin=origin
+        )
 
     async def identify(self, request: Request, *, is_whole: bool) -> Identity:
         """Who looks; without all clusters they need one at least, or the one that the path names.
@@ -138,12 +168,12 @@ class PageGuard:
         Raises:
             AccessRefused: they may not.
         """
+        return self._check(request, await self.access.identify(request), is_whole=is_whole)
+
+    def _check(self, request: Request, identity: Identity | None, *, is_whole: bool) -> Identity:
         cluster = request.path_params.get("cluster", "")
-        if is_whole or cluster:
-            return await self.access.require(request, AccessRole.LOOK, cluster)
-        identity = await self.access.identify(request)
-        if identity is None or not identity.may_look:
-            return await self.access.require(request, AccessRole.LOOK)
+        if is_whole or cluster or identity is None or not identity.may_look:
+            return self.access.check(identity, AccessRole.LOOK, cluster)
         return identity
 
     def make_visit(self, request: Request, identity: Identity) -> Visit:
@@ -154,14 +184,27 @@ class PageGuard:
         return Visit(request, identity, views, csrf, self.has_acts, has_login)
 
 
-def render_problem(title: str, error: ReconcilerError, back: str = "/") -> str:
-    """A page about what went wrong.
+def render_problem_alone(
+    title: str, error: ReconcilerError, *, has_login: bool = False, back: str = "/", origin: str = "/"
+) -> str:
+    """A page about what went wrong, for somebody who is not known: without what the watch shows.
 
     Args:
         title: of the page.
         error: with its remedy.
-        back: path of the page before.
+        has_login: whether there is a provider for logins.
+        back: path of the page to show after a login.
+        origin: path of the page before.
     """
     return render_page(
-        "problem", title=title, message=error.message, remedy=error.remedy, version=__version__, back=back
+        "problem",
+        title=title,
+        message=error.message,
+        remedy=error.remedy,
+        visit=None,
+        has_login=has_login,
+        now=utc_now(),
+        version=__version__,
+        back=back,
+        origin=origin,
     )

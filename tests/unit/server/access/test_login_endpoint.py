@@ -21,6 +21,7 @@ from reconciler.server.access.login_target import read_next_page
 from reconciler.server.access.page_headers import CONTENT_POLICY, PAGE_HEADERS
 from reconciler.server.access.secret_texts import make_csrf_text
 from reconciler.server.logs import open_log
+from reconciler.server.pages.page_guard import render_problem_alone
 from reconciler.store.factory import open_store
 
 RULES = """
@@ -37,7 +38,8 @@ class Site:
     def __init__(self, store, login=None):
         self.lines = io.StringIO()
         self.access = make_access(store, RULES)
-        self.endpoint = LoginEndpoint(self.access, open_log(self.lines, form="json"), login)
+        log = open_log(self.lines, form="json")
+        self.endpoint = LoginEndpoint(self.access, log, render_problem_alone, login)
         self.app = Router(routes=self.endpoint.routes())
 
     @asynccontextmanager
