@@ -63,6 +63,7 @@ class AccessControl:
     links: LoginLinks = field(default_factory=LoginLinks)
     sessions: Sessions = field(init=False)
     _remembered: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    _ended: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.sessions = Sessions(self.store, self.roles)
@@ -192,7 +193,6 @@ class AccessControl:
         if self.rules.proxy is not None and self.rules.proxy.header in request.headers:
             return self._identify_by_proxy(request, arrival, self.rules.proxy)
         text = read_cookie(request, SESSION, arrival)
-        # An ended session is no attack: the browser sends its cookie until the next login.
         return await self._find_session(text, arrival) if is_secret_text(text) else None
 
     async def _identify_by_token(self, request: Request, arrival: Arrival) -> Identity:
@@ -216,7 +216,8 @@ class AccessControl:
                 remedy="`reconcile tokens create` makes a new one",
                 status=401,
             )
-        self._remember(digest)
+        # Whoever shares an address with an attacker goes on with a token that was accepted before.
+        _keep(self._remembered, digest)
         return Identity(token.name, LoginMethod.TOKEN, token.grants)
 
     async def _find_token(self, text: str, digest: str) -> AccessToken | None:
@@ -224,13 +225,6 @@ class AccessControl:
         if not is_ours or not self.rules.tokens or self.store is None:
             return None
         return await self.store.use_access_token(digest)
-
-    def _remember(self, digest: str) -> None:
-        # Whoever shares an address with an attacker goes on with a token that was accepted before.
-        self._remembered[digest] = None
-        self._remembered.move_to_end(digest)
-        if len(self._remembered) > _REMEMBERED:
-            self._remembered.popitem(last=False)
 
     def _identify_by_proxy(self, request: Request, arrival: Arrival, proxy: ProxyLogin) -> Identity:
         values = request.headers.getlist(proxy.header)
@@ -249,7 +243,29 @@ class AccessControl:
     async def _find_session(self, text: str, arrival: Arrival) -> Identity | None:
         if not arrival.is_private:  # the cookie was set over TLS or on loopback, and came another way
             return None
-        return await self.sessions.find(text)
+        digest = digest_secret(text)
+        # An ended session is no attack: the browser sends its cookie until the next login. It counts once,
+        # and the store is not asked again; somebody who tries many texts is stopped as with tokens.
+        if digest in self._ended:
+            return None
+        if digest not in self._remembered:
+            self.failures.check(arrival.caller)
+        found = await self.sessions.find(text)
+        if found is None:
+            self._remembered.pop(digest, None)
+            _keep(self._ended, digest)
+            self.failures.count(arrival.caller)
+        else:
+            _keep(self._remembered, digest)
+        return found
+
+
+def _keep(digests: OrderedDict[str, None], digest: str) -> None:
+    """Remember a digest, in place of the one that was not used for longest."""
+    digests[digest] = None
+    digests.move_to_end(digest)
+    if len(digests) > _REMEMBERED:
+        digests.popitem(last=False)
 
 
 def _decode_header(value: str) -> str:

@@ -150,6 +150,8 @@ class LoginEndpoint:
             raise AccessRefused(
                 "a link works on the machine of the watch only", remedy="open it there, without a proxy"
             )
+        if request.method != "GET":
+            raise AccessRefused("a link is opened with GET", remedy="open it in a browser", status=405)
         if "prefetch" in request.headers.get("sec-purpose", request.headers.get("purpose", "")):
             raise AccessRefused("a link is not loaded in advance: it works once", remedy="open it")
         self.access.failures.check(arrival.caller)
@@ -228,10 +230,12 @@ def _load_begun_login(text: str) -> BegunLogin:
     """
     try:
         begun = BegunLogin(**json.loads(urlsafe_b64decode(text.encode())))
-        fits = 0 <= time.time() - begun.at <= LOGIN_SECONDS and all(
-            is_secret_text(one) for one in (begun.state, begun.nonce, begun.verifier)
+        fits = (
+            isinstance(begun.target, str)
+            and 0 <= time.time() - begun.at <= LOGIN_SECONDS
+            and all(is_secret_text(one) for one in (begun.state, begun.nonce, begun.verifier))
         )
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         fits = False
     if not fits:
         raise AccessRefused("this browser has begun no login, or too long ago", remedy="log in", status=401)

@@ -6,6 +6,7 @@ the provider sends is bounded, and no redirect of it is followed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import time
@@ -38,6 +39,9 @@ FRESH: Final = 3600.0
 
 KEYS_PAUSE: Final = 60.0
 """Seconds between two readings of the keys because a token names an unknown one."""
+
+FAILED_PAUSE: Final = 5.0
+"""Seconds from a failed reading of the provider to the next one."""
 
 LEEWAY: Final = 60
 """Seconds that the clocks of this host and the provider may differ."""
@@ -108,6 +112,8 @@ class OidcLogin:
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     _known: _Known | None = field(default=None, repr=False)
+    _failed: tuple[float, str] = (0.0, "")
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     async def begin(self, target: str) -> tuple[str, BegunLogin]:
         """The URL to send the browser to, and what it must keep.
@@ -242,9 +248,22 @@ class OidcLogin:
         return ProvenUser(name, tuple(groups))
 
     async def _read_provider(self) -> _Known:
-        """The provider's description and keys."""
-        if self._known is not None and self.clock() - self._known.at < FRESH:
+        """The provider's description and keys, read by one login for all that wait."""
+        async with self._reading:
+            if self._known is not None and self.clock() - self._known.at < FRESH:
+                return self._known
+            # Anybody can begin logins: a provider that is away must not be asked for each of them.
+            at, why = self._failed
+            if why and self.clock() - at < FAILED_PAUSE:
+                raise LoginFailed(why)
+            try:
+                self._known = await self._fetch_provider()
+            except LoginFailed as error:
+                self._failed = self.clock(), error.message
+                raise
             return self._known
+
+    async def _fetch_provider(self) -> _Known:
         jwk = import_extra("joserfc.jwk", "login", "Logins")
         issuer = self.provider.issuer
         async with self._open_client() as client:
@@ -258,8 +277,7 @@ class OidcLogin:
             with _translate_errors("its keys"):
                 found = await _get(client, description["jwks_uri"])
                 keys = jwk.KeySet.import_key_set(found)
-        self._known = _Known(description, keys, self.clock())
-        return self._known
+        return _Known(description, keys, self.clock())
 
     def _open_client(self) -> Any:
         return import_extra("httpx2", "login", "Logins").AsyncClient(**self._make_http_options())

@@ -16,7 +16,12 @@ from reconciler.server.access import access_control, failure_limit, sessions
 from reconciler.server.access.failure_limit import FailureLimit
 from reconciler.server.access.identity import SOMEBODY_LOCAL, LoginMethod
 from reconciler.server.access.refusal import AccessRefused
-from reconciler.server.access.secret_texts import digest_secret, make_csrf_text, make_token_text
+from reconciler.server.access.secret_texts import (
+    digest_secret,
+    make_csrf_text,
+    make_secret_text,
+    make_token_text,
+)
 from reconciler.store.factory import open_store
 
 OIDC = """
@@ -151,6 +156,48 @@ async def test_who_shares_an_address_with_an_attacker_goes_on(store):
     await store.revoke_access_token("ci", Actor())
     assert (await refused(access.identify(bearer(text, **OUTSIDE)))).status == 401
     assert (await refused(access.identify(bearer(text, **OUTSIDE)))).status == 429
+
+
+def with_session(text, **how):
+    return make_request(**(OUTSIDE | how), cookies={HOST_COOKIE: text})
+
+
+async def count_session_reads(store, monkeypatch):
+    found, use = [], store.use_session
+
+    async def use_session(digest):
+        found.append(digest)
+        return await use(digest)
+
+    monkeypatch.setattr(store, "use_session", use_session)
+    return found
+
+
+async def test_texts_that_are_no_sessions_are_limited_and_a_known_session_goes_on(store, monkeypatch):
+    access = make_access(store, ROLES)
+    text = await access.sessions.begin("kim", LoginMethod.OIDC)
+    assert (await access.identify(with_session(text))).name == "kim"
+    asked = await count_session_reads(store, monkeypatch)
+    for _ in range(failure_limit.FAILURES):
+        assert await access.identify(with_session(make_secret_text())) is None
+    for _ in range(20):
+        assert (await refused(access.identify(with_session(make_secret_text())))).status == 429
+    assert len(asked) == failure_limit.FAILURES
+    assert (await access.identify(with_session(text))).name == "kim"
+    assert await access.identify(with_session(make_secret_text(), peer="198.51.100.9")) is None
+
+
+async def test_a_browser_whose_session_has_ended_is_not_stopped(store, monkeypatch):
+    access = make_access(store, ROLES)
+    text = await access.sessions.begin("kim", LoginMethod.OIDC)
+    assert await access.identify(with_session(text)) is not None
+    await access.sessions.end(text)
+    asked = await count_session_reads(store, monkeypatch)
+    for _ in range(50):
+        assert await access.identify(with_session(text)) is None
+    assert len(asked) == 1
+    fresh = await access.sessions.begin("kim", LoginMethod.OIDC)
+    assert await access.identify(with_session(fresh)) is not None
 
 
 async def test_what_is_remembered_of_tokens_is_bounded(store, monkeypatch):

@@ -1,5 +1,6 @@
 """Logging in and out with a browser: cookies, links, redirects, and what is refused."""
 
+import base64
 import io
 import json
 import re
@@ -173,6 +174,33 @@ async def test_a_login_that_was_begun_long_ago_is_refused(site, provider, monkey
     assert (refused.status_code, "too long ago" in refused.text) == (401, True)
 
 
+def keep(**changes):
+    """What a browser would keep of a login that it made up."""
+    begun = {"state": "s" * 43, "nonce": "n" * 43, "verifier": "v" * 43, "target": "/", "at": int(NOW)}
+    return base64.urlsafe_b64encode(json.dumps(begun | changes).encode()).decode()
+
+
+MADE_UP = [
+    {"target": 5},
+    {"target": None},
+    {"target": ["/"]},
+    {"at": 10**400},
+    {"at": "now"},
+    {"at": float("nan")},
+    {"state": ""},
+    {"nonce": 7},
+    {"more": "x"},
+]
+
+
+@pytest.mark.parametrize("changes", MADE_UP, ids=range(len(MADE_UP)))
+async def test_a_kept_login_that_was_made_up_is_refused(site, provider, changes):
+    async with site.browser() as client:
+        headers = {"cookie": f"{LOGIN}={keep(**changes)}"}
+        answer = await client.get("/login/callback", params={"state": "s" * 43, "code": "c"}, headers=headers)
+    assert answer.status_code == 401
+
+
 @pytest.mark.parametrize("kept", ["", "x", "e30=", "bnVsbA==", "W10=", "é", "a" * 8000])
 async def test_a_kept_login_that_is_none_is_refused(site, provider, kept):
     async with site.browser() as client:
@@ -261,6 +289,13 @@ async def test_a_link_that_a_browser_loads_in_advance_is_not_used_up(site, heade
     async with site.browser(HERE) as client:
         early = await client.get("/login/link", params={"code": code}, headers={header: "prefetch;prerender"})
         assert early.status_code == 403
+        assert (await client.get("/login/link", params={"code": code})).status_code == 303
+
+
+async def test_a_program_that_only_asks_for_the_head_does_not_use_a_link_up(site):
+    code = site.access.links.make("watcher", ())
+    async with site.browser(HERE) as client:
+        assert (await client.head("/login/link", params={"code": code})).status_code == 405
         assert (await client.get("/login/link", params={"code": code})).status_code == 303
 
 

@@ -1,5 +1,6 @@
 """The login with a provider that lies in every way: nobody gets in."""
 
+import asyncio
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -190,3 +191,16 @@ async def test_an_unknown_key_lets_the_keys_be_read_again_and_not_without_end(be
         with pytest.raises(LoginFailed):
             await login.finish(provider.log_in(url), begun)
         assert provider.asked.count("/keys") == read
+
+
+async def test_a_provider_that_is_away_is_not_asked_by_everybody_who_begins_a_login(monkeypatch, tmp_path):
+    provider = Provider(raw={"/keys": httpx2.Response(500)})
+    login, clock = make_login(provider, monkeypatch, tmp_path)
+    answers = await asyncio.gather(*(login.begin("/") for _ in range(20)), return_exceptions=True)
+    assert {str(one) for one in answers} == {str(answers[0])}
+    assert {type(one) for one in answers} == {LoginFailed}
+    assert provider.asked.count("/keys") == 1
+    clock.now += oidc_login.FAILED_PAUSE
+    provider.raw.clear()
+    await login.begin("/")
+    assert provider.asked.count("/keys") == 2
