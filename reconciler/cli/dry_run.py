@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.api.answers import PlanAnswer
 from reconciler.api.reader import Reader
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.plan_files import format_apply_command, write_plan_file
 from reconciler.cli.planned_source import PlannedSource
 from reconciler.cli.progress import show_progress
-from reconciler.cli.render import json as as_json
-from reconciler.cli.render import markdown, text
+from reconciler.cli.render import text
 from reconciler.cli.render.exit_report import ExitReport, report_plan_exit
 from reconciler.cli.run_options import RunOptions
-from reconciler.cli.server_client import ServerClient
 from reconciler.cli.state_access import open_history
 from reconciler.cli.terminal import Terminal
-from reconciler.core.selection import Selection
 from reconciler.descriptions.phrases import PlanView
 from reconciler.desired.fleet import Fleet
 from reconciler.host import aio
@@ -27,7 +23,6 @@ from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.restored_package import RestoredSource
-from reconciler.planning.unread_limit import UnreadLimit
 from reconciler.sources.output_check import WrittenFile
 
 _STATES = 25_000
@@ -60,36 +55,6 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
         terminal.remark(
             f"The plan is in {options.out}; on this host `{command}` applies exactly this plan.\n"
         )
-    return ended.status
-
-
-def show_plan_of_server(
-    client: ServerClient,
-    selection: Selection,
-    terminal: Terminal,
-    *,
-    form: PlanFormat,
-    detailed: bool,
-    limit: UnreadLimit,
-) -> int:
-    """Let a watch elsewhere plan, from its own source, and show the plan; gives the exit status.
-
-    Raises:
-        ReconcilerError: it cannot be planned, or there is no valid answer.
-    """
-    terminal.remark(str(client))
-    asked = {"only": selection.only, "skip": selection.skip}
-    found = client.read("/plan", PlanAnswer, asked)
-    view = PlanView(
-        found.load(),
-        found.violations,
-        found.overridden,
-        found.warnings,
-        pins=found.pins,
-        inventory=found.inventory,
-    )
-    ended = report_plan_exit(found.summary, detailed=detailed, limit=limit)
-    print_plan(view, form, terminal, ended)
     return ended.status
 
 
@@ -192,8 +157,12 @@ def print_plan(view: PlanView, form: PlanFormat, terminal: Terminal, ended: Exit
         case PlanFormat.TEXT:
             terminal.say(text.render_plan_text(view, layout=terminal.layout))
         case PlanFormat.JSON:
+            from reconciler.cli.render import json as as_json  # noqa: PLC0415  (text needs no schema)
+
             terminal.say(as_json.render_plan_json(view, ended.plain()))
         case PlanFormat.MARKDOWN:
+            from reconciler.cli.render import markdown  # noqa: PLC0415  (the same)
+
             terminal.say(markdown.render_plan_markdown(view))
     for sentence in ended.describe_tolerance():
         terminal.remark(f"{sentence}.\n")

@@ -49,7 +49,7 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
             others; or it, or a file of signers, lies in the source.
         InputError: its content is wrong, with positions.
     """
-    from reconciler.host.config import HostConfig  # noqa: PLC0415  (--help stays quick)
+    from reconciler.host.config import make_default_config  # noqa: PLC0415  (--help stays quick)
     from reconciler.host.environment import (  # noqa: PLC0415
         AUTHORITIES,
         find_irregular_authorities,
@@ -64,7 +64,7 @@ def read_host(context: typer.Context, given: Path | None, source: str = "") -> H
         )
     file = find_host_file(given, environment)
     if file is None:
-        return Host(HostConfig(), environment)
+        return Host(make_default_config(), environment)
     config, real = read_config(file)
     signers = config.signers
     files = [("the host configuration", file), ("the host configuration", real)]
@@ -172,11 +172,11 @@ def parse_config(name: str, data: bytes) -> HostConfig:
     from reconciler.documents.document import parse_document  # noqa: PLC0415
     from reconciler.documents.model_errors import find_model_errors, translate_model_errors  # noqa: PLC0415
     from reconciler.errors import InputError  # noqa: PLC0415
-    from reconciler.host.config import HostConfig  # noqa: PLC0415
+    from reconciler.host.config import HostConfig, make_default_config  # noqa: PLC0415
 
     # YAML reads a file of comments as null; here it is a configuration with all defaults.
     if not any(line.strip() and not line.strip().startswith(b"#") for line in data.splitlines()):
-        return HostConfig()
+        return make_default_config()
     document = parse_document(name, data)
     named = document.value if isinstance(document.value, Mapping) else {}
     # Only an unknown key can belong to an installed product; a scan of installed packages takes 0.1 s.

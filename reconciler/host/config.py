@@ -568,6 +568,13 @@ class HostConfig(StrictModel):
         return found if isinstance(found, model) else model()
 
 
+def make_default_config() -> HostConfig:
+    """The configuration of a host without a file, equal to `HostConfig()`."""
+    # Defaults are not validated, and to build what validates every entry takes as long as to read tens of
+    # nodes.
+    return HostConfig.model_construct()
+
+
 def _make_wrong_entry(
     error: PydanticCustomError, place: tuple[str | int, ...], value: Any
 ) -> InitErrorDetails:

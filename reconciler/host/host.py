@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reconciler.core.bus_channels import BusId, BusKind
 from reconciler.core.host_entries import AllowedBus, HostEntries
-from reconciler.host.config import HostConfig
+from reconciler.host.config import HostConfig, make_default_config
 from reconciler.host.environment import Environment
 
 
@@ -21,7 +21,7 @@ class Host:
         file: the configuration file; None without one.
     """
 
-    config: HostConfig = field(default_factory=HostConfig)
+    config: HostConfig = field(default_factory=make_default_config)
     environment: Environment = field(default_factory=Environment)
     file: Path | None = None
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core.timestamps import format_age
 from reconciler.errors import InventoryError, UsageError
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
-from reconciler.inventory.accounts import InventoryAccount, find_account
 from reconciler.inventory.cache import InventoryCache
 from reconciler.ports.inventory import (
     Instance,
@@ -27,6 +26,9 @@ from reconciler.ports.inventory import (
     UnreadInventory,
 )
 
+if TYPE_CHECKING:
+    from reconciler.inventory.accounts import InventoryAccount
+
 LIMIT: Final = 60.0
 """Seconds for the complete list of one query."""
 
@@ -36,6 +38,12 @@ MOST_QUERIES: Final = 100
 _AT_ONCE: Final = 4
 _MOST_REFUSED: Final = 20
 """Instances outside the allowed networks that are named one by one."""
+
+
+def _find_account(host: Host, query: InventoryQuery) -> InventoryAccount | UnreadInventory:
+    from reconciler.inventory.accounts import find_account  # noqa: PLC0415  (few fleets have an inventory)
+
+    return find_account(host, query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,7 @@ class InventoryResolver:
     host: Host
     cache: InventoryCache | None = None
     clock: Callable[[], datetime] = utc_now
-    find: Callable[[Host, InventoryQuery], InventoryAccount | UnreadInventory] = field(default=find_account)
+    find: Callable[[Host, InventoryQuery], InventoryAccount | UnreadInventory] = field(default=_find_account)
 
     async def resolve(self, queries: Iterable[InventoryQuery]) -> Inventory:
         """What is known of the instances of some queries; each is asked once, at the same time."""

@@ -137,7 +137,7 @@ def run_reconcile(
         given = {**asdict(source_options), "base": base, "state": state, "no_state": no_state, "out": out}
         client = server.find_client(common, source=source if source != "." else "", check=check, **given)
         if client is not None:
-            from reconciler.cli.dry_run import show_plan_of_server
+            from reconciler.cli.server_plan import show_plan_of_server
 
             terminal = common.open_terminal(for_people=format is PlanFormat.TEXT, full=full)
             return show_plan_of_server(
