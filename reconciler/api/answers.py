@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -66,6 +66,11 @@ class EntryAnswer:
     until: datetime | None = None
 
 
+def _get_shared(entry: JournalEntry | EntryAnswer) -> dict[str, Any]:
+    """What an entry has beside its step, which the answer names and the journal has whole."""
+    return {one.name: getattr(entry, one.name) for one in fields(EntryAnswer) if one.name != "step"}
+
+
 @dataclass(frozen=True, slots=True)
 class RunAnswer:
     """One run with all its records.
@@ -83,20 +88,7 @@ class RunAnswer:
     @classmethod
     def of(cls, record: RunRecord) -> RunAnswer:
         """A run of the history."""
-        entries = tuple(
-            EntryAnswer(
-                one.step.id,
-                one.intended,
-                one.ended,
-                one.state,
-                one.reason,
-                one.seconds,
-                one.answer,
-                one.waiting_for_restart,
-                one.until,
-            )
-            for one in record.entries
-        )
+        entries = tuple(EntryAnswer(step=one.step.id, **_get_shared(one)) for one in record.entries)
         return cls(record.summary, record.plan.plain(), entries, record.messages)
 
     def load(self) -> RunRecord:
@@ -108,20 +100,7 @@ class RunAnswer:
         """
         plan = load_plan(self.plan)
         steps = {step.id: step for step in plan.steps()}
-        entries = tuple(
-            JournalEntry(
-                steps[one.step],
-                one.intended,
-                one.ended,
-                one.state,
-                one.reason,
-                one.seconds,
-                one.answer,
-                one.waiting_for_restart,
-                one.until,
-            )
-            for one in self.entries
-        )
+        entries = tuple(JournalEntry(step=steps[one.step], **_get_shared(one)) for one in self.entries)
         return RunRecord(self.summary, plan, entries, self.messages)
 
 

@@ -1,4 +1,4 @@
-"""Write several files into a folder."""
+"""Write files that a command makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reconciler.errors import StateError, UsageError
-from reconciler.host.atomic_write import write_atomically
+from reconciler.host.atomic_write import create_file, write_atomically
+
+
+def write_new_file(file: Path, content: bytes) -> None:
+    """Write the file of an option `--output`, which only this user can read.
+
+    Raises:
+        UsageError: there is such a file.
+        StateError: it cannot be written.
+    """
+    try:
+        create_file(file, content)
+    except FileExistsError:
+        raise UsageError(
+            f"{file} exists; nothing was overwritten", remedy="name another file with --output"
+        ) from None
+    except OSError as error:
+        raise StateError(
+            f"cannot write {file}: {error.strerror}", remedy="name another file with --output"
+        ) from error
 
 
 def write_texts(folder: Path, texts: Mapping[str, str]) -> None:

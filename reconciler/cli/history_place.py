@@ -15,8 +15,8 @@ from reconciler.errors import UsageError
 from reconciler.host import aio
 from reconciler.ports.store import OrderRecord, RunRecord, RunSummary, StoreReader
 
-_MOST = 1_000
-"""Records of one answer of a server."""
+MOST_AT_ONCE = 1_000
+"""Records of one answer of a server; runs are asked for page by page."""
 
 
 class HistoryPlace(Protocol):
@@ -71,13 +71,32 @@ class HistoryOfServer:
     client: ServerClient
 
     def read_runs(self, chosen: HistoryFilter) -> Sequence[RunSummary]:
-        return self.client.read("/runs", RunsAnswer, _make_parameters(chosen)).runs
+        found: list[RunSummary] = []
+        before = chosen.before
+        while (left := chosen.limit - len(found)) > 0:
+            parameters = {**_make_parameters(chosen, min(left, MOST_AT_ONCE)), "before": before}
+            answer = self.client.read("/runs", RunsAnswer, parameters)
+            found += answer.runs[:left]
+            # A server whose pages lead nowhere must not keep the command asking.
+            if not answer.runs or answer.next in {"", before}:
+                break
+            before = answer.next
+        return tuple(found)
 
     def read_orders(self, chosen: HistoryFilter) -> Sequence[OrderRecord]:
-        return self.client.read("/past-orders", PastOrdersAnswer, _make_parameters(chosen)).orders
+        return self.client.read("/past-orders", PastOrdersAnswer, self._ask(chosen, "orders")).orders
 
     def read_operations(self, chosen: HistoryFilter) -> Sequence[Operation]:
-        return self.client.read("/operations", OperationsAnswer, _make_parameters(chosen)).operations
+        return self.client.read("/operations", OperationsAnswer, self._ask(chosen, "operations")).operations
+
+    def _ask(self, chosen: HistoryFilter, what: str) -> dict[str, str]:
+        # A list that is cut without a word would look whole.
+        if chosen.limit > MOST_AT_ONCE:
+            raise UsageError(
+                f"a server tells at most {MOST_AT_ONCE:,} {what} at once",
+                remedy=f"give --limit {MOST_AT_ONCE} at most, and choose with --since, --cluster or --user",
+            )
+        return _make_parameters(chosen, chosen.limit)
 
     def read_run(self, text: str) -> RunRecord:
         return self.client.read(f"/runs/{quote(text, safe='')}", RunAnswer).load()
@@ -93,9 +112,9 @@ def _find(read: Callable[[], Operation]) -> Operation | None:
         return None
 
 
-def _make_parameters(chosen: HistoryFilter) -> dict[str, str]:
+def _make_parameters(chosen: HistoryFilter, limit: int) -> dict[str, str]:
     return {
-        "limit": str(min(chosen.limit, _MOST)),
+        "limit": str(limit),
         "cluster": chosen.cluster,
         "user": chosen.user,
         "since": chosen.since.isoformat() if chosen.since else "",

@@ -1,6 +1,7 @@
 """`reconcile tokens` and `dashboard` by the entry point."""
 
 import asyncio
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +39,21 @@ def test_a_token_is_shown_once_and_its_text_is_in_no_file(run, tmp_path):
         assert not file.is_file() or text[4:].encode() not in file.read_bytes()
     found = use(tmp_path, text)
     assert found.grants == (Grant(AccessRole.LOOK, ("web-*",)), Grant(AccessRole.OPERATE, ("web-*",)))
+
+
+def test_a_program_reads_the_list_of_tokens(run):
+    assert json.loads(run("tokens", "list", "--format", "json", "-q")) == []
+    text = run("tokens", "create", "ci", "--role", "look", "--cluster", "web-*", "--reason", "build", "-q")
+    run("tokens", "create", "old", "--role", "operate", "-q")
+    run("tokens", "revoke", "old")
+    shown = run("tokens", "list", "--format", "json", "-q")
+    assert text.strip() not in shown
+    found = {one["name"]: one for one in json.loads(shown)}
+    assert (found["ci"]["counts"], found["old"]["counts"]) == (True, False)
+    assert found["ci"]["grants"] == [{"role": "look", "clusters": ["web-*"]}]
+    assert (found["ci"]["why"], found["ci"]["used"]) == ("build", None)
+    assert found["ci"]["expires"] > found["ci"]["created"]
+    assert found["old"]["revoked"]
 
 
 def test_a_token_ends_after_90_days_or_when_it_was_asked_to(run, tmp_path):

@@ -163,23 +163,14 @@ def _write(file: Path, found: InstallationFile, options: RunOptions) -> None:
         UsageError: it is in the source, or there is such a file.
         StateError: it cannot be written.
     """
-    from reconciler.host.atomic_write import create_file
+    from reconciler.cli.file_writer import write_new_file
     from reconciler.sources.output_check import WrittenFile, refuse_written_inside
 
     local = Path(options.source).expanduser()
     if local.is_dir():
         # It would be committed with the next change, with all secrets in clear.
         refuse_written_inside(local, WrittenFile("the file with the node's secrets", file.absolute()))
-    try:
-        create_file(file, found.content)
-    except FileExistsError:
-        raise UsageError(
-            f"{file} exists; nothing was overwritten", remedy="name another file with --output"
-        ) from None
-    except OSError as error:
-        raise StateError(
-            f"cannot write {file}: {error.strerror}", remedy="name another file with --output"
-        ) from error
+    write_new_file(file, found.content)
 
 
 def _format_silent(nodes: tuple[CallingNode, ...]) -> str:

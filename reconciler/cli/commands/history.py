@@ -109,12 +109,14 @@ def list_runs(
     )
     if common.context.invoked_subcommand:
         return 0
+    from reconciler.cli.history_place import MOST_AT_ONCE
     from reconciler.cli.render import history, operations
     from reconciler.cli.render.text import Tone
 
     chosen = filters.make_filter(common, limit)
     with _open_history(common, state, server) as (used, place):
-        found, acts, asked = place.read_runs(chosen), place.read_orders(chosen), place.read_operations(chosen)
+        beside = replace(chosen, limit=min(chosen.limit, MOST_AT_ONCE))
+        found, acts, asked = place.read_runs(chosen), place.read_orders(beside), place.read_operations(beside)
     terminal = common.open_terminal()
     if format is OutputFormat.JSON:
         terminal.say(history.render_runs_json(found))
@@ -124,6 +126,8 @@ def list_runs(
         if asked:
             title = terminal.layout.paint("Operations", Tone.STRONG)
             terminal.say(f"{title}\n{operations.render_operations(asked, layout=terminal.layout)}")
+        if beside.limit < chosen.limit and beside.limit in {len(acts), len(asked)}:
+            terminal.remark(f"Orders and operations: the newest {beside.limit:,}.\n")
         terminal.say(used)
     return 0
 
@@ -144,16 +148,14 @@ def list_orders(
     """
     from reconciler.cli.render import history
 
-    chosen = filters.make_filter(common, limit)
+    chosen, terminal = filters.make_filter(common, limit), common.open_terminal()
     with _open_history(common, state, server) as (_, place):
         found = place.read_orders(chosen)
-    terminal = common.open_terminal()
     if format is OutputFormat.JSON:
-        terminal.say(history.render_orders_json(found))
+        shown = history.render_orders_json(found)
     else:
-        terminal.say(
-            history.render_orders(found, layout=terminal.layout) or chosen.describe_nothing("orders")
-        )
+        shown = history.render_orders(found, layout=terminal.layout) or chosen.describe_nothing("orders")
+    terminal.say(shown)
     return 0
 
 
@@ -170,17 +172,15 @@ def list_operations(
     """List the newest operations, such as purges: time, cluster, result."""
     from reconciler.cli.render import operations
 
-    chosen = filters.make_filter(common, limit)
+    chosen, terminal = filters.make_filter(common, limit), common.open_terminal()
     with _open_history(common, state, server) as (_, place):
         found = place.read_operations(chosen)
-    terminal = common.open_terminal()
     if format is OutputFormat.JSON:
-        terminal.say(operations.render_operations_json(found))
+        shown = operations.render_operations_json(found)
     else:
-        terminal.say(
-            operations.render_operations(found, layout=terminal.layout)
-            or chosen.describe_nothing("operations")
-        )
+        layout = terminal.layout
+        shown = operations.render_operations(found, layout=layout) or chosen.describe_nothing("operations")
+    terminal.say(shown)
     return 0
 
 

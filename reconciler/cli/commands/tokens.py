@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reconciler.cli.options import By, CommonOptions, State, Why, add_command, make_app
+from reconciler.cli.options import By, CommonOptions, Format, OutputFormat, State, Why, add_command, make_app
 from reconciler.core.roles import AccessRole
-from reconciler.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -57,6 +56,7 @@ def create_token(
     """Make a token. Its text is shown once: the state has only its digest."""
     from datetime import timedelta
 
+    from reconciler.cli.file_writer import write_new_file
     from reconciler.core.roles import Grant
     from reconciler.core.timestamps import format_minute
     from reconciler.host import aio
@@ -78,7 +78,7 @@ def create_token(
         terminal.remark(str(access))
         # First the file: a token that counts and that nobody has would be of no use, and stay for months.
         if output is not None:
-            _write(output, text)
+            write_new_file(output, f"{text}\n".encode())
         try:
             aio.run_until_signal(access.orders().create_access_token(digest_secret(text), token))
         except BaseException:
@@ -91,20 +91,21 @@ def create_token(
 
 
 @add_command(app, "list")
-def list_tokens(*, state: State = None, common: CommonOptions) -> int:
+def list_tokens(*, format: Format = OutputFormat.TEXT, state: State = None, common: CommonOptions) -> int:
     """List all tokens, and those that ended in the last 90 days: roles, clusters, end, last use."""
+    from reconciler.cli.render.json import format_json
     from reconciler.host import aio
     from reconciler.host.clock import utc_now
 
-    terminal = common.open_terminal()
+    terminal = common.open_terminal(for_people=format is OutputFormat.TEXT)
     with common.open_state(state) as access:
         terminal.remark(str(access))
         found = aio.run_until_signal(access.read().list_access_tokens())
-    if not found:
-        terminal.say("There are no tokens.\n")
     now = utc_now()
-    for token in found:
-        terminal.say(_format(token, now))
+    if format is OutputFormat.JSON:
+        terminal.say(format_json([_to_plain(token, now) for token in found]))
+        return 0
+    terminal.say("".join(_format(token, now) for token in found) or "There are no tokens.\n")
     return 0
 
 
@@ -126,6 +127,21 @@ def revoke_token(
     return 0
 
 
+def _to_plain(token: AccessToken, now: datetime) -> dict[str, Any]:
+    """A token for programs; its text is kept nowhere."""
+    return {
+        "name": token.name,
+        "counts": token.counts(now),
+        "grants": [{"role": one.role.value, "clusters": list(one.clusters)} for one in token.grants],
+        "created": token.created.isoformat(),
+        "by": token.by.description,
+        "why": token.by.why,
+        "expires": token.expires.isoformat(),
+        "used": token.used.isoformat() if token.used else None,
+        "revoked": token.revoked.isoformat() if token.revoked else None,
+    }
+
+
 def _format(token: AccessToken, now: datetime) -> str:
     from reconciler.core.timestamps import format_minute
     from reconciler.text.one_line import clean_line
@@ -140,18 +156,3 @@ def _format(token: AccessToken, now: datetime) -> str:
     )
     made = f"made on {format_minute(token.created)} UTC by {token.by.description}"
     return f"{clean_line(token.name)}: {end}, {used}\n  {granted}\n  {made}\n"
-
-
-def _write(file: Path, text: str) -> None:
-    from reconciler.host.atomic_write import create_file
-
-    try:
-        create_file(file, f"{text}\n".encode())
-    except FileExistsError:
-        raise UsageError(
-            f"{file} exists; nothing was overwritten", remedy="name another file with --output"
-        ) from None
-    except OSError as error:
-        raise StateError(
-            f"cannot write {file}: {error.strerror}", remedy="name another file with --output"
-        ) from error
