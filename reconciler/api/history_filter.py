@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -64,6 +64,12 @@ class HistoryFilter:
             if self._is_wanted(actor, at) and (not self.cluster or cluster in {"", self.cluster}):
                 found.append(record)
         return found[: self.limit]
+
+    async def read_page(self, store: StoreReader) -> tuple[tuple[RunSummary, ...], str]:
+        """The runs that are asked for, and the id before which the next page begins; empty on the last."""
+        found = await replace(self, limit=self.limit + 1).read_runs(store)
+        page = tuple(found[: self.limit])
+        return page, page[-1].id if len(found) > len(page) else ""
 
     async def read_runs(self, store: StoreReader) -> Sequence[RunSummary]:
         """The runs that are asked for, newest first; those of a cluster have planned a step of it."""

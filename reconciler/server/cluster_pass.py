@@ -194,13 +194,16 @@ class ClusterPass:
         # The cluster may have left the fleet during its pass.
         if status is None:
             return
+        read = status.add_reading(pass_summary.reading)
         watch_state.note(
             self.name,
             revision=revision,
             doing="idle",
             pass_summary=pass_summary,
-            # A pass that failed before it read the nodes leaves the last reading, which shows its age.
-            reading=pass_summary.reading or status.reading,
+            reading=read.reading,
+            read_at=read.read_at,
+            conditions=read.conditions,
+            is_unread=read.is_unread,
             since=status.since
             if status.pass_summary and status.pass_summary.result is pass_summary.result
             else wall,

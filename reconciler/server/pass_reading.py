@@ -11,7 +11,7 @@ from reconciler.core.rollout_rules import RolloutProgress
 from reconciler.core.wave_state import WaveState
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.plan_pass import PlanResult
-from reconciler.planning.status import ClusterStatus, FleetStatus
+from reconciler.planning.status import ClusterStatus, FleetStatus, NodeStatus
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -41,6 +41,10 @@ class PassReading:
     progress: RolloutProgress | None = None
     wave_state: WaveState | None = None
     polling: frozenset[str] = frozenset()
+
+    def find_node(self, name: str) -> NodeStatus | None:
+        """One node; None if the cluster has none of that name."""
+        return next((one for one in self.status.nodes if one.node == name), None)
 
 
 def make_pass_reading(plan_result: PlanResult, status: FleetStatus) -> PassReading:

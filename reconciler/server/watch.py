@@ -346,21 +346,21 @@ class Watch:
     def _render_login_problem(self, title: str, error: ReconcilerError) -> str:
         return render_problem_alone(title, error, has_login=self._login is not None)
 
-    def _make_pages(self) -> Pages:
+    def _make_views(self) -> WatchViews:
         options, store = self._options, self._store
 
         # A dry run has no store of its own, and opens the one of other commands, if there is one, to read.
         def open_store() -> AbstractContextManager[StoreReader]:
             return open_reader(options.store) if store is None else nullcontext(store)
 
-        return Pages(WatchViews(self._watch_state, open_store, options.dry_run), self._access, self._acts)
+        return WatchViews(self._watch_state, open_store, options.dry_run)
 
-    def _make_api(self) -> JsonApi | None:
+    def _make_api(self, views: WatchViews) -> JsonApi | None:
         if self._reader is None:
             return None
         options, store = self._options, self._store
         readings = FreshReadings(self._reader, store, lambda: self._scheduler.fleet, options.only)
-        reader = WatchReader(self._watch_state, store, readings, dry_run=options.dry_run)
+        reader = WatchReader(views, store, readings)
         return JsonApi(self._access, reader, self._acts)
 
     @asynccontextmanager
@@ -369,6 +369,7 @@ class Watch:
         if self._options.listen is None:
             yield "off"
             return
+        views = self._make_views()
         endpoints = Endpoints(
             self._context,
             self._source_loop.request_read,
@@ -376,9 +377,9 @@ class Watch:
             secret=WebhookSecret(self._options.host.environment, self._options.secret, self._log),
             access=self._access,
             dry_run=self._options.dry_run,
-            api=self._make_api(),
+            api=self._make_api(views),
             login=LoginEndpoint(self._access, self._log, self._render_login_problem, self._login),
-            pages=self._make_pages(),
+            pages=Pages(views, self._access, self._acts),
         )
         with closing(bind_socket(self._options.listen)) as opened:
             listener = HttpListener(

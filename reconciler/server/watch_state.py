@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -69,7 +70,10 @@ class WatchedCluster:
         due: time of the next pass.
         answers: number of nodes by kind of observation in the last pass.
         since: start of the present result.
-        reading: of the last pass that got so far as to read the nodes; None before the first.
+        reading: of the last pass of this host that got so far as to read the nodes; None before the first.
+        read_at: when the last pass that got so far read the nodes, on whichever host.
+        conditions: number of nodes by condition, as read then.
+        is_unread: whether the last pass did not get so far as to read the nodes.
         progress: of the current run, or of the last one of this process; None before the first.
         host: that runs or has run the last pass; empty if only this one can.
     """
@@ -88,6 +92,24 @@ class WatchedCluster:
     reading: PassReading | None = field(default=None, repr=False, compare=False)
     progress: RunProgress | None = None
     host: str = ""
+    read_at: float = 0.0
+    conditions: Mapping[str, int] = field(default_factory=dict)
+    is_unread: bool = False
+
+    @property
+    def reader(self) -> str:
+        """The other host that read the nodes after this one; empty if this host knows the newest reading."""
+        own = self.reading.at.timestamp() if self.reading and self.reading.at else 0.0
+        return self.host if own < self.read_at else ""
+
+    def add_reading(self, reading: PassReading | None) -> WatchedCluster:
+        """The same with what a pass of this host has read; None for a pass that did not get so far."""
+        if reading is None:
+            # The last reading stays, and shows its age.
+            return replace(self, is_unread=True)
+        conditions = Counter(node.state.value for node in reading.status.nodes)
+        at = reading.at.timestamp() if reading.at else 0.0
+        return replace(self, reading=reading, read_at=at, conditions=dict(conditions), is_unread=False)
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from reconciler.host.access_rules import OidcProvider
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
 from reconciler.server.pages.markup import divide_bar, make_path
+from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.store.factory import open_store
 
@@ -157,11 +158,38 @@ async def test_the_files_of_the_pages_are_served_and_no_others(dashboard, name):
 
 async def test_an_old_reading_is_marked(dashboard):
     watched = dashboard.watch_state.clusters["edge"]
-    dashboard.watch_state.clusters["edge"] = replace(
-        watched, pass_summary=replace(watched.pass_summary, reading=None)
-    )
+    dashboard.watch_state.clusters["edge"] = watched.add_reading(None)
     assert "earlier reading" in (await dashboard.get("/")).text
     assert "did not get so far" in (await dashboard.get("/clusters/edge")).text
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+async def test_what_another_host_has_read_is_told_as_its_own(dashboard, has_read):
+    """Figures come with the shared status; nodes and plans stay with the host that has read them."""
+    watched = dashboard.watch_state.clusters["edge"]
+    shared = decode_status(encode_status(replace(watched, read_at=watched.read_at + 60)))
+    dashboard.watch_state.clusters["edge"] = replace(
+        shared, host="ops-2", reading=watched.reading if has_read else None
+    )
+    page = (await dashboard.get("/clusters/edge")).text
+    assert "Host ops-2 ran the last pass, and read the nodes" in page
+    assert ("as this host read them" in page, "This host has not read a node." in page) == (
+        has_read,
+        not has_read,
+    )
+    assert "did not get so far" not in page
+    assert "unreachable" in page
+    for path in ("/clusters/edge/plan", "/clusters/edge/nodes/a"):
+        answer = await dashboard.get(path)
+        assert answer.status_code == (200 if has_read else 404), path
+        assert has_read or "ops-2 ran the last pass" in answer.text, path
+    assert "Another host read these clusters" in (await dashboard.get("/nodes")).text
+    # The host that has run the last pass knows it, also after it has read its own status back.
+    own = replace(decode_status(encode_status(watched)), host="ops-1", reading=watched.reading)
+    dashboard.watch_state.clusters["edge"] = own
+    page = (await dashboard.get("/clusters/edge")).text
+    assert "ops-1" not in page
+    assert "did not get so far" not in page
 
 
 async def test_a_reader_is_told_of_a_change(dashboard):

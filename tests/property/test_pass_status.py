@@ -91,6 +91,9 @@ STATUSES = st.builds(
     reading=st.none(),
     progress=st.none(),
     host=TEXTS,
+    read_at=st.floats(0, 1e10),
+    conditions=st.dictionaries(TEXTS, COUNTS, max_size=3),
+    is_unread=st.booleans(),
 )
 
 

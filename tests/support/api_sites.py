@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.json_api.endpoint import JsonApi
 from reconciler.server.json_api.reads import WatchReader
 from reconciler.server.pass_reading import PassReading
+from reconciler.server.views.watch_views import WatchViews
 from reconciler.server.watch_state import WatchedCluster, WatchState
 
 REVISION = Revision("/repo", "a" * 40, "aaaaaaa", "First")
@@ -76,12 +78,12 @@ class ApiSite:
             reading = PassReading(
                 REVISION, utc_now(), ClusterStatus(name, "m2", NODES), ClusterPlan(name, "m2", 3, 0)
             )
-            self.watch_state.clusters[name] = WatchedCluster(
-                name, REVISION, REVISION, reading=reading, ended=1.0
-            )
+            watched = WatchedCluster(name, REVISION, REVISION, ended=1.0)
+            self.watch_state.clusters[name] = watched.add_reading(reading)
         self.watch_state.clusters["new"] = WatchedCluster("new", REVISION)
         self.acts = ActService(store, self.log, rollbacks, operations, request_pass=self.request_pass)
-        reader = WatchReader(self.watch_state, store, self.readings)
+        self.views = WatchViews(self.watch_state, lambda: nullcontext(store))
+        reader = WatchReader(self.views, store, self.readings)
         self.api = JsonApi(AccessControl(store=store), reader, self.acts, TaskTable(wait))
 
     def request_pass(self, cluster):

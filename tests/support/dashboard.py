@@ -56,14 +56,10 @@ class Dashboard:
     async def run_passes(self, desired=FLEET):
         for name in ("edge", "lab"):
             summary = await self.perform(PassJob(desired, name, "interval", SILENT, asyncio.Event()))
-            self.watch_state.clusters[name] = WatchedCluster(
-                name,
-                desired.revision,
-                desired.revision,
-                pass_summary=summary,
-                reading=summary.reading,
-                since=1.8e9,
+            watched = WatchedCluster(
+                name, desired.revision, desired.revision, pass_summary=summary, since=1.8e9
             )
+            self.watch_state.clusters[name] = watched.add_reading(summary.reading)
 
     async def request_approval(self):
         """Let a plan of `edge` wait for an approval; gives its id."""
@@ -106,11 +102,6 @@ def show_many_nodes(watch_state, count):
     )
     status = ClusterStatus("many", "m2", nodes)
     reading = PassReading(REVISION, now, status, ClusterPlan("many", "m2", count, count))
-    watch_state.clusters["many"] = WatchedCluster(
-        "many",
-        REVISION,
-        REVISION,
-        pass_summary=PassSummary(PassResult.DRIFT, reading=reading),
-        reading=reading,
-        since=now.timestamp(),
-    )
+    summary = PassSummary(PassResult.DRIFT, reading=reading)
+    watched = WatchedCluster("many", REVISION, REVISION, pass_summary=summary, since=now.timestamp())
+    watch_state.clusters["many"] = watched.add_reading(reading)

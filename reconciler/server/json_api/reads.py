@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from reconciler.api.answers import (
@@ -43,37 +43,10 @@ from reconciler.server.json_api.queries import (
 from reconciler.server.json_api.readings import FreshReadings
 from reconciler.server.pass_reading import PassReading
 from reconciler.server.request_problems import RequestProblem
-from reconciler.server.watch_state import WatchState
+from reconciler.server.views.fleet import ClusterGlance
+from reconciler.server.views.watch_views import WatchViews
 
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterLine:
-    """A cluster in the list of clusters.
-
-    Args:
-        state: result of its last pass; `new` before the first.
-        doing: what its loop does now.
-        revision: of the last pass; empty before the first.
-        target: the newest revision.
-        since: start of the present result.
-        last_pass: end of the last pass.
-        next_pass: time of the next one.
-        pending: steps of the last plan that are left.
-        nodes: number of nodes by their state in the last pass.
-    """
-
-    cluster: str
-    state: str
-    doing: str
-    revision: str
-    target: str
-    since: datetime | None
-    last_pass: datetime | None
-    next_pass: datetime | None
-    pending: int | None
-    nodes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +57,7 @@ class ClustersAnswer:
         next: the name to give as `after` for the next page; empty on the last one.
     """
 
-    clusters: tuple[ClusterLine, ...]
+    clusters: tuple[ClusterGlance, ...]
     next: str = ""
 
 
@@ -158,21 +131,19 @@ class WatchReader:
     """Answers the reads of one watch.
 
     Args:
-        watch_state: what its loops know.
+        views: what the pages show, too.
         store: its history; None for a dry run.
         readings: new readings of the nodes.
-        dry_run: whether the watch only plans.
     """
 
-    watch_state: WatchState
+    views: WatchViews
     store: StoreReader | None
     readings: FreshReadings
-    dry_run: bool = False
 
     async def read_watch(self, request: ReadRequest) -> WatchAnswer:
         """The state of the watch."""
         request.require()
-        is_ready, details = check_readiness(self.watch_state, dry_run=self.dry_run)
+        is_ready, details = check_readiness(self.views.watch_state, dry_run=self.views.is_dry_run)
         return WatchAnswer(is_ready, details)
 
     async def read_status(self, request: ReadRequest) -> FleetStatus:
@@ -185,9 +156,8 @@ class WatchReader:
 
     async def list_clusters(self, request: ReadRequest) -> ClustersAnswer:
         """The clusters, sorted by name."""
-        names = (name for name in self.watch_state.clusters if request.sees(name))
-        page, following = _take_page(names, lambda name: name, request.query)
-        return ClustersAnswer(tuple(self._describe(name) for name in page), following)
+        lines = await self.views.restrict(request.identity).list_clusters()
+        return ClustersAnswer(*_take_page(lines, lambda one: one.name, request.query))
 
     async def read_cluster(self, request: ReadRequest) -> ClusterStatus:
         """A cluster without its nodes, as the last pass read it."""
@@ -203,10 +173,9 @@ class WatchReader:
 
     async def read_node(self, request: ReadRequest) -> NodeStatus:
         """A node, as the last pass read it."""
-        name = request.names["node"]
-        for one in self._find_reading(request).status.nodes:
-            if one.node == name:
-                return one
+        found = self._find_reading(request).find_node(request.names["node"])
+        if found is not None:
+            return found
         raise RequestProblem(
             404, "unknown-node", "the cluster has no such node", remedy="see the list of nodes"
         )
@@ -271,11 +240,17 @@ class WatchReader:
         )
 
     def _find_reading(self, request: ReadRequest) -> PassReading:
-        name = request.names["cluster"]
-        status = self.watch_state.clusters.get(name)
-        if status is None or not request.sees(name):
+        status = self.views.restrict(request.identity).watch_state.clusters.get(request.names["cluster"])
+        if status is None:
             raise RequestProblem(
                 404, "unknown-cluster", "this watch has no such cluster", remedy="see the list of clusters"
+            )
+        if status.reading is None and status.reader:
+            raise RequestProblem(
+                503,
+                "not-read",
+                f"this host has not read the nodes of the cluster: {status.reader} ran its last pass",
+                remedy="ask the watch there, or `/status` for a new reading",
             )
         if status.reading is None:
             raise RequestProblem(
@@ -286,22 +261,6 @@ class WatchReader:
                 headers={"retry-after": "5"},
             )
         return status.reading
-
-    def _describe(self, name: str) -> ClusterLine:
-        status = self.watch_state.clusters[name]
-        summary = status.pass_summary
-        return ClusterLine(
-            name,
-            summary.result.value if summary else "new",
-            status.doing,
-            status.revision.id if status.revision else "",
-            status.target.id,
-            _to_moment(status.since),
-            _to_moment(status.ended),
-            _to_moment(status.due),
-            summary.pending if summary else None,
-            dict(status.answers),
-        )
 
     def _get_store(self) -> StoreReader:
         if self.store is None:
@@ -379,7 +338,3 @@ def _take_page(
     )
     page = tuple(found[: query.limit])
     return page, get_name(page[-1]) if len(found) > len(page) else ""
-
-
-def _to_moment(seconds: float) -> datetime | None:
-    return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -129,7 +129,7 @@ class Pages:
         name = visit.request.path_params["cluster"]
         plan = visit.views.make_plan(name)
         if plan is None:
-            raise HTTPException(404, f"there is no plan of {make_one_line(name, LONGEST_SEARCH)!r} yet")
+            raise _make_unread_problem(visit, name, "there is no plan of this cluster yet")
         forms = list_plan_forms(name, plan.digest, await visit.read_orders(), visit.identity.allows)
         return visit.render("plan", "fleet", f"Plan of {plan.cluster}", plan=plan, forms=forms)
 
@@ -137,9 +137,8 @@ class Pages:
         cluster, name = visit.request.path_params["cluster"], visit.request.path_params["node"]
         node = await visit.views.make_node(cluster, name)
         if node is None:
-            raise HTTPException(
-                404, f"no node {make_one_line(name, LONGEST_SEARCH)!r} of this cluster has been read yet"
-            )
+            text = f"no node {make_one_line(name, LONGEST_SEARCH)!r} of this cluster has been read yet"
+            raise _make_unread_problem(visit, cluster, text)
         forms = list_node_forms(node.line, await visit.read_orders(), visit.identity.allows)
         return visit.render("node", "nodes", node.line.name, node=node, forms=forms)
 
@@ -208,6 +207,14 @@ class Pages:
         return Response(
             body, 200, {**PAGE_HEADERS, "cache-control": "private, max-age=300", "content-type": STATIC[name]}
         )
+
+
+def _make_unread_problem(visit: Visit, cluster: str, text: str) -> HTTPException:
+    """What this host has not read; another one may have, and shows it."""
+    watched = visit.views.watch_state.clusters.get(cluster)
+    if watched is not None and watched.reader:
+        text = f"this host has not read it: {watched.reader} ran the last pass, and its dashboard shows it"
+    return HTTPException(404, text)
 
 
 def _get(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:

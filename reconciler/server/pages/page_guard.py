@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.exceptions import HTTPException
@@ -19,7 +19,6 @@ from reconciler.server.access.access_control import HOW_TO_ACT, AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
-from reconciler.server.access.visibility import restrict_watch_state
 from reconciler.server.pages.markup import render_page
 from reconciler.server.views.fleet import list_notices
 from reconciler.server.views.watch_views import WatchViews
@@ -178,8 +177,7 @@ class PageGuard:
 
     def make_visit(self, request: Request, identity: Identity) -> Visit:
         """A request of somebody, with the views of the clusters that they may look at."""
-        state = restrict_watch_state(self.views.watch_state, identity)
-        views = self.views if state is self.views.watch_state else replace(self.views, watch_state=state)
+        views = self.views.restrict(identity)
         csrf, has_login = self.access.make_csrf_token(request), self.access.rules.oidc is not None
         return Visit(request, identity, views, csrf, self.has_acts, has_login)
 

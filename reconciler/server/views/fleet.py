@@ -103,12 +103,18 @@ class ClusterGlance:
     """One cluster in a line.
 
     Args:
+        result: of its last pass, for programs; `new` before the first.
         state: in words.
         message: what is wrong or waited for; may be empty.
         revision: short id of the revision that its nodes are compared with.
+        revision_id: id of the revision of the last pass; empty before the first.
+        target_id: id of the newest revision.
         since: when it got into this state.
+        ended: end of the last pass.
         success: end of the last pass that left everything as desired.
-        read_at: when its nodes were read; None if they were not.
+        read_at: when its nodes were read, on whichever host; None if they were not.
+        own_read_at: when this host read them; None if it did not.
+        reader: the other host that read them after this one; empty if none did.
         next_pass: when it is looked at again at the latest.
         counts: nodes by state, urgent ones first; empty before the first reading.
         pending: planned steps without their effect.
@@ -120,13 +126,19 @@ class ClusterGlance:
 
     name: str
     kind: str
+    result: str
     signal: Signal
     state: str
     message: str
     revision: str
+    revision_id: str
+    target_id: str
     since: datetime | None
     success: datetime | None
+    ended: datetime | None
     read_at: datetime | None
+    own_read_at: datetime | None
+    reader: str
     next_pass: datetime | None
     nodes: int
     counts: tuple[StateCount, ...]
@@ -165,6 +177,7 @@ class FleetOverview:
     Args:
         name: of the fleet; empty before its first good revision.
         is_dry_run: whether the watch only looks.
+        elsewhere: clusters whose nodes another host read after this one.
         notices: what concerns the whole watch: the source, the store, the log, that it stops.
         counts: nodes of all clusters by state.
         states: clusters by state, whatever is searched for.
@@ -174,6 +187,7 @@ class FleetOverview:
     is_dry_run: bool
     source: SourceLine
     notices: tuple[ShownProblem, ...]
+    elsewhere: tuple[str, ...]
     nodes: int
     counts: tuple[StateCount, ...]
     states: tuple[StateCount, ...]
@@ -209,6 +223,7 @@ def make_fleet_overview(
         is_dry_run,
         make_source_line(watch_state),
         tuple(list_notices(watch_state)),
+        tuple(line.name for line in sorted(lines, key=lambda one: one.name) if line.reader),
         sum(line.nodes for line in lines),
         sort_counts(nodes),
         sort_counts(states),
@@ -232,22 +247,32 @@ def make_cluster_line(status: WatchedCluster, approvals: frozenset[str] = frozen
     signal, state = _RESULTS[summary.result] if summary else (Signal.UNKNOWN, "not looked at yet")
     if summary and summary.result is PassResult.REFUSED and all(one.hold for one in summary.violations):
         signal, state = Signal.ATTENTION, "on hold"
-    counts: Counter[tuple[str, Signal]] = Counter()
-    if reading is not None:
-        counts.update((one.state.value, NODE_SIGNALS[one.state]) for one in reading.status.nodes)
+    counts = Counter(
+        {
+            (condition.value, NODE_SIGNALS[condition]): status.conditions[condition.value]
+            for condition in NodeCondition
+            if condition.value in status.conditions
+        }
+    )
     pin = summary.pin if summary else None
     return ClusterGlance(
         status.name,
         reading.plan.kind if reading else "",
+        summary.result.value if summary else "new",
         signal,
         state,
         clean_line(summary.message) if summary else "",
         clean_line((status.revision or status.target).short),
+        status.revision.id if status.revision else "",
+        status.target.id,
         to_moment(status.since),
         to_moment(status.success),
+        to_moment(status.ended),
+        to_moment(status.read_at),
         reading.at if reading else None,
+        clean_line(status.reader),
         to_moment(status.due),
-        len(reading.status.nodes) if reading else 0,
+        counts.total(),
         sort_counts(counts),
         sum(one.drift is not None for one in reading.status.nodes) if reading else 0,
         summary.held_nodes[:MOST_PROBLEMS] if summary else (),
@@ -258,7 +283,7 @@ def make_cluster_line(status: WatchedCluster, approvals: frozenset[str] = frozen
         describe_activity(status),
         summary.run if summary else "",
         make_shown_progress(status.progress),
-        bool(summary and summary.reading is None and reading is not None),
+        status.is_unread and reading is not None,
     )
 
 

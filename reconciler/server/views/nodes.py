@@ -201,7 +201,7 @@ def make_node_detail(
     """
     watched = watch_state.clusters.get(cluster)
     reading = watched.reading if watched else None
-    status = next((one for one in reading.status.nodes if one.node == name), None) if reading else None
+    status = reading.find_node(name) if reading else None
     if reading is None or status is None:
         return None
     contact = next((one for one in contacts if (one.cluster, one.node) == (cluster, name)), None)

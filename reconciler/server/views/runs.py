@@ -147,15 +147,9 @@ def make_run_line(run: RunSummary) -> RunLine:
     )
 
 
-def make_run_page(runs: Sequence[RunSummary], size: int) -> RunPage:
-    """One page of the history.
-
-    Args:
-        runs: one more than are shown, if there are older ones.
-        size: runs on a page.
-    """
-    shown = runs[:size]
-    return RunPage(tuple(map(make_run_line, shown)), shown[-1].id if len(runs) > size else "")
+def make_run_page(runs: Sequence[RunSummary], older: str) -> RunPage:
+    """One page of the history, as `HistoryFilter.read_page` gives it."""
+    return RunPage(tuple(map(make_run_line, runs)), older)
 
 
 def make_run_detail(record: RunRecord, watch_state: WatchState) -> RunDetail:

@@ -13,7 +13,9 @@ from reconciler.core.timestamps import Clock
 from reconciler.errors import StateError
 from reconciler.host.clock import utc_now
 from reconciler.ports.store import OpenOrders, StoreReader
-from reconciler.server.views.fleet import FleetOverview, make_fleet_overview
+from reconciler.server.access.identity import Identity
+from reconciler.server.access.visibility import restrict_watch_state
+from reconciler.server.views.fleet import ClusterGlance, FleetOverview, make_cluster_line, make_fleet_overview
 from reconciler.server.views.lists import ListPage, ListQuery
 from reconciler.server.views.nodes import (
     ClusterDetail,
@@ -64,6 +66,15 @@ class WatchViews:
         approvals = await self._list_requests()
         return make_fleet_overview(self.watch_state, query, is_dry_run=self.is_dry_run, approvals=approvals)
 
+    def restrict(self, identity: Identity) -> WatchViews:
+        """The same with the clusters that somebody may look at."""
+        return replace(self, watch_state=restrict_watch_state(self.watch_state, identity))
+
+    async def list_clusters(self) -> list[ClusterGlance]:
+        """Each cluster in a line, by name."""
+        approvals = await self._list_requests()
+        return [make_cluster_line(one, approvals) for _, one in sorted(self.watch_state.clusters.items())]
+
     async def make_cluster(self, name: str, query: ListQuery) -> ClusterDetail | None:
         """One cluster; None if the fleet has none of that name."""
         approvals = await self._list_requests()
@@ -77,7 +88,7 @@ class WatchViews:
         """One node; None if it is not known."""
         watched = self.watch_state.clusters.get(cluster)
         reading = watched.reading if watched else None
-        own = next((one for one in reading.status.nodes if one.node == node), None) if reading else None
+        own = reading.find_node(node) if reading else None
         if own is None:
             return None
         if not own.reports:
@@ -99,8 +110,7 @@ class WatchViews:
     async def make_runs(self, asked: HistoryFilter) -> RunPage:
         """One page of the history."""
         with self.open_reader() as store:
-            found = await replace(asked, limit=asked.limit + 1).read_runs(store)
-        return make_run_page(found, asked.limit)
+            return make_run_page(*await asked.read_page(store))
 
     async def make_run(self, text: str) -> RunDetail:
         """One run by its id, or the beginning of it.

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from reconciler.core.roles import AccessRole, Grant
 from reconciler.planning.status import FleetStatus
 from reconciler.server.json_api.endpoint import LARGEST_BODY
 from reconciler.server.json_api.reads import READS
+from reconciler.server.views.fleet import ClusterGlance
 from reconciler.store.factory import open_store
 
 ROOT = Path(__file__).parents[4]
@@ -79,6 +81,18 @@ async def test_what_is_answered_reads_back_as_what_it_was(client, site):
     assert [one.cluster for one in plan.load().clusters] == ["edge"]
 
 
+async def test_clusters_have_the_figures_of_the_pages(client, site):
+    found = {one["name"]: one for one in (await client.get("/clusters")).json()["clusters"]}
+    assert (found["new"]["result"], found["new"]["read_at"]) == ("new", None)
+    shown = {one.name: one for one in await site.views.list_clusters()}
+    assert found == {
+        name: TypeAdapter(ClusterGlance).dump_python(one, mode="json") for name, one in shown.items()
+    }
+    site.watch_state.clusters["new"] = replace(site.watch_state.clusters["new"], host="ops-2", read_at=1e9)
+    problem = assert_problem(await client.get("/clusters/new/nodes"), 503, "not-read")
+    assert "ops-2 ran its last pass" in problem["detail"]
+
+
 async def test_lists_have_pages(client):
     first = (await client.get("/clusters/edge/nodes?limit=2")).json()
     assert [one["node"] for one in first["nodes"]] == ["edge-1", "edge-2"]
@@ -115,7 +129,7 @@ async def test_from_elsewhere_nothing_is_shown_without_a_login(site):
 async def test_a_token_for_one_cluster_shows_and_changes_no_other(site):
     token = await site.make_token(Grant(AccessRole.OPERATE, ("edge",)))
     async with site.connect(token) as client:
-        assert [one["cluster"] for one in (await client.get("/clusters")).json()["clusters"]] == ["edge"]
+        assert [one["name"] for one in (await client.get("/clusters")).json()["clusters"]] == ["edge"]
         assert_problem(await client.get("/clusters/live"), 404, "unknown-cluster")
         for path in ("/watch", "/runs", "/past-orders", "/operations?cluster=live"):
             assert_problem(await client.get(path), 403, "not-allowed")

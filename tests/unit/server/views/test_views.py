@@ -66,10 +66,9 @@ class Site:
         summary = await self.perform(job)
         watched = self.watch_state.clusters.get(name) or WatchedCluster(name, self.desired.revision)
         self.watch_state.clusters[name] = replace(
-            watched,
+            watched.add_reading(summary.reading),
             revision=self.desired.revision,
             pass_summary=summary,
-            reading=summary.reading or watched.reading,
             since=1e9,
         )
         return summary
@@ -139,7 +138,7 @@ async def test_a_pass_that_cannot_read_leaves_the_last_reading_and_says_so(store
     await site.run_pass()
     watched = site.watch_state.clusters["edge"]
     failed = PassSummary(PassResult.INVALID, message="a secret is missing")
-    site.watch_state.clusters["edge"] = replace(watched, pass_summary=failed)
+    site.watch_state.clusters["edge"] = replace(watched.add_reading(None), pass_summary=failed)
     (line,) = (await site.views.make_fleet(EVERYTHING)).clusters.items
     assert (line.is_stale, line.state, line.message) == (True, "cannot be planned", "a secret is missing")
     assert line.nodes == 2
