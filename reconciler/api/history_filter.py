@@ -141,12 +141,12 @@ def parse_since(text: str, now: datetime) -> datetime | None:
         since = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--since {quote_text(text)} is no time",
+            f"the beginning {quote_text(text)} is no time",
             remedy="write a duration such as 2h or 7d, a day as 2026-12-24, or 2026-12-24T18:00 (UTC)",
         ) from None
     if since > now:
         raise UsageError(
-            f"--since {quote_text(text)} is later than now, {format_second(now)} UTC",
+            f"the beginning {quote_text(text)} is later than now, {format_second(now)} UTC",
             remedy="write a moment that has passed; a time without an offset such as +09:00 is in UTC",
         )
     return since

@@ -108,15 +108,15 @@ def read_hold_end(text: str, now: datetime) -> datetime:
         try:
             end = now + timedelta(seconds=parse_duration(text))
         except (ValueError, OverflowError):
-            raise UsageError(f"--until {quote_text(text)} is no end of a hold", remedy=_EXAMPLES) from None
+            raise UsageError(f"{quote_text(text)} is no end of a hold", remedy=_EXAMPLES) from None
     if end <= now:
         raise UsageError(
-            f"--until {quote_text(text)} is over: it is {format_minute(now)} UTC",
+            f"the end {quote_text(text)} is over: it is {format_minute(now)} UTC",
             remedy=_EXAMPLES,
         )
     if end - now > LONGEST_HOLD:
         raise UsageError(
-            f"--until {quote_text(text)}: a hold lasts at most {LONGEST_HOLD.days} days",
+            f"{quote_text(text)}: a hold lasts at most {LONGEST_HOLD.days} days",
             remedy="give an earlier end, or take the node out of the fleet file",
         )
     return end

@@ -164,8 +164,8 @@ class OrderRecord:
 
     Args:
         kind: `suspend`, `resume`, `pin`, `unpin`, `approve`, `approval used`, `hold`, `release`, `retry`,
-            `rename` for a renamed cluster, `rotate` for a new token of a node, or `token` and `token revoked`
-            for a token of a program.
+            `look` for a pass on request, `rename` for a renamed cluster, `rotate` for a new token of a node,
+            or `token` and `token revoked` for a token of a program.
         cluster: its name; empty for all clusters, and for an approval of a plan that none has requested.
         digest: of the approved plan; empty for other orders.
         node: that was held or released, or the name of a token; empty for other orders.
@@ -479,6 +479,9 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
             FleetRefused: an operator must first decide whose memory it is; see
                 `core.fleet_matching.resolve_fleet`.
         """
+
+    async def record_look(self, cluster: str, by: Actor) -> None:
+        """Record in the history that somebody ordered a pass over a cluster, or over all if it is empty."""
 
     def open_pass_queue(self, selection: str) -> PassQueue | None:
         """The passes of this fleet that several hosts share; None if only one host can use the store.

@@ -269,7 +269,10 @@ class ControlServer:
             }
         if order == "look":
             # A command that also runs without a watch asks for all clusters, and names none.
-            return {"ok": True, "found": list(self.acts.look_again(caller, _get_text(request, "cluster")))}
+            return {
+                "ok": True,
+                "found": list(await self.acts.look_again(caller, _get_text(request, "cluster"))),
+            }
         if order.endswith(" token"):
             orders = TokenOrders(self.acts.store, self.access.rules, self.log)
             await orders.give(order, partial(_get_text, request), caller)

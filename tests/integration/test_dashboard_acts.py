@@ -10,8 +10,11 @@ from support.dashboard import HOSTILE, Dashboard
 from support.driver import REVISION
 
 from reconciler.api.acts import RollBackResult
+from reconciler.core.operations import Operation
+from reconciler.core.pins import LeftRevision
 from reconciler.core.plan import Plan
 from reconciler.core.roles import AccessRole, Grant
+from reconciler.host.clock import utc_now
 from reconciler.planning.plan_file import PlanFile, PlanOrigin
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.form_body import LARGEST_FORM
@@ -270,6 +273,73 @@ async def test_a_rollback_shows_its_plan_and_then_applies_exactly_that(dashboard
         answer = await browser.post(path, data=values, headers=OWN)
         assert 'href="/history/r1"' in (await browser.get(answer.headers["location"])).text
     assert given[1:] == [("v1", ("edge",), "slow", PLAN)]
+
+
+async def test_a_cluster_that_was_given_up_is_tried_again(dashboard, client):
+    async with dashboard.store.lock("edge"):
+        await dashboard.store.reject("edge", REVISION, "its gate failed", ends_rollout=False)
+    for page in ("/clusters/edge", "/orders"):
+        assert "Retry edge" in read_forms((await client.get(page)).text)
+    shown = await act(client, "/orders", "Retry edge", reason="the gate was wrong")
+    assert "<h1>To be tried again</h1>" in shown.text
+    assert not (await dashboard.store.orders()).rejections
+    (newest, *_) = await dashboard.store.list_past_orders()
+    assert (newest.kind, newest.cluster, newest.actor.why) == ("retry", "edge", "the gate was wrong")
+    assert dashboard.passes == [""]
+
+
+async def test_a_pin_ends_by_its_form(dashboard, client):
+    by, left = Identity("lee", LoginMethod.OIDC).make_actor(), (LeftRevision("b" * 40, "bbbbbbb"),)
+    async with dashboard.store.lock("edge"):
+        await dashboard.store.pin("edge", REVISION, left, by)
+    for page in ("/clusters/edge", "/orders"):
+        assert "Unpin edge" in read_forms((await client.get(page)).text)
+    shown = await act(client, "/clusters/edge", "Unpin edge", reason="repaired")
+    assert "follows the newest revision again" in shown.text
+    assert not (await dashboard.store.orders()).pins
+
+
+async def test_who_looked_again_and_why_is_in_the_history(dashboard, client):
+    await act(client, "/", "Look again at all clusters", reason="nodes were moved")
+    (newest, *_) = await dashboard.store.list_past_orders()
+    assert (newest.kind, newest.cluster, newest.actor.user) == ("look", "", "root")
+    assert "nodes were moved" in (await client.get("/history")).text
+
+
+async def test_what_was_approved_needs_no_wait_for_the_next_pass(dashboard, client):
+    plan = await dashboard.request_approval()
+    (button,) = (one for one in read_forms((await client.get("/orders")).text) if "Approve" in one)
+    assert plan.startswith(button.split()[2])
+    await act(client, "/orders", button, reason="read it")
+    assert dashboard.passes == [""]
+
+
+async def test_a_wrong_time_of_the_history_is_told_with_the_right_form_of_it(client):
+    answer = await client.get("/history?since=foo")
+    assert answer.status_code == 422
+    assert "2026-12-24" in answer.text
+    assert "--since" not in answer.text
+
+
+async def test_operations_are_in_the_history_with_who_and_why(dashboard, client):
+    now = utc_now()
+    actor = Identity("root", LoginMethod.LOCAL).make_actor(why="old picture")
+    await dashboard.store.begin_operation(
+        Operation(
+            id="20261130-1000",
+            kind="purge",
+            cluster="edge",
+            targets=("a.example/x",),
+            actor=actor,
+            at=now,
+            deadline=now,
+            waves=(("a",),),
+        )
+    )
+    page = (await client.get("/history?cluster=edge")).text
+    for words in ("20261130-1000", "a.example/x", "old picture", "root"):
+        assert words in page
+    assert "20261130-1000" not in (await client.get("/history?cluster=lab")).text
 
 
 async def test_who_is_logged_in_is_shown_and_can_log_out(client):

@@ -19,6 +19,7 @@ from reconciler.api.acts import (
     PurgeReport,
     ReleaseAct,
     ResultT,
+    ResumeAct,
     RetryAct,
     RollBackAct,
     RollBackResult,
@@ -84,7 +85,7 @@ class ActService:
         result: object
         match act:
             case LookAct():
-                result = LookResult(self.look_again(caller, act.cluster))
+                result = LookResult(await self.look_again(caller, act.cluster))
             case RollBackAct():
                 result = await self._roll_back(act, caller)
             case PurgeAct():
@@ -108,12 +109,13 @@ class ActService:
         """
         return CheckedOrders(self._get_store(), caller, self.log)
 
-    def look_again(self, caller: Caller, cluster: str = "") -> tuple[str, ...]:
+    async def look_again(self, caller: Caller, cluster: str = "") -> tuple[str, ...]:
         """Read the source, and run a pass over a cluster or all; gives their names.
 
         Raises:
             AccessRefused: the caller may not.
             UsageError: there is no such cluster.
+            StateError: it cannot be recorded; the pass begins all the same.
         """
         caller.require_to_operate(cluster)
         if self.request_pass is None:
@@ -123,6 +125,8 @@ class ActService:
             raise UsageError(
                 f"this watch has no cluster {cluster!r}", remedy="`reconcile status` lists the clusters"
             )
+        if self.store is not None:
+            await self.store.record_look(cluster, caller.actor)
         self.log.info(
             "order accepted", order="look", cluster=cluster, user=caller.actor.user, **caller.origin
         )
@@ -199,13 +203,19 @@ class ActService:
                 remedy=f"{error.remedy}; or ask who writes the host configuration for the role",
             ) from None
         # What may be changed again need not wait for the next pass.
-        if isinstance(act, ReleaseAct | RetryAct | UnpinAct) and self.request_pass is not None:
+        if (
+            isinstance(act, ApproveAct | ResumeAct | ReleaseAct | RetryAct | UnpinAct)
+            and self.request_pass is not None
+        ):
             self.request_pass("")
         return result
 
     async def _roll_back(self, act: RollBackAct, caller: Caller) -> RollBackResult:
         only = format_selection(Selection(act.only, act.skip)) if act.only or act.skip else ""
         answer, data = await self.roll_back(RollbackRequest(act.revision, only, act.plan), caller)
+        # The pages show what the last pass read: not for another interval what was there before.
+        if act.plan and self.request_pass is not None:
+            self.request_pass("")
         return RollBackResult(
             status=answer["status"],
             refused=tuple(answer["refused"]),

@@ -14,8 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from reconciler.api.acts import PurgeAct
 from reconciler.api.history_filter import HistoryFilter, parse_since
 from reconciler.core.roles import AccessRole
+from reconciler.drivers.registry import DRIVERS
+from reconciler.errors import UsageError
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.access.refusal import AccessRefused
@@ -122,7 +125,13 @@ class Pages:
         cluster = await visit.views.make_cluster(name, query)
         if cluster is None:
             raise HTTPException(404, f"the fleet has no cluster {make_one_line(name, LONGEST_SEARCH)!r}")
-        forms = list_cluster_forms(cluster.line, await visit.read_orders(), visit.identity.allows)
+        driver = DRIVERS.get(cluster.line.kind)
+        forms = list_cluster_forms(
+            cluster.line,
+            await visit.read_orders(),
+            visit.identity.allows,
+            has_purge=driver is None or PurgeAct.name in driver.operations(),
+        )
         return visit.render("cluster", "fleet", cluster.line.name, cluster=cluster, query=query, forms=forms)
 
     async def _show_plan(self, visit: Visit) -> str:
@@ -146,19 +155,32 @@ class Pages:
         asked, given = visit.request.query_params, {}
         for name in ("cluster", "user", "since", "before"):
             given[name] = make_one_line(asked.get(name, ""), LONGEST_SEARCH)
+        try:
+            since = parse_since(given["since"], visit.views.clock())
+        except UsageError as error:
+            raise AccessRefused(error.message, remedy=error.remedy, status=422) from None
         chosen = HistoryFilter(
             given["cluster"],
             given["user"],
-            parse_since(given["since"], visit.views.clock()),
+            since,
             limit=read_list_query(asked).size,
             before=given["before"],
             most_searched=MOST_SEARCHED_RUNS,
         )
         page = await visit.views.make_runs(chosen)
-        orders = await visit.views.make_past_orders(replace(chosen, limit=20)) if not chosen.before else ()
+        newest = replace(chosen, limit=20)
+        orders = await visit.views.make_past_orders(newest) if not chosen.before else ()
+        operations = await visit.views.make_past_operations(newest) if not chosen.before else ()
         older = make_path("history", **{**given, "before": page.older}) if page.older else ""
         return visit.render(
-            "history", "history", "History", page=page, orders=orders, asked=given, older=older
+            "history",
+            "history",
+            "History",
+            page=page,
+            orders=orders,
+            operations=operations,
+            asked=given,
+            older=older,
         )
 
     async def _show_run(self, visit: Visit) -> str:

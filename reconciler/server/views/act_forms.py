@@ -98,8 +98,10 @@ def list_fleet_forms(orders: OpenOrders, allows: Allows) -> tuple[ActForm, ...]:
     return _select((_make_look_form(""), _make_suspension_form("", is_suspended=is_suspended)), "", allows)
 
 
-def list_cluster_forms(line: ClusterGlance, orders: OpenOrders, allows: Allows) -> tuple[ActForm, ...]:
-    """What concerns one cluster, what waits for a person first."""
+def list_cluster_forms(
+    line: ClusterGlance, orders: OpenOrders, allows: Allows, *, has_purge: bool = True
+) -> tuple[ActForm, ...]:
+    """What concerns one cluster, what waits for a person first; a purge where its product has one."""
     name = line.name
 
     def make_forms() -> Iterator[ActForm]:
@@ -120,6 +122,8 @@ def list_cluster_forms(line: ClusterGlance, orders: OpenOrders, allows: Allows) 
             (("only", name),),
             is_dangerous=True,
         )
+        if not has_purge:
+            return
         yield ActForm(
             PurgeAct.name,
             f"Purge content of {clean_line(name)}",

@@ -24,6 +24,18 @@ from reconciler.server.views.plans import ShownWave, make_waves
 from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line
 
+_TITLES: Final = {
+    acts.ApproveAct.name: "Approved",
+    acts.SuspendAct.name: "Suspended",
+    acts.ResumeAct.name: "Resumed",
+    acts.HoldAct.name: "Held",
+    acts.ReleaseAct.name: "Released",
+    acts.UnpinAct.name: "No longer pinned",
+    acts.RetryAct.name: "To be tried again",
+    acts.LookAct.name: "Looking again",
+}
+"""Name of an act -> title of the page about what came of it."""
+
 MOST_LINES: Final = 100
 """Sentences about one result."""
 
@@ -58,7 +70,9 @@ def describe_outcome(act: acts.Act[Any], result: Any) -> ActOutcome:
             return _describe_purge(act, result)
         case _:
             text = describe_act(act, result)
-            return ActOutcome(f"Done: {act.name}", is_done=True, lines=_bound([*text.lines, *text.warnings]))
+            return ActOutcome(
+                _TITLES.get(act.name, "Done"), is_done=True, lines=_bound([*text.lines, *text.warnings])
+            )
 
 
 def make_confirmation(act: acts.Act[Any]) -> ActForm | None:

@@ -25,7 +25,14 @@ from reconciler.server.views.nodes import (
     make_cluster_detail,
     make_node_detail,
 )
-from reconciler.server.views.orders import Calendar, OrdersOverview, make_calendar, make_orders_overview
+from reconciler.server.views.orders import (
+    Calendar,
+    OperationLine,
+    OrdersOverview,
+    make_calendar,
+    make_operation_line,
+    make_orders_overview,
+)
 from reconciler.server.views.plans import PlanDetail, make_plan_detail
 from reconciler.server.views.rollouts import RolloutLine, list_rollouts
 from reconciler.server.views.runs import (
@@ -125,6 +132,11 @@ class WatchViews:
         """Orders in the history, newest first."""
         with self.open_reader() as store:
             return tuple(map(make_order_line, await asked.read_orders(store)))
+
+    async def make_past_operations(self, asked: HistoryFilter) -> tuple[OperationLine, ...]:
+        """Operations in the history, newest first."""
+        with self.open_reader() as store:
+            return tuple(map(make_operation_line, await asked.read_operations(store)))
 
     async def make_orders(self) -> OrdersOverview:
         """All open orders and operations."""

@@ -85,6 +85,11 @@ def delete_failures(tx: Transaction, cluster: str, node: str, by: Actor) -> tupl
     return (*nodes, *(f"revision {one.short or one.revision} of {cluster}" for one in found))
 
 
+def write_look(tx: Transaction, cluster: str, by: Actor) -> None:
+    """Record that somebody ordered a pass over a cluster, or over all."""
+    write_order_record(tx, "look", by, cluster=cluster)
+
+
 def write_return(tx: Transaction, cluster: str, run: str, pending: PendingReturn | None) -> None:
     """Write what is still to do for the offers of the wave that a run rejected; None if all is done."""
     write_cluster_facts(tx, cluster, _replace_return(tx, cluster, run, pending))

@@ -388,6 +388,9 @@ class SqlStore(ABC):
             pending=pending,
         )
 
+    async def record_look(self, cluster: str, by: Actor) -> None:
+        await self._write(orders.write_look, cluster, by)
+
     async def retry(self, cluster: str, node: str, by: Actor) -> tuple[str, ...]:
         return await self._write(orders.delete_failures, cluster, node, by)
 
