@@ -23,7 +23,7 @@ class Site(Stage):
         super().__init__(folder)
         self.bastion = bastion
         self.host = folder / "host.yaml"
-        self.way = bastion.way(host="127.0.0.1", timeouts={"connect": 1, "login": 1})
+        self.way = bastion.way(host="127.0.0.1", timeouts={"connect": 2, "login": 5})
         self.write_host(door=self.way)
 
     def hide(self):
