@@ -203,7 +203,8 @@ async def ssh_site(folder, *, run=None, host="127.0.0.1", **options):
         await asyncio.gather(*site.running, return_exceptions=True)
         server.close()
         await server.wait_closed()
-        await asyncio.gather(*(connection.wait_closed() for connection in connections), return_exceptions=True)
+        waits = [connection.wait_closed() for connection in connections]
+        await asyncio.gather(*waits, return_exceptions=True)
         # A tunnel's connection to a node is closed one turn of the loop after that of its client; left open,
         # it is a warning in whatever test comes later.
         await asyncio.sleep(0.01)
