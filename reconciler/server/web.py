@@ -76,7 +76,9 @@ class Endpoints:
                 *([Mount(PREFIX, app=self.api)] if self.api else []),
                 *(self.login.routes() if self.login else ()),
                 *(self.pages.list_routes() if self.pages else []),
-            ]
+            ],
+            # The address of such a redirect would be what the caller says that this host is called.
+            redirect_slashes=False,
         )
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:

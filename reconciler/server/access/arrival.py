@@ -6,7 +6,7 @@ The one place that decides whether a request is local. Pages, acts and the API a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
@@ -17,29 +17,13 @@ from reconciler.core.endpoint import LAST_PORT, is_ip_address, is_loopback_host,
 from reconciler.host.config_fields import Network
 from reconciler.server.access.refusal import AccessRefused
 
-FORWARDING: Final = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-forwarded-ssl",
-    "x-forwarded-scheme",
-    "x-forwarded-user",
-    "x-original-host",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-real-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "client-ip",
+_FORWARDING: Final = re.compile(
+    r"(?:x-)?forwarded(?:-.+)?|via|cdn-loop"
+    r"|(?:.+-)?(?:client|connecting|real|remote|source|user|external)-(?:ip|ipv6|addr|address)"
+    r"|x-(?:original|rewrite|real|proxy|proxyuser|envoy|appengine|azure|arr|vercel|nf)-.+"
+    r"|x-amzn-trace-id|x-amz-cf-id|x-cloud-trace-context|(?:cf|fly|fastly)-.+"
 )
-"""Headers by which a proxy says that it forwards a request."""
+"""Headers by which a proxy, a balancer or a tunnel says that it forwards a request; no browser sends one."""
 
 _HOST: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9A-Za-z._\-]{1,253}))(?::([0-9]{1,5}))?")
 
@@ -85,7 +69,7 @@ def judge_arrival(request: HTTPConnection, proxies: Sequence[Network] = ()) -> A
     peer = request.scope.get(PEER) or caller
     origin = f"{scheme}://{hosts[0].strip().lower()}"
     here = is_loopback_host(_unmap(peer))
-    forwarded = next((name for name in FORWARDING if name in request.headers), "")
+    forwarded = find_forwarding_header(request.headers)
     is_private = scheme == "https" or (here and not forwarded and is_loopback_host(host))
     if not here or is_within(peer, proxies):
         return Arrival(peer, caller, is_local=False, is_private=is_private, origin=origin)
@@ -103,6 +87,16 @@ def judge_arrival(request: HTTPConnection, proxies: Sequence[Network] = ()) -> A
             remedy="use http://localhost or http://127.0.0.1 with the port of the watch",
         )
     return Arrival(peer, caller, is_local=True, is_private=True, origin=origin)
+
+
+def find_forwarding_header(names: Iterable[str]) -> str:
+    """The first header that tells of a program which forwards the request; empty if none does.
+
+    Args:
+        names: of all headers, in lower case.
+    """
+    # Some programs write `_` for `-`.
+    return next((name for name in names if _FORWARDING.fullmatch(name.replace("_", "-"))), "")
 
 
 def is_within(address: str, networks: Sequence[Network]) -> bool:
