@@ -119,7 +119,9 @@ async def publish(url: str, folder: str, clusters: int) -> None:
     with open_store(access) as store:
         own = await store.enter_fleet(IDENTITY)
         names = [f"edge-{number:05}" for number in range(clusters)]
-        await own.open_pass_queue("all").publish(REVISION.id, names, "start", instead_of="")
+        await own.open_pass_queue("all").publish(
+            REVISION.id, dict.fromkeys(names, ""), "start", instead_of=""
+        )
 
 
 def measure_hosts(server: PostgresServer, options: argparse.Namespace, hosts: int) -> dict[str, float]:

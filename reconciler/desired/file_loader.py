@@ -89,6 +89,10 @@ class FileLoader:
         read = {document.name: document for document in self._documents.values() if document is not None}
         return list({self.fleet.name: self.fleet, **read}.values())
 
+    def list_schemas(self) -> list[Document]:
+        """The JSON Schemas that were read, by name, each once."""
+        return [one for _, one in sorted(self._schemas.items()) if one is not None]
+
     def list_problems(self) -> list[Diagnostic]:
         """All problems of the files and of the places that name them."""
         return [*self.problems, *self.marker.problems, *self.renderer.problems]

@@ -106,6 +106,8 @@ class Fleet:
         secrets: masks the fleet's secrets in quotations of nodes.
         expiry_warning: seconds before its end at which what expires is named.
         inventory: what was known of instances when its nodes were listed.
+        schema_files: the JSON Schemas of its own that judged its settings.
+        input_digests: cluster -> digest of all that a pass over it takes from the files; see `input_digests`.
     """
 
     revision: Revision
@@ -122,6 +124,8 @@ class Fleet:
     secrets: KnownSecrets = field(default_factory=KnownSecrets, repr=False, compare=False)
     expiry_warning: float = EXPIRY_WARNING
     inventory: Inventory = field(default=NO_INVENTORY, repr=False, compare=False)
+    schema_files: tuple[Document, ...] = field(default=(), repr=False, compare=False)
+    input_digests: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -347,6 +351,7 @@ class _FleetReader:
             expiry_warning=float(top.expiry_warning),
             secrets=KnownSecrets(loader.list_documents(), loader.marker, cluster_inputs),
             inventory=self.inventory,
+            schema_files=tuple(loader.list_schemas()),
         )
         return FleetReadResult(fleet, problems, cluster_inputs)
 

@@ -16,6 +16,8 @@ class SharedCluster:
         host: that runs, or has run, the last pass; empty before the first one.
         doing: what that host does; `idle` if it has ended.
         status: result of the last pass, as the server wrote it; empty before the first one.
+        input: digest of what the target has for the cluster, by `key_input`; empty if it is not known.
+        is_outdated: whether no pass has used that yet.
     """
 
     cluster: str
@@ -23,6 +25,8 @@ class SharedCluster:
     host: str
     doing: str
     status: str
+    input: str = ""
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +88,28 @@ class PassQueue(Protocol):
     def lease(self) -> float:
         """Seconds after which another host goes on with the clusters of one that was killed."""
 
+    def key_input(self, digest: str) -> str:
+        """The digest of a cluster's input as the hosts share it: with a key, since secrets count in it."""
+
     async def publish(
-        self, revision: str, clusters: Collection[str], trigger: str, *, instead_of: str
+        self,
+        revision: str,
+        inputs: Mapping[str, str],
+        trigger: str,
+        *,
+        instead_of: str,
+        due: Collection[str] = (),
     ) -> bool:
-        """Make a revision the target of all hosts, and a pass over each cluster due; gives whether it is.
+        """Make a revision the target of all hosts, and passes due; gives whether it is the target now.
+
+        A pass is due over each cluster that the revision changes.
 
         Args:
             revision: id.
-            clusters: all of them at this revision; others are forgotten.
+            inputs: all its clusters, each with the digest of its input; other clusters are forgotten.
             trigger: of the passes.
             instead_of: id of the target that was read before; nothing is done if it is another one by now.
+            due: clusters over which a pass is due although the revision does not change them.
 
         Raises:
             StateError: the store cannot be used.
@@ -130,13 +146,14 @@ class PassQueue(Protocol):
             StateError: the store cannot be used.
         """
 
-    async def end(self, begun: BegunPass, status: str, following: NextPass) -> None:
+    async def end(self, begun: BegunPass, status: str, following: NextPass, digest: str = "") -> None:
         """Record the end of a pass; nothing is recorded if a later one has begun.
 
         Args:
             begun: the pass.
             status: its result as text; empty to keep the former one.
             following: when the next one is due, if none was requested meanwhile.
+            digest: of the input that it used; empty if it used none.
 
         Raises:
             StateError: the store cannot be used.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import ExitStack, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TextIO, cast
 
@@ -16,6 +16,7 @@ from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
 from reconciler.core.selection import EVERYTHING, Selection, format_selection
 from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
+from reconciler.desired.input_digests import compute_input_digests
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import StateError
 from reconciler.host import aio
@@ -198,6 +199,7 @@ class FleetReader:
         # Only at the start: a later revision may remove what is left out.
         select_clusters(fleet, self.only, is_lenient=self._resolver is not None)
         fleet = add_desired_state(fleet, self.drivers)
+        fleet = replace(fleet, input_digests=compute_input_digests(fleet, self.drivers))
         self._resolver = resolver
         return fleet
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from reconciler.desired.fleet import Fleet
 from reconciler.ports.inventory import Inventory
 from reconciler.server.cluster_pass import PRECEDENCE, ClusterPass, LoopContext, PassRunner
+from reconciler.server.input_changes import get_input, needs_attempt
 from reconciler.server.pass_result import PassResult
 from reconciler.server.timing import LONGEST_SLEEP, LoopTiming, reset_backoff
 from reconciler.server.triggers import Trigger
@@ -42,20 +43,24 @@ class ClusterLoop:
     def use_fleet(self, fleet: Fleet, trigger: str, *, force: bool = False) -> None:
         """Use this fleet from now on; a running pass for an older one starts no further step.
 
+        A fleet that has nothing new for the cluster is used by its next pass, which comes as planned.
+
         Args:
             fleet: the latest one.
             trigger: reason for reading it.
-            force: whether to run a pass even if the revision is the same.
+            force: whether to run a pass even if the fleet has nothing new for the cluster.
         """
-        newer = force or self._fleet is None or self._fleet.revision.id != fleet.revision.id
-        self._fleet = fleet
+        former, self._fleet = self._fleet, fleet
         watch_state = self._context.watch_state
         if self.name not in watch_state.clusters:
             watch_state.clusters[self.name] = WatchedCluster(self.name, fleet.revision)
         watch_state.note(self.name, target=fleet.revision)
-        # A pass for the old revision stops before its next step; sent steps are still read back.
-        if newer:
+        if force or former is None or get_input(former, self.name) != get_input(fleet, self.name):
+            watch_state.note(self.name, is_outdated=True)
+            # A pass for the old revision stops before its next step; sent steps are still read back.
             self._stop_pass.set()
+            self._trigger.fire(trigger)
+        elif former.revision.id != fleet.revision.id and needs_attempt(watch_state.clusters[self.name]):
             self._trigger.fire(trigger)
 
     def use_inventory(self, inventory: Inventory) -> None:
@@ -105,6 +110,9 @@ class ClusterLoop:
         # A new event for each pass: `use_fleet` sets the old one, and only the pass it belongs to must stop.
         self._stop_pass = asyncio.Event()
         pass_summary, timing = await self._pass.run(fleet, timing, trigger, self._stop_pass)
+        newest = self._fleet
+        is_outdated = newest is not None and get_input(newest, self.name) != get_input(fleet, self.name)
+        self._context.watch_state.note(self.name, is_outdated=is_outdated)
         self.waits_for_others = pass_summary.waits_for_others
         if pass_summary.is_good:
             self._on_good(self.name, pass_summary.result is PassResult.APPLIED)

@@ -132,6 +132,7 @@ def _cluster(status: WatchedCluster) -> dict[str, Any]:
         "cluster": status.name,
         "revision": _revision(status.revision),
         "target": _revision(status.target),
+        "outdated": status.is_outdated,
         "state": pass_summary.result.value if pass_summary else "new",
         "doing": status.doing,
         **({"host": status.host} if status.host else {}),

@@ -138,6 +138,7 @@ class StateCollector:
             return GaugeMetricFamily(f"reconciler_{name}", description, labels=["cluster", *labels])
 
         revision = gauge("cluster_revision_info", "Revision of the last pass.", "revision")
+        outdated = gauge("cluster_outdated", "Whether a revision that changes it waits for its first pass.")
         nodes = gauge("nodes", "Nodes by their last observation.", "observation")
         violations = gauge("violations", "Guard violations of the last plan.", "code")
         stalled = gauge("stalled_nodes", "Nodes that no more steps are sent to.")
@@ -163,6 +164,7 @@ class StateCollector:
             summary = status.pass_summary
             if status.revision:
                 revision.add_metric([cluster, status.revision.id], 1)
+            outdated.add_metric([cluster], status.is_outdated)
             for kind, count in sorted(status.answers.items()):
                 nodes.add_metric([cluster, kind], count)
             findings = summary.findings if summary else ()
@@ -197,7 +199,18 @@ class StateCollector:
         for (cluster, kind, state), count in sorted(self._watch_state.operations.items()):
             operations.add_metric([cluster, kind, state], count)
         yield operations
-        yield from (revision, nodes, violations, stalled, held, drifted, drift_began, pinned, pending)
+        yield from (
+            revision,
+            outdated,
+            nodes,
+            violations,
+            stalled,
+            held,
+            drifted,
+            drift_began,
+            pinned,
+            pending,
+        )
         yield from (tries, ended, success)
 
 

@@ -18,7 +18,7 @@ from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.desired.fleet import Fleet
 from reconciler.errors import ReconcilerError, SourceError, StateError
 from reconciler.ports.inventory import Inventory
-from reconciler.ports.pass_queue import BegunPass, NextPass, PassQueue, SharedCluster
+from reconciler.ports.pass_queue import BegunPass, NextPass, PassQueue, SharedCluster, SharedPasses
 from reconciler.ports.source import Source
 from reconciler.server.cluster_loops import list_followers, select_clusters
 from reconciler.server.cluster_pass import (
@@ -29,6 +29,7 @@ from reconciler.server.cluster_pass import (
     PassRunner,
     format_error,
 )
+from reconciler.server.input_changes import get_input, needs_attempt
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.supervision import contain_errors, is_set_within
@@ -71,13 +72,19 @@ class _Running:
         number: of the pass.
         target: id of the newest revision when it began.
         stop: once set, no further step starts.
+        fleet: that it uses; None while this host reads a revision for it.
         told: what other hosts know that it does.
     """
 
     number: int
     target: str
     stop: asyncio.Event
+    fleet: Fleet | None = None
     told: str = "observing"
+
+    def is_changed_by(self, cluster: str, fleet: Fleet) -> bool:
+        """Whether a newer fleet has something new for its cluster."""
+        return self.fleet is None or get_input(self.fleet, cluster) != get_input(fleet, cluster)
 
 
 class SharedScheduler:
@@ -112,6 +119,7 @@ class SharedScheduler:
         self._news = asyncio.Event()
         self._published: _Published | None = None
         self._requested: set[str] = set()
+        self._inputs: dict[str, str] = {}
         self._stopping = asyncio.Event()
         self._running: dict[str, _Running] = {}
         self._cluster_passes: dict[str, ClusterPass] = {}
@@ -119,7 +127,7 @@ class SharedScheduler:
         self._is_refused = False
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
-        """Use this fleet from now on, and make a pass over each cluster due if no host has read it before."""
+        """Use this fleet from now on; passes over the clusters that it changes are due, on one host."""
         if self._stopping.is_set():
             return
         former = self.fleet.revision.id if self.fleet is not None else ""
@@ -131,18 +139,20 @@ class SharedScheduler:
             self._cluster_passes.pop(name, None)
         for name in sorted(names - clusters.keys()):
             clusters[name] = WatchedCluster(name, fleet.revision)
+            self._read_at = 0.0  # the other hosts may know it already
         for name in names:
             self._context.watch_state.note(name, target=fleet.revision)
-        for running in self._running.values():
-            running.stop.set()
+        is_forced = former == fleet.revision.id
+        for name, running in self._running.items():
+            if is_forced or running.is_changed_by(name, fleet):
+                running.stop.set()
         waiting = self._published
         self._published = _Published(
             fleet,
             trigger,
             former=waiting.former if waiting is not None else former,
-            is_forced=former == fleet.revision.id or (waiting is not None and waiting.is_forced),
+            is_forced=is_forced or (waiting is not None and waiting.is_forced),
         )
-        self._read_at = 0.0  # rows of clusters that this host did not know
         self._news.set()
 
     def use_inventory(self, inventory: Inventory) -> None:
@@ -240,21 +250,27 @@ class SharedScheduler:
         await self._read(self._queue)
 
     async def _publish(self, queue: PassQueue, published: _Published) -> None:
-        revision = published.fleet.revision.id
-        names = [one.entry.name for one in select_clusters(published.fleet, self._only)]
+        revision, inputs = published.fleet.revision.id, self._list_inputs(published.fleet)
+        clusters = self._context.watch_state.clusters
         while True:
-            target = (await queue.read(self._context.wall())).target
-            if target == revision:
-                # With other instances, the same revision may have other clusters that are selected.
-                if not published.is_forced or await queue.publish(
-                    revision, names, published.trigger, instead_of=target
-                ):
-                    return
-                continue
-            if target and target != published.former and await self._is_behind(revision, target):
+            target = (await self._read_clusters(queue)).target
+            if target == revision and not published.is_forced:
                 return
-            if await queue.publish(revision, names, published.trigger, instead_of=target):
+            if target not in {"", revision, published.former} and await self._is_behind(revision, target):
                 return
+            # With other instances, the same revision may have other clusters that are selected.
+            due = {
+                name
+                for name in inputs
+                if published.is_forced or (name in clusters and needs_attempt(clusters[name]))
+            }
+            if await queue.publish(revision, inputs, published.trigger, instead_of=target, due=due):
+                return
+
+    def _list_inputs(self, fleet: Fleet) -> dict[str, str]:
+        """Cluster that is watched -> digest of what a pass over it takes from the files."""
+        names = [one.entry.name for one in select_clusters(fleet, self._only)]
+        return {name: get_input(fleet, name) for name in names}
 
     async def _is_behind(self, revision: str, target: str) -> bool:
         """Whether another host has read a newer revision than this one."""
@@ -285,12 +301,8 @@ class SharedScheduler:
                 self._running[name].told = text
 
     async def _read(self, queue: PassQueue) -> None:
-        """Read what other hosts have done."""
-        found = await queue.read(self._read_at)
-        self._read_at = found.at
-        for shared in found.clusters:
-            if shared.cluster not in self._running:
-                self._use_status(shared)
+        """Read what other hosts have done, and follow a revision that they have read."""
+        found = await self._read_clusters(queue)
         if found.target == self._target:
             return
         self._target, self._target_since = found.target, self._context.clock()
@@ -298,10 +310,20 @@ class SharedScheduler:
             return
         # Another host has read a revision that this one has not: what runs for an older one ends before its
         # next step, as if it had been read here.
-        for running in self._running.values():
-            if running.target != found.target:
+        for name, running in self._running.items():
+            own = queue.key_input(get_input(running.fleet, name)) if running.fleet is not None else ""
+            if running.target != found.target and (not own or own != self._inputs.get(name)):
                 running.stop.set()
         self._request_read("request")
+
+    async def _read_clusters(self, queue: PassQueue) -> SharedPasses:
+        found = await queue.read(self._read_at)
+        self._read_at = found.at
+        for shared in found.clusters:
+            self._inputs[shared.cluster] = shared.input
+            if shared.cluster not in self._running:
+                self._use_status(shared)
+        return found
 
     def _use_status(self, shared: SharedCluster) -> None:
         state = self._context.watch_state
@@ -314,6 +336,7 @@ class SharedScheduler:
             known,
             name=own.name,
             target=own.target,
+            is_outdated=shared.is_outdated,
             doing=shared.doing,
             due=shared.due,
             host=shared.host,
@@ -353,12 +376,13 @@ class SharedScheduler:
             await queue.end(begun, "", NextPass(HAND_BACK_SECONDS, begun.cause))
             return
         if lags:  # the guards refuse what is older than what was applied
-            names = [one.entry.name for one in select_clusters(fleet, self._only)]
-            await queue.publish(fleet.revision.id, names, begun.cause, instead_of=begun.target)
+            inputs = self._list_inputs(fleet)
+            await queue.publish(
+                fleet.revision.id, inputs, begun.cause, instead_of=begun.target, due=inputs.keys()
+            )
         # Not before: the fleet that this pass was waiting for must not stop it.
-        running.stop = asyncio.Event()
-        newest = self.fleet.revision.id if self.fleet is not None else ""
-        if self._stopping.is_set() or newest != fleet.revision.id:
+        running.stop, running.fleet = asyncio.Event(), fleet
+        if self._stopping.is_set() or self.fleet is None or running.is_changed_by(cluster, self.fleet):
             running.stop.set()
         cluster_pass = self._cluster_passes.setdefault(
             cluster, ClusterPass(cluster, self._perform, self._context)
@@ -371,10 +395,12 @@ class SharedScheduler:
             state.heartbeats.pop(f"cluster {cluster}", None)
         status = state.clusters.get(cluster)
         following = self._plan_next(queue, begun, pass_summary, timing)
+        digest = get_input(fleet, cluster)
         if status is not None:
-            status = replace(status, due=self._context.wall() + following.wait)
+            is_outdated = queue.key_input(digest) != self._inputs.get(cluster)
+            status = replace(status, due=self._context.wall() + following.wait, is_outdated=is_outdated)
             state.clusters[cluster] = status
-        await queue.end(begun, encode_status(status) if status is not None else "", following)
+        await queue.end(begun, encode_status(status) if status is not None else "", following, digest)
         if pass_summary.is_good:
             await self._wake_followers(queue, fleet, cluster, pass_summary)
 

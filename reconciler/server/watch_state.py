@@ -62,6 +62,7 @@ class WatchedCluster:
     Args:
         target: the newest revision, for the current or the next pass.
         revision: of the last pass; None before the first.
+        is_outdated: whether the target changes what a pass takes from the files, and no pass has used it yet.
         doing: current activity: `idle`, `observing`, `planning`, or the ids of the running steps.
         pass_summary: result of the last pass; None before the first.
         ended: end of the last pass.
@@ -81,6 +82,7 @@ class WatchedCluster:
     name: str
     target: Revision
     revision: Revision | None = None
+    is_outdated: bool = False
     doing: str = "idle"
     pass_summary: PassSummary | None = None
     ended: float = 0.0

@@ -46,7 +46,7 @@ def queues(access):
 async def test_of_two_hosts_that_read_one_revision_one_makes_it_the_target(queues):
     for former, revision in (("", "a"), ("a", "b"), ("b", "c")):
         won = await asyncio.gather(
-            *(one.publish(revision, ["edge"], "poll", instead_of=former) for one in queues)
+            *(one.publish(revision, {"edge": "1"}, "poll", instead_of=former) for one in queues)
         )
         assert sorted(won) == [False, True]
     found = await queues[0].read()
@@ -55,10 +55,10 @@ async def test_of_two_hosts_that_read_one_revision_one_makes_it_the_target(queue
 
 async def test_a_pass_begins_once_when_it_is_due_and_its_end_is_known_to_all(queues):
     first, second = queues
-    await first.publish("a", ["edge", "lab"], "webhook", instead_of="")
+    await first.publish("a", {"edge": "1", "lab": "1"}, "webhook", instead_of="")
     begun = await first.begin("edge")
-    assert (begun.cause, begun.target, begun.number) == ("webhook", "a", 1)
-    await first.note({"edge": (1, "observing 3 nodes"), "lab": (7, "not its pass")})
+    assert (begun.cause, begun.target) == ("webhook", "a")
+    await first.note({"edge": (begun.number, "observing 3 nodes"), "lab": (7, "not its pass")})
     found = {one.cluster: one.doing for one in (await second.read()).clusters}
     assert found == {"edge": "observing 3 nodes", "lab": "idle"}
     await first.end(begun, "the status", HOUR)
@@ -71,12 +71,12 @@ async def test_a_pass_begins_once_when_it_is_due_and_its_end_is_known_to_all(que
 
 async def test_a_request_during_a_pass_makes_another_one_due_after_it(queues):
     first, second = queues
-    await first.publish("a", ["edge"], "start", instead_of="")
+    await first.publish("a", {"edge": "1"}, "start", instead_of="")
     begun = await first.begin("edge")
     await second.request(["edge"], "request")
     await first.end(begun, "x", HOUR)
     again = await second.begin("edge")
-    assert (again.cause, again.number) == ("request", 2)
+    assert (again.cause, again.number) == ("request", begun.number + 1)
     await second.end(again, "", HOUR)
     assert await first.begin("edge") is None
     assert (await first.read()).clusters[0].status == "x", "an empty status keeps the former one"
@@ -84,7 +84,7 @@ async def test_a_request_during_a_pass_makes_another_one_due_after_it(queues):
 
 async def test_the_end_of_a_pass_that_was_given_up_changes_nothing(queues):
     first, second = queues
-    await first.publish("a", ["edge"], "start", instead_of="")
+    await first.publish("a", {"edge": "1"}, "start", instead_of="")
     frozen = await first.begin("edge")
     successor = await second.begin("edge")
     await second.end(successor, "of the successor", HOUR)
@@ -93,17 +93,62 @@ async def test_the_end_of_a_pass_that_was_given_up_changes_nothing(queues):
     assert await first.begin("edge") is None
 
 
+async def test_a_revision_that_does_not_change_a_cluster_leaves_its_moment_alone(queues):
+    first, second = queues
+    await first.publish("a", {"edge": "1", "lab": "1", "live": "1"}, "start", instead_of="")
+    for name in ("edge", "lab", "live"):
+        await first.end(await first.begin(name), "x", HOUR, "1")
+    assert not any(one.is_outdated for one in (await second.read()).clusters)
+    await second.publish("b", {"edge": "1", "lab": "2", "live": "1"}, "poll", instead_of="a", due=["live"])
+    found = {
+        one.cluster: (one.due < time.time() + 60, one.is_outdated) for one in (await first.read()).clusters
+    }
+    assert found == {"edge": (False, False), "lab": (True, True), "live": (True, False)}
+    begun = await first.begin("lab")
+    await second.publish("c", {"edge": "2", "lab": "2", "live": "1"}, "poll", instead_of="b")
+    await first.end(begun, "x", HOUR, "2")
+    assert await first.begin("lab") is None, "the revision that came meanwhile has nothing new for it"
+    known = {one.cluster: one for one in (await second.read()).clusters}
+    assert (known["edge"].is_outdated, known["lab"].is_outdated) == (True, False)
+    assert known["lab"].input == second.key_input("2") != "2"
+
+
+async def test_digests_of_another_revision_than_the_target_do_not_count(queues, access, server):
+    first, second = queues
+    await first.publish("a", {"edge": "1"}, "start", instead_of="")
+    await first.end(await first.begin("edge"), "x", HOUR, "1")
+    # A host of the former version changes the target, and knows nothing of the digests.
+    server.execute("UPDATE reconciler.pass_queue SET target = 'b'", access.address.url.rpartition("/")[2])
+    await second.publish("c", {"edge": "1"}, "poll", instead_of="b")
+    assert await second.begin("edge") is not None
+
+
+async def test_a_cluster_that_comes_back_gets_higher_numbers_than_before(queues):
+    first, second = queues
+    await first.publish("a", {"edge": "1", "lab": "1"}, "start", instead_of="")
+    frozen = await first.begin("edge")
+    await second.publish("b", {"lab": "1"}, "poll", instead_of="a")
+    await second.publish("c", {"edge": "1", "lab": "1"}, "poll", instead_of="b")
+    successor = await second.begin("edge")
+    assert successor.number > frozen.number
+    await first.end(frozen, "too late", HOUR)
+    await second.end(successor, "of the successor", HOUR)
+    assert {one.status for one in (await first.read()).clusters if one.cluster == "edge"} == {
+        "of the successor"
+    }
+
+
 async def test_clusters_that_leave_the_fleet_are_forgotten(queues):
     first, second = queues
-    await first.publish("a", ["edge", "lab"], "start", instead_of="")
-    await second.publish("b", ["lab"], "poll", instead_of="a")
+    await first.publish("a", {"edge": "1", "lab": "1"}, "start", instead_of="")
+    await second.publish("b", {"lab": "1"}, "poll", instead_of="a")
     assert [one.cluster for one in (await first.read()).clusters] == ["lab"]
     assert await first.begin("edge") is None
 
 
 async def test_only_what_changed_since_a_moment_is_read(queues):
     first, _ = queues
-    await first.publish("a", ["edge"], "start", instead_of="")
+    await first.publish("a", {"edge": "1"}, "start", instead_of="")
     at = (await first.read()).at
     assert [one.cluster for one in (await first.read(at)).clusters] == ["edge"], "a little is read again"
     assert (await first.read(at + 3600)).clusters == []
@@ -138,7 +183,7 @@ async def test_each_pass_that_is_due_is_run_by_one_host_and_jobs_leave_nothing_b
 
     names = [f"c{number:02}" for number in range(30)]
     async with serving(queues[0], make_runner(queues[0])), serving(queues[1], make_runner(queues[1])):
-        await queues[0].publish("a", names, "start", instead_of="")
+        await queues[0].publish("a", dict.fromkeys(names, "1"), "start", instead_of="")
         await wait_until(lambda: len(run) >= 30, every=0.05)
         await asyncio.sleep(2)
         assert sorted(run) == names
@@ -174,7 +219,7 @@ async def test_a_job_of_a_host_that_is_gone_is_run_by_another_one(queues, access
             database,
         )
         began = time.monotonic()
-        await queues[0].publish("a", ["edge"], "start", instead_of="")
+        await queues[0].publish("a", {"edge": "1"}, "start", instead_of="")
         await wait_until(lambda: run, every=0.05)
         assert 1 < time.monotonic() - began < 2 * access.lease
 
@@ -191,7 +236,7 @@ async def test_jobs_that_hosts_with_another_selection_left_keep_no_cluster_from_
             await seen.wait()
 
         async with serving(other, run_no_pass):
-            await other.publish("a", ["edge"], "start", instead_of="")
+            await other.publish("a", {"edge": "1"}, "start", instead_of="")
             read = "SELECT lock, queueing_lock FROM reconciler_jobs.procrastinate_jobs WHERE status = 'doing'"
             read += " AND task_name = 'pass'"
             await wait_until(lambda: server.execute(read, database), every=0.05)
@@ -211,7 +256,7 @@ async def test_jobs_that_hosts_with_another_selection_left_keep_no_cluster_from_
             run.set()
 
         async with serving(own, run_pass), asyncio.timeout(3 * access.lease):
-            await own.publish("a", ["edge"], "start", instead_of="")
+            await own.publish("a", {"edge": "1"}, "start", instead_of="")
             await run.wait()
 
 
@@ -226,7 +271,7 @@ async def test_a_clock_that_is_set_back_keeps_no_pass_waiting(access, queues, mo
     async with serving(queues[0], run_pass):
         await asyncio.sleep(1.5)  # the library remembers when its task was due last
         back[0] = 3600.0
-        await queues[0].publish("a", ["edge"], "start", instead_of="")
+        await queues[0].publish("a", {"edge": "1"}, "start", instead_of="")
         async with asyncio.timeout(2 + 2 * access.lease):
             await wait_until(lambda: len(run) > 1, every=0.05)
 
@@ -245,7 +290,7 @@ async def test_a_host_with_a_shorter_lease_leaves_the_running_passes_of_others(a
 
         may_end = asyncio.Event()
         async with serving(long, run_pass):
-            await long.publish("a", ["edge"], "start", instead_of="")
+            await long.publish("a", {"edge": "1"}, "start", instead_of="")
             await wait_until(lambda: begun, every=0.05)
             async with serving(short, run_no_pass):
                 await asyncio.sleep(2 * access.lease + 1)

@@ -21,14 +21,19 @@ def revision(outbox_message="a"):
     return Revision("/fleet", outbox_message * 40, outbox_message * 7, f"Commit {outbox_message}")
 
 
-def fleet(outbox_message="a", *names, nodes=()):
-    """A fleet of clusters with these names; each has the same nodes."""
+def fleet(outbox_message="a", *names, nodes=(), inputs=None):
+    """A fleet of clusters with the same nodes each; without `inputs`, each revision changes all."""
     members = tuple(SimpleNamespace(name=node) for node in nodes)
     cluster_inputs = tuple(
         SimpleNamespace(entry=SimpleNamespace(name=name, after=(), members=lambda: members))
         for name in names or ("edge",)
     )
-    return SimpleNamespace(revision=revision(outbox_message), cluster_inputs=cluster_inputs, warnings=())
+    return SimpleNamespace(
+        revision=revision(outbox_message),
+        cluster_inputs=cluster_inputs,
+        warnings=(),
+        input_digests=inputs or {},
+    )
 
 
 class Rig:

@@ -109,6 +109,8 @@ class ClusterGlance:
         revision: short id of the revision that its nodes are compared with.
         revision_id: id of the revision of the last pass; empty before the first.
         target_id: id of the newest revision.
+        is_outdated: whether that changes it, and no pass has used it yet.
+        newest: what the newest revision means for it, if that is another one; else empty.
         since: when it got into this state.
         ended: end of the last pass.
         success: end of the last pass that left everything as desired.
@@ -133,6 +135,8 @@ class ClusterGlance:
     revision: str
     revision_id: str
     target_id: str
+    is_outdated: bool
+    newest: str
     since: datetime | None
     success: datetime | None
     ended: datetime | None
@@ -265,6 +269,8 @@ def make_cluster_line(status: WatchedCluster, approvals: frozenset[str] = frozen
         clean_line((status.revision or status.target).short),
         status.revision.id if status.revision else "",
         status.target.id,
+        status.is_outdated,
+        describe_newest(status),
         to_moment(status.since),
         to_moment(status.success),
         to_moment(status.ended),
@@ -285,6 +291,14 @@ def make_cluster_line(status: WatchedCluster, approvals: frozenset[str] = frozen
         make_shown_progress(status.progress),
         status.is_unread and reading is not None,
     )
+
+
+def describe_newest(status: WatchedCluster) -> str:
+    """What the newest revision means for a cluster; empty if its last pass has used it, or there was none."""
+    if status.revision is None or status.revision.id == status.target.id:
+        return ""
+    newest = clean_line(status.target.short)
+    return f"{newest} changes it and is used next" if status.is_outdated else f"not changed by {newest}"
 
 
 def describe_activity(status: WatchedCluster) -> str:

@@ -6,12 +6,14 @@ import json
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, TypeVar
 
+from reconciler.core.canonical import fingerprint_with_key
 from reconciler.ports.pass_queue import BegunPass, NextPass, SharedCluster, SharedPasses
 from reconciler.store.postgres.access import PostgresAccess
 from reconciler.store.postgres.connection import PostgresConnection, PostgresRow
 from reconciler.store.postgres.database import BEGIN_SHORT, PostgresSession
 from reconciler.store.postgres.jobs import DueCluster, JobWorker
 from reconciler.store.postgres.leases import LeaseKeeper
+from reconciler.store.sql.host_key import HostKey
 
 T = TypeVar("T")
 
@@ -22,14 +24,23 @@ _KEPT: Final = "interval '30 days'"
 """How long a queue is kept that no host serves any more."""
 
 _LIST: Final = "(SELECT value FROM json_array_elements_text(?3::json) AS own(value))"
-_COLUMNS: Final = "cluster, host, doing, status, extract(epoch FROM due)::float8 AS due"
+_COLUMNS: Final = """cluster, host, doing, status, input, input <> passed_input AS is_outdated,
+    extract(epoch FROM due)::float8 AS due"""
 
+_NEW: Final = "json_to_recordset(?3::json) AS new(cluster text, input text, is_due boolean)"
+# What the revision does not change keeps its moment, and its running pass.
+_CHANGE: Final = f"""
+    UPDATE watched_cluster AS own SET due = least(own.due, clock_timestamp()), cause = ?2,
+        requests = own.requests + 1, input = new.input, changed = clock_timestamp() FROM {_NEW}
+    WHERE own.queue = ?1 AND own.cluster = new.cluster AND (new.is_due OR own.input <> new.input)"""  # noqa: S608
+# A cluster that left and comes back gets higher numbers than before: a pass that was given up then must not
+# take the place of a later one.
 _ADD: Final = f"""
-    INSERT INTO watched_cluster AS own
-        (queue, cluster, due, cause, requests, pass, host, doing, status, changed)
-    SELECT ?1, value, clock_timestamp(), ?2, 1, 0, '', 'idle', '', clock_timestamp() FROM {_LIST} AS names
-    ON CONFLICT (queue, cluster) DO UPDATE SET due = least(own.due, excluded.due), cause = excluded.cause,
-        requests = own.requests + 1, changed = excluded.changed"""  # noqa: S608  (no value in it)
+    INSERT INTO watched_cluster
+        (queue, cluster, due, cause, requests, pass, host, doing, status, input, changed)
+    SELECT ?1, cluster, clock_timestamp(), ?2, 1, floor(extract(epoch FROM clock_timestamp()) * 1000),
+        '', 'idle', '', input, clock_timestamp() FROM {_NEW}
+    ON CONFLICT (queue, cluster) DO NOTHING"""  # noqa: S608  (no value in it)
 _REQUEST: Final = f"""
     UPDATE watched_cluster SET due = least(due, clock_timestamp()), cause = ?2, requests = requests + 1,
         changed = clock_timestamp() WHERE queue = ?1 AND cluster IN {_LIST}"""  # noqa: S608  (no value in it)
@@ -42,6 +53,7 @@ _END: Final = """
     UPDATE watched_cluster SET doing = 'idle', status = CASE WHEN ?5 = '' THEN status ELSE ?5 END,
         due = clock_timestamp()
             + CASE WHEN requests = ?4 THEN make_interval(secs => ?6) ELSE interval '0' END,
+        passed_input = CASE WHEN ?8 = '' THEN passed_input ELSE ?8 END,
         cause = CASE WHEN requests = ?4 THEN ?7 ELSE cause END, changed = clock_timestamp()
     WHERE queue = ?1 AND cluster = ?2 AND pass = ?3"""
 
@@ -60,6 +72,7 @@ class PostgresPassQueue:
         self.name = f"{fleet}-{selection}"
         self.lease = access.lease
         self._host = leases.holder_name
+        self._key = HostKey(access.key.parent, access.key.name)
         self._session = PostgresSession(access.address, "store-passes")
         self._worker = JobWorker(access, leases, self.name, self._list_due)
 
@@ -67,21 +80,41 @@ class PostgresPassQueue:
         """Close the connection."""
         self._session.close()
 
+    def key_input(self, digest: str) -> str:
+        return fingerprint_with_key(self._key.derive("input digests"), digest)
+
     async def publish(
-        self, revision: str, clusters: Collection[str], trigger: str, *, instead_of: str
+        self,
+        revision: str,
+        inputs: Mapping[str, str],
+        trigger: str,
+        *,
+        instead_of: str,
+        due: Collection[str] = (),
     ) -> bool:
-        names = json.dumps(sorted(clusters))
+        names = json.dumps(sorted(inputs))
+        keyed = {name: self.key_input(digest) for name, digest in sorted(inputs.items())}
 
         def publish(connection: PostgresConnection) -> bool:
+            known = connection.execute(
+                "SELECT inputs FROM pass_queue WHERE name = ? FOR UPDATE", (self.name,)
+            ).fetchone()
+            is_known = known is not None and known["inputs"] == instead_of
             row = connection.execute(
-                "INSERT INTO pass_queue AS own (name, target, seen) VALUES (?1, ?2, clock_timestamp())"
-                " ON CONFLICT (name) DO UPDATE SET target = excluded.target, seen = excluded.seen"
+                "INSERT INTO pass_queue AS own (name, target, seen, inputs)"
+                " VALUES (?1, ?2, clock_timestamp(), ?2) ON CONFLICT (name)"
+                " DO UPDATE SET target = excluded.target, seen = excluded.seen, inputs = excluded.inputs"
                 " WHERE own.target = ?3 RETURNING target",
                 (self.name, revision, instead_of),
             ).fetchone()
             if row is None:
                 return False
-            connection.execute(_ADD, (self.name, trigger, names))
+            new = [
+                {"cluster": name, "input": digest, "is_due": not is_known or name in due}
+                for name, digest in keyed.items()
+            ]
+            for statement in (_CHANGE, _ADD):
+                connection.execute(statement, (self.name, trigger, json.dumps(new)))
             connection.execute(
                 "DELETE FROM watched_cluster WHERE queue = ?1 AND cluster NOT IN"
                 " (SELECT value FROM json_array_elements_text(?2::json) AS own(value))",
@@ -145,10 +178,10 @@ class PostgresPassQueue:
             )
         )
 
-    async def end(self, begun: BegunPass, status: str, following: NextPass) -> None:
+    async def end(self, begun: BegunPass, status: str, following: NextPass, digest: str = "") -> None:
         values = (
             *(self.name, begun.cluster, begun.number, begun.requests, status),
-            *(following.wait, following.cause),
+            *(following.wait, following.cause, self.key_input(digest) if digest else ""),
         )
         await self._transact(lambda connection: connection.execute(_END, values) and None)
 
@@ -173,4 +206,7 @@ class PostgresPassQueue:
 
 
 def _make_shared(row: PostgresRow) -> SharedCluster:
-    return SharedCluster(row["cluster"], row["due"], row["host"], row["doing"], row["status"])
+    return SharedCluster(
+        *(row["cluster"], row["due"], row["host"], row["doing"], row["status"]),
+        *(row["input"], row["is_outdated"]),
+    )

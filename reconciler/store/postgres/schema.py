@@ -351,10 +351,19 @@ _SHARED_PASSES: Final = (
     f"ALTER TABLE host ADD COLUMN jobs {_TEXT} NOT NULL DEFAULT ''",  # version of the library
 )
 
+_INPUT_DIGESTS: Final = (
+    # Of which revision the digests are: a host of the former version changes the target without them.
+    f"ALTER TABLE pass_queue ADD COLUMN inputs {_TEXT} NOT NULL DEFAULT ''",
+    # Keyed digests of what a pass takes from the files: of the target, and of the last pass that has ended.
+    f"ALTER TABLE watched_cluster ADD COLUMN input {_TEXT} NOT NULL DEFAULT ''",
+    f"ALTER TABLE watched_cluster ADD COLUMN passed_input {_TEXT} NOT NULL DEFAULT ''",
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(_FIRST, oldest=1),
     Migration(_ACCESS, oldest=1),
     Migration(_COUNTED_WRITES, oldest=1),
     Migration(_SHARED_PASSES, oldest=1),
+    Migration(_INPUT_DIGESTS, oldest=1),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -1,5 +1,7 @@
 """Which clusters are watched; clusters do not wait for each other."""
 
+import asyncio
+
 import pytest
 from support.watch_server import CONVERGED, Rig, Script, fleet, until
 
@@ -56,6 +58,51 @@ async def test_changed_secrets_of_the_same_revision_cause_a_pass():
     cluster_loops.publish(other, "poll")
     await script.ran(2)
     assert script.jobs[1].fleet is other
+    cluster_loops.stop()
+    assert await tasks.drain(10)
+
+
+async def test_a_commit_that_changes_one_cluster_of_three_disturbs_no_other():
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script()
+    names = ("edge", "lab", "live")
+    script.gate = asyncio.Event()
+    cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
+    cluster_loops.publish(fleet("a", *names, inputs=dict.fromkeys(names, "1")), "start")
+    await script.ran(3)
+    cluster_loops.publish(fleet("b", *names, inputs={**dict.fromkeys(names, "1"), "lab": "2"}), "poll")
+    clusters = rig.watch_state.clusters
+    assert [clusters[name].is_outdated for name in names] == [True, True, True], "no pass has ended"
+    await script.ran(4)
+    script.gate.set()
+    await until(lambda: all(one.doing == "idle" and one.success for one in clusters.values()))
+    assert [job.cluster for job in script.jobs if job.stop.is_set()] == ["lab"]
+    assert [job.cluster for job in script.jobs[3:]] == ["lab"]
+    assert [(clusters[name].revision.id[0], clusters[name].target.id[0]) for name in names] == [
+        ("a", "b"),
+        ("b", "b"),
+        ("a", "b"),
+    ]
+    assert not any(one.is_outdated for one in clusters.values())
+    # What a later pass uses is the newest revision, although nothing in it is new for the cluster.
+    cluster_loops.request_pass("edge")
+    await script.ran(5)
+    assert script.jobs[4].fleet.revision.id[0] == "b"
+    cluster_loops.stop()
+    assert await tasks.drain(10)
+
+
+@pytest.mark.parametrize(
+    ("summary", "passes"), [(CONVERGED, 1), (PassSummary(PassResult.REFUSED), 2)], ids=["good", "refused"]
+)
+async def test_a_revision_that_changes_nothing_is_tried_where_the_last_pass_was_not_good(summary, passes):
+    rig, tasks, script = Rig(), Supervision(lambda: None, print), Script(summary)
+    cluster_loops = ClusterLoops(script, rig.context, tasks.spawn)
+    cluster_loops.publish(fleet("a", inputs={"edge": "1"}), "start")
+    await until(lambda: "edge" in rig.watch_state.clusters and rig.watch_state.clusters["edge"].pass_summary)
+    cluster_loops.publish(fleet("b", inputs={"edge": "1"}), "poll")
+    await script.ran(passes)
+    await asyncio.sleep(0.05)
+    assert len(script.jobs) == passes
     cluster_loops.stop()
     assert await tasks.drain(10)
 

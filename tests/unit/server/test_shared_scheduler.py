@@ -16,6 +16,8 @@ from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.shared_scheduler import HAND_BACK_SECONDS, SharedScheduler
 from reconciler.server.watch_state import WatchedCluster
 
+NAMES = ("edge", "lab", "live")
+
 
 class MemoryQueue:
     """The rows of one queue in memory; `run` stands for a job that a host takes."""
@@ -24,18 +26,24 @@ class MemoryQueue:
 
     def __init__(self):
         self.target, self.published, self.requested, self.ended = "", [], [], []
-        self.rows, self.numbers, self.causes = {}, {}, {}
+        self.rows, self.numbers, self.causes, self.due = {}, {}, {}, []
         self.job = None
         self.failure = None
 
-    async def publish(self, revision, clusters, trigger, *, instead_of):
+    def key_input(self, digest):
+        return f"keyed {digest}"
+
+    async def publish(self, revision, inputs, trigger, *, instead_of, due=()):
         if self.target != instead_of:
             return False
         self.target = revision
         self.published.append((revision[:1], trigger))
-        for name in clusters:
-            self.rows.setdefault(name, SharedCluster(name, time.time(), "", "idle", ""))
-            self.causes[name] = trigger
+        for name, digest in inputs.items():
+            row = self.rows.get(name, SharedCluster(name, time.time(), "", "idle", ""))
+            if name in due or row.input != self.key_input(digest):
+                self.causes[name] = trigger
+                self.due.append((revision[:1], name))
+            self.rows[name] = replace(row, input=self.key_input(digest))
         return True
 
     async def request(self, clusters, trigger):
@@ -54,7 +62,7 @@ class MemoryQueue:
     async def note(self, doing):
         pass
 
-    async def end(self, begun, status, following):
+    async def end(self, begun, status, following, digest=""):
         self.ended.append((begun.cluster, decode_status(status), following))
         self.rows[begun.cluster] = replace(self.rows[begun.cluster], status=status, host="own")
 
@@ -230,11 +238,52 @@ async def test_a_revision_that_another_host_has_read_ends_a_running_pass_and_is_
         await until(lambda: queue.job and queue.published)
         job = asyncio.create_task(queue.job("edge"))
         await script.ran(1)
-        queue.target = "b" * 40
+        assert await queue.publish("b" * 40, {"edge": "b"}, "poll", instead_of="a" * 40)
         scheduler.request_pass()
         await job
     assert queue.ended[0][1].pass_summary.result is PassResult.STOPPED
     assert reads == ["request"]
+
+
+async def test_a_revision_that_does_not_change_a_cluster_leaves_its_pass_alone():
+    rig, queue, script = Rig(), MemoryQueue(), Script()
+    script.gate = asyncio.Event()
+    async with running(queue, rig, script) as scheduler:
+        scheduler.publish(fleet("a", "edge", "lab", "live", inputs=dict.fromkeys(NAMES, "1")), "start")
+        await until(lambda: queue.job and queue.published)
+        jobs = [asyncio.create_task(queue.job(name)) for name in NAMES]
+        await script.ran(3)
+        # Read by another host first, then here.
+        newer = {**dict.fromkeys(NAMES, "1"), "lab": "2"}
+        assert await queue.publish("b" * 40, newer, "poll", instead_of="a" * 40)
+        await until(lambda: scheduler._target == "b" * 40)
+        scheduler.publish(fleet("b", *NAMES, inputs=newer), "poll")
+        newer["live"] = "2"
+        await until(lambda: not scheduler._published)
+        scheduler.publish(fleet("c", *NAMES, inputs=newer), "poll")
+        await until(lambda: queue.target == "c" * 40)
+        assert rig.watch_state.clusters["edge"].target.id == "c" * 40
+        script.gate.set()
+        await asyncio.gather(*jobs)
+    results = {cluster: status.pass_summary.result for cluster, status, _ in queue.ended}
+    assert results == {"edge": PassResult.CONVERGED, "lab": PassResult.STOPPED, "live": PassResult.STOPPED}
+    assert queue.due == [*(("a", name) for name in NAMES), ("b", "lab"), ("c", "live")]
+
+
+@pytest.mark.parametrize(
+    ("summary", "is_due"),
+    [(CONVERGED, False), (PassSummary(PassResult.REFUSED), True)],
+    ids=["good", "refused"],
+)
+async def test_a_revision_that_changes_nothing_is_tried_where_the_last_pass_was_not_good(summary, is_due):
+    rig, queue, script = Rig(), MemoryQueue(), Script(summary)
+    async with running(queue, rig, script) as scheduler:
+        scheduler.publish(fleet("a", inputs={"edge": "1"}), "start")
+        await until(lambda: queue.job and queue.published)
+        await queue.job("edge")
+        scheduler.publish(fleet("b", inputs={"edge": "1"}), "poll")
+        await until(lambda: queue.target == "b" * 40)
+    assert queue.due == [("a", "edge"), *([("b", "edge")] if is_due else [])]
 
 
 @pytest.mark.parametrize("source", [History("a"), Folder()], ids=["copy-of-git", "folder"])
