@@ -12,6 +12,7 @@ from reconciler.errors import StateError
 from reconciler.host.access_rules import OidcProvider
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
+from reconciler.server.access.page_headers import PAGE_HEADERS
 from reconciler.server.pages.markup import divide_bar, make_path
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.watch_state import SourceState, WatchedSource
@@ -154,6 +155,23 @@ async def test_the_files_of_the_pages_are_served_and_no_others(dashboard, name):
     assert not re.search(r"https?://(?!www\.w3\.org)|@import|url\(", answer.text)
     for other in ("endpoint.py", "..%2fendpoint.py", "%2fetc%2fpasswd", "x"):
         assert (await dashboard.get(f"/static/{other}")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/nope", "/history/", "/clusters", "/%3Cscript%3E"])
+async def test_an_unknown_page_is_told_with_the_way_back(dashboard, path):
+    answer = await dashboard.get(path)
+    assert answer.status_code == 404
+    assert "There is no page" in answer.text
+    assert 'href="/history"' in answer.text
+    assert "<script>" not in answer.text
+    assert answer.headers["content-security-policy"] == PAGE_HEADERS["content-security-policy"]
+    assert (await dashboard.get(path, host="evil.example")).status_code == 403
+
+
+async def test_how_long_something_has_been_so_is_no_moment(dashboard):
+    page = (await dashboard.get("/clusters/edge")).text
+    (words,) = re.findall(r"for <time data-duration [^>]*>([^<]+)</time></span></p>", page)
+    assert re.fullmatch(r"\d+ (s|min|h|days?)", words)
 
 
 async def test_an_old_reading_is_marked(dashboard):

@@ -101,7 +101,12 @@ class Pages:
             *(ActPages(guard, self.acts, self.tasks).list_routes() if self.acts and guard.has_acts else ()),
             _get("/events", partial(self._follow, guard)),
             _get("/static/{name}", self._serve_file),
+            _get("/{path:path}", guard.answer(self._show_unknown, is_whole=False)),
         ]
+
+    async def _show_unknown(self, visit: Visit) -> str:
+        path = make_one_line(visit.request.url.path, LONGEST_SEARCH)
+        raise HTTPException(404, f"there is no page {path!r}")
 
     async def _show_fleet(self, visit: Visit) -> str:
         query = read_list_query(visit.request.query_params)

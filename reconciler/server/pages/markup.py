@@ -33,7 +33,7 @@ def mark_time(moment: datetime | None, now: datetime, missing: str = "never") ->
 
 def mark_duration(moment: datetime, now: datetime) -> Markup:
     """How long something has been so, as an element as of `mark_time`: `12 min`."""
-    return Markup('<time datetime="{}" title="since {} UTC">{}</time>').format(
+    return Markup('<time data-duration datetime="{}" title="since {} UTC">{}</time>').format(
         moment.isoformat(timespec="seconds"),
         format_second(moment),
         format_age(max(0.0, (now - moment).total_seconds())),

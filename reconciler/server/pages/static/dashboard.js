@@ -18,7 +18,8 @@
 
   const renewTimes = () => {
     for (const one of document.querySelectorAll("time[title]")) {
-      one.textContent = describe((Date.now() - Date.parse(one.dateTime)) / 1000);
+      const words = describe((Date.now() - Date.parse(one.dateTime)) / 1000);
+      one.textContent = "duration" in one.dataset ? words.replace(" ago", "") : words;
     }
     if (Date.now() - heard > STALE) {
       say(`No contact with the watch for ${describe((Date.now() - heard) / 1000).replace(" ago", "")}. What you see may be outdated.`);
