@@ -75,7 +75,7 @@ class Dashboard:
         """The pages with their acts, and the logins."""
         pages = Pages(WatchViews(self.watch_state, self.open_store), self.access, self.acts, self.tasks)
         login = LoginEndpoint(self.access, open_log(io.StringIO(), form="json"), render_problem_alone)
-        return Router(routes=[*pages.list_routes(), *login.routes()])
+        return Router(routes=[*login.routes(), *pages.list_routes()])
 
     def open_client(self, host="127.0.0.1:8642", peer="127.0.0.1"):
         """A client that keeps its cookies and follows no redirect."""
