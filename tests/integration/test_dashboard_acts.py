@@ -356,4 +356,4 @@ async def test_a_dry_run_has_no_forms(dashboard, client):
         looking.cookies = client.cookies
         assert '<form class="act' not in (await looking.get("/clusters/edge")).text
         answer = await looking.post("/acts/suspend", data={"reason": "x"}, headers=OWN)
-    assert answer.status_code == 404
+    assert answer.status_code == 405
