@@ -104,6 +104,7 @@ def run_watch(
 
     from reconciler.cli.terminal import may_colour
     from reconciler.host.credentials import WEBHOOK_SECRET, read_credential
+    from reconciler.host.interpreter import prepare_long_run
     from reconciler.server import bootstrap, watch_options
 
     host = host_options.read_host(source)
@@ -129,4 +130,5 @@ def run_watch(
         trust=signer_options.read_trust(host),
         colour=may_colour(),
     )
+    prepare_long_run()
     return bootstrap.start_watch(chosen, sys.stderr)
