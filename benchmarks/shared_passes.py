@@ -19,15 +19,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 from cluster_pass import OF_CLUSTER, measure, write_fleet
-from store_writers import running_server
+from store_hosts import read_results, running_server, sample_waits, start_hosts, tell_hosts
 from support.postgres_servers import PostgresServer
 
 from reconciler.core.fleet_matching import FleetIdentity
@@ -100,7 +98,7 @@ async def serve(options: argparse.Namespace) -> None:
         queue = own.open_pass_queue("all")
         names = [f"edge-{number:05}" for number in range(options.clusters)]
         host = PassHost(own, queue, names, options.cpu, options.read)
-        work = asyncio.ensure_future(queue.serve(host.run, PASSES))
+        work = asyncio.ensure_future(queue.serve(host.run, PASSES, lambda: None))
         loop = asyncio.get_running_loop()
         print("ready", flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
@@ -131,43 +129,20 @@ def measure_hosts(server: PostgresServer, options: argparse.Namespace, hosts: in
     url = server.create_database()
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(publish(url, folder, options.clusters))
-        command = [sys.executable, __file__, "--url", url, "--folder", folder]
-        for name in ("clusters", "cpu", "read"):
-            command += [f"--{name}", str(getattr(options, name))]
-        processes = []
-        for number in range(hosts):
-            one = subprocess.Popen([*command, "--host", f"h{number}"], stdin=-1, stdout=-1, text=True)
-            processes.append(one)
-            assert one.stdout is not None
-            assert one.stdout.readline() == "ready\n"
+        given = {name: getattr(options, name) for name in ("clusters", "cpu", "read")}
+        processes = start_hosts(__file__, hosts, url=url, folder=folder, **given)
         time.sleep(options.warm_up)
-        waits: Counter[str] = Counter()
-        samples = 0
-        _tell(processes)
+        tell_hosts(processes)
         end = time.monotonic() + options.seconds
         with psycopg.connect(url, autocommit=True) as watcher:
-            while time.monotonic() < end:
-                samples += 1
-                for (kind,) in watcher.execute(
-                    "SELECT coalesce(wait_event_type, 'none') FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND state = 'active' AND pid != pg_backend_pid()"
-                ):
-                    waits[kind] += 1
-                time.sleep(0.05)
-        _tell(processes)
-        told = [json.loads(process.communicate()[0]) for process in processes]
+            waits, _ = sample_waits(watcher, end, 0.05)
+        tell_hosts(processes)
+        told = read_results(processes)
     return {
         "passes": sum(one["passes"] for one in told),
         "least": min(one["passes"] for one in told),
         "cpu": sum(one["cpu"] for one in told),
-    } | {kind: waits[kind] / samples for kind in ("Lock", "IO", "none")}
-
-
-def _tell(processes: list[subprocess.Popen[str]]) -> None:
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
+    } | waits
 
 
 def measure_cpu(server: PostgresServer, clusters: int) -> float:

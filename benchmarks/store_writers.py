@@ -16,19 +16,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server is that of the tests
-
-from support.postgres_servers import PostgresServer
+from store_hosts import PostgresServer, read_results, running_server, sample_waits, start_hosts, tell_hosts
 
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.outcome import Outcome, State
@@ -144,60 +138,32 @@ async def write(options: argparse.Namespace) -> None:
         print(json.dumps(told), flush=True)
 
 
-@contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """A server whose commits are on disk."""
-    server = PostgresServer("fsync=on")
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
 def measure(server: PostgresServer, options: argparse.Namespace, hosts: int) -> dict[str, float]:
     """Let some hosts write at once."""
     import psycopg  # noqa: PLC0415  (an extra)
 
     url = server.create_database()
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "--url", url, "--folder", folder]
-        for name in ("seconds", "round_trip", "clusters"):
-            command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
-        processes = []
-        for number in range(hosts):
-            processes.append(
-                subprocess.Popen([*command, "--host", f"h{number}"], stdin=-1, stdout=-1, text=True)
-            )
-            assert processes[-1].stdout.readline() == "ready\n"
-        for process in processes:
-            process.stdin.write("\n")
-            process.stdin.flush()
-        waits: Counter[str] = Counter()
-        samples, end = 0, time.monotonic() + options.seconds - 1
+        given = {"url": url, "folder": folder, "seconds": options.seconds, "clusters": options.clusters}
+        processes = start_hosts(__file__, hosts, **given, round_trip=options.round_trip)
+        tell_hosts(processes)
+        end = time.monotonic() + options.seconds - 1
         time.sleep(0.5)
         with psycopg.connect(url, autocommit=True) as watcher:
             count = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
             (first,) = watcher.execute(count).fetchone()
             begun = time.monotonic()
-            while time.monotonic() < end:
-                samples += 1
-                for (kind,) in watcher.execute(
-                    "SELECT coalesce(wait_event_type, 'none') FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND state != 'idle' AND pid != pg_backend_pid()"
-                ):
-                    waits[kind] += 1
-                time.sleep(0.02)
+            waits, samples = sample_waits(watcher, end, 0.02)
             (last,) = watcher.execute(count).fetchone()
             transactions = (last - first - samples) / (time.monotonic() - begun)
-        told = [json.loads(process.communicate()[0]) for process in processes]
+        told = read_results(processes)
     return {
         "transactions": transactions,
         "steps": sum(one["steps"] for one in told) / options.seconds,
         "half": max(one["half"] for one in told) * 1e3,
         "most": max(one["most"] for one in told) * 1e3,
         "cpu": max(one["cpu"] for one in told) * 1e3,
-    } | {kind: waits[kind] / samples for kind in ("Lock", "IO", "Client", "none")}
+    } | waits
 
 
 def main() -> None:
