@@ -120,6 +120,7 @@ class SharedScheduler:
         self._published: _Published | None = None
         self._requested: set[str] = set()
         self._inputs: dict[str, str] = {}
+        self._decoded: dict[str, tuple[str, WatchedCluster | None]] = {}
         self._stopping = asyncio.Event()
         self._running: dict[str, _Running] = {}
         self._cluster_passes: dict[str, ClusterPass] = {}
@@ -137,6 +138,7 @@ class SharedScheduler:
         for name in clusters.keys() - names:
             del clusters[name]
             self._cluster_passes.pop(name, None)
+            self._decoded.pop(name, None)
         for name in sorted(names - clusters.keys()):
             clusters[name] = WatchedCluster(name, fleet.revision)
             self._read_at = 0.0  # the other hosts may know it already
@@ -330,7 +332,11 @@ class SharedScheduler:
         own = state.clusters.get(shared.cluster)
         if own is None:
             return
-        found = decode_status(shared.status) if shared.status else None
+        # Each row is read several times, see `PassQueue.read`, and decoding takes longer than all the rest.
+        text, found = self._decoded.get(own.name, ("", None))
+        if text != shared.status:
+            found = decode_status(shared.status)
+            self._decoded[own.name] = shared.status, found
         known = found if found is not None else own
         state.clusters[own.name] = replace(
             known,
