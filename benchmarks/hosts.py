@@ -529,6 +529,7 @@ def read_setup() -> tuple[Setup, Path | None]:
 def main() -> None:
     """Run one trial."""
     setup, folder = read_setup()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the server and the hosts end with the trial
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print(setup, flush=True)

@@ -53,8 +53,8 @@ class StateAccess:
     watches: tuple[RunningWatch, ...] = ()
 
     def __str__(self) -> str:
-        watch = f"Watch: {self.watch}" if self.watch else "Watch: none is running with this state"
-        return f"State: {self.folder}\n{watch}\n"
+        watch = self.watch or "none is running on this host with this state"
+        return f"State: {self.folder}\nWatch: {watch}\n"
 
     def exists(self) -> bool:
         """Whether the folder has a store."""

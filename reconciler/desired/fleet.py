@@ -69,6 +69,7 @@ class DesiredCluster:
         endpoints: node -> its endpoint in the files.
         places: of these nodes, before names are resolved.
         host_names: the names among their hosts, which are no addresses.
+        is_routed: see `ClusterEntry.is_routed`.
     """
 
     cluster_input: ClusterInput
@@ -76,6 +77,7 @@ class DesiredCluster:
     endpoints: Mapping[str, Endpoint]
     places: tuple[NodePlace, ...] = field(init=False, repr=False)
     host_names: frozenset[str] = field(init=False, repr=False)
+    is_routed: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Once for a revision: each pass over one cluster compares its places with those of the whole fleet.
@@ -86,6 +88,7 @@ class DesiredCluster:
         )
         hosts = {one.host for one in self.endpoints.values()}
         object.__setattr__(self, "places", tuple(places))
+        object.__setattr__(self, "is_routed", entry.is_routed)
         object.__setattr__(self, "host_names", frozenset(one for one in hosts if not is_ip_address(one)))
 
 

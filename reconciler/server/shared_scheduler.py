@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from reconciler.core.revision import COMMIT, strip_uncommitted
+from reconciler.core.defect import name_error
 from reconciler.core.selection import EVERYTHING, Selection
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import ReconcilerError, SourceError, StateError
+from reconciler.errors import ReconcilerError, StateError
 from reconciler.ports.inventory import Inventory
 from reconciler.ports.pass_queue import BegunPass, NextPass, PassQueue, SharedCluster, SharedPasses
 from reconciler.ports.source import Source
@@ -30,11 +30,13 @@ from reconciler.server.cluster_pass import (
     format_error,
 )
 from reconciler.server.input_changes import get_input, needs_attempt
+from reconciler.server.logs import log_defect
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.supervision import contain_errors, is_set_within
+from reconciler.server.target_order import is_behind, is_older
 from reconciler.server.timing import HOLD_ENDS, LoopTiming
-from reconciler.server.watch_state import WatchedCluster
+from reconciler.server.watch_state import SourceState, WatchedCluster
 
 LOOK_SECONDS: Final = 1.0
 """Seconds between two looks at what other hosts have done."""
@@ -44,6 +46,12 @@ READ_SECONDS: Final = 10.0
 
 HAND_BACK_SECONDS: Final = 2.0
 """Seconds after which a cluster that this host does not know yet is offered again."""
+
+DEFECT_SECONDS: Final = 30.0
+"""Seconds after which a cluster is tried again whose pass could not even be recorded."""
+
+CHECK_SECONDS: Final = 60.0
+"""Seconds between two readings of all rows, in which it shows that a failover has lost some."""
 
 RETRY_SECONDS: Final = 2.0
 """Seconds before this host asks again whether it may take passes."""
@@ -125,7 +133,10 @@ class SharedScheduler:
         self._running: dict[str, _Running] = {}
         self._cluster_passes: dict[str, ClusterPass] = {}
         self._target, self._target_since, self._read_at = "", context.clock(), 0.0
+        self._target_at = 0.0
+        self._checked = context.clock()
         self._is_refused = False
+        self._defects: dict[str, str] = {}
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
         """Use this fleet from now on; passes over the clusters that it changes are due, on one host."""
@@ -250,6 +261,28 @@ class SharedScheduler:
             self._requested -= requested
         await self._tell(self._queue)
         await self._read(self._queue)
+        await self._restore_lost(self._queue)
+
+    async def _restore_lost(self, queue: PassQueue) -> None:
+        """Publish the revision of this host again, if the database has lost it or rows of its clusters."""
+        fleet, source = self.fleet, self._context.watch_state.source
+        if fleet is None or self._published is not None:
+            return
+        revision, target = fleet.revision.id, self._target
+        if target == revision:
+            if self._context.clock() < self._checked + CHECK_SECONDS:
+                return
+            self._checked, inputs = self._context.clock(), self._list_inputs(fleet)
+            known = {one.cluster for one in (await queue.read()).clusters}
+            if not inputs.keys() <= known:
+                await queue.publish(revision, inputs, "start", instead_of=target)
+            return
+        # A target that is older than the own revision is a failover, or a forced push that this host has not
+        # read yet: only a reading after it tells which.
+        is_read_again = source.state is SourceState.GOOD and source.read_at > self._target_at
+        if is_read_again and await is_older(self._source, target, revision):
+            self._published = _Published(fleet, "start", former=target, is_forced=False)
+            self._news.set()
 
     async def _publish(self, queue: PassQueue, published: _Published) -> None:
         revision, inputs = published.fleet.revision.id, self._list_inputs(published.fleet)
@@ -258,7 +291,8 @@ class SharedScheduler:
             target = (await self._read_clusters(queue)).target
             if target == revision and not published.is_forced:
                 return
-            if target not in {"", revision, published.former} and await self._is_behind(revision, target):
+            is_other = target not in {"", revision, published.former}
+            if is_other and await is_behind(self._source, revision, target):
                 return
             # With other instances, the same revision may have other clusters that are selected.
             due = {
@@ -273,19 +307,6 @@ class SharedScheduler:
         """Cluster that is watched -> digest of what a pass over it takes from the files."""
         names = [one.entry.name for one in select_clusters(fleet, self._only)]
         return {name: get_input(fleet, name) for name in names}
-
-    async def _is_behind(self, revision: str, target: str) -> bool:
-        """Whether another host has read a newer revision than this one."""
-        own, other = strip_uncommitted(revision), strip_uncommitted(target)
-        if not self._source.has_history or not COMMIT.fullmatch(own) or not COMMIT.fullmatch(other):
-            return False
-        with suppress(SourceError):
-            before = await self._source.ancestors(own)
-            if before is not None and other in before:
-                return False
-            before = await self._source.ancestors(other)
-            return before is None or own in before
-        return True  # a commit that this host's copy does not have
 
     async def _tell(self, queue: PassQueue) -> None:
         """Tell the other hosts what the passes of this one do."""
@@ -308,6 +329,7 @@ class SharedScheduler:
         if found.target == self._target:
             return
         self._target, self._target_since = found.target, self._context.clock()
+        self._target_at = self._context.wall()
         if self.fleet is None or found.target == self.fleet.revision.id:
             return
         # Another host has read a revision that this one has not: what runs for an older one ends before its
@@ -361,13 +383,29 @@ class SharedScheduler:
             running = _Running(begun.number, begun.target, asyncio.Event())
             self._running[cluster] = running
             try:
-                await self._run_begun(queue, begun, running)
+                await contain_errors(self._run_begun(queue, begun, running))
+            except StateError:
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is, the other clusters continue)
+                await self._end_after_defect(queue, begun, error)
             finally:
                 if self._running.get(cluster) is running:
                     del self._running[cluster]
         except StateError as error:
             # Still due in the store: another host, or this one, takes it up again.
             self._context.watch_state.store = error.message
+
+    async def _end_after_defect(self, queue: PassQueue, begun: BegunPass, error: Exception) -> None:
+        """Log an unexpected error once, and let the cluster wait: else its job would come each second."""
+        message = name_error(error)
+        if self._defects.get(begun.cluster) != message:
+            self._defects[begun.cluster] = message
+            consequence = "the watch retries this cluster, others continue"
+            log_defect(
+                self._context.log, "unexpected error in a pass", error, consequence, cluster=begun.cluster
+            )
+        self._context.metrics.unexpected.labels(f"cluster {begun.cluster}").inc()
+        await queue.end(begun, "", NextPass(min(DEFECT_SECONDS, self._context.interval), "retry"))
 
     async def _run_begun(self, queue: PassQueue, begun: BegunPass, running: _Running) -> None:
         cluster = begun.cluster
@@ -428,7 +466,7 @@ class SharedScheduler:
         """Whether a host with a revision may not have read the target of all hosts yet."""
         if target in {"", revision}:
             return False
-        return not self._source.has_history or await self._is_behind(revision, target)
+        return not self._source.has_history or await is_behind(self._source, revision, target)
 
     def _is_abandoned(self, target: str, status: WatchedCluster) -> bool:
         """Whether no other host goes on with a target: none ran a pass in the interval after it was due."""

@@ -455,6 +455,8 @@ def _describe_followed(source: Source) -> dict[str, str]:
 def _bridge_library_logs(log: Log) -> Iterator[None]:
     """Write what libraries log through `logging` into this log."""
     bridge = LibraryLogBridge(log)
+    # While the database is away, each of its attempts is a warning; the check of the store tells the outage.
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
     logging.getLogger().addHandler(bridge)
     logging.captureWarnings(capture=True)
     try:

@@ -600,7 +600,7 @@ def test_a_command_that_would_use_another_state_than_the_running_watch_is_refuse
 
 
 def test_where_no_watch_runs_the_order_is_kept_and_that_is_said(machine):
-    assert "Watch: none is running with this state" in machine.run("suspend", "--reason", "r")
+    assert "Watch: none is running on this host with this state" in machine.run("suspend", "--reason", "r")
     assert suspensions(machine.own)
 
 

@@ -117,7 +117,7 @@ def test_reading_an_empty_history_creates_no_folder(tmp_path, capsys):
     assert main(["history", "--state", str(folder)]) == 0
     assert (
         capsys.readouterr().out
-        == f"No runs yet.\nState: {folder} (--state)\nWatch: none is running with this state\n"
+        == f"No runs yet.\nState: {folder} (--state)\nWatch: none is running on this host with this state\n"
     )
     assert main(["history", "show", "x", "--state", str(folder)]) == 1
     assert "there is no run 'x'" in capsys.readouterr().err

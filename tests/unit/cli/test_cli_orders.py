@@ -11,7 +11,7 @@ from reconciler.host.actor import get_current_actor
 from reconciler.ports.store import AppliedMembers, ClusterFacts
 from reconciler.store.factory import open_store
 
-NO_WATCH = "Watch: none is running with this state\n"
+NO_WATCH = "Watch: none is running on this host with this state\n"
 ONE, TWO = "a1" * 32, "a1" * 16 + "b2" * 16
 
 SAYS = f"{get_current_actor().description}, "

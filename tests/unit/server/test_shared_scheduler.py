@@ -14,7 +14,7 @@ from reconciler.server import shared_scheduler
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.shared_scheduler import HAND_BACK_SECONDS, SharedScheduler
-from reconciler.server.watch_state import WatchedCluster
+from reconciler.server.watch_state import SourceState, WatchedCluster
 
 NAMES = ("edge", "lab", "live")
 
@@ -326,6 +326,57 @@ async def test_a_fleet_that_was_refused_is_tried_again():
         await until(lambda: rig.watch_state.no_passes)
         await until(lambda: queue.job and queue.published)
         assert not rig.watch_state.no_passes
+
+
+async def test_an_unexpected_error_is_logged_once_and_the_cluster_waits(monkeypatch):
+    def fail(_status):
+        raise RuntimeError("no text of a status")
+
+    rig, queue, script = Rig(), MemoryQueue(), Script(CONVERGED)
+    async with running(queue, rig, script) as scheduler:
+        scheduler.publish(fleet("a"), "start")
+        await until(lambda: queue.job and queue.published)
+        encode = shared_scheduler.encode_status
+        monkeypatch.setattr(shared_scheduler, "encode_status", fail)
+        await queue.job("edge")
+        await queue.job("edge")
+        monkeypatch.setattr(shared_scheduler, "encode_status", encode)
+        await queue.job("edge")
+    assert [one[2].wait for one in queue.ended][:2] == [shared_scheduler.DEFECT_SECONDS] * 2
+    assert queue.ended[2][1].pass_summary == CONVERGED
+    assert len(rig.lines("unexpected error in a pass")) == 1
+
+
+async def test_rows_and_a_target_that_a_failover_has_lost_are_written_again(monkeypatch):
+    monkeypatch.setattr(shared_scheduler, "CHECK_SECONDS", 0.1)
+    rig, queue = Rig(), MemoryQueue()
+    async with running(queue, rig, Script()) as scheduler:
+        scheduler.publish(fleet("b", "edge", "lab"), "start")
+        await until(lambda: queue.target == "b" * 40)
+        del queue.rows["lab"]
+        await until(lambda: "lab" in queue.rows)
+        # As it was before the last commit; this host has read the source since.
+        queue.target = "a" * 40
+        await until(lambda: scheduler._target == "a" * 40)
+        read = rig.watch_state.source
+        rig.watch_state.source = replace(read, state=SourceState.GOOD, read_at=time.time() + 1)
+        await until(lambda: queue.target == "b" * 40)
+
+
+async def test_a_target_that_may_come_from_a_forced_push_is_left_until_the_source_was_read():
+    rig, queue, reads = Rig(), MemoryQueue(), []
+    async with running(queue, rig, Script(), reads=reads) as scheduler:
+        scheduler.publish(fleet("b"), "start")
+        await until(lambda: queue.target == "b" * 40)
+        for target in ("a", "c"):
+            queue.target = target * 40
+            await until(lambda target=target: scheduler._target == target * 40)
+            scheduler.request_pass()
+            await until(lambda: not scheduler._requested)
+            await asyncio.sleep(0.05)
+            assert queue.target == target * 40
+            rig.watch_state.source = replace(rig.watch_state.source, state=SourceState.GOOD)
+    assert reads == ["request", "request"]
 
 
 async def test_a_pass_waits_for_the_revision_that_this_host_has_not_read_yet():
