@@ -83,7 +83,7 @@ def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes
     """The ways to all hosts that have a node behind a bastion, and the authorities of nodes."""
     desired = {id(one.cluster_input) for one in fleet.desired}
     others = (one.entry for one in fleet.cluster_inputs if id(one) not in desired)
-    if not any(one.is_routed for one in (*fleet.desired, *others)):
+    if not any(one.is_routed for one in fleet.desired) and not any(one.is_routed for one in others):
         return Routes({}, {}, {})  # most fleets, several times in each pass
     found: dict[str, dict[str, str]] = defaultdict(dict)
     nodes = {node: way for one in fleet.cluster_inputs for node, way in one.entry.ways.items() if way}
