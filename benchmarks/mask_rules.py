@@ -273,7 +273,7 @@ QUOTING = (
     *(masking_module._MaskingHttp.send, masking_module._MaskingCommands.run),
     *(masking_module._MaskingCommands.read, masking_module._MaskingMailbox.offer),
     *(masking_module._MaskingMailbox.read_mail, KnownSecrets.redact_text, KnownSecrets.list_clear),
-    *(masking_module._mask_errors.__wrapped__, masking_module._MaskingFiles.read),
+    *(masking_module._ErrorMask.__exit__, masking_module._MaskingFiles.read),
     *(masking_module._MaskingFiles.stage, masking_module._MaskingFiles.switch),
     *(masking_module._MaskingFiles.restore, masking_module._MaskingFiles.discard),
 )

@@ -34,7 +34,7 @@ from reconciler.server.logs import log_defect
 from reconciler.server.pass_result import PassResult, PassSummary
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.supervision import contain_errors, is_set_within
-from reconciler.server.target_order import is_behind, is_older
+from reconciler.server.target_order import is_before, is_behind
 from reconciler.server.timing import HOLD_ENDS, LoopTiming
 from reconciler.server.watch_state import SourceState, WatchedCluster
 
@@ -280,7 +280,7 @@ class SharedScheduler:
         # A target that is older than the own revision is a failover, or a forced push that this host has not
         # read yet: only a reading after it tells which.
         is_read_again = source.state is SourceState.GOOD and source.read_at > self._target_at
-        if is_read_again and await is_older(self._source, target, revision):
+        if is_read_again and await is_before(self._source, target, revision):
             self._published = _Published(fleet, "start", former=target, is_forced=False)
             self._news.set()
 

@@ -23,7 +23,7 @@ async def is_behind(source: Source, revision: str, target: str) -> bool:
     return True  # a commit that this host's copy does not have
 
 
-async def is_older(source: Source, target: str, revision: str) -> bool:
+async def is_before(source: Source, target: str, revision: str) -> bool:
     """Whether a target is empty, or an ancestor of the revision of this host."""
     other, own = strip_uncommitted(target), strip_uncommitted(revision)
     if not target:
