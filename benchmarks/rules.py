@@ -15,6 +15,7 @@ from itertools import combinations
 from types import FunctionType, SimpleNamespace
 from typing import Any, cast
 
+import access_rules
 import bus_rules
 import host_rules
 import machine_rules
@@ -538,5 +539,9 @@ RULES = (
     Rule("whom a message reaches", bus_rules.shared_feeds, bus_rules.SHARING, bus_rules.SHARING_ALIKE),
     Rule("lists of instances", host_rules.listed_instances, host_rules.INVENTORY),
     Rule("leases of several hosts", host_rules.lasting_leases, host_rules.LEASES, host_rules.ALIKE),
+    Rule("requests that are local", access_rules.local_requests, access_rules.LOCAL),
+    Rule("what roles permit", access_rules.permitted_acts, access_rules.PERMITTED),
+    Rule("pages that may send a form", access_rules.foreign_pages, access_rules.PAGES),
+    Rule("what a caller sees of others", access_rules.visible_records, access_rules.VISIBLE),
     Rule("unmanaged fields", unmanaged_rules.unmanaged_fields, unmanaged_rules.HELD, unmanaged_rules.ALIKE),
 )
