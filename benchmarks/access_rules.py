@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import ip_network
 from types import SimpleNamespace
 from typing import Any, Final
@@ -45,11 +46,15 @@ def _ask(
 
 def _refusal(call: Callable[[], object]) -> int:
     """Status with which a call is refused; 0 if it is not."""
+    return error.status if (error := _find_refusal(call)) else 0
+
+
+def _find_refusal(call: Callable[[], object]) -> AccessRefused | None:
     try:
         call()
     except AccessRefused as error:
-        return error.status
-    return 0
+        return error
+    return None
 
 
 def local_requests() -> None:
@@ -88,6 +93,13 @@ def local_requests() -> None:
     found = judge(*PROXIES, peer="127.0.0.9", host="fleet.example.com")
     assert isinstance(found, Arrival)
     assert not found.is_private
+    for scope, expected in (
+        ({"client": ("203.0.113.5", 1), PEER: "192.0.2.7"}, ("192.0.2.7", "203.0.113.5")),
+        ({"client": ("203.0.113.5", 1)}, ("203.0.113.5", "203.0.113.5")),
+        ({"client": None, PEER: "unix"}, ("unix", "")),
+    ):
+        found = judge_arrival(Request({"type": "http", "headers": [(b"host", b"a")], **scope}), PROXIES)
+        assert (found.peer, found.caller, found.is_local) == (*expected, False)
     assert find_forwarding_header(["host", "x_real_ip", "via"]) == "x_real_ip"
     assert find_forwarding_header(["host", "cookie"]) == ""
     assert [is_within(one, PROXIES) for one in ("192.0.2.1", "::ffff:192.0.2.1", "10.0.0.1", "x")] == [
@@ -138,7 +150,11 @@ def permitted_acts() -> None:
     assert grant.clusters == ("web-*",)
 
     one = Caller(
-        Identity("kim", LoginMethod.TOKEN, (Grant(OPERATE, ("web-1",)),)),
+        Identity(
+            "kim",
+            LoginMethod.TOKEN,
+            (Grant(LOOK, ("web-9",)), Grant(OPERATE, ("web-1",)), Grant(APPROVE, ())),
+        ),
         Identity("", LoginMethod.NONE).make_actor(),
     )
     nobody = Caller(SOMEBODY_LOCAL, one.actor)
@@ -157,6 +173,10 @@ def permitted_acts() -> None:
     )
     for number, (call, status) in enumerate(calls):
         assert _refusal(call) == status, number
+    for cluster, scope in (("web-2", "for cluster web-2"), ("", "for all clusters")):
+        error = _find_refusal(partial(one.require, OPERATE, cluster))
+        assert error is not None
+        assert error.message.endswith(scope)
 
 
 PERMITTED: Final = (
@@ -202,6 +222,8 @@ def foreign_pages() -> None:
         assert send(given=given) == 403, given
     assert send(cookie="") == send(given="", cookie="") == send(given="", cookie=f"{SESSION}=x") == 403
     assert send(given="", x_csrf_token="x") == 403
+    assert access.make_csrf_token(_ask(cookie=f"{SESSION}={TEXT}")) == csrf
+    assert access.make_csrf_token(_ask(cookie=f"{SESSION}=x")) == ""
     oidc: Any = SimpleNamespace(redirect="https://fleet.example.com")
     access.rules = AccessRules.model_construct(oidc=oidc, proxy=None)
     assert send(origin="https://fleet.example.com") == send() == 0
