@@ -32,9 +32,15 @@ _CHECK_SECONDS: Final = 10.0
 _EVERY_SECOND: Final = "* * * * * *"
 _CONNECTIONS: Final = 3
 _MOST_AT_ONCE: Final = 200
-_DISPATCH_PRIORITY, _REQUEST_PRIORITY = 100, 10
+_DISPATCH_PRIORITY: Final = 100
 _SCHEDULED: Final = frozenset({"interval", "retry", "offers", "hold-ends"})
 """Causes of passes that wait behind those that somebody requested."""
+
+_HEAD_START: Final = 30
+"""Seconds by which a pass that somebody requested goes before one that was due at the same time."""
+
+_YEAR_2020: Final = 1_577_836_800
+"""Seconds since 1970: a priority has 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +49,21 @@ class DueCluster:
 
     Args:
         cause: trigger of the pass.
+        due: seconds since 1970 at which it became due.
     """
 
     cluster: str
     cause: str
+    due: float
+
+    @property
+    def priority(self) -> int:
+        """Which job is taken first: the higher one.
+
+        Jobs are taken by when they are due. So where commits come faster than passes can begin, no other
+        cluster waits behind them without end.
+        """
+        return _YEAR_2020 - int(self.due) - (_HEAD_START if self.cause in _SCHEDULED else 0)
 
 
 class JobWorker:
@@ -125,7 +142,7 @@ class JobWorker:
             queue=self._queue,
             lock=lock,
             queueing_lock=lock,
-            priority=0 if due.cause in _SCHEDULED else _REQUEST_PRIORITY,
+            priority=due.priority,
         )
         return deferrer.job.evolve(task_kwargs={"cluster": due.cluster})
 

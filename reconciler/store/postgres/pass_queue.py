@@ -193,11 +193,11 @@ class PostgresPassQueue:
     async def _list_due(self) -> list[DueCluster]:
         def list_due(connection: PostgresConnection) -> list[DueCluster]:
             rows = connection.execute(
-                "SELECT cluster, cause FROM watched_cluster WHERE queue = ? AND due <= clock_timestamp()"
-                " ORDER BY due",
+                "SELECT cluster, cause, extract(epoch FROM due)::float8 AS due FROM watched_cluster"
+                " WHERE queue = ? AND due <= clock_timestamp() ORDER BY due",
                 (self.name,),
             ).fetchall()
-            return [DueCluster(row["cluster"], row["cause"]) for row in rows]
+            return [DueCluster(row["cluster"], row["cause"], row["due"]) for row in rows]
 
         return await self._transact(list_due)
 
