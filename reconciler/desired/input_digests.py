@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -17,10 +17,11 @@ import orjson
 
 from reconciler.core.bus_channels import ChannelIndex
 from reconciler.core.secret import reveal
+from reconciler.core.waves import sort_by_dependency
 from reconciler.desired.fleet import Drivers, Fleet
 from reconciler.documents.document import Document
 from reconciler.ports.cluster_input import ClusterInput
-from reconciler.text.json_pointer import split_pointer
+from reconciler.text.json_pointer import resolve_pointer
 
 NOT_CONTENT: Final = frozenset({"entry", "fleet", "pointer", "revision", "node_pointers"})
 """Fields of a cluster's input that are counted in another form (`entry` and `fleet` as the file has them), or
@@ -44,11 +45,12 @@ def compute_input_digests(fleet: Fleet, drivers: Drivers) -> dict[str, str]:
         one.entry.name: _digest([_describe_input(one, documents), listeners[one.entry.name]])
         for one in fleet.cluster_inputs
     }
-    earlier = {one.entry.name: tuple(one.entry.after) for one in fleet.cluster_inputs}
-    return {
-        name: _digest([common, digest, [[each, own.get(each, "")] for each in _list_earlier(name, earlier)]])
-        for name, digest in own.items()
-    }
+    earlier = {one.entry.name: sorted(one.entry.after) for one in fleet.cluster_inputs}
+    found: dict[str, str] = {}
+    # What changes a cluster also changes those that wait for it, and those that wait for these.
+    for name in sort_by_dependency(earlier):
+        found[name] = _digest([common, own[name], [found[one] for one in earlier[name]]])
+    return found
 
 
 def _describe_common(fleet: Fleet) -> Any:
@@ -62,7 +64,7 @@ def _describe_common(fleet: Fleet) -> Any:
 
 def _describe_input(cluster_input: ClusterInput, documents: dict[int, str]) -> Any:
     """What the files have for one cluster; `documents`: digests by identity, as nodes share settings."""
-    entry = _find_value(cluster_input.fleet.value, cluster_input.pointer)
+    entry = resolve_pointer(cluster_input.fleet.value, cluster_input.pointer)
     # A cluster whose settings have the commit is changed by each commit.
     has_commit = "commit" in (getattr(cluster_input.entry, "version", None), _get_version(cluster_input))
     found: list[Any] = [cluster_input.entry.kind, entry, cluster_input.revision.short if has_commit else ""]
@@ -83,12 +85,6 @@ def _describe_input(cluster_input: ClusterInput, documents: dict[int, str]) -> A
 def _get_version(cluster_input: ClusterInput) -> Any:
     raw = cluster_input.fleet.value
     return raw.get("version") if isinstance(raw, Mapping) else None
-
-
-def _find_value(value: Any, pointer: str) -> Any:
-    for part in split_pointer(pointer):
-        value = value[int(part)] if isinstance(value, list) else value[part]
-    return value
 
 
 def _describe_document(document: Document) -> Any:
@@ -114,18 +110,6 @@ def _describe_listeners(fleet: Fleet, drivers: Drivers) -> dict[str, Any]:
         name: [[one.node, one.channel.meeting, listeners.find(one.channel)] for one in named]
         for name, named in channels.items()
     }
-
-
-def _list_earlier(name: str, earlier: Mapping[str, Iterable[str]]) -> list[str]:
-    """All clusters that one waits for, also by others; the fleet file has no circle, but this would end."""
-    found: dict[str, None] = {}
-    waiting = list(earlier.get(name, ()))
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found[one] = None
-            waiting.extend(earlier.get(one, ()))
-    return sorted(found)
 
 
 def _digest(value: Any) -> str:

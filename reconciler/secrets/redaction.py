@@ -31,7 +31,7 @@ from reconciler.secrets.patterns import (
 )
 from reconciler.secrets.scan import scan_value
 from reconciler.text.json_pointer import make_pointer as pointer_of
-from reconciler.text.json_pointer import split_pointer
+from reconciler.text.json_pointer import resolve_pointer, split_pointer
 from reconciler.text.json_values import is_object
 from reconciler.text.one_line import UNSEEN
 from reconciler.text.urls import strip_userinfo
@@ -374,7 +374,7 @@ def mask_text(name: str, text: str) -> str:
         parts = _PLACEHOLDER.split(text)
         return "".join(part if index % 2 else mask_shapes(part, MASK) for index, part in enumerate(parts))
     document = parse_document(name, text.encode())
-    found = {pointer: _get_value(document.value, pointer) for pointer in scan_value(document.value)}
+    found = {pointer: resolve_pointer(document.value, pointer) for pointer in scan_value(document.value)}
     for path, secret in find_secrets(hide_by_key("", document.value)):
         if isinstance(secret.value, str) and not is_reference(secret.value):
             found[pointer_of(path)] = secret.value
@@ -406,12 +406,6 @@ def _list_starts(place: ValueOffsets) -> Iterator[int]:
     yield place.key
     for inner in (*(place.members or {}).values(), *(place.items or ())):
         yield from _list_starts(inner)
-
-
-def _get_value(value: Any, pointer: str) -> Any:
-    for part in split_pointer(pointer):
-        value = value[int(part)] if isinstance(value, list) else value[part]
-    return value
 
 
 def mask_content(name: str, data: bytes) -> bytes:

@@ -1,10 +1,10 @@
-"""JSON pointers (RFC 6901): made from the parts of a path, and taken apart."""
+"""JSON pointers (RFC 6901): made from the parts of a path, taken apart, and followed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 _BAD_ESCAPE: Final = re.compile(r"~(?![01]).?", re.DOTALL)
 
@@ -28,3 +28,15 @@ def find_bad_escape(json_pointer: str) -> str:
 def split_pointer(json_pointer: str) -> tuple[str, ...]:
     """The unescaped parts of a JSON pointer; array indices stay text."""
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in json_pointer.split("/")[1:])
+
+
+def resolve_pointer(value: Any, json_pointer: str) -> Any:
+    """The value at a place that exists.
+
+    Args:
+        value: of a document.
+        json_pointer: of a place in it.
+    """
+    for part in split_pointer(json_pointer):
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value

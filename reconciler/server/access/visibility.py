@@ -97,7 +97,8 @@ def restrict_selection(
     # Named one by one: what is left out of the whole fleet would be searched for clusters that were removed.
     if not selection.only:
         return Selection(tuple(one.name for one in visible), selection.skip)
-    hidden = tuple(one.name for one in entries if one not in visible)
+    shown = {one.name for one in visible}
+    hidden = tuple(one.name for one in entries if one.name not in shown)
     return Selection(selection.only, (*selection.skip, *hidden))
 
 

@@ -194,15 +194,13 @@ class WatchReader:
 
     async def list_runs(self, request: ReadRequest) -> RunsAnswer:
         """Runs of the history, newest first."""
-        query = request.query
         store = self._get_store()
-        found = list(await self._make_filter(request, query.before).read_runs(store))
-        following = found[-1].id if len(found) == query.limit else ""
+        found, following = await self._make_filter(request, request.query.before).read_page(store)
         if not request.sees():
             records = [await store.run(one.id) for one in found]
             visible = (select_visible_run(one, request.identity) for one in records)
-            found = [one.summary for one in visible if one is not None]
-        return RunsAnswer(tuple(found), following)
+            found = tuple(one.summary for one in visible if one is not None)
+        return RunsAnswer(found, following)
 
     async def read_run(self, request: ReadRequest) -> RunAnswer:
         """One run with all its records."""
