@@ -51,7 +51,7 @@ class RunProgress:
 
 
 class ChangeFeed:
-    """Wakes those who look on when a cluster has changed; keeps no history, only the newest number.
+    """Wakes those who look on when a cluster has changed; keeps no history, only the number of changes.
 
     A slow reader cannot make it grow: it holds the names of the clusters that have changed since it looked
     last, and nothing else.
@@ -59,6 +59,7 @@ class ChangeFeed:
 
     def __init__(self) -> None:
         self._readers: set[ChangeReader] = set()
+        self.number = 0
 
     @contextmanager
     def reading(self) -> Iterator[ChangeReader]:
@@ -77,6 +78,7 @@ class ChangeFeed:
 
     def announce(self, cluster: str) -> None:
         """Tell that a cluster has changed; an empty name tells that the watch itself has."""
+        self.number += 1
         for reader in self._readers:
             reader.add(cluster)
 

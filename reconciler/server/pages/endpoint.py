@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.resources import files
 from typing import Final
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler.api.acts import PurgeAct
 from reconciler.api.history_filter import HistoryFilter, parse_since
-from reconciler.core.roles import AccessRole
 from reconciler.drivers.registry import DRIVERS
 from reconciler.errors import UsageError
 from reconciler.server.access.access_control import AccessControl
@@ -25,6 +22,7 @@ from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.acts.service import ActService
 from reconciler.server.acts.task_table import TaskTable
 from reconciler.server.pages.act_endpoint import ActPages
+from reconciler.server.pages.change_events import ChangeEvents
 from reconciler.server.pages.markup import make_path
 from reconciler.server.pages.page_guard import Answer, PageGuard, Visit
 from reconciler.server.views.act_forms import (
@@ -38,15 +36,6 @@ from reconciler.server.views.act_results import ActOutcome
 from reconciler.server.views.lists import LONGEST_SEARCH, read_list_query
 from reconciler.server.views.watch_views import WatchViews
 from reconciler.text.one_line import make_one_line
-
-EVENT_SECONDS: Final = 20.0
-"""Seconds that one answer with events lasts; the browser asks again at once."""
-
-GATHER_SECONDS: Final = 0.5
-"""Seconds between two events: a run of many steps must not keep browsers loading."""
-
-MOST_READERS: Final = 40
-"""Browsers that follow the events at the same time; the others load the page again."""
 
 MOST_SEARCHED_RUNS: Final = 500
 """Newest runs in which those of a cluster or person are searched."""
@@ -99,7 +88,7 @@ class Pages:
             *(_get(path, guard.answer(page, is_whole=False)) for path, page in pages.items()),
             *(_get(path, guard.answer(page, is_whole=True)) for path, page in whole.items()),
             *(ActPages(guard, self.acts, self.tasks).list_routes() if self.acts and guard.has_acts else ()),
-            _get("/events", partial(self._follow, guard)),
+            _get("/events", ChangeEvents(self.views.watch_state, guard).answer),
             _get("/static/{name}", self._serve_file),
             _get("/{path:path}", guard.answer(self._show_unknown, is_whole=False)),
         ]
@@ -201,30 +190,6 @@ class Pages:
         query = read_list_query(visit.request.query_params)
         calendar = await visit.views.make_calendar(query)
         return visit.render("calendar", "calendar", "Calendar", calendar=calendar, query=query)
-
-    async def _follow(self, guard: PageGuard, request: Request) -> Response:
-        """Tell a browser that something has changed; it then loads the page again."""
-        try:
-            identity = await guard.identify(request, is_whole=False)
-        except AccessRefused as error:
-            return Response(
-                f"{error.message}; {error.remedy}", error.status, PAGE_HEADERS, media_type="text/plain"
-            )
-        changes = self.views.watch_state.changes
-        if changes.readers >= MOST_READERS or self.views.watch_state.stopping:
-            return Response("too many readers", 503, {**PAGE_HEADERS, "retry-after": "30"})
-
-        async def send_events() -> AsyncIterator[str]:
-            yield "retry: 1000\n\n"
-            end = asyncio.get_running_loop().time() + EVENT_SECONDS
-            with changes.reading() as reader:
-                while (left := end - asyncio.get_running_loop().time()) > 0:
-                    names = await reader.wait(left)
-                    if any(not name or identity.allows(AccessRole.LOOK, name) for name in names):
-                        yield "event: change\ndata: 1\n\n"
-                        await asyncio.sleep(GATHER_SECONDS)
-
-        return StreamingResponse(send_events(), 200, PAGE_HEADERS, media_type="text/event-stream")
 
     async def _serve_file(self, request: Request) -> Response:
         name = request.path_params["name"]

@@ -44,6 +44,7 @@ class Visit:
         csrf: what each form has in its hidden field; empty without a session.
         has_acts: whether this watch takes orders.
         has_login: whether there is a provider for logins.
+        change: number of the newest change that the page has.
     """
 
     request: Request
@@ -52,6 +53,7 @@ class Visit:
     csrf: str
     has_acts: bool
     has_login: bool
+    change: int = 0
 
     @property
     def is_session(self) -> bool:
@@ -179,7 +181,8 @@ class PageGuard:
         """A request of somebody, with the views of the clusters that they may look at."""
         views = self.views.restrict(identity)
         csrf, has_login = self.access.make_csrf_token(request), self.access.rules.oidc is not None
-        return Visit(request, identity, views, csrf, self.has_acts, has_login)
+        change = self.views.watch_state.changes.number
+        return Visit(request, identity, views, csrf, self.has_acts, has_login, change)
 
 
 def render_problem_alone(

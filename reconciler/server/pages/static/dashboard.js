@@ -2,7 +2,7 @@
 "use strict";
 (() => {
   const STALE = 45000, PAUSE = 1500;
-  let heard = Date.now(), loading = false, again = false;
+  let heard = Date.now(), loading = false, again = false, lost = false, events = null;
 
   const say = (text) => {
     const line = document.getElementById("connection");
@@ -21,7 +21,8 @@
       const words = describe((Date.now() - Date.parse(one.dateTime)) / 1000);
       one.textContent = "duration" in one.dataset ? words.replace(" ago", "") : words;
     }
-    if (Date.now() - heard > STALE) {
+    if (!document.hidden && Date.now() - heard > STALE) {
+      lost = true;
       say(`No contact with the watch for ${describe((Date.now() - heard) / 1000).replace(" ago", "")}. What you see may be outdated.`);
     }
   };
@@ -35,16 +36,19 @@
     }
   };
 
+  const describeRefusal = (status) => status === 401 || status === 403
+    ? "Your login has ended, or you may no longer look at this. What you see is outdated: load the page again."
+    : status === 404 ? "This is no longer there. What you see is outdated: load the page again."
+    : "The watch cannot show this page now. What you see may be outdated.";
+
   const load = async () => {
     if (loading) { again = true; return; }
     loading = true;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
-      if (answer.ok) {
-        replaceParts(new DOMParser().parseFromString(await answer.text(), "text/html"));
-        heard = Date.now();
-        say("");
-      }
+      heard = Date.now();
+      if (answer.ok) replaceParts(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      say(answer.ok ? "" : describeRefusal(answer.status));
     } catch { /* the line about the connection tells it */ }
     await new Promise((done) => setTimeout(done, PAUSE));
     loading = false;
@@ -52,14 +56,36 @@
   };
 
   const follow = () => {
-    const events = new EventSource("/events");
-    events.addEventListener("open", () => { heard = Date.now(); say(""); });
+    if (events || document.hidden) return;
+    events = new EventSource(`/events?after=${document.body.dataset.change}`);
+    events.addEventListener("open", () => {
+      heard = Date.now();
+      if (lost) { lost = false; load(); }
+    });
     events.addEventListener("change", load);
-    events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) setTimeout(() => { load(); follow(); }, 30000);
+    events.addEventListener("error", (event) => {
+      if (event.target.readyState !== EventSource.CLOSED || event.target !== events) return;
+      events = null;
+      load();
+      setTimeout(follow, 30000);
     });
   };
 
-  if (document.querySelector("[data-part]")) follow();
+  // A browser has few connections to one server: pages that nobody sees hold none.
+  const pause = () => {
+    if (document.hidden) {
+      if (events) events.close();
+      events = null;
+      return;
+    }
+    heard = Date.now();
+    load();
+    follow();
+  };
+
+  if (document.querySelector("[data-part]")) {
+    follow();
+    document.addEventListener("visibilitychange", pause);
+  }
   setInterval(renewTimes, 15000);
 })();
