@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from support.dashboard import HOSTILE, OF_EDGE, PAGES, Dashboard
+from support.driver import REVISION
 
 from reconciler.core.plan import Revision
 from reconciler.core.roles import AccessRole, Grant
@@ -13,7 +14,7 @@ from reconciler.host.access_rules import OidcProvider
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.identity import Identity, LoginMethod
 from reconciler.server.access.page_headers import PAGE_HEADERS
-from reconciler.server.pages.markup import divide_bar, make_path
+from reconciler.server.pages.markup import divide_bar, make_path, mark_code
 from reconciler.server.pass_status import decode_status, encode_status
 from reconciler.server.watch_state import SourceState, WatchedSource
 from reconciler.store.factory import open_store
@@ -223,6 +224,37 @@ async def test_a_reader_is_told_of_a_change(dashboard):
 def test_paths_keep_names_of_any_characters_apart():
     assert make_path("clusters", "a/b", "nodes", "n@h") == "/clusters/a%2Fb/nodes/n@h"
     assert make_path("nodes", q="a&b", state="", page=2) == "/nodes?q=a%26b&page=2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("run `a <b>`, then c", "run <code>a &lt;b&gt;</code>, then c"),
+        ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+        ("<i>one ` alone", "&lt;i&gt;one ` alone"),
+        ("`a` and ` alone", "<code>a</code> and ` alone"),
+        ("", ""),
+    ],
+)
+def test_what_stands_between_back_ticks_is_code_and_nothing_else_is_markup(text, shown):
+    assert mark_code(text) == shown
+
+
+async def test_no_page_shows_back_ticks(dashboard):
+    advice = "run `reconcile dashboard`"
+    dashboard.watch_state.source = WatchedSource(
+        SourceState.INVALID, REVISION, f"`<b>` is wrong; {advice}", read_at=1.0
+    )
+    edge = dashboard.watch_state.clusters["edge"]
+    summary = replace(edge.pass_summary, message=f"it waits: {advice}")
+    dashboard.watch_state.clusters["edge"] = replace(edge, pass_summary=summary)
+    for path in (*PAGES, *OF_EDGE, "/clusters/none", "/foo"):
+        page = (await dashboard.get(path)).text
+        assert "`" not in page, path
+        assert "<b>" not in page, path
+    # Somebody elsewhere is told how to get in.
+    refused = (await dashboard.get("/", peer="192.0.2.1")).text
+    assert "<code>reconcile dashboard</code>" in refused
 
 
 def test_a_few_nodes_of_many_stay_visible():

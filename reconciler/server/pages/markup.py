@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reconciler.core.timestamps import format_age, format_second
 from reconciler.server.views.orders import CALENDAR_DAYS, CalendarSpan
@@ -37,6 +37,18 @@ def mark_duration(moment: datetime, now: datetime) -> Markup:
         moment.isoformat(timespec="seconds"),
         format_second(moment),
         format_age(max(0.0, (now - moment).total_seconds())),
+    )
+
+
+def mark_code(text: str) -> Markup:
+    """A text with what stands between back-ticks as code; everything in it is escaped."""
+    parts = text.split("`")
+    # The last one of an odd number of back-ticks ends nothing, and is shown as it is.
+    if len(parts) % 2 == 0:
+        parts[-2:] = ["`".join(parts[-2:])]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
     )
 
 
@@ -82,7 +94,7 @@ def _load_environment() -> Environment:
         "divide_bar": divide_bar,
         "one_day": timedelta(days=1),
     }
-    environment.filters["number"] = lambda number: f"{number:,}"
+    environment.filters |= {"number": lambda number: f"{number:,}", "code": mark_code}
     return environment
 
 
