@@ -20,7 +20,7 @@ from reconciler.ports.store import Approval, ApprovalRequest, OpenOrders, OrderR
 from reconciler.server.access import arrival, login_target, role_table, visibility
 from reconciler.server.access.access_control import AccessControl
 from reconciler.server.access.arrival import PEER, Arrival, find_forwarding_header, is_within, judge_arrival
-from reconciler.server.access.cookies import SESSION
+from reconciler.server.access.cookies import FORM, SESSION
 from reconciler.server.access.identity import SOMEBODY_LOCAL, Identity, LoginMethod
 from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.access.role_table import RoleTable
@@ -203,10 +203,21 @@ def foreign_pages() -> None:
         return _refusal(lambda: access.refuse_foreign_page(request, identity, given))
 
     proxied, token = Identity("kim", LoginMethod.PROXY), Identity("ci", LoginMethod.TOKEN)
+    form, other = make_csrf_text("f" * 43), f"{SESSION}={TEXT}; {FORM}={'f' * 43}"
     assert [send(), send(sec_fetch_site=""), send(given="", x_csrf_token=csrf), send(origin=OWN.upper())] == [
         0
     ] * 4
-    assert [send(proxied, ""), send(token, "", origin="https://evil.example", sec_fetch_site="")] == [0, 0]
+    assert (
+        send(token, "", origin="https://evil.example", sec_fetch_site="")
+        == send(proxied, form, cookie=other)
+        == 0
+    )
+    assert (
+        send(proxied, csrf, cookie=other)
+        == send(proxied, "", cookie=other)
+        == send(given=form, cookie=other)
+        == 403
+    )
     for headers in (
         {"origin": ""},
         {"origin": "null"},
@@ -217,13 +228,17 @@ def foreign_pages() -> None:
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "none"},
     ):
-        assert send(**headers) == send(proxied, "", **headers) == 403, headers
+        assert send(**headers) == send(proxied, form, cookie=other, **headers) == 403, headers
     for given in ("", "x", csrf[:-1], make_csrf_text("t" * 43)):
         assert send(given=given) == 403, given
     assert send(cookie="") == send(given="", cookie="") == send(given="", cookie=f"{SESSION}=x") == 403
     assert send(given="", x_csrf_token="x") == 403
-    assert access.make_csrf_token(_ask(cookie=f"{SESSION}={TEXT}")) == csrf
-    assert access.make_csrf_token(_ask(cookie=f"{SESSION}=x")) == ""
+    assert access.make_csrf_token(_ask(cookie=f"{SESSION}={TEXT}"), session) == csrf
+    assert access.make_csrf_token(_ask(cookie=f"{SESSION}=x"), session) == ""
+    assert access.make_csrf_token(_ask(cookie=f"{SESSION}={TEXT}"), SOMEBODY_LOCAL) == ""
+    assert access.make_csrf_token(_ask(), proxied, "f" * 43) == form
+    assert len(access.make_form_text(_ask(cookie=f"{FORM}=x"), proxied)) == len(TEXT)
+    assert access.make_form_text(_ask(cookie=other), proxied) == access.make_form_text(_ask(), session) == ""
     oidc: Any = SimpleNamespace(redirect="https://fleet.example.com")
     access.rules = AccessRules.model_construct(oidc=oidc, proxy=None)
     assert send(origin="https://fleet.example.com") == send() == 0
@@ -244,7 +259,12 @@ def foreign_pages() -> None:
         assert login_target.read_next_page(place) == "/", place
 
 
-PAGES: Final = (AccessControl.refuse_foreign_page, AccessControl.make_csrf_token, login_target.read_next_page)
+PAGES: Final = (
+    AccessControl.refuse_foreign_page,
+    AccessControl.make_csrf_token,
+    AccessControl.make_form_text,
+    login_target.read_next_page,
+)
 
 
 def visible_records() -> None:

@@ -155,6 +155,8 @@ def read_forms(page):
 
 async def send(client, act, origin=None, **values):
     origin = origin or str(client.base_url).rstrip("/")
+    page = (await client.get("/clusters/edge")).text
+    values["csrf"] = next(iter(re.findall(r'name="csrf" value="([^"]+)"', page)), "")
     return await client.post(f"/acts/{act}", data=values, headers={"origin": origin}, follow_redirects=True)
 
 

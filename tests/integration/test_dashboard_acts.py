@@ -6,6 +6,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from support.access import make_access
 from support.dashboard import HOSTILE, Dashboard
 from support.driver import REVISION
 
@@ -160,6 +161,38 @@ async def test_a_form_of_another_page_is_refused(dashboard, client, headers, csr
     assert answer.status_code == 403
     assert "You may not do this" in answer.text
     assert not (await dashboard.store.orders()).suspensions
+
+
+async def test_the_forms_of_a_user_whom_a_proxy_names_belong_to_a_cookie_of_the_browser(dashboard):
+    rules = """
+  proxy: {header: X-Remote-User, networks: [192.0.2.10/32]}
+  roles: [{role: operate, users: [kim, lee]}]"""
+    dashboard.access = make_access(dashboard.store, rules)
+    own = {"origin": "http://127.0.0.1:8642"}
+    async with (
+        dashboard.open_client(peer="192.0.2.10") as kim,
+        dashboard.open_client(peer="192.0.2.10") as lee,
+    ):
+        for client, name in ((kim, "kim"), (lee, "lee")):
+            client.headers["x-remote-user"] = name
+        first = await kim.get("/clusters/edge")
+        cookie = first.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+        assert "set-cookie" not in (await kim.get("/clusters/edge")).headers, "the browser has it"
+        forms = [read_forms((await client.get("/clusters/edge")).text) for client in (kim, lee)]
+        path, values = forms[0]["Suspend edge"]
+        foreign = forms[1]["Suspend edge"][1]["csrf"]
+        assert foreign != values["csrf"]
+        values["reason"] = "disk is full"
+        for csrf in ("", foreign):
+            assert (await kim.post(path, data=values | {"csrf": csrf}, headers=own)).status_code == 403
+        assert (await kim.post(path, data=values)).status_code == 403, "no origin"
+        assert not (await dashboard.store.orders()).suspensions
+        answer = await kim.post(path, data=values, headers=own)
+        assert "disk is full" in (await kim.get(answer.headers["location"])).text
+    (suspension,) = (await dashboard.store.orders()).suspensions
+    assert suspension.by.startswith("proxy:kim")
 
 
 async def test_without_a_login_a_form_is_refused(dashboard):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from reconciler.core.roles import AccessRole
 from reconciler.errors import StateError
@@ -16,7 +17,7 @@ from reconciler.host.access_rules import AccessRules, ProxyLogin
 from reconciler.host.config_fields import Network
 from reconciler.ports.access_store import AccessStore, AccessToken
 from reconciler.server.access.arrival import Arrival, is_within, judge_arrival
-from reconciler.server.access.cookies import SESSION, read_cookie
+from reconciler.server.access.cookies import FORM, FORM_SECONDS, SESSION, read_cookie, set_cookie
 from reconciler.server.access.failure_limit import FailureLimit
 from reconciler.server.access.identity import SOMEBODY_LOCAL, Identity, LoginMethod
 from reconciler.server.access.login_links import LoginLinks
@@ -28,6 +29,7 @@ from reconciler.server.access.secret_texts import (
     is_same_secret,
     is_secret_text,
     make_csrf_text,
+    make_secret_text,
 )
 from reconciler.server.access.sessions import Sessions
 
@@ -172,20 +174,37 @@ class AccessControl:
                 "the request does not come from a page of this server",
                 remedy="use the forms of its pages; programs send a token; a proxy in front passes `Host` on",
             )
-        # A proxy that names the user in a header has a session of its own, which we do not know: the origin,
-        # which a browser always sends and no page can choose, has to be enough.
-        if identity.method is LoginMethod.PROXY:
-            return
         given = csrf or request.headers.get(CSRF_HEADER, "")
-        if not is_same_secret(given, self.make_csrf_token(request)) or not given:
+        if not is_same_secret(given, self.make_csrf_token(request, identity)) or not given:
             raise AccessRefused(
                 "the page is of another login", remedy="load the page again, then repeat what you did"
             )
 
-    def make_csrf_token(self, request: Request) -> str:
-        """What the forms of a page have in their hidden field `csrf`; empty without a session."""
-        text = read_cookie(request, SESSION, self.judge(request))
-        return make_csrf_text(text) if is_secret_text(text) else ""
+    def make_csrf_token(self, request: Request, identity: Identity, form_text: str = "") -> str:
+        """What the forms of a page have in their hidden field `csrf`; empty for somebody who gets no form.
+
+        Args:
+            request: for the page.
+            identity: who gets it.
+            form_text: the cookie of forms that the answer sets; empty if the browser has one.
+        """
+        # The session of a user whom a proxy names is known to the proxy alone. A cookie of ours takes its
+        # place, which pages of other sites can neither read nor set.
+        name = FORM if identity.method is LoginMethod.PROXY else SESSION
+        text = form_text or read_cookie(request, name, self.judge(request))
+        return make_csrf_text(text) if identity.name and is_secret_text(text) else ""
+
+    def make_form_text(self, request: Request, identity: Identity) -> str:
+        """A cookie of forms for a user whom a proxy names; empty if the browser has one, or needs none."""
+        if identity.method is not LoginMethod.PROXY:
+            return ""
+        known = read_cookie(request, FORM, self.judge(request))
+        return "" if is_secret_text(known) else make_secret_text()
+
+    def set_form_cookie(self, response: Response, request: Request, text: str) -> None:
+        """Let the browser keep the cookie of forms; an empty one changes nothing."""
+        if text:
+            set_cookie(response, FORM, text, self.judge(request), seconds=FORM_SECONDS)
 
     async def _identify(self, request: Request, arrival: Arrival) -> Identity | None:
         if "authorization" in request.headers:

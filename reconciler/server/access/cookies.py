@@ -15,6 +15,12 @@ SESSION: Final = "reconcile-session"
 LOGIN: Final = "reconcile-login"
 """The cookie of a login that has begun."""
 
+FORM: Final = "reconcile-form"
+"""The cookie to which forms belong that have no session: those of users whom a proxy names."""
+
+FORM_SECONDS: Final = 12 * 3600
+"""How long a browser keeps the cookie of forms."""
+
 
 def name_cookie(base: str, arrival: Arrival) -> str:
     """The full name of a cookie."""

@@ -41,9 +41,10 @@ class Visit:
     Args:
         identity: who looks.
         views: of the clusters that they may look at.
-        csrf: what each form has in its hidden field; empty without a session.
+        csrf: what each form has in its hidden field; empty for somebody who gets no form.
         has_acts: whether this watch takes orders.
         has_login: whether there is a provider for logins.
+        form_text: the cookie of forms that the answer sets; empty for none.
         change: number of the newest change that the page has.
     """
 
@@ -53,6 +54,7 @@ class Visit:
     csrf: str
     has_acts: bool
     has_login: bool
+    form_text: str = ""
     change: int = 0
 
     @property
@@ -120,7 +122,7 @@ class PageGuard:
             try:
                 identity = await self.access.identify(request)
                 visit = self.make_visit(request, self._check(request, identity, is_whole=is_whole))
-                return Response(await page(visit), 200, PAGE_HEADERS, media_type="text/html")
+                return self._make_response(visit, await page(visit))
             except AccessRefused as error:
                 status, title, problem = error.status, "You may not look at this", error
                 headers = {"retry-after": str(error.wait)} if error.wait else {}
@@ -163,6 +165,11 @@ class PageGuard:
             "problem", "", title, message=error.message, remedy=error.remedy, origin=origin
         )
 
+    def _make_response(self, visit: Visit, body: str) -> Response:
+        response = Response(body, 200, PAGE_HEADERS, media_type="text/html")
+        self.access.set_form_cookie(response, visit.request, visit.form_text)
+        return response
+
     async def identify(self, request: Request, *, is_whole: bool) -> Identity:
         """Who looks; without all clusters they need one at least, or the one that the path names.
 
@@ -180,9 +187,10 @@ class PageGuard:
     def make_visit(self, request: Request, identity: Identity) -> Visit:
         """A request of somebody, with the views of the clusters that they may look at."""
         views = self.views.restrict(identity)
-        csrf, has_login = self.access.make_csrf_token(request), self.access.rules.oidc is not None
-        change = self.views.watch_state.changes.number
-        return Visit(request, identity, views, csrf, self.has_acts, has_login, change)
+        form_text = self.access.make_form_text(request, identity) if self.has_acts else ""
+        csrf = self.access.make_csrf_token(request, identity, form_text)
+        has_login, change = self.access.rules.oidc is not None, self.views.watch_state.changes.number
+        return Visit(request, identity, views, csrf, self.has_acts, has_login, form_text, change)
 
 
 def render_problem_alone(

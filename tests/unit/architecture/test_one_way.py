@@ -90,7 +90,7 @@ def test_one_loop_asks_again():
         "host/locks.py",
         "server/http_listener.py",
         "server/nodes/",
-        "server/pages/endpoint.py",
+        "server/pages/change_events.py",
         "server/supervision.py",
         "fault_trials/",
         "simulation/",

@@ -14,7 +14,7 @@ from reconciler.host.clock import utc_now
 from reconciler.ports.access_store import AccessToken
 from reconciler.server.access import access_control, failure_limit, sessions
 from reconciler.server.access.failure_limit import FailureLimit
-from reconciler.server.access.identity import SOMEBODY_LOCAL, LoginMethod
+from reconciler.server.access.identity import SOMEBODY_LOCAL, Identity, LoginMethod
 from reconciler.server.access.refusal import AccessRefused
 from reconciler.server.access.secret_texts import (
     digest_secret,
@@ -363,6 +363,7 @@ async def test_the_store_may_fail_and_nobody_gets_in(store, monkeypatch):
 
 
 PAGE = {"origin": "https://fleet.example.com", "sec_fetch_site": "same-origin"}
+KIM = Identity("kim", LoginMethod.OIDC)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +389,8 @@ async def test_an_act_by_a_session_comes_from_a_page_of_that_session(store, head
     access = make_access(store, OIDC + ROLES)
     text, other = [await access.sessions.begin("kim", LoginMethod.OIDC, ["ops"]) for _ in range(2)]
     cookies = {HOST_COOKIE: text}
-    given = {"own": access.make_csrf_token(make_request(**OUTSIDE, cookies=cookies)), "": ""}
+    own = access.make_csrf_token(make_request(**OUTSIDE, cookies=cookies), KIM)
+    given = {"own": own, "": ""}
     given["other"] = make_csrf_text(other)
     sent = {"x_csrf_token": given[csrf]} if place == "header" else {}
     request = make_request(**OUTSIDE, cookies=cookies, **headers, **sent)
@@ -402,20 +404,35 @@ async def test_an_act_by_a_session_comes_from_a_page_of_that_session(store, head
 async def test_the_token_of_a_page_does_not_tell_its_session(store):
     access = make_access(store, OIDC + ROLES)
     text = await access.sessions.begin("kim", LoginMethod.OIDC)
-    token = access.make_csrf_token(make_request(**OUTSIDE, cookies={HOST_COOKIE: text}))
+    token = access.make_csrf_token(make_request(**OUTSIDE, cookies={HOST_COOKIE: text}), KIM)
     assert re.fullmatch(r"[\w-]{43}", token)
     assert token not in text
     assert await access.identify(make_request(**OUTSIDE, cookies={HOST_COOKIE: token})) is None
 
 
 @pytest.mark.parametrize(
-    ("headers", "passes"),
-    [(PAGE, True), ({}, False), (PAGE | {"origin": "https://evil.example"}, False)],
+    ("headers", "csrf", "passes"),
+    [
+        (PAGE, "own", True),
+        (PAGE, "", False),
+        (PAGE, "other", False),
+        (PAGE, "of a session", False),
+        ({}, "own", False),
+        (PAGE | {"origin": "https://evil.example"}, "own", False),
+        (PAGE | {"sec_fetch_site": "same-site"}, "own", False),
+    ],
 )
-async def test_an_act_of_a_user_whom_a_proxy_names_comes_from_a_page_of_this_server(headers, passes):
-    rules = PROXY + "  roles: [{role: operate, users: [kim]}]"
-    request = make_request(**(OUTSIDE | {"peer": "192.0.2.10"}), **headers, lines=[("X-Remote-User", "kim")])
-    call = make_access(rules=rules).require_act(request, OPERATE, "web-1")
+async def test_an_act_of_a_user_whom_a_proxy_names_comes_from_a_page_of_this_browser(headers, csrf, passes):
+    access = make_access(rules=PROXY + "  roles: [{role: operate, users: [kim]}]")
+    arrival, named = OUTSIDE | {"peer": "192.0.2.10"}, [("X-Remote-User", "kim")]
+    kim = Identity("kim", LoginMethod.PROXY)
+    text = access.make_form_text(make_request(**arrival, lines=named), kim)
+    cookies = {"__Host-reconcile-form": text, HOST_COOKIE: "s" * 43}
+    request = make_request(**arrival, **headers, lines=named, cookies=cookies)
+    assert access.make_form_text(request, kim) == "", "the browser keeps its cookie"
+    given = {"own": access.make_csrf_token(request, kim), "other": make_csrf_text("o" * 43), "": ""}
+    given["of a session"] = make_csrf_text("s" * 43)
+    call = access.require_act(request, OPERATE, "web-1", csrf=given[csrf])
     if passes:
         assert (await call).name == "kim"
     else:
