@@ -16,6 +16,7 @@ cluster was idle for longer than the lease and the interval.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import math
 import os
@@ -207,7 +208,7 @@ class Host:
                 found: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             found = json.load(error)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return {}
         return found
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from reconciler.core.cluster_renames import apply_renames, find_renames
-from reconciler.core.entries import ClusterEntry
 from reconciler.core.expiry import Expiry
 from reconciler.core.fleet_matching import NEW, FleetIdentity, KnownFleet, resolve_fleet
 from reconciler.core.memory import FleetMemory
@@ -36,6 +35,7 @@ from reconciler.planning.plan_file import (
 )
 from reconciler.planning.plan_pass import Drivers, PlanResult, run_plan_pass
 from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read_prior_revisions
+from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.source import Source
 from reconciler.ports.transport import Transports
@@ -163,7 +163,7 @@ class Reader:
             raise UsageError(f"the fleet has no cluster {cluster!r}", remedy=remedy)
         drivers, resolver = self.products, LocalResolver(self.host)
         identity, store = await self.bind(fleet)
-        unread = _list_unread_clusters(entries, cluster) if cluster else frozenset[str]()
+        unread = _list_unread_clusters(fleet.cluster_inputs, cluster) if cluster else frozenset[str]()
         memory = await store.read_memory(without_nodes=unread) if store else FleetMemory(at=utc_now())
         # Before everything that asks by name: history, budgets and rejections belong to the former name.
         memory = apply_renames(memory, find_renames(memory, entries))
@@ -293,10 +293,13 @@ class Reader:
         return check_plans(plan_result, self.products, faults=faults, most=most, weighs=weighs)
 
 
-def _list_unread_clusters(entries: Sequence[ClusterEntry], cluster: str) -> frozenset[str]:
+def _list_unread_clusters(inputs: Sequence[ClusterInput], cluster: str) -> frozenset[str]:
     """The clusters whose nodes a pass over one of them does not ask for: all but those that it waits for."""
-    after = {entry.name: entry.after for entry in entries}
-    needed, waiting = set[str](), [cluster]
+    if any(one.inventory or one.unread for one in inputs):
+        return frozenset()  # an instance may have the address that a node of any cluster had
+    after = {one.entry.name: one.entry.after for one in inputs}
+    needed = {one.entry.renamed_from for one in inputs if one.entry.name == cluster}
+    waiting = [cluster]
     while waiting:
         name = waiting.pop()
         if name not in needed:

@@ -364,7 +364,14 @@ class StoreReader(NodeReader, AccessReader, Protocol):
         """Facts and orders of the fleet, read at one moment.
 
         Args:
-            without_nodes: clusters whose facts about nodes are left out; their own history is in it.
+            without_nodes: clusters whose nodes are left out: facts, changes and claims of places. What is
+                known of the cluster itself is in it.
+        """
+
+    async def read_cluster_memory(self, cluster: str) -> FleetMemory:
+        """As `read_memory`, of one cluster and of what applies to all.
+
+        A run asks for it again while it goes on. Claims, applied revisions and pending calls are for plans.
         """
 
     async def orders(self) -> OpenOrders:

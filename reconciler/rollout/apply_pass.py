@@ -437,8 +437,9 @@ class _Run:
         """The holds that are in force now, and the codes of those that are set aside."""
         # Reading many nodes takes minutes. A suspension or a rollback of that time would otherwise stop
         # nothing: the plan was judged before it, and the lock was taken after it.
-        memory = await self.store.read_memory()
-        cluster_memory = memory.get_cluster_memory(guard_context.plan.cluster)
+        cluster = guard_context.plan.cluster
+        memory = await self.store.read_cluster_memory(cluster)
+        cluster_memory = memory.get_cluster_memory(cluster)
         if self.run_context.is_rollback:
             cluster_memory = replace(cluster_memory, pin=None)
         now = replace(guard_context, now=memory.at, cluster_memory=cluster_memory)

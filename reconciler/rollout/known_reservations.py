@@ -48,7 +48,11 @@ class KnownReservations:
             return
         case = self.guard_context
         found = await self.store.reservations(case.plan.cluster)
-        now = (await self.store.read_memory()).at if any(one.is_hold for one in found) else None
+        now = (
+            (await self.store.read_cluster_memory(case.plan.cluster)).at
+            if any(one.is_hold for one in found)
+            else None
+        )
         self._known = frozenset(one.id for one in found)
         # Those of the fleet file, and those that were ordered by another name of the node, are as planned.
         planned = [one for one in case.reserved.holds if one.in_file or one.ordered_as]

@@ -107,7 +107,8 @@ async def finish_return(
         log: of the run that rejected it.
         overrides: may set holds aside.
     """
-    cluster, memory = guard_context.plan.cluster, await log.store.read_memory()
+    cluster = guard_context.plan.cluster
+    memory = await log.store.read_cluster_memory(cluster)
     cluster_memory = memory.get_cluster_memory(cluster)
     # Read again under the lock: another process may have finished it.
     pending = next((one for one in cluster_memory.pending_returns if one.run == log.run), None)

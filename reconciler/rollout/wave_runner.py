@@ -176,7 +176,7 @@ class WaveRunner:
         # The guards have judged the plan before its first wave. Hours may have passed since: a window may
         # have closed, a freeze begun, somebody suspended the cluster.
         case = self.gate_keeper.guard_context
-        memory = await self.log.store.read_memory()
+        memory = await self.log.store.read_cluster_memory(case.plan.cluster)
         now = replace(case, now=memory.at, cluster_memory=memory.get_cluster_memory(case.plan.cluster))
         overrides = select_current_overrides(self.overrides, now.cluster_memory.suspended, case.now)
         in_force = apply_overrides(

@@ -240,6 +240,9 @@ class EmptyStore:
     async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
         return FleetMemory(at=self._clock())
 
+    async def read_cluster_memory(self, cluster: str) -> FleetMemory:
+        return FleetMemory(at=self._clock())
+
     async def orders(self) -> OpenOrders:
         from reconciler.ports.store import OpenOrders  # noqa: PLC0415  (a dry run does not ask for them)
 

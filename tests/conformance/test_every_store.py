@@ -211,6 +211,32 @@ async def test_the_memory_leaves_out_the_nodes_of_some_clusters_and_not_their_hi
     assert part.get_cluster_memory("core") == replace(whole.get_cluster_memory("core"), shown_revisions={})
 
 
+async def test_the_memory_of_one_cluster_is_its_part_of_the_whole(store):
+    for name in ("edge", "core"):
+        await store.store_facts(name, {"a": {"revision": "one", "mode": "block"}})
+        await store.record_pass(name, ClusterFacts(applied=REVISION))
+        await store.claim_places({f"{name}:80": (name, "a")}, ())
+    plan = plan_of(a="1")
+    run = await store.begin_run(RunStart("command", plan))
+    await store.record_intent(run, next(iter(plan.steps())))
+    await store.suspend("edge", "a fault", Actor())
+    await store.suspend("", "all", Actor())
+    whole, one = await store.read_memory(), await store.read_cluster_memory("edge")
+    changes = whole.get_cluster_memory("edge").recent_changes
+    assert [node for node, _ in changes] == ["a"]
+    own = one.get_cluster_memory("edge")
+    assert [node for node, _ in own.recent_changes] == ["a"]
+    assert replace(own, recent_changes=changes) == whole.get_cluster_memory("edge")
+    assert {one.cluster for one in own.suspended} == {"", "edge"}
+    assert set(one.cluster_memory) == set(one.facts) == {"edge"}
+    part = await store.read_memory(without_nodes={"core"})
+    assert set(whole.claims) == {"edge:80", "core:80"}
+    assert set(part.claims) == {"edge:80"}
+    assert part.get_cluster_memory("edge").recent_changes
+    others = await store.select_fleet(NEW).read_memory(without_nodes={"core"})
+    assert set(others.claims) == {"edge:80", "core:80"}, "another fleet needs all claims of this one"
+
+
 async def test_facts_keep_their_since_until_they_change(store):
     await store.store_facts("edge", {"a": {"revision": "one", "mode": "block"}})
     first = (await store.read_memory()).get_cluster_memory("edge").shown_revisions["a"]

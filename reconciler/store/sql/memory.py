@@ -6,7 +6,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from reconciler.core.memory import (
@@ -46,6 +46,21 @@ _HISTORY = (NODES, APPLIED, ROLLOUT)
 """Each of these facts of a cluster says that it has a history."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The facts of a fleet, or of one cluster.
+
+    Args:
+        nodes: cluster -> node -> key -> value.
+        clusters: cluster -> key -> value, of the cluster itself.
+        revisions: cluster -> node -> the revision that it showed.
+    """
+
+    nodes: Mapping[str, Mapping[str, Mapping[str, str]]]
+    clusters: Mapping[str, Mapping[str, str]]
+    revisions: Mapping[str, Mapping[str, AppliedRevision]]
+
+
 def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMemory:
     """The memory of a fleet: facts of its nodes, and the history of each cluster.
 
@@ -53,72 +68,85 @@ def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMe
         tx: the transaction.
         without_nodes: clusters whose nodes are left out.
     """
-    facts: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    own: dict[str, dict[str, str]] = defaultdict(dict)
-    runs: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
-    # By the database: a pass over one of many clusters would else make objects of the facts of all nodes.
-    listed = tx.texts("?2")
-    rows = tx.execute(
-        "SELECT cluster, node, key, value, since FROM fact"  # noqa: S608
-        f" WHERE fleet = ?1 AND (node = '' OR cluster NOT IN {listed})",
-        (tx.fleet, json.dumps(sorted(without_nodes))),
-    )
-    for row in rows:
-        cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
-        if not node:
-            own[cluster][key] = value
-            continue
-        facts[cluster][node][key] = value
-        if key == REVISION:
-            runs[cluster][node] = AppliedRevision(value, parse_timestamp(row["since"]))
-    for cluster in own.keys() | runs.keys():
-        # A version before this fact existed applied the cluster.
-        if KIND not in own[cluster] and NODES in own[cluster]:
-            own[cluster][KIND] = find_kind_in_runs(tx, cluster)
-    changed, open_orders = _list_changes(tx), read_orders(tx)
+    # By the database: a pass over one of many clusters would else make objects of all nodes of the fleet.
+    left_out = (f"cluster NOT IN {tx.texts('?2')}", json.dumps(sorted(without_nodes)))
+    facts = _read_facts(tx, f"(node = '' OR {left_out[0]})", left_out[1])
+    changed, open_orders = _list_changes(tx, *left_out), read_orders(tx)
     # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
     named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
     named |= {one.cluster for one in open_orders.pins}
     reserved: dict[str, list[Reservation]] = defaultdict(list)
     for one in read_reservations(tx):
         reserved[one.cluster].append(one)
-    with_history = {cluster for cluster, known in own.items() if not known.keys().isdisjoint(_HISTORY)}
+    with_history = {name for name, known in facts.clusters.items() if not known.keys().isdisjoint(_HISTORY)}
+    names = (with_history | changed.keys() | facts.revisions.keys() | named | reserved.keys()) - {""}
     return FleetMemory(
         fleet=tx.fleet,
-        facts={cluster: dict(nodes) for cluster, nodes in facts.items()},
+        facts=facts.nodes,
         cluster_memory={
             cluster: replace(
-                _make_cluster_memory(
-                    cluster,
-                    own.get(cluster, {}),
-                    tuple(changed.get(cluster, ())),
-                    runs.get(cluster, {}),
-                    open_orders,
-                ),
+                _make_cluster_memory(cluster, facts, tuple(changed.get(cluster, ())), open_orders),
                 reservations=tuple(reserved.get(cluster, ())),
             )
-            for cluster in sorted(
-                (with_history | changed.keys() | runs.keys() | named | reserved.keys()) - {""}
-            )
+            for cluster in sorted(names)
         },
-        all_clusters=ClusterMemory(
-            suspended=tuple(one for one in open_orders.suspensions if not one.cluster),
-            approved=frozenset(one.digest for one in open_orders.approvals),
-        ),
+        all_clusters=_make_fleet_orders(open_orders),
         at=tx.now,
         applied_revisions=_list_acted_revisions(tx),
-        claims=_read_claims(tx),
+        claims=_read_claims(tx, *left_out),
         pending_calls=_read_pending_calls(tx),
     )
 
 
+def read_cluster_memory(tx: Transaction, cluster: str) -> FleetMemory:
+    """The history of one cluster, and what applies to all, without claims, revisions and pending calls."""
+    facts, open_orders = _read_facts(tx, "cluster = ?2", cluster), read_orders(tx)
+    changed = _list_changes(tx, "cluster = ?2", cluster)
+    own = _make_cluster_memory(cluster, facts, tuple(changed.get(cluster, ())), open_orders)
+    reserved = tuple(one for one in read_reservations(tx) if one.cluster == cluster)
+    return FleetMemory(
+        fleet=tx.fleet,
+        facts=facts.nodes,
+        cluster_memory={cluster: replace(own, reservations=reserved)},
+        all_clusters=_make_fleet_orders(open_orders),
+        at=tx.now,
+    )
+
+
+def _read_facts(tx: Transaction, condition: str, argument: str) -> _Facts:
+    nodes: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    own: dict[str, dict[str, str]] = defaultdict(dict)
+    revisions: dict[str, dict[str, AppliedRevision]] = defaultdict(dict)
+    rows = tx.execute(
+        f"SELECT cluster, node, key, value, since FROM fact WHERE fleet = ?1 AND {condition}",  # noqa: S608
+        (tx.fleet, argument),
+    )
+    for row in rows:
+        cluster, node, key, value = row["cluster"], row["node"], row["key"], row["value"]
+        if not node:
+            own[cluster][key] = value
+            continue
+        nodes[cluster][node][key] = value
+        if key == REVISION:
+            revisions[cluster][node] = AppliedRevision(value, parse_timestamp(row["since"]))
+    for cluster in own.keys() | revisions.keys():
+        # A version before this fact existed applied the cluster.
+        if KIND not in own[cluster] and NODES in own[cluster]:
+            own[cluster][KIND] = find_kind_in_runs(tx, cluster)
+    return _Facts({cluster: dict(some) for cluster, some in nodes.items()}, own, revisions)
+
+
+def _make_fleet_orders(open_orders: OpenOrders) -> ClusterMemory:
+    return ClusterMemory(
+        suspended=tuple(one for one in open_orders.suspensions if not one.cluster),
+        approved=frozenset(one.digest for one in open_orders.approvals),
+    )
+
+
 def _make_cluster_memory(
-    cluster: str,
-    own: Mapping[str, str],
-    changed: tuple[tuple[str, float], ...],
-    runs: Mapping[str, AppliedRevision],
-    open_orders: OpenOrders,
+    cluster: str, facts: _Facts, changed: tuple[tuple[str, float], ...], open_orders: OpenOrders
 ) -> ClusterMemory:
+    own = facts.clusters.get(cluster, {})
     rejections = [one for one in open_orders.rejections if one.cluster == cluster]
     return ClusterMemory(
         nodes=int(own.get(NODES, "0")),
@@ -127,7 +155,7 @@ def _make_cluster_memory(
         applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
         progress=load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
         recent_changes=changed,
-        shown_revisions=runs,
+        shown_revisions=facts.revisions.get(cluster, {}),
         kind=own.get(KIND, ""),
         former_names=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
@@ -185,13 +213,13 @@ def _list_acted_revisions(tx: Transaction) -> tuple[tuple[str, str], ...]:
     return tuple((row["revision"], row["short"]) for row in rows)
 
 
-def _list_changes(tx: Transaction) -> dict[str, list[tuple[str, float]]]:
+def _list_changes(tx: Transaction, condition: str, argument: str) -> dict[str, list[tuple[str, float]]]:
     found: dict[str, list[tuple[str, float]]] = defaultdict(list)
     rows = tx.execute(
         # The intent counts, not the outcome: a call whose answer was lost may have changed the node.
-        "SELECT cluster, node, intended, run.number FROM step JOIN run ON run.number = step.run"
-        " WHERE intended >= ? AND run.fleet = ? ORDER BY intended, cluster, node",
-        (format_timestamp(tx.now - WINDOW), tx.fleet),
+        "SELECT cluster, node, intended, run.number FROM step JOIN run ON run.number = step.run"  # noqa: S608
+        f" WHERE intended >= ?1 AND {condition} AND run.fleet = ?3 ORDER BY intended, cluster, node",
+        (format_timestamp(tx.now - WINDOW), argument, tx.fleet),
     )
     for row in rows:
         moment = parse_timestamp(row["intended"])
@@ -210,9 +238,13 @@ def _find_latest_moment(tx: Transaction, run: int, dated: datetime) -> datetime:
     return min(dated, parse_timestamp(started)) if started else dated
 
 
-def _read_claims(tx: Transaction) -> dict[str, PlaceClaim]:
+def _read_claims(tx: Transaction, condition: str, argument: str) -> dict[str, PlaceClaim]:
     labels = {one.number: one.label for one in read_fleets(tx)}
-    rows = tx.execute("SELECT place, fleet, cluster, node FROM claim")
+    # The claims of all other fleets: a node of this one must not be at such a place.
+    rows = tx.execute(
+        f"SELECT place, fleet, cluster, node FROM claim WHERE fleet != ?1 OR {condition}",  # noqa: S608
+        (tx.fleet, argument),
+    )
     return {
         row["place"]: PlaceClaim(row["fleet"], row["cluster"], row["node"], labels.get(row["fleet"], ""))
         for row in rows

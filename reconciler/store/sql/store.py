@@ -66,7 +66,7 @@ from reconciler.store.sql.facts import (
     write_pass,
 )
 from reconciler.store.sql.host_key import HostKey
-from reconciler.store.sql.memory import read_memory
+from reconciler.store.sql.memory import read_cluster_memory, read_memory
 from reconciler.store.sql.renames import rename_cluster
 from reconciler.store.sql.transaction import Dialect, SqlConnection, Transaction
 
@@ -324,6 +324,9 @@ class SqlStore(ABC):
 
     async def read_memory(self, *, without_nodes: Collection[str] = ()) -> FleetMemory:
         return replace(await self._read(read_memory, without_nodes), key=self._key.secret())
+
+    async def read_cluster_memory(self, cluster: str) -> FleetMemory:
+        return replace(await self._read(read_cluster_memory, cluster), key=self._key.secret())
 
     async def orders(self) -> OpenOrders:
         return await self._read(orders.read_orders)

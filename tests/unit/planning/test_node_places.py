@@ -1,10 +1,12 @@
 """The places of one cluster are judged as in the whole fleet, although less is compared and read for it."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from support.driver import cluster
+from support.driver import fleet as make_fleet
 from support.memory_files import fleet_of
 
 from reconciler.api.reader import _list_unread_clusters
@@ -12,6 +14,7 @@ from reconciler.core.memory import FleetMemory, PlaceClaim
 from reconciler.desired.fleet import add_desired_state
 from reconciler.drivers.registry import DRIVERS
 from reconciler.planning.node_places import locate_nodes
+from reconciler.ports.inventory import UnreadInventory
 from reconciler.ports.transport import Http
 
 ADDRESSES = {
@@ -83,5 +86,26 @@ def test_a_pass_asks_for_the_nodes_of_its_cluster_and_of_those_that_it_waits_for
         cluster("c", {"n": "1"}),
         cluster("d", {"n": "1"}, after=("a",)),
     ]
-    assert _list_unread_clusters(entries, "a") == {"d"}
-    assert _list_unread_clusters(entries, "c") == {"a", "b", "d"}
+    inputs = make_fleet(*entries).cluster_inputs
+    assert _list_unread_clusters(inputs, "a") == {"d"}
+    assert _list_unread_clusters(inputs, "c") == {"a", "b", "d"}
+
+
+def test_a_pass_asks_for_the_history_of_the_name_that_its_cluster_had():
+    entries = [
+        cluster("new", {"n": "1"}, renamed_from="b"),
+        cluster("b", {"n": "1"}),
+        cluster("c", {"n": "1"}),
+    ]
+    assert _list_unread_clusters(make_fleet(*entries).cluster_inputs, "new") == {"c"}
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{"inventory": {"n": None}}, {"unread": UnreadInventory(None, "no answer")}],
+    ids=["read", "unread"],
+)
+def test_with_an_inventory_the_places_of_all_clusters_are_asked_for(origin):
+    first, second = make_fleet(cluster("a", {"n": "1"}), cluster("b", {"n": "1"})).cluster_inputs
+    assert _list_unread_clusters((first, second), "a") == {"b"}
+    assert _list_unread_clusters((first, replace(second, **origin)), "a") == frozenset()
