@@ -61,6 +61,8 @@ def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
     beyond `MOST_CHARACTERS`, counted from the first change, are replaced by a sentence. Applied twice, it
     changes nothing more. Risk and guards use all changes; this is only for display.
     """
+    if len(changes) * 2 * SMALL <= MOST_CHARACTERS and all(map(_is_small, changes)):
+        return tuple(changes)  # almost every step: the walk below changes nothing then
     grouped = changes if len(changes) <= MOST_CHANGES else _group_by_place(changes)
     left = MOST_CHARACTERS
     kept: list[Change] = []
@@ -70,6 +72,16 @@ def limit_changes(changes: Sequence[Change]) -> tuple[Change, ...]:
         kept.append(change if fits else replace(change, old=_summary(change.old), new=_summary(change.new)))
         left -= weight if fits else 0
     return tuple(kept)
+
+
+def _is_small(change: Change) -> bool:
+    """Whether both values are leaves that are kept in any case."""
+    return _is_small_leaf(change.old) and _is_small_leaf(change.new)
+
+
+def _is_small_leaf(value: Any) -> bool:
+    kind = type(value)
+    return value is None or kind is bool or kind is float or (kind is str and len(value) < SMALL - 2)
 
 
 def _group_by_place(changes: Sequence[Change]) -> list[Change]:

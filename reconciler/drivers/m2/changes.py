@@ -48,26 +48,34 @@ class SectionChanges:
         return self._known[pair][2]
 
 
-def find_changes(
+def find_changes(before: Content | None, after: Content, more: RedactionMask = NO_MASK) -> tuple[Change, ...]:
+    """`find_masked_changes`; hidden is what is a secret in one of the two, or in `more`."""
+    return find_masked_changes(before, after, combine_masks(before, after, more))
+
+
+def combine_masks(before: Content | None, after: Content, more: RedactionMask = NO_MASK) -> RedactionMask:
+    """What is a secret in one of two settings, and what is also hidden."""
+    own = () if before is None else (before.redaction_mask,)
+    return RedactionMask.of((more, *own, after.redaction_mask))
+
+
+def find_masked_changes(
     before: Content | None,
     after: Content,
-    more: RedactionMask = NO_MASK,
+    redaction_mask: RedactionMask,
     sections: SectionChanges | None = None,
 ) -> tuple[Change, ...]:
     """The changes from the meaning of `before` to that of `after`, in the order of their pointers.
 
     The items of the lists in `NAMED` are addressed by name, such as `/env/management/roles/admin`, where the
-    names in each list are unique and common ones have the same order. What is a secret in one of the two, or
-    in an earlier revision, is hidden on both sides, by place and by value.
+    names in each list are unique and common ones have the same order.
 
     Args:
         before: what the node shows; None for no setting.
         after: what it should have.
-        more: what is also hidden.
+        redaction_mask: what is hidden on both sides, by place and by value.
         sections: of settings that were compared before; None to compare everything.
     """
-    sides = [one for one in (before, after) if one is not None]
-    redaction_mask = RedactionMask.of((more, *(one.redaction_mask for one in sides)))
     if before is None:
         return _redact_changes(diff_values({}, after.compared), redaction_mask)
     different = sorted(

@@ -202,8 +202,9 @@ def report_left_open(
         may_wait: whether its setting has restart-only fields.
     """
     place = f"{desired.entry.name}/{target.node}"
+    shows_wanted = loaded.shows(desired.expected(target.content))
     named = recall_waiting(target) if loaded.waiting is None else ()
-    if named and loaded.shows(desired.expected(target.content)):
+    if named and shows_wanted:
         fields = join_some(named, _MAX_NAMED)
         message = (
             f"{target.node} named at its last delivery what waits for a restart ({fields}), and does not "
@@ -220,7 +221,7 @@ def report_left_open(
             message += ", so it is not restarted"
         remedy = "give this host's role enableGet"
         yield Diagnostic(Severity.NOTE, "waiting-unknown", message, remedy, target=place)
-    if loaded.shows(desired.expected(target.content)) and has_files(loaded.held, desired.resources) is None:
+    if shows_wanted and has_files(loaded.held, desired.resources) is None:
         yield from _report_unknown_files(desired, target, place, loaded.unread)
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from reconciler.core.diff import Change
 from reconciler.core.endpoint import read_base_host
 from reconciler.core.observation import Absent, Observed, Present, Unreachable
 from reconciler.core.plan import ClusterPlan, Risk, Step
-from reconciler.core.secret import mask
 from reconciler.diagnostic import Diagnostic
 from reconciler.drivers.m2 import findings
-from reconciler.drivers.m2.arguments import ACTIONS, PART
-from reconciler.drivers.m2.changes import SectionChanges, find_changes
+from reconciler.drivers.m2.arguments import ACTIONS
 from reconciler.drivers.m2.feed_rendering import polls_here
 from reconciler.drivers.m2.feed_topology import write_feed_channel
 from reconciler.drivers.m2.judge import has_files
 from reconciler.drivers.m2.redacted_fingerprints import RedactedFingerprints
 from reconciler.drivers.m2.restarts import RestartPlanner
-from reconciler.drivers.m2.risk import assess_impact, find_new_address, make_inverse
+from reconciler.drivers.m2.risk import find_new_address, make_inverse
 from reconciler.drivers.m2.schema import (
     Content,
     Deliver,
@@ -30,16 +27,11 @@ from reconciler.drivers.m2.schema import (
     NodeTarget,
 )
 from reconciler.drivers.m2.setting.diagnostics import get_value
-from reconciler.drivers.m2.shared_contents import share_pair
+from reconciler.drivers.m2.setting_comparison import VERSION, SettingComparer, SettingComparison
 from reconciler.drivers.m2.unmanaged import report_unfilled
 from reconciler.drivers.m2.unresolved_secrets import assume_node_secrets
 from reconciler.host.defect_capture import EXPECTED, make_defect_observation
-from reconciler.secrets.redaction import RedactionMask
 from reconciler.text.json_pointer import make_pointer
-
-VERSION: Final = "/meta/version"
-
-_MULTIPART_NAME: Final = ("env", "management", "api", "multipartName")
 
 
 def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
@@ -51,15 +43,13 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     results: list[_NodeResult] = []
     fingerprints = RedactedFingerprints(desired.earlier)
     restart_planner = RestartPlanner(desired, observed, fingerprints)
-    changes_between = _remember_changes(desired.earlier)
+    comparer = SettingComparer(desired.earlier, fingerprints)
     waiting = {id(target.content): target.content for target in desired.targets}
     may_wait = {key for key, content in waiting.items() if findings.may_need_restart(content)}
     for target in desired.targets:
         try:
             waits = id(target.content) in may_wait
-            results.append(
-                _plan_node(desired, target, observed, restart_planner, changes_between, may_wait=waits)
-            )
+            results.append(_plan_node(desired, target, observed, restart_planner, comparer, may_wait=waits))
         except EXPECTED:
             raise
         # A defect of this program at one node must not stop the plan of the others.
@@ -87,25 +77,6 @@ def plan(desired: M2Desired, observed: Observed[LoadedSetting]) -> ClusterPlan:
     )
 
 
-def _remember_changes(
-    earlier: RedactionMask,
-) -> Callable[[Content | None, Content], tuple[Change, ...]]:
-    """`find_changes`, which compares two contents once: most nodes show one and should have one."""
-    # By identity: the cache of contents gives equal answers one object, and the observations keep it.
-    known: dict[tuple[int, int], tuple[Content | None, Content, tuple[Change, ...]]] = {}
-    sections = SectionChanges()
-
-    def find(before: Content | None, after: Content) -> tuple[Change, ...]:
-        if before is not None:
-            before, after = share_pair(before, after)
-        key = (id(before), id(after))
-        if key not in known:
-            known[key] = (before, after, find_changes(before, after, earlier, sections))
-        return known[key][2]
-
-    return find
-
-
 @dataclass(frozen=True, slots=True)
 class _NodeResult:
     """The steps and the findings of one node.
@@ -127,7 +98,7 @@ def _plan_node(
     target: NodeTarget,
     observed: Observed[LoadedSetting],
     restart_planner: RestartPlanner,
-    changes_between: Callable[[Content | None, Content], tuple[Change, ...]],
+    comparer: SettingComparer,
     *,
     may_wait: bool,
 ) -> _NodeResult:
@@ -148,17 +119,16 @@ def _plan_node(
     if target.unfilled:
         return _NodeResult(findings=(*found, report_unfilled(desired, target)))
     base = answer.base if isinstance(answer, Absent) else loaded.base if loaded else ""
-    changes = changes_between(loaded.content if loaded else None, target.content)
-    fingerprints = restart_planner.fingerprints
-    step = _make_step(desired, target, loaded, changes, base=base, fingerprints=fingerprints)
+    comparison = comparer.compare(loaded.content if loaded else None, target.content)
+    step = _make_step(desired, target, loaded, comparison, base)
     if loaded is None:
         return _NodeResult(step, findings=found)
     restart = restart_planner.plan(target, loaded, step)
     if restart is None:
         found += tuple(restart_planner.report_left(target, loaded, is_delivered=True))
-    found += tuple(findings.report_lost_readings(desired, target, loaded))
-    same = bool(changes) and all(change.pointer != VERSION for change in changes)
-    return _NodeResult(step, restart, found, same_version=target if same else None)
+    if not comparison.keeps_access:
+        found += tuple(findings.report_lost_readings(desired, target, loaded))
+    return _NodeResult(step, restart, found, same_version=target if comparison.keeps_version else None)
 
 
 def is_as_desired(desired: M2Desired, target: NodeTarget, loaded: LoadedSetting) -> bool:
@@ -179,13 +149,11 @@ def _make_step(
     desired: M2Desired,
     target: NodeTarget,
     loaded: LoadedSetting | None,
-    changes: tuple[Change, ...],
-    *,
+    comparison: SettingComparison,
     base: str,
-    fingerprints: RedactedFingerprints,
 ) -> Step:
     entry, before = desired.entry, loaded.content if loaded else None
-    impact = assess_impact(before, target.content, changes)
+    changes, impact = comparison.changes, comparison.impact
     action = _choose_action(desired, target, loaded, base)
     # Nothing but the fleet file says that a node is there: no answer showed it.
     uses_confirmation = loaded is None and target.trusted and not base
@@ -195,11 +163,6 @@ def _make_step(
     # Where the node answered, where else it may answer, and where the step may move it.
     moved = find_new_address(base, before, target.content) if before and base else ""
     bases = tuple(dict.fromkeys(filter(None, [base, *target.bases, moved])))
-    version = None
-    if before:
-        masks = (desired.earlier, target.content.redaction_mask, before.redaction_mask)
-        version = before.version_behind(RedactionMask.of(masks))
-    shown_before = fingerprints.of(before, target.content) if before else ""
     # Nothing to compare with: the files of the setting are sent, and nothing that the node shows will change.
     is_blind = (
         action == "upload"
@@ -215,16 +178,16 @@ def _make_step(
         restart=impact.restart,
         resources=dict(desired.resources),
         shown={
-            "before": shown_before,
-            "after": fingerprints.of(target.content),
+            "before": comparison.shown_before,
+            "after": comparison.shown_after,
             "resources": dict(desired.shown_resources),
         },
-        setting_version=mask(target.content.version_value),
+        setting_version=comparison.version_after,
         timeout=entry.timeouts.read,
         connect=entry.timeouts.connect,
         uses={findings.FIRST_DELIVERY: target.bases[0]} if uses_confirmation else {},
         unmanaged=tuple(make_pointer(pattern) for pattern in target.unmanaged),
-        **_make_action_arguments(action, desired, target, before),
+        **_make_action_arguments(action, desired, target, before, comparison.part),
         **({"is_blind": True} if is_blind else {}),
     )
     is_offer = action == "offer"
@@ -234,7 +197,7 @@ def _make_step(
         node=target.node,
         action=action,
         arguments=arguments,
-        reason=_explain(desired, target, version, changes, is_blind=is_blind),
+        reason=_explain(desired, target, comparison.version_before, changes, is_blind=is_blind),
         effect=impact.effect,
         risk=impact.risk,
         risk_reason=impact.reason,
@@ -242,7 +205,11 @@ def _make_step(
         if loaded
         else "the node still has no setting loaded",
         inverse=make_inverse(
-            before, impact.lost, shown_before, version or "", "offer" if is_offer else "upload"
+            before,
+            impact.lost,
+            comparison.shown_before,
+            comparison.version_before or "",
+            "offer" if is_offer else "upload",
         ),
         changes=changes,
         settle=entry.timeouts.settle,
@@ -251,9 +218,14 @@ def _make_step(
 
 
 def _make_action_arguments(
-    action: str, desired: M2Desired, target: NodeTarget, before: Content | None
+    action: str, desired: M2Desired, target: NodeTarget, before: Content | None, part: str
 ) -> dict[str, Any]:
-    """The arguments that only one kind of delivery has."""
+    """The arguments that only one kind of delivery has.
+
+    Args:
+        before: the setting that the node has; None for none.
+        part: multipart name in it.
+    """
     entry, canonical = desired.entry, target.content.canonical
     label = get_value(canonical, ("meta", "version")) if entry.is_stamped else None
     label = label if isinstance(label, str) else ""
@@ -272,8 +244,7 @@ def _make_action_arguments(
                 "node_id": node_id,
             }
         case "upload":
-            name = get_value(before.canonical, _MULTIPART_NAME) if before else None
-            own = {"payload": target.payload, "part": name if isinstance(name, str) and name else PART}
+            own = {"payload": target.payload, "part": part}
             return own | ({"reports": True, "label": label} if entry.reporting is not None else {})
         case "checkout":
             return {"method": entry.checkout_method}

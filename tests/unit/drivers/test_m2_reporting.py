@@ -18,7 +18,7 @@ from reconciler.core.secret import MASK, Secret, reveal
 from reconciler.core.step_status import StepStatus
 from reconciler.drivers.m2 import client as client_module
 from reconciler.drivers.m2 import content as content_module
-from reconciler.drivers.m2 import planner as planner_module
+from reconciler.drivers.m2 import setting_comparison
 from reconciler.drivers.m2.central_server import mail_secrets
 from reconciler.drivers.m2.product import DRIVER
 from reconciler.drivers.m2.schema import M2Cluster
@@ -345,7 +345,7 @@ def counted(monkeypatch):
         monkeypatch.setattr(module, name, counting)
 
     count(content_module, "read_json")
-    count(planner_module, "find_changes")
+    count(setting_comparison, "find_masked_changes")
     count(client_module, "has_immediate_change")
     count(mail_secrets, "list_document_secrets")
     return calls
@@ -359,7 +359,7 @@ async def test_nodes_that_differ_in_their_token_alone_are_read_and_compared_once
     plan = await site.plan(changed)
     assert len(plan.steps) == len(MANY)
     # as the file that it has loaded, and as what is running
-    assert counted == {"read_json": 2, "find_changes": 1, "has_immediate_change": 1}
+    assert counted == {"read_json": 2, "find_masked_changes": 1, "has_immediate_change": 1}
     assert len({repr(step.changes) for step in plan.steps}) == 1
     assert [change.pointer for change in plan.steps[0].changes] == ["/functions"]
     await site.act(plan)
