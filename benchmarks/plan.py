@@ -2,9 +2,9 @@
 
     python benchmarks/plan.py [NODES]
 
-Every size runs in a process of its own, so that its peak memory is its own. `alike`: all nodes have one version
-and a tenth has drifted, so that two settings are shown; all get the same. `different`: each has a version of
-its own, so that no two answers are equal. Every node gets a step in both.
+Every size runs in a process of its own, so that its peak memory is its own. `alike`: all nodes have one
+version and a tenth has drifted, so that two settings are shown; all get the same. `different`: each has a
+version of its own, so that no two answers are equal. Every node gets a step in both.
 """
 
 from __future__ import annotations

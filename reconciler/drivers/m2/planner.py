@@ -220,12 +220,7 @@ def _make_step(
 def _make_action_arguments(
     action: str, desired: M2Desired, target: NodeTarget, before: Content | None, part: str
 ) -> dict[str, Any]:
-    """The arguments that only one kind of delivery has.
-
-    Args:
-        before: the setting that the node has; None for none.
-        part: multipart name in it.
-    """
+    """The arguments that only one kind of delivery has; `part` is the multipart name there."""
     entry, canonical = desired.entry, target.content.canonical
     label = get_value(canonical, ("meta", "version")) if entry.is_stamped else None
     label = label if isinstance(label, str) else ""

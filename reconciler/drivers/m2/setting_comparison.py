@@ -119,7 +119,7 @@ class SettingComparer:
     def _compare_rest(
         self, before: Content, after: Content, changes: tuple[Change, ...]
     ) -> tuple[ChangeImpact, str, bool]:
-        """Impact, multipart name, and whether access stays: `meta` takes part in them by its pointers alone."""
+        """Impact, multipart name, and whether access stays: of `meta`, only its pointers count here."""
         key = (*_list_ids(before), *_list_ids(after), *[change.pointer for change in changes])
         known = self._rests.get(key)
         if known is None:
