@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from reconciler.api import acts
 from reconciler.api.orders import describe_scope
 from reconciler.core.operations import Operation
+from reconciler.core.reservations import StopAnswer, StopReply, load_stop_reply
 from reconciler.core.timestamps import format_minute
 from reconciler.descriptions.values import format_count
 from reconciler.planning.plan_operation import OperationPlan
@@ -35,7 +37,7 @@ def describe_act(act: acts.Act[Any], result: Any) -> ActText:
 
     Args:
         act: what was ordered.
-        result: of its own type; not a plan, and not the answer to whether a node may be stopped.
+        result: of its own type; not a plan.
     """
     lines = tuple(map(clean_line, _DESCRIPTIONS[type(result)](act, result)))
     match result:
@@ -113,6 +115,39 @@ def _describe_look(_act: acts.Act[Any], result: acts.LookResult) -> Iterator[str
     yield f"A pass begins now: {names or 'no cluster yet: the watch has not read its source'}"
 
 
+STOP_ANSWERS: Final = {
+    StopAnswer.YES: "yes, it may be stopped now",
+    StopAnswer.NO: "no, it must not be stopped now",
+    StopAnswer.UNKNOWN: "it could not be found out whether it may be stopped",
+}
+"""Whether a node may be stopped, in words."""
+
+
+def describe_stop_release(reply: StopReply) -> str:
+    """What came of the end of a reservation."""
+    return "released" if reply.released else "there is no reservation of it; nothing was done"
+
+
+def describe_stop_reservation(until: datetime) -> str:
+    """How long a node is reserved that may be stopped."""
+    return f"Reserved until {format_minute(until)} UTC, and after that until it is seen back."
+
+
+def _describe_stop(_act: acts.Act[Any], result: acts.StopResult) -> Iterator[str]:
+    reply = load_stop_reply(result.reply)
+    name, decision = f"{reply.cluster}/{reply.node}", reply.decision
+    if decision is None:
+        yield f"{name}: {describe_stop_release(reply)}"
+        return
+    yield f"{name}: {STOP_ANSWERS[decision.answer]}"
+    yield from decision.reasons
+    yield from (f"note: {fact}" for fact in decision.facts)
+    for finding in decision.findings:
+        yield f"{finding.severity}: {'; '.join(filter(None, (finding.message, finding.remedy)))}"
+    if reply.until is not None:
+        yield describe_stop_reservation(reply.until)
+
+
 _DESCRIPTIONS: Final[dict[type, Callable[[acts.Act[Any], Any], Iterator[str]]]] = {
     acts.ApproveResult: _describe_approval,
     acts.SuspendResult: _describe_suspension,
@@ -122,6 +157,7 @@ _DESCRIPTIONS: Final[dict[type, Callable[[acts.Act[Any], Any], Iterator[str]]]] 
     acts.RetryResult: _describe_retry,
     acts.UnpinResult: _describe_unpin,
     acts.LookResult: _describe_look,
+    acts.StopResult: _describe_stop,
 }
 
 

@@ -8,13 +8,17 @@ from typing import Final
 from reconciler.cli.render.json import format_json
 from reconciler.cli.render.text import PLAIN, TerminalLayout, Tone
 from reconciler.core.reservations import Reservation, StopAnswer, StopReply
-from reconciler.core.timestamps import format_minute
+from reconciler.descriptions.act_results import (
+    STOP_ANSWERS,
+    describe_stop_release,
+    describe_stop_reservation,
+)
 from reconciler.text.one_line import clean_line
 
-_ANSWERS: Final = {
-    StopAnswer.YES: ("yes, it may be stopped now", Tone.ADD),
-    StopAnswer.NO: ("no, it must not be stopped now", Tone.DANGER),
-    StopAnswer.UNKNOWN: ("it could not be found out whether it may be stopped", Tone.CHANGE),
+_TONES: Final = {
+    StopAnswer.YES: Tone.ADD,
+    StopAnswer.NO: Tone.DANGER,
+    StopAnswer.UNKNOWN: Tone.CHANGE,
 }
 
 
@@ -48,10 +52,9 @@ def _list_lines(reply: StopReply, layout: TerminalLayout) -> Iterator[str]:
     name = layout.paint(clean_line(f"{reply.cluster}/{reply.node}"), Tone.STRONG)
     decision = reply.decision
     if decision is None:
-        yield f"{name}: {'released' if reply.released else 'there is no reservation of it; nothing was done'}"
+        yield f"{name}: {describe_stop_release(reply)}"
         return
-    words, tone = _ANSWERS[decision.answer]
-    yield f"{name}: {layout.paint(words, tone)}"
+    yield f"{name}: {layout.paint(STOP_ANSWERS[decision.answer], _TONES[decision.answer])}"
     for reason in decision.reasons:
         yield from layout.wrapped(clean_line(reason), 2)
     for fact in decision.facts:
@@ -59,5 +62,5 @@ def _list_lines(reply: StopReply, layout: TerminalLayout) -> Iterator[str]:
     for finding in decision.findings:
         yield from layout.problem(finding.severity.value, clean_line(finding.message), finding, Tone.CHANGE)
     if reply.until is not None:
-        yield f"Reserved until {format_minute(reply.until)} UTC, and after that until it is seen back."
+        yield describe_stop_reservation(reply.until)
         yield f"  → once it is back: reconcile allow-stop {clean_line(reply.node)} --release"

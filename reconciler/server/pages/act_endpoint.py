@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -31,6 +32,10 @@ _Handler = Callable[[Request, Identity], Coroutine[Any, Any, Response]]
 
 _LISTS: Final = frozenset({"only", "targets"})
 """Values with several lines in one field."""
+
+_NUMBERS: Final = frozenset({"seconds"})
+_FLAGS: Final = frozenset({"direct", "release"})
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 _OF_PAGE: Final = frozenset({"csrf", "back", "confirmed"})
 """Fields that are no values of an act."""
@@ -87,7 +92,7 @@ class ActPages:
         form = await read_form(request)
         self.guard.access.refuse_foreign_page(request, identity, form.get("csrf", ""))
         back = read_next_page(form.get("back"))
-        act = parse_act(kind, _read_values(form), "go back and correct the form")
+        act = parse_act(kind, read_values(form), "go back and correct the form")
         if form.get("confirmed") != "yes" and (confirmation := make_confirmation(act)) is not None:
             body = self.guard.make_visit(request, identity).render(
                 "confirm", "fleet", f"{confirmation.title}?", form=confirmation, origin=back
@@ -109,10 +114,21 @@ class ActPages:
         return Response(body, 200 if outcome else 202, PAGE_HEADERS, media_type="text/html")
 
 
-def _read_values(form: Mapping[str, str]) -> dict[str, Any]:
-    """The values of an act as a form has them."""
-    return {
-        name: [line.strip() for line in text.splitlines() if line.strip()] if name in _LISTS else text.strip()
-        for name, text in form.items()
-        if name not in _OF_PAGE
-    }
+def read_values(form: Mapping[str, str]) -> dict[str, Any]:
+    """The values of an act as a form has them.
+
+    Args:
+        form: the fields, each a text.
+    """
+    return {name: _read_value(name, text.strip()) for name, text in form.items() if name not in _OF_PAGE}
+
+
+def _read_value(name: str, text: str) -> str | int | bool | list[str]:
+    """One value; a text where it cannot be one of another type, which the act then refuses."""
+    if name in _LISTS:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    if name in _NUMBERS and _NUMBER.fullmatch(text):
+        return int(text)
+    if name in _FLAGS and text in {"yes", ""}:
+        return bool(text)
+    return text

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from reconciler.api.acts import (
+    ACTS,
     Act,
     ApproveAct,
     HoldAct,
@@ -17,6 +18,7 @@ from reconciler.api.acts import (
     ResumeAct,
     RetryAct,
     RollBackAct,
+    StopAct,
     SuspendAct,
     UnpinAct,
 )
@@ -31,22 +33,8 @@ from reconciler.text.one_line import SHORT_ID, clean_line
 MOST_FORMS: Final = 200
 """Forms of one page."""
 
-PAGE_ACTS: Final[dict[str, type[Act[Any]]]] = {
-    one.name: one
-    for one in (
-        ApproveAct,
-        SuspendAct,
-        ResumeAct,
-        HoldAct,
-        ReleaseAct,
-        UnpinAct,
-        RetryAct,
-        LookAct,
-        RollBackAct,
-        PurgeAct,
-    )
-}
-"""The acts that the pages have forms for, by name."""
+PAGE_ACTS: Final[dict[str, type[Act[Any]]]] = {one.name: one for one in ACTS}
+"""The acts by name; the pages have a form for each."""
 
 Allows = Callable[[AccessRole, str], bool]
 """Whether somebody has a role for a cluster; empty for all clusters."""
@@ -139,10 +127,9 @@ def list_cluster_forms(
 def list_node_forms(line: NodeLine, orders: OpenOrders, allows: Allows) -> tuple[ActForm, ...]:
     """What concerns one node."""
     node = f"{line.cluster}/{line.name}"
-    is_held = any(
-        one.is_hold and not one.in_file and (one.cluster, one.node) == (line.cluster, line.name)
-        for one in orders.holds
-    )
+    own = [one for one in orders.holds if (one.cluster, one.node) == (line.cluster, line.name)]
+    is_held = any(one.is_hold and not one.in_file for one in own)
+    is_reserved = any(not one.is_hold for one in own)
 
     def make_forms() -> Iterator[ActForm]:
         if line.state == NodeCondition.STALLED.value:
@@ -162,6 +149,7 @@ def list_node_forms(line: NodeLine, orders: OpenOrders, allows: Allows) -> tuple
             )
         )
         yield _make_look_form(line.cluster)
+        yield _make_stop_form(line, is_reserved=is_reserved)
 
     return _select(make_forms(), line.cluster, allows)
 
@@ -247,3 +235,18 @@ def _make_release_form(node: str) -> ActForm:
 def _make_unpin_form(cluster: str) -> ActForm:
     text = "The cluster follows the newest revision again."
     return ActForm(UnpinAct.name, f"Unpin {clean_line(cluster)}", text, (REASON,), (("cluster", cluster),))
+
+
+def _make_stop_form(line: NodeLine, *, is_reserved: bool) -> ActForm:
+    name, node = clean_line(line.name), (("cluster", line.cluster), ("node", line.name))
+    if is_reserved:
+        text = "The node is back: it no longer counts as away."
+        title = f"End the reservation of {name}"
+        return ActForm(StopAct.name, title, text, (REASON,), (*node, ("release", "yes")))
+    return ActForm(
+        StopAct.name,
+        f"Ask whether {name} may be stopped",
+        "Reads the nodes anew. A yes reserves the node: it counts as away until it is seen back.",
+        (FormField("seconds", "Seconds for which a yes counts, 60 to 86400", True, value="900"), REASON),
+        node,
+    )

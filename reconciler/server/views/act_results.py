@@ -24,7 +24,7 @@ from reconciler.server.views.plans import ShownWave, make_waves
 from reconciler.text.node_names import format_node_names
 from reconciler.text.one_line import clean_line
 
-_TITLES: Final = {
+TITLES: Final = {
     acts.ApproveAct.name: "Approved",
     acts.SuspendAct.name: "Suspended",
     acts.ResumeAct.name: "Resumed",
@@ -33,6 +33,7 @@ _TITLES: Final = {
     acts.UnpinAct.name: "No longer pinned",
     acts.RetryAct.name: "To be tried again",
     acts.LookAct.name: "Looking again",
+    acts.StopAct.name: "Whether the node may be stopped",
 }
 """Name of an act -> title of the page about what came of it."""
 
@@ -71,7 +72,7 @@ def describe_outcome(act: acts.Act[Any], result: Any) -> ActOutcome:
         case _:
             text = describe_act(act, result)
             return ActOutcome(
-                _TITLES.get(act.name, "Done"), is_done=True, lines=_bound([*text.lines, *text.warnings])
+                TITLES.get(act.name, "Done"), is_done=True, lines=_bound([*text.lines, *text.warnings])
             )
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from reconciler.api import acts
+from reconciler.core.reservations import StopAnswer, StopDecision, StopReply
 from reconciler.descriptions.act_results import describe_act
+from reconciler.diagnostic import Diagnostic, Severity
 
 PROGRAM = Path(__file__).parents[3] / "reconciler"
 HOSTILE = "edge\x1b[2J\nAll clusters are as desired"
 LATER = datetime(2026, 12, 24, 18, tzinfo=UTC)
+DOUBT = Diagnostic(Severity.WARNING, "code", HOSTILE, HOSTILE, target="edge")
 
 RESULTS = {
     acts.ApproveAct: acts.ApproveResult("a1" * 32),
@@ -22,9 +25,17 @@ RESULTS = {
     acts.UnpinAct: acts.UnpinResult(HOSTILE, pinned=(HOSTILE,), warning=HOSTILE),
     acts.RetryAct: acts.RetryResult(HOSTILE, found=(HOSTILE,)),
     acts.LookAct: acts.LookResult((HOSTILE,)),
+    acts.StopAct: acts.StopResult(
+        StopReply(
+            cluster=HOSTILE,
+            node=HOSTILE,
+            decision=StopDecision(StopAnswer.YES, (HOSTILE,), (HOSTILE,), (DOUBT,)),
+            until=LATER,
+        ).plain()
+    ),
 }
-PLANNED_FIRST = {acts.RollBackAct, acts.PurgeAct, acts.StopAct}
-"""Acts whose first result is a plan or an answer, and no sentence."""
+PLANNED_FIRST = {acts.RollBackAct, acts.PurgeAct}
+"""Acts whose first result is a plan, and no sentence."""
 
 
 def make_act(kind):
