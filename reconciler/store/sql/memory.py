@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
 
 from reconciler.core.memory import (
     AppliedRevision,
@@ -15,13 +16,15 @@ from reconciler.core.memory import (
     FleetMemory,
     PendingCall,
     PlaceClaim,
+    Suspension,
 )
 from reconciler.core.outcome import State
+from reconciler.core.pins import Pin
 from reconciler.core.plan import Revision
 from reconciler.core.reservations import Reservation
 from reconciler.core.rollout_rules import load_progress, load_returns
 from reconciler.core.timestamps import format_timestamp, parse_timestamp
-from reconciler.ports.store import REFERENCES, OpenOrders
+from reconciler.ports.store import REFERENCES, OpenOrders, Rejection
 from reconciler.store.sql.facts import (
     APPLIED,
     CONTENT,
@@ -72,23 +75,16 @@ def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMe
     left_out = (f"cluster NOT IN {tx.texts('?2')}", json.dumps(sorted(without_nodes)))
     facts = _read_facts(tx, f"(node = '' OR {left_out[0]})", left_out[1])
     changed, open_orders = _list_changes(tx, *left_out), read_orders(tx)
-    # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
-    named = {one.cluster for one in open_orders.suspensions} | {one.cluster for one in open_orders.rejections}
-    named |= {one.cluster for one in open_orders.pins}
-    reserved: dict[str, list[Reservation]] = defaultdict(list)
-    for one in read_reservations(tx):
-        reserved[one.cluster].append(one)
+    orders, reserved = _sort_orders(open_orders), _group(read_reservations(tx))
     with_history = {name for name, known in facts.clusters.items() if not known.keys().isdisjoint(_HISTORY)}
-    names = (with_history | changed.keys() | facts.revisions.keys() | named | reserved.keys()) - {""}
+    # A cluster without a history of its own may have an order by its name, or nodes seen at a revision.
+    names = with_history | changed.keys() | facts.revisions.keys() | orders.keys() | reserved.keys()
     return FleetMemory(
         fleet=tx.fleet,
         facts=facts.nodes,
         cluster_memory={
-            cluster: replace(
-                _make_cluster_memory(cluster, facts, tuple(changed.get(cluster, ())), open_orders),
-                reservations=tuple(reserved.get(cluster, ())),
-            )
-            for cluster in sorted(names)
+            name: _make_cluster_memory(name, facts, changed, orders, reserved)
+            for name in sorted(names - {""})
         },
         all_clusters=_make_fleet_orders(open_orders),
         at=tx.now,
@@ -101,16 +97,55 @@ def read_memory(tx: Transaction, without_nodes: Collection[str] = ()) -> FleetMe
 def read_cluster_memory(tx: Transaction, cluster: str) -> FleetMemory:
     """The history of one cluster, and what applies to all, without claims, revisions and pending calls."""
     facts, open_orders = _read_facts(tx, "cluster = ?2", cluster), read_orders(tx)
-    changed = _list_changes(tx, "cluster = ?2", cluster)
-    own = _make_cluster_memory(cluster, facts, tuple(changed.get(cluster, ())), open_orders)
-    reserved = tuple(one for one in read_reservations(tx) if one.cluster == cluster)
+    changed, reserved = _list_changes(tx, "cluster = ?2", cluster), _group(read_reservations(tx))
+    own = _make_cluster_memory(cluster, facts, changed, _sort_orders(open_orders), reserved)
     return FleetMemory(
         fleet=tx.fleet,
         facts=facts.nodes,
-        cluster_memory={cluster: replace(own, reservations=reserved)},
+        cluster_memory={cluster: own},
         all_clusters=_make_fleet_orders(open_orders),
         at=tx.now,
     )
+
+
+class _OfCluster(Protocol):
+    """An order about a cluster."""
+
+    @property
+    def cluster(self) -> str:
+        """Its name; empty for all clusters."""
+
+
+_OrderT = TypeVar("_OrderT", bound=_OfCluster)
+
+
+def _group(found: Iterable[_OrderT]) -> dict[str, tuple[_OrderT, ...]]:
+    groups: dict[str, list[_OrderT]] = defaultdict(list)
+    for one in found:
+        groups[one.cluster].append(one)
+    return {cluster: tuple(some) for cluster, some in groups.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _ClusterOrders:
+    """The open orders by the name of one cluster."""
+
+    suspensions: tuple[Suspension, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+    pin: Pin | None = None
+
+
+_NO_ORDERS = _ClusterOrders()
+
+
+def _sort_orders(open_orders: OpenOrders) -> dict[str, _ClusterOrders]:
+    """Cluster -> its open orders; clusters without any are left out."""
+    suspensions, rejections = _group(open_orders.suspensions), _group(open_orders.rejections)
+    pins = {one.cluster: one for one in open_orders.pins}
+    return {
+        name: _ClusterOrders(suspensions.get(name, ()), rejections.get(name, ()), pins.get(name))
+        for name in suspensions.keys() | rejections.keys() | pins.keys()
+    }
 
 
 def _read_facts(tx: Transaction, condition: str, argument: str) -> _Facts:
@@ -144,31 +179,35 @@ def _make_fleet_orders(open_orders: OpenOrders) -> ClusterMemory:
 
 
 def _make_cluster_memory(
-    cluster: str, facts: _Facts, changed: tuple[tuple[str, float], ...], open_orders: OpenOrders
+    cluster: str,
+    facts: _Facts,
+    changed: Mapping[str, Sequence[tuple[str, float]]],
+    orders: Mapping[str, _ClusterOrders],
+    reserved: Mapping[str, tuple[Reservation, ...]],
 ) -> ClusterMemory:
-    own = facts.clusters.get(cluster, {})
-    rejections = [one for one in open_orders.rejections if one.cluster == cluster]
+    own, ordered = facts.clusters.get(cluster, {}), orders.get(cluster, _NO_ORDERS)
     return ClusterMemory(
         nodes=int(own.get(NODES, "0")),
         names=frozenset(json.loads(own.get(NAMES, "[]"))),
         source=own.get(SOURCE, ""),
         applied=Revision(**json.loads(own[APPLIED])) if APPLIED in own else None,
         progress=load_progress(own[ROLLOUT]) if ROLLOUT in own else None,
-        recent_changes=changed,
+        recent_changes=tuple(changed.get(cluster, ())),
         shown_revisions=facts.revisions.get(cluster, {}),
         kind=own.get(KIND, ""),
         former_names=tuple(json.loads(own.get(FORMER, "[]"))),
         references=frozenset(map(tuple, json.loads(own.get(REFERENCES, "[]")))),
-        suspended=tuple(one for one in open_orders.suspensions if one.cluster == cluster),
-        rejected={one.revision: one.reason for one in rejections},
+        suspended=ordered.suspensions,
+        rejected={one.revision: one.reason for one in ordered.rejections},
         rejected_contents={
             one.content: f"revision {one.short or one.revision} was rejected with it: {one.reason}"
-            for one in rejections
+            for one in ordered.rejections
             if one.content
         },
-        pin=next((one for one in open_orders.pins if one.cluster == cluster), None),
+        pin=ordered.pin,
         content=own.get(CONTENT, ""),
         pending_returns=load_returns(own.get(RETURN, "[]")),
+        reservations=reserved.get(cluster, ()),
     )
 
 

@@ -75,7 +75,7 @@ def test_a_trial_that_went_well_has_no_breach():
             "without an outcome: the step for e2 in the run r2 (unknown)",
         ),
         ({"received": GOOD.received[:2]}, "message lost: m3 of the run r2"),
-        ({"messages": (*GOOD.messages[:2], Message("m3", "r2", False))}, "message lost: m3"),
+        ({"messages": (*GOOD.messages[:2], Message("m3", "r2", False))}, "message not delivered in time: m3"),
         ({"messages": GOOD.messages[:2]}, "message of nobody: m3"),
         (
             {"received": (*GOOD.received, GOOD.received[0])},
