@@ -19,6 +19,8 @@ from reconciler.cli.render.markdown import format_code
 
 _INTRODUCTION = """# Command line
 
+**For** whoever looks up a command, an option or an exit status.
+
 Generated from the program; `reconcile --help` and `reconcile COMMAND --help` show the same.
 
 If the first argument is not a command, it is a SOURCE: `reconcile examples/demo` plans and applies. For a folder with

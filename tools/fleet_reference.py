@@ -16,6 +16,8 @@ from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Fleet file
 
+**For** committers who look up a key of the fleet file.
+
 Generated from the program. A `fleet.yaml` (or `.yml`, `.json`) describes the clusters of a fleet. Its paths are
 relative to it. Unknown keys are errors with line and column. Without a fleet file, one `setting.json` describes a
 cluster of the nodes that it names itself."""

@@ -11,6 +11,8 @@ from reconciler.drivers.registry import DRIVERS
 
 _INTRODUCTION = """# Lints
 
+**For** committers whose files get a warning.
+
 Generated from the program. A lint is a warning about something that is allowed, but probably a mistake. Lints stop
 nothing. `reconcile validate` shows all of them, a plan only a few. `reconcile explain CODE` says what one means, why it
 matters and what to do.

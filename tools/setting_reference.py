@@ -15,6 +15,8 @@ from reconciler.drivers.m2.setting.models import AllowEntry, Connection, Group, 
 
 _INTRODUCTION = """# `setting.json`
 
+**For** committers who look up a key of a setting of M2.
+
 Generated from the program: every field that the reconciler knows, with its default and meaning. All other keys are
 delivered unchanged. [`setting.json.example`](../setting.json.example) shows every field in its place; secrets in it
 are references (see [overlays and secrets](overlays-and-secrets.md))."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from support.browser import ARGUMENTS
 from support.dashboard import OF_EDGE, PAGES, Dashboard, show_many_nodes
 from support.web_server import Site
 
@@ -12,10 +13,6 @@ from reconciler.store.factory import open_store
 
 pytestmark = pytest.mark.component("chromium")
 
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-)
 LOOKS = [("light", 360), ("light", 1280), ("dark", 360), ("dark", 1280)]
 FIRST_PAINT = """() => new Promise(done => new PerformanceObserver(list => {
     const found = list.getEntriesByName('first-contentful-paint');

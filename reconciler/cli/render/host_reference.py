@@ -7,6 +7,8 @@ from reconciler.cli.render.model_table import render_model_table
 
 _INTRODUCTION = """# Host configuration
 
+**For** administrators of a management host.
+
 Made from the program; `reconcile explain host` prints it. One file says what this management host decides
 and a repository must not decide. Otherwise anybody who can merge a commit could choose where secrets are
 read, which machines are reached and which programs run.
