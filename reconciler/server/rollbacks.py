@@ -14,7 +14,7 @@ from reconciler.core.actor import Actor
 from reconciler.core.finding_groups import group_findings
 from reconciler.core.revision import COMMIT, strip_uncommitted
 from reconciler.core.roles import AccessRole
-from reconciler.core.selection import load_selection, select_nodes
+from reconciler.core.selection import Selection, load_selection, select_nodes
 from reconciler.desired.fleet import Fleet
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import GuardRefusal, StateError, UsageError, WorldChanged
@@ -24,6 +24,7 @@ from reconciler.planning.plan_file import PlanOrigin, make_plan_file
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.ports.source import Source
 from reconciler.ports.store import Store
+from reconciler.server.access.hidden_names import HiddenNames
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.visibility import restrict_selection
 from reconciler.server.watch_options import WatchOptions
@@ -95,8 +96,9 @@ class RollbackRunner:
         source = self._source(request.revision, is_rollback=True)
         reader = Reader(source, host=self.options.host, is_named=True)
         async with self._lock, Reconciler(reader, self.store, actor=actor).connected() as reconciler:
-            fleet = await reconciler.reader.read_fleet()
-            await self._refuse_foreign(fleet, reconciler)
+            with HiddenNames.find(identity, ()).masking():
+                fleet = await reconciler.reader.read_fleet()
+                await self._refuse_foreign(fleet, reconciler)
             fleet = override_suspensions(fleet)
             entries = [one.entry for one in fleet.cluster_inputs]
             if request.only:
@@ -105,25 +107,42 @@ class RollbackRunner:
                 only = self.options.only
             for cluster in select_nodes(only, entries):
                 require(cluster if identity.allows(AccessRole.LOOK, cluster) else "")
-            plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
-            if plan_result is None:
-                raise StateError(
-                    "the watch is stopping; nothing was done", remedy="start it again and repeat the command"
-                )
-            if not request.plan:
-                return self._answer_with_plan(plan_result, reconciler)
-            # The operator confirmed exactly one plan; another one needs another confirmation.
-            if plan_result.plan.digest != request.plan:
-                raise WorldChanged(
-                    "the nodes have changed since the plan was shown; nothing was done",
-                    remedy="run the command again and check the new plan",
-                )
-            try:
-                report = await reconciler.apply(plan_result, trigger="rollback", stop=self.stop)
-            except GuardRefusal as error:
-                answer = {"status": error.exit_status, "refused": _format_violations(plan_result), "run": ""}
-                return answer, b""
-            return {"status": report.exit_status, "refused": [], "run": report.run}, b""
+            # Not around the selection: a mask there would tell a hidden name from one that does not exist.
+            hidden = HiddenNames.find(identity, entries)
+            with hidden.masking():
+                return await self._roll_back(request, fleet, only, reconciler, hidden)
+
+    async def _roll_back(
+        self,
+        request: RollbackRequest,
+        fleet: Fleet,
+        only: Selection,
+        reconciler: Reconciler,
+        hidden: HiddenNames,
+    ) -> Answer:
+        plan_result = await run_unless_stopped(self.stop, reconciler.reader.plan(fleet, only=only))
+        if plan_result is None:
+            raise StateError(
+                "the watch is stopping; nothing was done", remedy="start it again and repeat the command"
+            )
+        if not request.plan:
+            return self._answer_with_plan(plan_result, reconciler, hidden)
+        # The operator confirmed exactly one plan; another one needs another confirmation.
+        if plan_result.plan.digest != request.plan:
+            raise WorldChanged(
+                "the nodes have changed since the plan was shown; nothing was done",
+                remedy="run the command again and check the new plan",
+            )
+        try:
+            report = await reconciler.apply(plan_result, trigger="rollback", stop=self.stop)
+        except GuardRefusal as error:
+            answer = {
+                "status": error.exit_status,
+                "refused": _format_violations(plan_result, hidden),
+                "run": "",
+            }
+            return answer, b""
+        return {"status": report.exit_status, "refused": [], "run": report.run}, b""
 
     def _source(self, ref: str, *, is_rollback: bool) -> Source:
         options = self.options
@@ -165,22 +184,24 @@ class RollbackRunner:
                 remedy="name a commit of the branch or of `reconcile history`; only root may use another one",
             )
 
-    def _answer_with_plan(self, plan_result: PlanResult, reconciler: Reconciler) -> Answer:
+    def _answer_with_plan(
+        self, plan_result: PlanResult, reconciler: Reconciler, hidden: HiddenNames
+    ) -> Answer:
         origin = PlanOrigin(source=strip_secrets(self.options.source), path=self.options.path)
         plan, products = plan_result.plan, reconciler.reader.products
         data = make_plan_file(plan_result, origin, {}, datetime.now(UTC), products).encode()
         # A violation that holds back one cluster alone leaves the rest of the plan to apply.
         is_refused = plan_result.is_refused or plan_result.select_released().plan.is_empty
         status = GuardRefusal.exit_status if plan_result.violations and is_refused else 0
-        refused = _format_violations(plan_result)
+        refused = _format_violations(plan_result, hidden)
         return {"refused": refused, "plan": plan.digest, "empty": plan.is_empty, "status": status}, data
 
 
-def _format_violations(plan_result: PlanResult) -> list[str]:
+def _format_violations(plan_result: PlanResult, hidden: HiddenNames) -> list[str]:
     """The first violations of a plan, one line each."""
     return [
         make_one_line(
             "; ".join(filter(None, (f"{one.text} [{one.finding.code}]", one.finding.remedy))), _LONGEST
         )
-        for one in group_findings(plan_result.violations)[:_MOST_VIOLATIONS]
+        for one in group_findings(hidden.mask_diagnostics(plan_result.violations))[:_MOST_VIOLATIONS]
     ]

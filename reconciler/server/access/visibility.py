@@ -10,13 +10,17 @@ from typing import Final
 from reconciler.core.entries import ClusterEntry
 from reconciler.core.fleet_matching import KnownFleet
 from reconciler.core.memory import FleetMemory
+from reconciler.core.policy import Override
 from reconciler.core.reservations import SeenCluster
 from reconciler.core.roles import AccessRole
 from reconciler.core.selection import Selection, select_nodes
+from reconciler.diagnostic import Diagnostic
+from reconciler.planning.status import ClusterStatus
 from reconciler.ports.store import OpenOrders, OrderReader, OrderRecord, RunRecord
+from reconciler.server.access.hidden_names import HiddenNames
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
-from reconciler.server.watch_state import WatchState
+from reconciler.server.watch_state import WatchedCluster, WatchState
 
 _OF_EVERYBODY: Final = frozenset({"suspend", "resume"})
 """Orders without a cluster that bind every cluster; others may be of one that is hidden."""
@@ -106,8 +110,12 @@ def restrict_watch_state(watch_state: WatchState, identity: Identity) -> WatchSt
     """The state of a watch as far as somebody sees it: problems of source and store may name any cluster."""
     if sees_everything(identity):
         return watch_state
+    entries = [one.entry for one in watch_state.fleet.cluster_inputs] if watch_state.fleet else ()
+    hidden = HiddenNames.find(identity, entries, watch_state.clusters)
     clusters = {
-        name: one for name, one in watch_state.clusters.items() if identity.allows(AccessRole.LOOK, name)
+        name: _mask_cluster(one, hidden)
+        for name, one in watch_state.clusters.items()
+        if identity.allows(AccessRole.LOOK, name)
     }
     source = watch_state.source
     return replace(
@@ -117,6 +125,48 @@ def restrict_watch_state(watch_state: WatchState, identity: Identity) -> WatchSt
         store=_HIDDEN if watch_state.store else "",
         log=replace(watch_state.log, problem=_HIDDEN if watch_state.log.problem else ""),
     )
+
+
+def _mask_cluster(watched: WatchedCluster, hidden: HiddenNames) -> WatchedCluster:
+    """A cluster without what guards over several clusters say of others."""
+    mask, summary, reading = hidden.mask_diagnostics, watched.pass_summary, watched.reading
+    if reading is not None:
+        reading = replace(
+            reading,
+            status=mask_status(reading.status, hidden),
+            plan=replace(reading.plan, findings=mask(reading.plan.findings)),
+            violations=mask(reading.violations),
+            overridden=mask_overridden(reading.overridden, hidden),
+        )
+    if summary is not None:
+        summary = replace(
+            summary,
+            message=hidden.mask_text(summary.message),
+            violations=mask(summary.violations),
+            findings=mask(summary.findings),
+            # Whether it is of the last pass is told by its being the same one.
+            reading=reading if summary.reading is watched.reading else summary.reading,
+        )
+    return replace(watched, reading=reading, pass_summary=summary, doing=hidden.mask_text(watched.doing))
+
+
+def mask_status(status: ClusterStatus, hidden: HiddenNames) -> ClusterStatus:
+    """The status of a cluster without the names of others."""
+    mask = hidden.mask_diagnostics
+    return replace(
+        status,
+        findings=mask(status.findings),
+        holds=mask(status.holds),
+        violations=mask(status.violations),
+    )
+
+
+def mask_overridden(
+    found: Sequence[tuple[Diagnostic, Override]], hidden: HiddenNames
+) -> tuple[tuple[Diagnostic, Override], ...]:
+    """Violations that an override sets aside, without the names of other clusters."""
+    masked = hidden.mask_diagnostics(one for one, _ in found)
+    return tuple((one, override) for one, (_, override) in zip(masked, found, strict=True))
 
 
 @dataclass(frozen=True, slots=True)

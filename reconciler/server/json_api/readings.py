@@ -19,8 +19,14 @@ from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.status import FleetStatus
 from reconciler.ports.store import StoreReader
+from reconciler.server.access.hidden_names import HiddenNames
 from reconciler.server.access.identity import Identity
-from reconciler.server.access.visibility import restrict_selection, sees_everything
+from reconciler.server.access.visibility import (
+    mask_overridden,
+    mask_status,
+    restrict_selection,
+    sees_everything,
+)
 from reconciler.server.request_problems import RequestProblem
 
 FRESH: Final = 5.0
@@ -109,7 +115,8 @@ class FreshReadings:
                     return known
                 found = await read(replace(self.reader, store=self.store), fleet, only)
                 if not sees_everything(identity):
-                    found = _hide_other_clusters(found)
+                    entries = [one.entry for one in fleet.cluster_inputs]
+                    found = _hide_other_clusters(found, HiddenNames.find(identity, entries))
                 while len(self._kept) >= _MOST_KEPT:
                     del self._kept[next(iter(self._kept))]
                 self._kept[key] = (self.clock(), found)
@@ -131,18 +138,19 @@ class FreshReadings:
         return found
 
 
-def _hide_other_clusters(found: FleetStatus | PlanAnswer) -> FleetStatus | PlanAnswer:
+def _hide_other_clusters(found: FleetStatus | PlanAnswer, hidden: HiddenNames) -> FleetStatus | PlanAnswer:
     """A reading of some clusters without what it tells of the whole fleet, the host and other runs."""
     if isinstance(found, FleetStatus):
         clusters = {one.cluster for one in found.clusters}
         expiries = tuple(one for one in found.expiries if one.target.partition("/")[0] in clusters)
-        return replace(found, last_run=None, removed_clusters=(), expiries=expiries)
+        statuses = tuple(mask_status(one, hidden) for one in found.clusters)
+        return replace(found, clusters=statuses, last_run=None, removed_clusters=(), expiries=expiries)
     planned = {one["cluster"] for one in found.plan["clusters"]}
     return replace(
         found,
-        violations=tuple(one for one in found.violations if one.cluster in planned),
-        overridden=tuple(one for one in found.overridden if one[0].cluster in planned),
-        warnings=tuple(one for one in found.warnings if one.cluster in planned),
+        violations=hidden.mask_diagnostics(one for one in found.violations if one.cluster in planned),
+        overridden=mask_overridden([one for one in found.overridden if one[0].cluster in planned], hidden),
+        warnings=hidden.mask_diagnostics(one for one in found.warnings if one.cluster in planned),
         inventory=tuple(one for one in found.inventory if one.cluster in planned),
     )
 
