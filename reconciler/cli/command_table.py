@@ -36,6 +36,7 @@ _SUMMARIES = {
     "enroll": "write the file by which a node begins to poll, or give it a new token",
     "dashboard": "print a link to the pages of a running watch, with which you are logged in",
     "tokens": "make, list and revoke tokens, by which programs act at a running watch",
+    "doctor": "check this machine and everything that it has to reach",
     "validate": "show all errors in the files, without reading a node",
     "import": "write the desired state from what running nodes show",
     "render": "show the settings of a node, and where each value comes from",

@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 
 from reconciler.cli.host_loader import make_config_model
+from reconciler.cli.render.doctor import make_doctor_schema
 from reconciler.cli.render.json import make_plan_schema
 from reconciler.cli.render.operation_schema import make_operations_schema
 from reconciler.cli.render.reservation_schema import make_answer_schema
@@ -45,6 +46,7 @@ SCHEMAS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
         "host": lambda: make_schema(make_config_model(), HOST),
         **{name: make for driver in load_installed().values() for name, make in driver.schemas().items()},
         "allow-stop": make_answer_schema,
+        "doctor": make_doctor_schema,
         "operations": make_operations_schema,
         "plan": make_plan_schema,
         "plan-file": partial(make_schema, PlanFile, PLAN_FILE),

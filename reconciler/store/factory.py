@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         StoreSummary,
         WriteHook,
     )
+    from reconciler.ports.store_condition import StoreCondition
 
 StoreDatabase: TypeAlias = PostgresAccess
 """A database that several hosts share, and how this host uses it."""
@@ -190,6 +191,26 @@ def examine_backup(file: Path) -> StoreSummary:
     from reconciler.store.sqlite import backups  # noqa: PLC0415
 
     return backups.examine_database(file, is_backup=True)
+
+
+def inspect_store(url: StorePlace, seconds: float) -> StoreCondition:
+    """The condition of a store, which may be missing, damaged or of another version; writes nothing.
+
+    Args:
+        url: as for `open_store`.
+        seconds: for reading.
+
+    Raises:
+        UsageError: the URL has an unknown type of store, or a library is not installed.
+        StateError: it cannot be reached or read.
+    """
+    if isinstance(url, PostgresAccess):
+        from reconciler.store.postgres.inspection import inspect_database  # noqa: PLC0415  (only with it)
+
+        return inspect_database(url.address, seconds)
+    from reconciler.store.sqlite.inspection import inspect_file  # noqa: PLC0415  (only one command needs it)
+
+    return inspect_file(_folder(url) / FILE, seconds)
 
 
 def restore_store(

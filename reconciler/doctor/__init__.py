@@ -1,0 +1,1 @@
+"""Checks of a host and of what it reaches: probes gather facts, rules judge them; nothing is written."""
