@@ -1,4 +1,4 @@
-"""A public name stays until a version has deprecated it: docs/releases.md; `--update-golden` adds new ones."""
+"""A public name stays until a version has deprecated it: docs/releases.md; `--update-golden` adds names."""
 
 import re
 
