@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -127,19 +127,49 @@ def find_named_entries(model: BaseModel) -> Iterator[NamedEntry]:
 
 def _walk(value: Any, pointer: str, *, must_read: bool) -> Iterator[NamedEntry]:
     if isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            marks = tuple(_find_marks(field.annotation, field.metadata))
-            found, place = getattr(value, name), f"{pointer}/{field.alias or name}"
-            for mark in marks:
-                if isinstance(mark, NamesEntry) and isinstance(found, str):
-                    yield NamedEntry(mark.kind, found, place, must_read)
-            yield from _walk(found, place, must_read=any(isinstance(mark, OnlyReads) for mark in marks))
+        for field in _list_fields(type(value)):
+            found = getattr(value, field.name)
+            if found is None or (isinstance(found, str) and not field.kinds):  # almost all
+                continue
+            place = f"{pointer}/{field.key}"
+            if isinstance(found, str):
+                for kind in field.kinds:
+                    yield NamedEntry(kind, found, place, must_read)
+            else:
+                yield from _walk(found, place, must_read=field.must_read)
     elif isinstance(value, Mapping):
         for key, one in value.items():
             yield from _walk(one, f"{pointer}/{key}", must_read=must_read)
     elif isinstance(value, list | tuple):
         for index, one in enumerate(value):
             yield from _walk(one, f"{pointer}/{index}", must_read=must_read)
+
+
+@dataclass(frozen=True, slots=True)
+class _MarkedField:
+    """A field of a model.
+
+    Args:
+        key: its name in the file.
+        kinds: of entries that its text names.
+        must_read: whether what is named below it must only read.
+    """
+
+    name: str
+    key: str
+    kinds: tuple[EntryKind, ...]
+    must_read: bool
+
+
+@cache
+def _list_fields(model: type[BaseModel]) -> tuple[_MarkedField, ...]:
+    found = []
+    for name, field in model.model_fields.items():
+        marks = tuple(_find_marks(field.annotation, field.metadata))
+        kinds = tuple(mark.kind for mark in marks if isinstance(mark, NamesEntry))
+        must_read = any(isinstance(mark, OnlyReads) for mark in marks)
+        found.append(_MarkedField(name, field.alias or name, kinds, must_read))
+    return tuple(found)
 
 
 def _find_marks(annotation: Any, metadata: Any) -> Iterator[Any]:

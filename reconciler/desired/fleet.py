@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from glob import escape
+from operator import is_
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -44,7 +45,7 @@ from reconciler.documents.model_errors import ModelError, find_model_errors, tra
 from reconciler.errors import InputError
 from reconciler.guards import registry
 from reconciler.guards.place_conflicts import NodePlace
-from reconciler.ports.cluster_input import ClusterInput
+from reconciler.ports.cluster_input import ClusterInput, NamedChannel
 from reconciler.ports.driver import Driver
 from reconciler.ports.inventory import NO_INVENTORY, Inventory
 from reconciler.ports.source import FLEET_FILES, Snapshot
@@ -67,6 +68,7 @@ class DesiredCluster:
         cluster_input: what it was made from.
         state: from the product's `desire`.
         endpoints: node -> its endpoint in the files.
+        channels: of message buses that its settings name.
         places: of these nodes, before names are resolved.
         host_names: the names among their hosts, which are no addresses.
         is_routed: see `ClusterEntry.is_routed`.
@@ -75,6 +77,7 @@ class DesiredCluster:
     cluster_input: ClusterInput
     state: Any
     endpoints: Mapping[str, Endpoint]
+    channels: tuple[NamedChannel, ...]
     places: tuple[NodePlace, ...] = field(init=False, repr=False)
     host_names: frozenset[str] = field(init=False, repr=False)
     is_routed: bool = field(init=False, repr=False)
@@ -214,13 +217,16 @@ def add_desired_state(fleet: Fleet, drivers: Drivers) -> Fleet:
             driver, made = drivers[cluster_input.entry.kind], known.get(id(cluster_input))
             if made is None:
                 state, endpoints = driver.desire(cluster_input), driver.endpoints(cluster_input)
-                made = DesiredCluster(cluster_input, state, endpoints)
+                channels = tuple(driver.list_bus_channels(cluster_input))
+                made = DesiredCluster(cluster_input, state, endpoints, channels)
             found.append(made)
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(sorted(problems, key=lambda problem: (problem.position, problem.pointer)))
-    return replace(fleet, desired=tuple(found))
+    # The same object if nothing was made: what is found from all of it is found once, by identity.
+    is_same = len(found) == len(fleet.desired) and all(map(is_, found, fleet.desired))
+    return fleet if is_same else replace(fleet, desired=tuple(found))
 
 
 def read_fleet(

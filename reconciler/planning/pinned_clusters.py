@@ -166,8 +166,8 @@ class PinReader:
 
     def _list_pins(self) -> dict[str, Pin]:
         names = (cluster_input.entry.name for cluster_input in self.fleet.cluster_inputs)
-        found = {name: self.memory.cluster_memory.get(name, ClusterMemory()).pin for name in names}
-        return {name: pin for name, pin in found.items() if pin is not None}
+        known = ((name, self.memory.cluster_memory.get(name)) for name in names)
+        return {name: own.pin for name, own in known if own is not None and own.pin is not None}
 
     async def _list_ancestors(self, revision: str) -> frozenset[str] | None:
         commit = strip_uncommitted(revision)
@@ -286,7 +286,8 @@ class PinReader:
                 revision=replace(revision, signed=checked.signed, signer=checked.signer),
             )
             driver = self.drivers[entry.kind]
-            return DesiredCluster(cluster_input, driver.desire(cluster_input), own.endpoints)
+            channels = tuple(driver.list_bus_channels(cluster_input))
+            return DesiredCluster(cluster_input, driver.desire(cluster_input), own.endpoints, channels)
         return own
 
     async def _load(self, revision: Revision | None) -> Fleet:

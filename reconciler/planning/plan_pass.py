@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,7 +27,7 @@ from reconciler.core.plan import Plan
 from reconciler.core.policy import Override
 from reconciler.core.prior_revisions import PriorRevisions
 from reconciler.core.selection import Selection, select_nodes
-from reconciler.desired.fleet import Fleet, add_desired_state
+from reconciler.desired.fleet import DesiredCluster, Fleet, add_desired_state
 from reconciler.desired.holds import find_ended_holds
 from reconciler.desired.overrides import find_expired_overrides
 from reconciler.diagnostic import Diagnostic, Severity
@@ -201,7 +202,10 @@ async def run_plan_pass(
     whole = add_desired_state(fleet, drivers)
     fleet = whole.part(cluster) if cluster else whole
     selection = Selection.of(only)
-    selected = select_nodes(selection, [one.entry for one in whole.cluster_inputs], is_lenient=bool(cluster))
+    # Only a selection that names something is about the nodes of other clusters, too.
+    selectable = fleet if selection.is_everything else whole
+    entries = [one.entry for one in selectable.cluster_inputs]
+    selected = select_nodes(selection, entries, is_lenient=bool(cluster))
     listed = list(_restrict(_list_targets(fleet, drivers, memory, pins), selected, selection))
     targets, tokens = await _assign_tokens(listed, nodes)
     if tokens:
@@ -221,9 +225,7 @@ async def run_plan_pass(
         replace(one, place_conflicts=(*one.place_conflicts, *shared.get(one.plan.cluster, ())))
         for one in planned
     ]
-    channels = _list_channels(whole, drivers)
-    feeds = [(name, one) for name, named in channels.items() for one in named if one.is_feed]
-    listeners = ChannelIndex((f"{name}/{one.node}", one.channel) for name, one in feeds)
+    channels, listeners = _index_channels(whole.desired)
     guard_contexts = [
         _add_host(
             replace(guard_context, listeners=listeners),
@@ -280,9 +282,14 @@ def _add_host(
     return replace(guard_context, commands=commands, unknown_entries=unknown, remarks=remarks)
 
 
-def _list_channels(fleet: Fleet, drivers: Drivers) -> dict[str, Sequence[NamedChannel]]:
-    """Cluster -> the channels of message buses that its settings name."""
-    return {one.entry.name: drivers[one.entry.kind].list_bus_channels(one) for one in fleet.cluster_inputs}
+@lru_cache(maxsize=1)  # once for a revision: each pass over one cluster asks who else listens
+def _index_channels(
+    desired: tuple[DesiredCluster, ...],
+) -> tuple[Mapping[str, Sequence[NamedChannel]], ChannelIndex[str]]:
+    """Cluster -> the channels of message buses that its settings name; and who in the fleet listens there."""
+    channels = {one.cluster_input.entry.name: one.channels for one in desired}
+    feeds = [(name, one) for name, named in channels.items() for one in named if one.is_feed]
+    return channels, ChannelIndex((f"{name}/{one.node}", one.channel) for name, one in feeds)
 
 
 def _check_fleet(found: PlanResult, memory: FleetMemory, *, whole: bool) -> PlanResult:
