@@ -79,6 +79,21 @@ async def test_the_fleet_has_each_kind_of_conflict(fleet):
     assert whole.released == {"claimed": ["192.0.2.8:10040"], "apart": ["192.0.2.7:10040"]}
 
 
+async def test_places_are_found_once_for_a_revision_and_again_for_other_addresses_or_files(
+    fleet, monkeypatch
+):
+    memory = FleetMemory(at=datetime(2026, 11, 30, tzinfo=UTC), fleet=1)
+    first = await locate_nodes(fleet, Names(), memory, "apart")
+    again = await locate_nodes(add_desired_state(fleet, DRIVERS), Names(), memory, "claimed")
+    assert again.places is first.places
+    monkeypatch.setitem(NAMES, "one.example.com", ("192.0.2.1",))
+    moved = await locate_nodes(fleet, Names(), memory, "apart")
+    assert moved.places["shares-a-name"]["shares-a-name-0"] == ("one.example.com:10040", "192.0.2.1:10040")
+    assert [one.code for one in moved.violations["apart"]] == ["one-address-twice"]
+    without = replace(fleet, desired=tuple(fleet.desired[1:]))
+    assert len((await locate_nodes(without, Names(), memory)).places) == len(fleet.desired) - 1
+
+
 def test_a_pass_asks_for_the_nodes_of_its_cluster_and_of_those_that_it_waits_for():
     entries = [
         cluster("a", {"n": "1"}, after=("b",)),
