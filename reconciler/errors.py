@@ -15,6 +15,8 @@
     ├── WriteRefused          a defect of this program: a call that may write was stopped
     ├── UnreadableArguments   nobody: a step of another version stays as it is
     ├── SecretError           supply a secret that is missing here
+    ├── ForgeError            correct the token, its permission or the address of a forge
+    │   └── ForgeUnreachable    retry: the forge did not answer, or asks to wait
     ├── GuardRefusal          read the violations: nothing was done
     ├── FleetRefused          decide on the host to which fleet the memory belongs: nothing was done
     ├── WorldChanged          plan again: the plan no longer fits
@@ -240,6 +242,30 @@ class SecretError(ReconcilerError):
 
 class InventoryError(ReconcilerError):
     """A cloud did not give a complete list of instances; which instances there are is not known."""
+
+
+class ForgeError(ReconcilerError):
+    """A forge refused a call, or what answered is none.
+
+    Args:
+        status: HTTP status of the answer; 0 if there is no valid one.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", status: int = 0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+
+
+class ForgeUnreachable(ForgeError):
+    """A forge did not answer, or asks to wait; the same call may succeed later.
+
+    Args:
+        wait: seconds that it asks to wait; 0 if it names none.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", status: int = 0, wait: float = 0.0) -> None:
+        super().__init__(message, remedy=remedy, status=status)
+        self.wait = wait
 
 
 class GuardRefusal(ReconcilerError):

@@ -38,6 +38,8 @@ _SUMMARIES = {
     "tokens": "make, list and revoke tokens, by which programs act at a running watch",
     "doctor": "check this machine and everything that it has to reach",
     "validate": "show all errors in the files, without reading a node",
+    "comment": "keep the plan of a dry run in one comment of a pull request",
+    "commit-status": "set the status of a commit at GitHub, GitLab or Gitea",
     "import": "write the desired state from what running nodes show",
     "render": "show the settings of a node, and where each value comes from",
     "schemas": "print JSON Schemas of all files and messages, for editors",
@@ -57,6 +59,7 @@ _FOLDER = "reconciler.cli.commands."
 _MODULES = {
     "import": "import_live",
     "allow-stop": "allow_stop",
+    "commit-status": "commit_status",
     "look-again": "look_again",
 }  # Python cannot import a module with the name of a keyword, or with a hyphen
 

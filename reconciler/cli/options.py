@@ -63,6 +63,7 @@ ENVIRONMENT = {
     "RECONCILE_BASE": "what the revision will be merged into, like --base",
     "RECONCILE_GIT_TOKEN": "token for git over https; or RECONCILE_GIT_TOKEN_FILE: a file with it",
     "RECONCILE_SOURCE_TOKEN": "token for tarballs over https; or RECONCILE_SOURCE_TOKEN_FILE: a file with it",
+    "RECONCILE_FORGE_TOKEN": "token for comments and commit statuses; or RECONCILE_FORGE_TOKEN_FILE",
     "RECONCILE_AWS_…": "keys for AWS: ACCESS_KEY_ID, SECRET_ACCESS_KEY, SESSION_TOKEN; or each with _FILE",
     "RECONCILE_SECRET_…": "value of ${env:RECONCILE_SECRET_…} in files of the desired state",
     "RECONCILE_DEBUG": "1 shows tracebacks of errors",

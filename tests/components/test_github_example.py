@@ -5,7 +5,6 @@ step the environment that GitHub documents, and hands outputs and artifacts on. 
 condition that it does not know fails the test.
 """
 
-import json
 import os
 import re
 import shutil
@@ -19,34 +18,11 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 import pytest
 from ci_site import ROOT, fleet_in, nodes_of, wheel_in
 from ruamel.yaml import YAML
+from support.forges import REPOSITORY, TOKEN, serving_forge
 from support.git_repositories import ALONE, git
 
-MARKER = "<!-- reconcile: fleet plan -->"
-REPOSITORY = "operations/fleet"
+MARKER = "<!-- reconcile: plan -->"
 pytestmark = pytest.mark.component("git", "bash")
-
-GH = """#!{python}
-import json, os, re, sys
-words, place = sys.argv[1:], os.environ["COMMENTS"]
-assert words[0] == "api" and os.environ["GH_TOKEN"] == "t0ken"
-comments = json.load(open(place))
-if "--jq" in words:
-    chosen = re.search(r'login == "(.*?)".*startswith\\("(.*?)"\\)', words[words.index("--jq") + 1])
-    own = [one for one in comments if one["user"]["login"] == chosen[1]]
-    found = [one["id"] for one in own if one["body"].startswith(chosen[2])]
-    print("\\n".join(map(str, found)))
-    sys.exit()
-body = open(words[words.index("--field") + 1].removeprefix("body=@")).read()
-assert len(body) < 65536
-path, method = next(word for word in words if word.startswith("repos/")), words[words.index("--method") + 1]
-if method == "POST":
-    assert path == "repos/{repository}/issues/7/comments", path
-    comments.append({{"id": 40 + len(comments), "user": {{"login": "github-actions[bot]"}}, "body": body}})
-else:
-    (changed,) = [one for one in comments if path == f"repos/{repository}/issues/comments/{{one['id']}}"]
-    changed["body"] = body
-json.dump(comments, open(place, "w"))
-"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -65,19 +41,13 @@ def served(folder):
 class Forge:
     """A repository with the workflow in it, a pull request, and what runs its jobs."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, api):
+        self.folder, self.api = folder, api
         workflow = (ROOT / "examples/ci/github.yml").read_bytes()
         self.repository = fleet_in(folder / "work", **{".github/workflows/fleet-plan.yml": workflow})
         self.workflow = YAML(typ="safe").load(workflow.decode())
         self.bare = self.repository.bare(folder / "origin.git")
-        self.comments = folder / "comments.json"
-        self.comments.write_text(json.dumps([{"id": 1, "user": {"login": "kim"}, "body": MARKER}]))
-        for made in ("bin", "artifacts"):
-            (folder / made).mkdir()
-        gh = folder / "bin" / "gh"
-        gh.write_text(GH.format(python=sys.executable, repository=REPOSITORY))
-        gh.chmod(0o755)
+        (folder / "artifacts").mkdir()
 
     def propose(self, change):
         """A branch with a changed fleet file, and the merge of it with main that GitHub makes."""
@@ -114,7 +84,7 @@ class Forge:
         known = {
             "github.event.pull_request.number": "7",
             "github.repository": REPOSITORY,
-            "github.token": "t0ken",
+            "github.token": TOKEN,
             "runner.temp": str(temporary),
         }
         environment = {**self._environment(workspace, temporary), **self.workflow["env"], **wheel}
@@ -159,10 +129,10 @@ class Forge:
             **{key: os.environ[key] for key in kept if key in os.environ},
             **{key: value for key, value in os.environ.items() if key.startswith("PIP_")},
             **{key: value for key, value in ALONE.items() if key.startswith("GIT_CONFIG")},
-            "PATH": f"{self.folder / 'python/bin'}:{self.folder / 'bin'}:{os.environ['PATH']}",
+            "PATH": f"{self.folder / 'python/bin'}:{os.environ['PATH']}",
             "CI": "true",
-            "COMMENTS": str(self.comments),
             "GITHUB_ACTIONS": "true",
+            "GITHUB_API_URL": self.api,
             "GITHUB_BASE_REF": "main",
             "GITHUB_EVENT_NAME": "pull_request",
             "GITHUB_HEAD_REF": "topic",
@@ -209,28 +179,34 @@ def filled(value, known):
 
 def test_the_workflow_plans_the_merge_keeps_one_comment_and_fails_where_a_guard_refuses(tmp_path):
     wheel, digest = wheel_in(tmp_path / "wheels")
-    forge = Forge(tmp_path)
-    with served(wheel.parent) as place, nodes_of(forge.repository.folder, tmp_path / "ready"):
+    with serving_forge("github") as stand_in, served(wheel.parent) as place:
+        stand_in.add("kim", MARKER)
+        forge = Forge(tmp_path, stand_in.api)
+        run_workflow(forge, stand_in, wheel, digest, place)
+
+
+def run_workflow(forge, stand_in, wheel, digest, place):
+    with nodes_of(forge.repository.folder, forge.folder / "ready"):
         given = {"WHEEL_URL": f"{place}/{wheel.name}", "WHEEL_SHA256": digest}
         forge.propose(lambda text: f"{text}# looked at\n")
         other = forge.run(wheel={**given, "WHEEL_SHA256": "0" * 64})
         assert other == {"validate": "failure", "plan": "failure", "comment": "failure"}
         assert "DO NOT MATCH THE HASHES" in forge.log
         assert forge.run(wheel=given) == dict.fromkeys(("validate", "plan", "comment"), "success"), forge.log
-        first = json.loads(forge.comments.read_text())
-        assert [one["id"] for one in first] == [1, 41]
-        assert first[1]["body"].startswith(f"{MARKER}\n")
-        assert f"`{forge.merge[:12]}` Merge topic into main" in first[1]["body"]
-        assert "base-unknown" not in first[1]["body"]
+        first = stand_in.bodies()
+        assert len(first) == 2
+        assert first[1].startswith(f"{MARKER}\n")
+        assert f"`{forge.merge[:12]}` Merge topic into main" in first[1]
+        assert "base-unknown" not in first[1]
 
         forge.propose(lambda text: re.sub(r"(?s)  - name: live.*", "", text))
         results = forge.run(wheel=given)
         assert results == {"validate": "success", "plan": "failure", "comment": "success"}, forge.log
-        then = json.loads(forge.comments.read_text())
-        assert [one["id"] for one in then] == [1, 41], "the one comment is kept up to date"
-        assert "cluster-vanished" in then[1]["body"]
-        assert "no longer managed" in then[1]["body"]
+        then = stand_in.bodies()
+        assert len(then) == 2, "the one comment is kept up to date"
+        assert "cluster-vanished" in then[1]
+        assert "no longer managed" in then[1]
 
         fork = forge.run(wheel=given, head="somebody/fleet")
         assert fork == {"validate": "success", "plan": "skipped", "comment": "skipped"}
-        assert json.loads(forge.comments.read_text()) == then
+        assert stand_in.bodies() == then

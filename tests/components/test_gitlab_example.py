@@ -1,6 +1,5 @@
 """The example for GitLab CI run by gitlab-ci-local: a wheel by URL and hash, nodes that answer, a note."""
 
-import json
 import os
 import re
 import subprocess
@@ -8,58 +7,20 @@ import threading
 from contextlib import contextmanager
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
-from urllib.parse import parse_qs
 
 import pytest
 from ci_site import ROOT, fleet_in, nodes_of, wheel_in
+from support.forges import OWN, TOKEN, serving_forge
 from support.git_repositories import ALONE, git
 
 PATIENCE = 400
-MARKER = "<!-- reconcile: fleet plan -->"
-pytestmark = pytest.mark.component("gitlab-ci-local", "rsync", "git", "curl")
-
-
-class Forge(SimpleHTTPRequestHandler):
-    """Serves the wheel, and takes notes of a merge request."""
-
-    notes: list[dict]
-    tokens: list[str]
-
-    def do_GET(self):
-        if "/notes" not in self.path:
-            super().do_GET()
-            return
-        self._answer(self.notes)
-
-    def do_POST(self):
-        self._take(len(self.notes) + 1)
-
-    def do_PUT(self):
-        self._take(int(self.path.rpartition("/")[2]))
-
-    def _take(self, number):
-        data = self.rfile.read(int(self.headers["content-length"])).decode()
-        self.tokens.append(self.headers["PRIVATE-TOKEN"])
-        kept = [note for note in self.notes if note["id"] != number]
-        self.notes[:] = [*kept, {"id": number, "body": parse_qs(data)["body"][0]}]
-        self._answer(self.notes[-1])
-
-    def _answer(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+MARKER = "<!-- reconcile: plan -->"
+pytestmark = pytest.mark.component("gitlab-ci-local", "rsync", "git")
 
 
 @contextmanager
-def forge(folder):
-    """Its address, and what it has."""
-    Forge.notes, Forge.tokens = [{"id": 1, "body": "looks fine"}], []
-    with HTTPServer(("127.0.0.1", 0), partial(Forge, directory=folder)) as server:
+def served(folder):
+    with HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -83,8 +44,8 @@ def job(checkout, *names, **variables):
         "CI_PIPELINE_SOURCE": "merge_request_event",
         "CI_MERGE_REQUEST_IID": "7",
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
-        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "1217",
-        "CI_PROJECT_ID": "1217",
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "3",
+        "CI_PROJECT_ID": "3",
         **variables,
     }
     given = [word for name, value in told.items() for word in ("--variable", f"{name}={value}")]
@@ -103,21 +64,27 @@ def job(checkout, *names, **variables):
 def test_the_jobs_install_by_hash_plan_post_a_note_and_leave_nothing_in_the_checkout(checkout, tmp_path):
     wheels = tmp_path / "wheels"
     wheel, digest = wheel_in(wheels)
-    with forge(wheels) as place, nodes_of(checkout.folder, tmp_path / "ready"):
-        told = {"WHEEL_URL": f"{place}/{wheel.name}", "CI_API_V4_URL": place, "RECONCILE_NOTE_TOKEN": "t0ken"}
+    with (
+        serving_forge("gitlab") as stand_in,
+        served(wheels) as place,
+        nodes_of(checkout.folder, tmp_path / "ready"),
+    ):
+        stand_in.add("kim", "looks fine")
+        told = {"WHEEL_URL": f"{place}/{wheel.name}", "CI_API_V4_URL": stand_in.api}
+        told["RECONCILE_FORGE_TOKEN"] = TOKEN
         other = job(checkout, "fleet validate", **told, WHEEL_SHA256="0" * 64)
         assert other.returncode == 1
         assert "DO NOT MATCH THE HASHES" in other.stdout + other.stderr
         done = job(checkout, "fleet validate", "fleet plan", **told, WHEEL_SHA256=digest)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Changes are pending; the note lists them." in done.stdout
-    assert [note["id"] for note in Forge.notes] == [1, 2]
-    body = Forge.notes[-1]["body"]
+    assert [note["author"] for note in stand_in.comments] == ["kim", OWN["gitlab"]]
+    body = stand_in.bodies()[-1]
     assert body.startswith(f"{MARKER}\n")
     assert re.search(rf"`{checkout.head[:12]}`", body), (
         "the commit itself, with nothing uncommitted beside it"
     )
-    assert Forge.tokens == ["t0ken"]
-    assert "t0ken" not in done.stdout + done.stderr
+    assert stand_in.faults == []
+    assert TOKEN not in done.stdout + done.stderr
     left = git(checkout.folder, "status", "--porcelain", "--ignored").splitlines()
     assert [line for line in left if ".gitlab-ci-local/" not in line] == []

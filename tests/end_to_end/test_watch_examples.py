@@ -1,6 +1,5 @@
 """The examples for CI and systemd: they parse, and their shell does what the comments promise."""
 
-import json
 import os
 import re
 import shutil
@@ -23,7 +22,6 @@ from reconciler.server.watch_options import parse_duration_option, parse_listen_
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 UNIT = EXAMPLES / "systemd" / "reconcile-watch.service"
-MARKER = "<!-- reconcile: fleet plan -->"
 
 
 def parsed(name):
@@ -76,8 +74,6 @@ class Runner:
             "RUNNER_TEMP": str(folder),
             "GITHUB_OUTPUT": str(folder / "output"),
             "GITHUB_STEP_SUMMARY": str(folder / "summary"),
-            "REPOSITORY": "operations/fleet",
-            "NUMBER": "7",
             "TMPDIR": str(folder),
             "CI_API_V4_URL": "https://forge.example.com/api/v4",
             "CI_PROJECT_ID": "3",
@@ -135,25 +131,18 @@ def test_a_comment_with_many_errors_stays_within_what_a_forge_takes(runner, forg
     assert len(told.partition("aé")[0] + shown) < 65_536
 
 
-GH = """\
-case "$*" in
-  *--jq*) echo "$EXISTING" ;;
-  *) all="$*"; echo "$all" > ../called; cat "${all##*@}" > ../body ;;
-esac
-"""
+ASKED = 'echo "$*" > ../called; cat "${@: -1}" > ../body; echo "$RECONCILE_FORGE_TOKEN" > ../token'
 
 
-@pytest.mark.parametrize(
-    ("existing", "call"), [("", "POST issues/7/comments"), ("41\n42", "PATCH issues/comments/41")]
-)
-def test_github_updates_its_comment_or_makes_the_first(runner, existing, call):
+def test_github_writes_the_comment_by_the_program_itself(runner):
     (runner.folder / "plan.md").write_text("# A plan\n", encoding="utf-8")
-    runner.stand_in("gh", GH)
-    done = runner.run(github_step("Post or update the comment"), EXISTING=existing)
+    runner.stand_in("reconcile", ASKED)
+    steps = [step for step in parsed("github.yml")["jobs"]["comment"]["steps"] if "env" in step]
+    assert [step["env"] for step in steps] == [{"RECONCILE_FORGE_TOKEN": "${{ github.token }}"}]
+    done = runner.run(github_step("Write the comment"))
     assert done.returncode == 0, done.stderr
-    method, _, path = call.partition(" ")
-    assert f"--method {method} repos/operations/fleet/{path}" in runner.read("called")
-    assert runner.read("body") == f"{MARKER}\n# A plan\n"
+    assert runner.read("called") == f"comment {runner.folder}/plan.md\n"
+    assert runner.read("body") == "# A plan\n"
     assert runner.untouched()
 
 
@@ -190,20 +179,6 @@ def test_validating_asks_for_the_fleet_and_judges_by_its_status(runner, forge):
     assert told.stdout.startswith(start), told.stderr
 
 
-CURL = """\
-case "$*" in
-  *per_page*) printf '%s' "$NOTES" ;;
-  *) echo "$*" > ../called ;;
-esac
-for word in "$@"; do
-  case $word in
-    @*) cat "${word#@}" > ../header ;;
-    body@*) cat "${word#body@}" > ../body ;;
-  esac
-done
-"""
-
-
 @pytest.mark.parametrize(("status", "verdict"), VERDICTS)
 def test_gitlab_without_a_token_still_judges(runner, status, verdict):
     runner.reconcile(status, "no such ref")
@@ -215,24 +190,14 @@ def test_gitlab_without_a_token_still_judges(runner, status, verdict):
     assert sorted(one.name for one in runner.folder.iterdir()) == ["bin", "checkout"], "all is removed"
 
 
-@pytest.mark.parametrize(
-    ("notes", "call"),
-    [
-        ([{"id": 1, "body": "fine"}], "POST"),
-        ([{"id": 1, "body": f"quote: {MARKER}"}, {"id": 2, "body": f"{MARKER}\nold"}], "PUT"),
-    ],
-)
-def test_gitlab_updates_its_note_or_makes_the_first(runner, notes, call):
-    runner.reconcile(2)
-    runner.stand_in("curl", CURL)
-    done = runner.run(gitlab_script(), RECONCILE_NOTE_TOKEN="t0ken", NOTES=json.dumps(notes))
+def test_gitlab_writes_the_note_by_the_program_itself(runner):
+    runner.stand_in("reconcile", f'if [ "$1" = comment ]; then {ASKED}; else echo "# A plan"; exit 2; fi')
+    done = runner.run(gitlab_script(), RECONCILE_FORGE_TOKEN="t0ken")
     assert done.returncode == 0, done.stderr
-    called = runner.read("called")
-    assert f"--request {call}" in called
-    assert called.strip().endswith("/merge_requests/7/notes" + ("/2" if call == "PUT" else ""))
-    assert runner.read("header") == "PRIVATE-TOKEN: t0ken\n"
-    assert "t0ken" not in called + done.stdout + done.stderr
-    assert runner.read("body") == f"{MARKER}\n# A plan\n"
+    assert re.fullmatch(r"comment /\S+/plan\.md\n", runner.read("called"))
+    assert runner.read("token") == "t0ken\n"
+    assert "t0ken" not in done.stdout + done.stderr
+    assert runner.read("body") == "# A plan\n"
     assert runner.untouched()
 
 

@@ -267,6 +267,27 @@ def test_sarif_has_the_structure_and_the_explanations_as_rules(run):
     assert place["region"] == {"startLine": 1, "startColumn": 10}
 
 
+def test_code_quality_has_the_fields_of_gitlab_and_fingerprints_that_stay_when_lines_move(run):
+    fleet = "clusters:\n  - {name: a b, kind: m3}\n  - {name: a b, kind: m3}\nclusterz: 1\n"
+    reports = []
+    for text in (fleet, f"# one line more\n\n{fleet}"):
+        status, out = run("--format", "codequality", files={"fleet.yaml": text}, below="a fleet")
+        assert status == 1
+        reports.append(json.loads(out))
+    before, after = reports
+    for entry in before:
+        assert set(entry) == {"description", "check_name", "fingerprint", "severity", "location"}
+        assert entry["severity"] in {"info", "minor", "major", "critical", "blocker"}
+        assert entry["location"]["path"] == "a fleet/fleet.yaml"
+        assert entry["location"]["lines"]["begin"] >= 1
+    prints = [entry["fingerprint"] for entry in before]
+    assert len(prints) > 2
+    assert len(set(prints)) == len(prints)
+    assert prints == [entry["fingerprint"] for entry in after]
+    lines = [[entry["location"]["lines"]["begin"] for entry in report] for report in reports]
+    assert [line + 2 for line in lines[0]] == lines[1]
+
+
 def test_files_without_problems_give_an_empty_list_and_no_results(run):
     folder = find_examples() / "medium"
     files = {
@@ -274,7 +295,8 @@ def test_files_without_problems_give_an_empty_list_and_no_results(run):
         for path in folder.rglob("*")
         if path.is_file()
     }
-    assert run("--format", "json", files=files) == (0, "[]\n")
+    for form in ("json", "codequality"):
+        assert run("--format", form, files=files) == (0, "[]\n")
     status, out = run("--format", "sarif", files=files)
     assert (status, json.loads(out)["runs"][0]["results"]) == (0, [])
     assert run("--format", "github", files=files) == (0, "No problems in 2 clusters with 18 nodes.\n")

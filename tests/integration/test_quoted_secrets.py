@@ -134,7 +134,7 @@ def test_what_nodes_quote_of_secrets_reaches_no_output_and_no_file(fleet, tmp_pa
         for line in json.loads(said[" ".join(["history", "--format", "json", *state])]):
             for form in ("text", "json"):
                 run("history", "show", line["id"], "--format", form, *state)
-        for form in ("text", "json", "github", "sarif"):
+        for form in ("text", "json", "github", "sarif", "codequality"):
             assert run("validate", "--format", form, source) == 0
         assert run("render", source) == run("render", "--explain", source) == 0
         write(fleet, nodes.port, readable=False)

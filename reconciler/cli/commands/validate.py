@@ -23,6 +23,7 @@ class ProblemFormat(StrEnum):
     JSON = "json"
     GITHUB = "github"
     SARIF = "sarif"
+    CODEQUALITY = "codequality"
 
 
 @add_command(app)
@@ -33,8 +34,8 @@ def run_validate(
         ProblemFormat,
         typer.Option(
             "--format",
-            help="Output format: text for people, json for programs, github for workflow commands, or "
-            "sarif for SARIF 2.1.0.",
+            help="Output format: text for people, json for programs, github for workflow commands, "
+            "sarif for SARIF 2.1.0, or codequality for GitLab.",
         ),
     ] = ProblemFormat.TEXT,
     strict: Annotated[
@@ -88,3 +89,7 @@ def _render(found: ValidationResult, form: ProblemFormat, folder: str) -> str:
             from reconciler.cli.render import sarif
 
             return sarif.render_sarif(found.problems, folder)
+        case ProblemFormat.CODEQUALITY:
+            from reconciler.cli.render import code_quality
+
+            return code_quality.render_code_quality(found.problems, folder)

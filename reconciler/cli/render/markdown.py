@@ -25,11 +25,9 @@ from reconciler.descriptions.step_groups import (
 )
 from reconciler.descriptions.values import format_count, shorten_text
 from reconciler.diagnostic import Diagnostic, Severity
+from reconciler.forges.sticky_comment import PLAIN_MARK
 from reconciler.text.node_names import group_by_key
 from reconciler.text.one_line import SHORT_ID, clean_line
-
-MARKER = "<!-- reconcile: plan -->"
-"""First line of every comment; a later run finds its own comment by it."""
 
 LIMIT = 60_000
 """Characters of a comment: GitHub refuses more than 65,536."""
@@ -70,7 +68,7 @@ def _plan(view: PlanView, row: tuple[int, int]) -> list[DocumentPiece]:
     title = f" {escape_markdown(revision.title)}" if revision.title else ""
     by = f", signed by {escape_markdown(revision.signer)}" if revision.signer else ""
     return [
-        DocumentPiece(f"{MARKER}\n### {escape_markdown(view.summary)}\n\n"),
+        DocumentPiece(f"{PLAIN_MARK}\n### {escape_markdown(view.summary)}\n\n"),
         DocumentPiece(f"{format_code(revision.short or revision.id)}{title}, from "),
         DocumentPiece(f"{format_code(revision.source)}{by}\n\n"),
         *_violations(view),

@@ -186,7 +186,10 @@ def test_a_character_that_the_terminal_lacks_is_escaped(command, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["validate", "--format", "yaml"], "--format must be text, json, github or sarif, got 'yaml'"),
+        (
+            ["validate", "--format", "yaml"],
+            "--format must be text, json, github, sarif or codequality, got 'yaml'",
+        ),
         (["history", "--limit", "0"], "--limit must be at least 1, got '0'"),
         (["apply", "plan.json", "--keep", "1.5"], "--keep must be a whole number, got '1.5'"),
     ],

@@ -1,0 +1,149 @@
+"""The API of GitHub, also of GitHub Enterprise Server; that of Gitea is made after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+from reconciler.errors import ForgeError
+from reconciler.forges.api_client import ApiClient
+from reconciler.forges.forge import CommitStatus, ForgeComment
+
+_VERSION: Final = "2022-11-28"
+_PAGE: Final = "100"
+_LONGEST_DESCRIPTION: Final = 140
+
+
+def make_github_headers(token: str) -> dict[str, str]:
+    """Headers of every request to GitHub."""
+    return {
+        "accept": "application/vnd.github+json",
+        "authorization": f"Bearer {token}",
+        "x-github-api-version": _VERSION,
+    }
+
+
+def get_github_remedy(status: int) -> str:
+    """What to do about a status of GitHub."""
+    return {
+        401: "give the program a valid token",
+        403: "give the job the permission `pull-requests: write` for comments, or `statuses: write` for "
+        "commit statuses; a workflow for a pull request from a fork gets a token that can only read",
+        404: "check the repository, the number and the commit; GitHub answers 404 also to a token that may "
+        "not see the repository",
+        410: "the comments of this pull request are closed",
+        422: "check the commit; GitHub takes at most 1,000 statuses of one commit and context",
+    }.get(status, "")
+
+
+class GitHubForge:
+    """A repository at GitHub; implements `Forge`.
+
+    Args:
+        client: of its API.
+        repository: `OWNER/NAME`.
+    """
+
+    comment_limit = 65_536
+
+    def __init__(self, client: ApiClient, repository: str) -> None:
+        self._client = client
+        self._repository = f"/repos/{quote(repository, safe='/')}"
+
+    async def read_user(self) -> str:
+        """See `Forge`."""
+        # The token of a workflow has no access to `GET /user`; GraphQL tells every token whose it is. GitHub
+        # Enterprise Server has it beside the REST API, at /api/graphql.
+        root = self._client.api.removesuffix("/v3")
+        answer = await self._client.call(
+            "POST", "/graphql", body={"query": "query { viewer { login } }"}, url=root
+        )
+        try:
+            login = answer.value["data"]["viewer"]["login"]
+        except (KeyError, TypeError):
+            raise self._client.make_shape_error() from None
+        return _require_login(login, self._client)
+
+    async def list_comments(self, number: int) -> Sequence[ForgeComment]:
+        """See `Forge`."""
+        path = f"{self._repository}/issues/{number}/comments"
+        found = await self._client.list_pages(path, {"per_page": _PAGE})
+        return [read_comment(one, "user", "login", self._client) for one in found]
+
+    async def create_comment(self, number: int, body: str) -> ForgeComment:
+        """See `Forge`."""
+        path = f"{self._repository}/issues/{number}/comments"
+        answer = await self._client.call("POST", path, body={"body": body})
+        return read_comment(answer.value, "user", "login", self._client)
+
+    async def update_comment(self, number: int, comment: int, body: str) -> None:  # noqa: ARG002  (of GitLab)
+        """See `Forge`."""
+        await self._client.call("PATCH", f"{self._repository}/issues/comments/{comment}", body={"body": body})
+
+    async def delete_comment(self, number: int, comment: int) -> None:  # noqa: ARG002  (of GitLab)
+        """See `Forge`."""
+        await self._client.call("DELETE", f"{self._repository}/issues/comments/{comment}")
+
+    async def write_status(self, status: CommitStatus) -> None:
+        """See `Forge`."""
+        body = {
+            "state": status.state.value,
+            "context": status.context,
+            "description": shorten_description(status.description, _LONGEST_DESCRIPTION),
+            **({"target_url": status.target} if status.target else {}),
+        }
+        await self._client.call(
+            "POST", f"{self._repository}/statuses/{quote(status.commit, safe='')}", body=body
+        )
+
+
+def read_comment(value: Any, user: str, login: str, client: ApiClient) -> ForgeComment:
+    """A comment as a forge shows it.
+
+    Args:
+        value: as it was read.
+        client: that read it.
+        user: member with the user who wrote it.
+        login: member of that with the name.
+
+    Raises:
+        ForgeError: it is not of this form.
+    """
+    try:
+        number, body = value["id"], value["body"]
+        # The user of a deleted account is null.
+        author = (value[user] or {}).get(login, "")
+    except (KeyError, TypeError, AttributeError):
+        raise client.make_shape_error() from None
+    if not isinstance(number, int) or not isinstance(body, str | None) or not isinstance(author, str):
+        raise client.make_shape_error()
+    return ForgeComment(number, author, body or "")
+
+
+def shorten_description(text: str, most: int) -> str:
+    """A description of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _require_login(login: Any, client: ApiClient) -> str:
+    if not isinstance(login, str) or not login:
+        raise client.make_shape_error()
+    return login
+
+
+async def read_rest_user(client: ApiClient, member: str) -> str:
+    """The login that `GET /user` answers.
+
+    Raises:
+        ForgeError: the token has no user, or may not read it.
+    """
+    try:
+        answer = await client.call("GET", "/user")
+    except ForgeError as error:
+        if error.status in {403, 404}:
+            error.message = f"{error.message}; this is the user of the token"
+            error.remedy = "let the token read its user, or name the login with --user"
+        raise
+    value = answer.value
+    return _require_login(value.get(member) if isinstance(value, dict) else None, client)
