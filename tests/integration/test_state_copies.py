@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.commands import run_program
@@ -13,6 +14,8 @@ from reconciler.core.actor import Actor
 from reconciler.core.fleet_matching import FleetIdentity
 from reconciler.core.offers import OfferFeed
 from reconciler.core.plan import Plan, Revision
+from reconciler.core.roles import AccessRole, Grant
+from reconciler.ports.access_store import AccessToken, LoginSession
 from reconciler.ports.node_store import CallRecord
 from reconciler.ports.store import RunStart
 from reconciler.store.factory import open_store
@@ -66,6 +69,28 @@ def test_a_restored_state_holds_everything_up_and_takes_no_approval_over(state):
     (aside,) = state.folder.glob("state-before-*.sqlite")
     aside.rename(state.folder / FILE)
     assert [one.digest for one in state.orders().approvals] == [ONE]
+
+
+def test_no_token_and_no_session_of_a_backup_counts(state):
+    now = datetime.now(UTC)
+    grants = (Grant(AccessRole.LOOK, ("*",)),)
+    token = AccessToken("ci", grants, now + timedelta(days=9), now, Actor("kim"))
+    session = LoginSession("kim", "oidc", (), timedelta(hours=1), now + timedelta(hours=9))
+
+    async def fill(store):
+        await store.create_access_token("d1", token)
+        await store.begin_session("d2", session)
+
+    async def use(store):
+        return await store.use_access_token("d1"), await store.use_session("d2")
+
+    with open_store(state.folder) as store:
+        asyncio.run(fill(store))
+        assert None not in asyncio.run(use(store))
+    state.run("state", "backup", state.backup)
+    state.run("state", "restore", state.backup)
+    with open_store(state.folder) as store:
+        assert asyncio.run(use(store)) == (None, None)
 
 
 def test_a_backup_is_restored_on_another_host(state):
