@@ -33,9 +33,9 @@ def cli_reference() -> str:
     Raises:
         ImportError: a command of the table has no module.
     """
-    parts = [_INTRODUCTION, *_command("reconcile", _loaded(DEFAULT.module))]
+    parts = [_INTRODUCTION, *_command("reconcile", load_command(DEFAULT.module))]
     for name, command in sorted(COMMANDS.items()):
-        parts += _command(f"reconcile {name}", _loaded(command.module))
+        parts += _command(f"reconcile {name}", load_command(command.module))
     parts += [
         "## Exit status",
         _table(("status", "meaning"), {str(key): text for key, text in STATUSES.items()}),
@@ -45,7 +45,8 @@ def cli_reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _loaded(module: str) -> Any:
+def load_command(module: str) -> Any:
+    """The command of a module of the command table, as click knows it."""
     return typer.main.get_command(import_module(module).app)
 
 

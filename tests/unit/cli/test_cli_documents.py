@@ -21,6 +21,7 @@ from tools.cli_reference import cli_reference
 from tools.fleet_reference import fleet_reference
 from tools.lint_reference import lint_reference
 from tools.setting_reference import setting_reference
+from tools.shared_files import SHARE, make_shared_files
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -38,6 +39,27 @@ DOCS = Path(__file__).parents[3] / "docs"
 def test_a_reference_page_is_up_to_date(name, made, module):
     command = f"python -m tools.{module} > docs/{name}"
     assert (DOCS / name).read_text(encoding="utf-8") == made(), f"run: {command}"
+
+
+def test_manual_page_and_completions_are_up_to_date():
+    kept = {
+        str(file.relative_to(SHARE)): file.read_text("utf-8") for file in SHARE.rglob("*") if file.is_file()
+    }
+    assert kept == make_shared_files(), "run: python -m tools.shared_files"
+
+
+def test_the_manual_page_has_every_command_with_its_options():
+    page = make_shared_files()["man/man1/reconcile.1"]
+    for name, command in COMMANDS.items():
+        assert re.search(
+            rf"^\.SS reconcile {re.escape(name).replace(chr(92) + '-', '.*')}( |$)", page, re.MULTILINE
+        )
+        for param in typer.main.get_command(import_module(command.module).app).params:
+            if param.param_type_name == "option" and not getattr(param, "hidden", False):
+                assert any(option.replace("-", "\\-") in page for option in param.opts)
+    # A line that begins with a dot or a quotation mark is a request: only those that were meant.
+    requests = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
+    assert requests == {'.\\"', ".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".BR", ".br"}
 
 
 EXAMPLE = DOCS.parent / "setting.json.example"
