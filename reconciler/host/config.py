@@ -23,6 +23,7 @@ from reconciler.core.fields import Flag, Size, SomeTime, StrictModel
 from reconciler.core.retention import KEPT_RUNS, MOST_KEPT_RUNS
 from reconciler.host.access_rules import AccessRules
 from reconciler.host.aws_accounts import AwsAccount
+from reconciler.host.commit_status_config import CommitStatusRules
 from reconciler.host.config_database import DatabaseAccess
 from reconciler.host.config_fields import (
     CREDENTIALS,
@@ -396,6 +397,22 @@ class HostConfig(StrictModel):
         default=None,
         description="The server for nodes that poll. Without this key no node can poll this host.",
         examples=[{"listen": "0.0.0.0:8643"}],
+    )
+    commit_statuses: tuple[CommitStatusRules, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Forges at which a watch of a source writes the status of its newest commit. Without an "
+        "entry for its source it writes none.",
+        examples=[
+            [
+                {
+                    "source": "https://github.com/operations/fleet.git",
+                    "forge": "github",
+                    "repository": "operations/fleet",
+                    "token": "$CREDENTIALS_DIRECTORY/forge-token",
+                }
+            ]
+        ],
     )
     signers: SigningRules | None = Field(
         default=None,

@@ -14,7 +14,9 @@ from reconciler.host.config_fields import DatabaseUrl, KeyFile
 SHARED_PASSES: Final = 16
 """Passes of those that hosts share which one of them runs at the same time."""
 
-_OWN: Final = frozenset({"state", "database", "operators", "history", "trusted_proxies", "nodes", "access"})
+_OWN: Final = frozenset(
+    {"state", "database", "operators", "history", "trusted_proxies", "nodes", "access", "commit_statuses"}
+)
 """Sections that may differ from host to host: no plan depends on them."""
 
 _OWN_OF_SSH: Final = frozenset({"keys", "agent", "known_hosts", "connections", "timeouts"})

@@ -497,6 +497,17 @@ class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
             selection: digest of what the watch is restricted to.
         """
 
+    def lock_statuses(self, place: str) -> AbstractAsyncContextManager[None]:
+        """Hold what only one host may do: write the statuses of the commits of a repository.
+
+        Args:
+            place: names the repository and the status.
+
+        Raises:
+            ClusterBusy: another process holds it.
+            StateError: the store cannot be used.
+        """
+
     async def rebind(self, fleet: int, identity: FleetIdentity) -> None:
         """Give a fleet the identity of a new source, by decision of the host.
 

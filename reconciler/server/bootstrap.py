@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import ExitStack, redirect_stderr
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, redirect_stderr
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TextIO, cast
@@ -19,30 +20,38 @@ from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
 from reconciler.desired.input_digests import compute_input_digests
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import StateError
+from reconciler.forges.connection import check_forge_token, open_forge
+from reconciler.forges.forge import PUBLIC_GITHUB, Forge, ForgeKind, ForgeRepository
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
-from reconciler.host.credentials import list_known_credentials
+from reconciler.host.credentials import find_key_file, list_known_credentials, read_key_text
 from reconciler.host.host import Host
 from reconciler.message_bus.factory import list_bus_entries
 from reconciler.planning.inventory_source import add_inventory
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.central_server import CentralServer
 from reconciler.ports.pass_queue import PassQueue
-from reconciler.ports.source import Snapshot
+from reconciler.ports.source import Snapshot, Source
+from reconciler.ports.store import Store
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.server.cluster_loops import select_clusters
+from reconciler.server.commit_status_writer import CommitStatusWriter
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
-from reconciler.server.logs import open_log
+from reconciler.server.logs import Log, open_log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServerOptions
 from reconciler.server.nodes.node_server_process import NodeServerProcess
 from reconciler.server.pass_runner import ApplyPass, DryRunPass
 from reconciler.server.watch import NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions
+from reconciler.server.watch_state import WatchState
 from reconciler.sources import CACHE_FOLDER
+from reconciler.sources.git.source import GitSource
+from reconciler.sources.http_routes import make_http_transport
 from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
+from reconciler.text.urls import strip_userinfo
 from reconciler.transports.bundle import make_pool, open_transports
 from reconciler.transports.connection_pool import ConnectionPool
 from reconciler.transports.machines.host_machines import HostMachines
@@ -117,6 +126,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             if reconciler is not None and options.database is not None
             else None,
             reader=reader,
+            make_status_writer=choose_status_writer(options, located, store, log),
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
 
@@ -142,6 +152,38 @@ async def run_with_pool(watch: Watch, pool: ConnectionPool, machines: HostMachin
         return await watch.run()
     finally:
         await asyncio.gather(machines.aclose(), pool.aclose())
+
+
+def choose_status_writer(
+    options: WatchOptions, located: Source, store: Store | None, log: Log
+) -> Callable[[WatchState], CommitStatusWriter] | None:
+    """What makes the writer of commit statuses for this source; None if the host configuration has none.
+
+    A dry run writes nothing. Only a git source has commits.
+    """
+    host, wanted = options.host, _name_repository(options.source)
+    found = [one for one in host.config.commit_statuses if _name_repository(one.source) == wanted]
+    if not found or store is None or not isinstance(located, GitSource):
+        return None
+    rules = found[0]
+    repository = ForgeRepository(ForgeKind(rules.forge), rules.api or PUBLIC_GITHUB, rules.repository)
+    routes = host.environment if repository.api.startswith("https:") else {}
+
+    def open_with_token() -> AbstractAsyncContextManager[Forge]:
+        file = find_key_file(rules.token, host.environment)
+        what = "the file with the token for commit statuses"
+        token = check_forge_token(read_key_text(file, what).strip(), f"{what} {file}")
+        return open_forge(repository, token, partial(make_http_transport, routes))
+
+    place = f"{repository.api} {repository.name} {rules.context}"
+    return lambda watch_state: CommitStatusWriter(
+        rules, watch_state, log, open_forge=open_with_token, lock=partial(store.lock_statuses, place)
+    )
+
+
+def _name_repository(source: str) -> str:
+    """A source without what different spellings of one repository differ in."""
+    return strip_userinfo(source).rstrip("/").removesuffix(".git")
 
 
 def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerStart | None:

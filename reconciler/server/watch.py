@@ -37,6 +37,7 @@ from reconciler.server.access.watch_access import make_access_control, make_oidc
 from reconciler.server.acts.service import ActService
 from reconciler.server.cluster_loops import ClusterLoops, PassScheduler
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
+from reconciler.server.commit_status_writer import CommitStatusWriter
 from reconciler.server.control_server import ControlServer
 from reconciler.server.file_events import choose_file_events, follow_source_files
 from reconciler.server.http_listener import HttpListener
@@ -100,6 +101,7 @@ class Watch:
         drivers: kind -> product.
         open_queue: gives the queue of a fleet whose passes hosts share; None if this host runs all.
         reader: reads the nodes for those who look; None for nobody.
+        make_status_writer: makes what writes commit statuses; None if nothing does.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Watch:
         drivers: Drivers = MappingProxyType({}),
         open_queue: Callable[[Fleet], Awaitable[PassQueue]] | None = None,
         reader: Reader | None = None,
+        make_status_writer: Callable[[WatchState], CommitStatusWriter] | None = None,
     ) -> None:
         self._reader = reader
         self._node_server, self._drivers = node_server, drivers
@@ -127,6 +130,7 @@ class Watch:
         self._options, self._log, self._located, self._store = options, log, located, store
         self._access, self._login = make_access_control(options.host, store), make_oidc_login(options.host)
         self._watch_state = WatchState(log=log_state)
+        self._status_writer = make_status_writer(self._watch_state) if make_status_writer else None
         self._metrics = Metrics(self._watch_state, dry_run=options.dry_run)
         self._tasks = Supervision(self._stop_loops, self._report_crash)
         self._context = LoopContext(
@@ -204,6 +208,8 @@ class Watch:
             spawn(partial(self._check_store, store), "store")
         if self._operations is not None:
             spawn(self._operations.serve, "operations")
+        if self._status_writer is not None:
+            spawn(partial(self._status_writer.run, stop), "commit statuses")
         if self._shared is not None:
             spawn(self._shared.follow, "shared passes")
             spawn(self._shared.serve, "pass worker")

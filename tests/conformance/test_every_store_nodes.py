@@ -491,3 +491,14 @@ async def test_operations_are_held_apart_from_runs(store):
                 pass
     async with store.lock_operations("c"):
         pass
+
+
+async def test_the_statuses_of_a_repository_are_written_by_one_at_a_time(store):
+    async with store.lock_statuses("https://git.example.com/api/v4 3 reconcile"):
+        async with store.lock("c"), store.lock_statuses("another"):
+            pass
+        with pytest.raises(ClusterBusy, match="commit statuses are written by"):
+            async with store.lock_statuses("https://git.example.com/api/v4 3 reconcile"):
+                pass
+    async with store.lock_statuses("https://git.example.com/api/v4 3 reconcile"):
+        pass

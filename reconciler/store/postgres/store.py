@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from reconciler.core.timestamps import Clock
@@ -103,6 +104,10 @@ class PostgresStore(SqlStore):
     def lock_operations(self, cluster: str) -> AbstractAsyncContextManager[None]:
         name = f"{self._name_lease(cluster)}+operations"  # no cluster's name has a "+"
         return self._leases.hold(name, f"operations of cluster {cluster} are performed by")
+
+    def lock_statuses(self, place: str) -> AbstractAsyncContextManager[None]:
+        name = f"statuses+{sha256(place.encode()).hexdigest()[:16]}"  # the name of no cluster's lease
+        return self._leases.hold(name, "commit statuses are written by")
 
     @asynccontextmanager
     async def lock_questions(self, cluster: str, seconds: float) -> AsyncIterator[None]:

@@ -54,6 +54,14 @@ def hold_operations_lock(folder: Path, fleet: int, cluster: str) -> Iterator[Non
         yield
 
 
+@contextmanager
+def hold_statuses_lock(folder: Path, place: str) -> Iterator[None]:
+    """Hold the lock of those who write commit statuses to a place; errors as in `hold_cluster_lock`."""
+    path = folder / f"+{sha256(place.encode()).hexdigest()[:16]}+statuses.lock"
+    with _hold(path, "commit statuses are written by"):
+        yield
+
+
 @asynccontextmanager
 async def wait_for_questions_lock(
     folder: Path, fleet: int, cluster: str, seconds: float

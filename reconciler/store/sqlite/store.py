@@ -19,6 +19,7 @@ from reconciler.store.sqlite.locks import (
     LOCKS,
     hold_cluster_lock,
     hold_operations_lock,
+    hold_statuses_lock,
     wait_for_questions_lock,
 )
 
@@ -73,6 +74,11 @@ class SqliteStore(SqlStore):
     async def lock_operations(self, cluster: str) -> AsyncIterator[None]:
         self._database.check()  # as in `lock`
         with hold_operations_lock(self._folder / LOCKS, self._fleet, cluster):
+            yield
+
+    @asynccontextmanager
+    async def lock_statuses(self, place: str) -> AsyncIterator[None]:
+        with hold_statuses_lock(self._folder / LOCKS, place):
             yield
 
     async def check_writable(self) -> None:
