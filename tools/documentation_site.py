@@ -17,7 +17,7 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)")
 LISTING = "index.md"
 SEARCH = {
     "CHANGELOG.md": "{exclude: true}",
-    **dict.fromkeys(("cli.md", "fleet-file.md", "host-configuration.md", "setting.md"), "{boost: 0.5}"),
+    **dict.fromkeys(("fleet-file.md", "host-configuration.md", "setting.md"), "{boost: 0.5}"),
     **dict.fromkeys(("architecture.md", "glossary.md", "benchmarks.md", "faults.md"), "{boost: 0.3}"),
 }
 """What the search gives less weight: long lists of everything, and pages for those who change the program."""
