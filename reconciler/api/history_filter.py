@@ -31,7 +31,7 @@ class HistoryFilter:
         since: the beginning.
         limit: number of records at most.
         before: id of a run: only older runs; empty for the newest.
-        most_searched: number of runs that are read at most to find those of a cluster or person.
+        most_searched: number of records that are read at most to find those of a person or a time.
     """
 
     cluster: str = ""
@@ -50,6 +50,11 @@ class HistoryFilter:
     def most_read(self) -> int:
         """How many records are to be read from the store."""
         return self.limit if self.is_open else self.most_searched
+
+    @property
+    def most_read_runs(self) -> int:
+        """How many runs are to be read; those of a cluster are found by the store."""
+        return self.limit if not self.user and self.since is None else self.most_searched
 
     def select(self, records: Iterable[_T], get: Callable[[_T], tuple[Actor, datetime, str]]) -> Sequence[_T]:
         """The records that are asked for.
@@ -74,16 +79,11 @@ class HistoryFilter:
     async def read_runs(self, store: StoreReader) -> Sequence[RunSummary]:
         """The runs that are asked for, newest first; those of a cluster have planned a step of it."""
         found: list[RunSummary] = []
-        for run in await store.runs(self.most_read, before=self.before):
+        for run in await store.runs(self.most_read_runs, before=self.before, cluster=self.cluster):
             if len(found) == self.limit:
                 break
-            if not self._is_wanted(run.actor, run.started):
-                continue
-            if self.cluster:
-                plan = (await store.run(run.id)).plan
-                if not any(one.cluster == self.cluster and one.steps for one in plan.clusters):
-                    continue
-            found.append(run)
+            if self._is_wanted(run.actor, run.started):
+                found.append(run)
         return found
 
     async def read_orders(self, store: StoreReader) -> Sequence[OrderRecord]:

@@ -377,13 +377,17 @@ class StoreReader(NodeReader, AccessReader, Protocol):
     async def orders(self) -> OpenOrders:
         """Suspensions, pins, rejections, approval requests, approvals and holds of nodes in force."""
 
-    async def runs(self, limit: int = 20, *, before: str = "") -> Sequence[RunSummary]:
+    async def runs(self, limit: int = 20, *, before: str = "", cluster: str = "") -> Sequence[RunSummary]:
         """The newest runs, newest first.
 
         Args:
             limit: number of runs at most.
             before: id of a run: only older ones; empty for the newest. None is older than an unknown one.
+            cluster: only runs that planned a step of it; empty for all.
         """
+
+    async def count_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        """Id of a run -> cluster -> state of steps, `open` without one -> their number."""
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:
         """The newest orders on this host, newest first."""

@@ -272,8 +272,11 @@ class EmptyStore:
     async def list_access_tokens(self) -> Sequence[AccessToken]:
         return ()
 
-    async def runs(self, limit: int = 20, *, before: str = "") -> Sequence[RunSummary]:
+    async def runs(self, limit: int = 20, *, before: str = "", cluster: str = "") -> Sequence[RunSummary]:
         return ()
+
+    async def count_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        return {}
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:
         return ()

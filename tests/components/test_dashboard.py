@@ -1,11 +1,9 @@
 """The dashboard in Debian's Chromium: accessible, quick, on small screens, by keyboard, self-contained."""
 
-import os
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-from support.browser import ARGUMENTS
+from support.browser import find_barriers, open_page
 from support.dashboard import OF_EDGE, PAGES, Dashboard, show_many_nodes
 from support.web_server import Site
 
@@ -23,32 +21,10 @@ FIRST_PAINT = """() => new Promise(done => new PerformanceObserver(list => {
 @asynccontextmanager
 async def open_browser(dashboard, scheme="light", width=1280):
     """A page in a browser, the address of the dashboard, and what the browser complained about."""
-    from playwright.async_api import async_playwright  # noqa: PLC0415  (only where it is installed)
-
-    application = dashboard.make_application()
-    complaints = []
-    async with Site(application=application) as site, async_playwright() as playwright:
+    async with Site(application=dashboard.make_application()) as site:
         base = "http://{}:{}".format(*site.address)
-        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        context = await browser.new_context(viewport={"width": width, "height": 860}, color_scheme=scheme)
-        page = await context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda one: one.url.startswith(base) or complaints.append(one.url))
-        yield page, base, complaints
-        await browser.close()
-
-
-async def find_barriers(page):
-    """What axe finds on the page that is shown, also what it is not sure of."""
-    axe = Path(os.environ["RECONCILE_AXE"]).read_text(encoding="utf-8")
-    await page.evaluate(f"{axe};0")
-    found = await page.evaluate("axe.run()")
-    return [
-        (kind, one["id"], one["nodes"][0]["html"])
-        for kind in ("violations", "incomplete")
-        for one in found[kind]
-    ]
+        async with open_page(base, scheme, width) as (page, complaints):
+            yield page, base, complaints
 
 
 async def log_in(dashboard, page, base):

@@ -1,142 +1,24 @@
 """nginx in front of the watch, as the documentation shows it: TLS, logins by certificate, and forms."""
 
-import io
+import asyncio
+import json
 import os
 import re
-import shutil
-import socket
-import ssl
-import subprocess
-import time
-from pathlib import Path
+import sys
+from datetime import timedelta
 
-import httpx
 import pytest
-from support.access import read_rules
-from support.certificates import write_certificate
+from nginx_site import Proxied
 from support.dashboard import Dashboard
 
-from reconciler.core.endpoint import SocketAddress
-from reconciler.server.access.access_control import AccessControl
-from reconciler.server.access.role_table import RoleTable
-from reconciler.server.http_listener import HttpListener
-from reconciler.server.logs import open_log
-from reconciler.server.web import bind_socket
+from reconciler.core.actor import Actor
+from reconciler.core.roles import AccessRole, Grant
+from reconciler.host.clock import utc_now
+from reconciler.ports.access_store import AccessToken
+from reconciler.server.access.secret_texts import digest_secret, make_token_text
 from reconciler.store.factory import open_store
 
 pytestmark = pytest.mark.component("nginx")
-
-PAGE = Path(__file__).parents[2] / "docs/access.md"
-RULES = """
-  proxy: {header: X-Remote-User, networks: [127.0.0.1/32]}
-  roles:
-    - {role: look, users: [kim, lee]}
-    - {role: operate, clusters: [edge], users: [kim]}
-"""
-AROUND = """
-daemon off;
-error_log stderr error;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body;
-  proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi;
-  scgi_temp_path {folder}/scgi;
-{server}
-}}
-"""
-
-
-def read_documented_server():
-    """The block of nginx's configuration in the page about access."""
-    (found,) = re.findall(r"```nginx\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    return found
-
-
-def find_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def write_passwords(file):
-    """Users with a password each, in the form of `openssl passwd`."""
-    lines = []
-    for name in ("kim", "lee"):
-        command = ["openssl", "passwd", "-apr1", f"{name}-s3cret"]
-        lines.append(f"{name}:{subprocess.run(command, capture_output=True, text=True, check=True).stdout}")
-    file.write_text("".join(lines))
-    file.chmod(0o644)
-
-
-class Proxied:
-    """The pages of a watch behind nginx."""
-
-    def __init__(self, folder, dashboard):
-        self.folder, self.port = folder, find_port()
-        folder.chmod(0o755)
-        self.opened = bind_socket(SocketAddress("127.0.0.1", 0))
-        self.own = f"http://127.0.0.1:{self.opened.getsockname()[1]}"
-        rules = read_rules(RULES)
-        networks = rules.proxy.networks
-        dashboard.access = AccessControl(
-            rules, dashboard.access.store, RoleTable(rules.roles, frozenset(), frozenset()), networks
-        )
-        self.serving = HttpListener(
-            dashboard.make_application(),
-            self.opened,
-            log=open_log(io.StringIO(), form="json"),
-            dropped=lambda _: None,
-            report=lambda *_: None,
-            trusted_proxies=[str(one) for one in networks],
-        ).serving()
-        write_passwords(folder / "users")
-        files = write_certificate(folder, "fleet.example.com")
-        server = read_documented_server()
-        for shown, used in (
-            ("listen 443 ssl", f"listen 127.0.0.1:{self.port} ssl"),
-            ("http://127.0.0.1:8642", self.own),
-            ("/etc/nginx/fleet.pem", str(files["certificate"])),
-            ("/etc/nginx/fleet.key", str(files["key"])),
-            ("/etc/nginx/users", str(folder / "users")),
-        ):
-            assert shown in server, shown
-            server = server.replace(shown, used)
-        (folder / "nginx.conf").write_text(AROUND.format(folder=folder, server=server))
-        self.trust = ssl.create_default_context(cafile=files["certificate"])
-
-    def open_client(self, user=None):
-        """A browser of somebody, whom nginx asks for the password."""
-        return httpx.AsyncClient(
-            base_url=f"https://127.0.0.1:{self.port}",
-            auth=(user, f"{user}-s3cret") if user else None,
-            verify=self.trust,
-            trust_env=False,
-        )
-
-    async def __aenter__(self):
-        await self.serving.__aenter__()
-        command = [shutil.which("nginx"), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
-        user = ["-g", "user root;"] if os.geteuid() == 0 else []
-        with (self.folder / "stderr").open("wb") as errors:
-            self.process = subprocess.Popen([*command, *user], stderr=errors)
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            assert self.process.poll() is None, (self.folder / "stderr").read_text()
-            with socket.socket() as found:
-                if found.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(0.02)
-        raise AssertionError("nginx does not listen")
-
-    async def __aexit__(self, *error):
-        self.process.terminate()
-        self.process.wait(10)
-        await self.serving.__aexit__(*error)
-        self.opened.close()
 
 
 @pytest.fixture
@@ -207,3 +89,66 @@ async def test_an_address_that_is_made_up_and_events_pass_the_proxy(proxied):
         async with kim.stream("GET", "/events") as events:
             assert events.headers["content-type"].startswith("text/event-stream")
             assert (await anext(events.aiter_text())).startswith("retry:")
+
+
+async def make_token(store, *grants):
+    text, now = make_token_text(), utc_now()
+    token = AccessToken("ci", grants, now + timedelta(days=1), now, Actor("kim"))
+    await store.create_access_token(digest_secret(text), token)
+    return text
+
+
+async def test_programs_reach_the_api_with_a_token_and_without_a_password(proxied):
+    token = await make_token(proxied.store, Grant(AccessRole.OPERATE, ("edge",)))
+    bearer = {"authorization": f"Bearer {token}"}
+    async with proxied.open_client() as program:
+        found = (await program.get("/api/v1/clusters", headers=bearer)).json()["clusters"]
+        assert [one["name"] for one in found] == ["edge"]
+        act = "/api/v1/acts/suspend"
+        answer = await program.post(act, headers=bearer, json={"cluster": "edge", "reason": "disk"})
+        assert answer.status_code == 200, answer.text
+        answer = await program.post(act, headers=bearer, json={"cluster": "lab", "reason": "disk"})
+        assert answer.status_code == 403
+        # The pages want a password all the same, and take no token.
+        assert (await program.get("/", headers=bearer)).status_code == 401
+    (suspension,) = (await proxied.store.orders()).suspensions
+    assert suspension.by.startswith("token:ci")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Remote-User": "kim"},
+        {"X_Remote_User": "kim"},
+        {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http"},
+        {"Authorization": "Bearer rcl_wrong"},
+        {"Authorization": "Basic a2ltOmtpbS1zM2NyZXQ="},
+    ],
+    ids=["nothing", "name", "other-spelling", "as-from-here", "wrong-token", "password"],
+)
+async def test_the_api_answers_nobody_without_a_token(proxied, headers):
+    async with proxied.open_client() as program:
+        # A password opens what is not below `/api/`.
+        others = (
+            () if "Basic" in str(headers) else ("/api/../", "/api/v1/../../", "/api//", "/API/v1/clusters")
+        )
+        for path in ("/api/v1/clusters", *others):
+            answer = await program.get(path, headers=headers)
+            assert answer.status_code in {401, 403}, path
+            assert "edge" not in answer.text
+
+
+async def test_a_command_gets_its_answer_through_the_proxy(proxied, tmp_path):
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(await make_token(proxied.store, Grant(AccessRole.LOOK)))
+    command = [sys.executable, "-m", "reconciler.cli.main", "history", "orders", "--format", "json"]
+    command += ["--server", f"https://127.0.0.1:{proxied.port}", "--token-file", str(file)]
+    environment = {**os.environ, "SSL_CERT_FILE": str(proxied.certificate), "HOME": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, error = await process.communicate()
+    assert process.returncode == 0, error
+    assert [one["kind"] for one in json.loads(out)] == ["token"]

@@ -114,6 +114,31 @@ async def test_runs_come_newest_first_and_are_found_by_the_beginning_of_their_id
         await store.run("")
 
 
+async def test_the_runs_and_steps_of_one_cluster_are_found_without_their_plans(store):
+    def plan(name, value):
+        entry, world = cluster(name, {"a": value, "b": value}), World({"a": "old", "b": "old"})
+        seen = Observed({node: world.answer(node) for node in ("a", "b")})
+        return FakeDriver(world).plan(Wish(entry), seen)
+
+    both = await store.begin_run(
+        RunStart("command", Plan(REVISION, "1", (plan("edge", "1"), plan("lab", "1"))))
+    )
+    (first, *_) = (one for one in (await store.run(both)).plan.steps() if one.cluster == "lab")
+    await store.record_intent(both, first)
+    await store.record_outcomes(both, [StepEnd(Outcome(first, State.DONE, "it shows"))])
+    idle = await store.begin_run(RunStart("command", Plan(REVISION, "1", (plan("edge", "old"),))))
+    lab = await store.begin_run(RunStart("command", Plan(REVISION, "1", (plan("lab", "2"),))))
+    assert [one.id for one in await store.runs(cluster="lab")] == [lab, both]
+    assert [one.id for one in await store.runs(1, cluster="lab")] == [lab]
+    assert [one.id for one in await store.runs(cluster="lab", before=lab)] == [both]
+    assert [one.id for one in await store.runs(cluster="edge")] == [both]
+    assert await store.runs(cluster="none") == ()
+    assert await store.count_steps([both, idle, "none"]) == {
+        both: {"edge": {"open": 2}, "lab": {"done": 1, "open": 1}}
+    }
+    assert await store.count_steps([]) == {}
+
+
 async def test_an_empty_history_is_reported(store):
     with pytest.raises(UsageError, match="the history is empty"):
         await store.run("x")

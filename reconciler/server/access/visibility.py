@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,7 @@ from reconciler.core.roles import AccessRole
 from reconciler.core.selection import Selection, select_nodes
 from reconciler.diagnostic import Diagnostic
 from reconciler.planning.status import ClusterStatus
-from reconciler.ports.store import OpenOrders, OrderReader, OrderRecord, RunRecord
+from reconciler.ports.store import OpenOrders, OrderReader, OrderRecord, RunRecord, RunSummary
 from reconciler.server.access.hidden_names import HiddenNames
 from reconciler.server.access.identity import Identity
 from reconciler.server.access.refusal import AccessRefused
@@ -59,6 +59,25 @@ def select_visible_past_orders(found: Sequence[OrderRecord], identity: Identity)
         if sees_everything(identity)
         or (identity.allows(AccessRole.LOOK, one.cluster) if one.cluster else one.kind in _OF_EVERYBODY)
     )
+
+
+def select_visible_summary(
+    summary: RunSummary, counts: Mapping[str, Mapping[str, int]], identity: Identity
+) -> RunSummary | None:
+    """A run in a line as far as somebody sees it; None if that is nothing.
+
+    Args:
+        summary: of the whole run.
+        counts: cluster -> state -> number of its steps.
+        identity: who looks.
+    """
+    if sees_everything(identity):
+        return summary
+    visible = [states for name, states in counts.items() if identity.allows(AccessRole.LOOK, name)]
+    if not visible:
+        return None
+    # The note has the violations of all clusters.
+    return replace(summary, note="", counts=dict(sum(map(Counter, visible), Counter())))
 
 
 def select_visible_run(record: RunRecord, identity: Identity) -> RunRecord | None:

@@ -30,6 +30,7 @@ from reconciler.server.access.visibility import (
     select_visible_orders,
     select_visible_past_orders,
     select_visible_run,
+    select_visible_summary,
 )
 from reconciler.server.health import check_readiness
 from reconciler.server.json_api.queries import (
@@ -197,9 +198,11 @@ class WatchReader:
         store = self._get_store()
         found, following = await self._make_filter(request, request.query.before).read_page(store)
         if not request.sees():
-            records = [await store.run(one.id) for one in found]
-            visible = (select_visible_run(one, request.identity) for one in records)
-            found = tuple(one.summary for one in visible if one is not None)
+            counts = await store.count_steps([one.id for one in found])
+            summaries = (
+                select_visible_summary(one, counts.get(one.id, {}), request.identity) for one in found
+            )
+            found = tuple(one for one in summaries if one is not None)
         return RunsAnswer(found, following)
 
     async def read_run(self, request: ReadRequest) -> RunAnswer:

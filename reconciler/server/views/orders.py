@@ -69,17 +69,20 @@ class OrdersOverview:
 
 @dataclass(frozen=True, slots=True)
 class CalendarSpan:
-    """A time in which changes may be made, or not.
+    """A time in which changes may be made, or not, or in which an order of a person is in force.
 
     Args:
-        state: `open` or `frozen`.
-        reason: of a freeze.
+        state: `open`, `frozen`, `suspended`, `pinned`, `held` or `reserved`.
+        end: of the calendar, if nothing but another order ends it.
+        reason: of a freeze or an order; for a node with its name.
+        has_end: whether it ends by itself.
     """
 
     state: str
     begin: datetime
     end: datetime
     reason: str = ""
+    has_end: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class CalendarRow:
         is_open: whether changes may be made now, as far as windows, freezes and suspensions decide.
         has_windows: whether changes may be made in windows only.
         is_cut: whether there are more spans than are shown.
+        orders: of people that are in force, in the order of their beginnings.
     """
 
     cluster: str
@@ -99,6 +103,7 @@ class CalendarRow:
     has_windows: bool
     spans: tuple[CalendarSpan, ...]
     is_cut: bool
+    orders: tuple[CalendarSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,21 +211,20 @@ def make_calendar(fleet: Fleet | None, orders: OpenOrders, query: ListQuery, now
     """When clusters may be changed, from the beginning of today on."""
     begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
     end = begin + timedelta(days=CALENDAR_DAYS)
-    suspended = {one.cluster for one in orders.suspensions}
     names = sorted(one.entry.name for one in fleet.cluster_inputs) if fleet else []
     page = take_page([name for name in names if query.contains(name)], query)
     rows = tuple(
-        _make_row(name, fleet.change_rules(name), begin, now, is_suspended=bool(suspended & {"", name}))
-        for name in page.items
-        if fleet
+        _make_row(name, fleet.change_rules(name), orders, begin, now) for name in page.items if fleet
     )
     return Calendar(begin, end, ListPage(rows, page.page, page.pages, page.total))
 
 
 def _make_row(
-    cluster: str, rules: ChangeRules, begin: datetime, now: datetime, *, is_suspended: bool
+    cluster: str, rules: ChangeRules, orders: OpenOrders, begin: datetime, now: datetime
 ) -> CalendarRow:
     end = begin + timedelta(days=CALENDAR_DAYS)
+    is_suspended = any(one.cluster in {"", cluster} for one in orders.suspensions)
+    ordered = sorted(_list_order_spans(cluster, orders, begin, end), key=lambda span: span.begin)
     frozen = [
         CalendarSpan("frozen", max(one.begin, begin), min(one.end, end), clean_line(one.reason))
         for one in rules.freezes
@@ -240,8 +244,34 @@ def _make_row(
         words = "outside its windows" if is_closed else "open" if rules.windows else "open at any time"
     is_open = rules.suspend is None and not is_suspended and active is None and not is_closed
     return CalendarRow(
-        cluster, words, is_open, bool(rules.windows), tuple(spans[:MOST_SPANS]), len(spans) > MOST_SPANS
+        cluster,
+        words,
+        is_open,
+        bool(rules.windows),
+        tuple(spans[:MOST_SPANS]),
+        len(spans) > MOST_SPANS or len(ordered) > MOST_SPANS,
+        tuple(ordered[:MOST_SPANS]),
     )
+
+
+def _list_order_spans(
+    cluster: str, orders: OpenOrders, begin: datetime, end: datetime
+) -> Iterator[CalendarSpan]:
+    """The orders of people for a cluster or its nodes, as far as the calendar goes."""
+    for suspension in orders.suspensions:
+        if suspension.cluster in {"", cluster} and suspension.since < end:
+            reason = clean_line(f"{suspension.reason} ({suspension.by})")
+            yield CalendarSpan("suspended", max(suspension.since, begin), end, reason, has_end=False)
+    for pin in orders.pins:
+        if pin.cluster == cluster and pin.since < end:
+            reason = clean_line(f"at {pin.place}{_add_reason(pin.reason)} ({pin.by})")
+            yield CalendarSpan("pinned", max(pin.since, begin), end, reason, has_end=False)
+    for hold in orders.holds:
+        if hold.cluster == cluster and begin < hold.until and hold.at < end:
+            who = "the fleet file" if hold.in_file else hold.actor.description
+            reason = clean_line(f"{hold.node}{_add_reason(hold.actor.why)} ({who})")
+            kind = "held" if hold.is_hold else "reserved"
+            yield CalendarSpan(kind, max(hold.at, begin), min(hold.until, end), reason)
 
 
 def _list_windows(rules: ChangeRules, begin: datetime, end: datetime) -> Iterator[CalendarSpan]:

@@ -48,20 +48,39 @@ _SHOWN = 5
 """Ids that an error message lists."""
 
 
-def read_run_summaries(tx: Transaction, limit: int, before: str = "") -> tuple[RunSummary, ...]:
+def read_run_summaries(
+    tx: Transaction, limit: int, before: str = "", cluster: str = ""
+) -> tuple[RunSummary, ...]:
     """The newest runs of a fleet, newest first; for the host those of all fleets.
 
     Args:
         tx: the transaction.
         limit: number of runs at most.
         before: id of a run: only older ones; empty for all.
+        cluster: only runs with a step of it; empty for all.
     """
     rows = tx.execute(
         "SELECT * FROM run WHERE ?1 IN (0, fleet)"
-        " AND (?3 = '' OR number < (SELECT number FROM run WHERE id = ?3)) ORDER BY number DESC LIMIT ?2",
-        (tx.fleet, limit, before),
+        " AND (?3 = '' OR number < (SELECT number FROM run WHERE id = ?3))"
+        " AND (?4 = '' OR EXISTS (SELECT 1 FROM step WHERE step.cluster = ?4 AND step.run = run.number))"
+        " ORDER BY number DESC LIMIT ?2",
+        (tx.fleet, limit, before, cluster),
     ).fetchall()
     return tuple(_read_summary(tx, row) for row in rows)
+
+
+def count_steps(tx: Transaction, runs: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+    """Run -> cluster -> state -> number of steps; of runs of the fleet."""
+    rows = tx.execute(
+        "SELECT run.id AS id, step.cluster AS cluster, coalesce(step.state, 'open') AS state,"  # noqa: S608
+        " count(*) AS number FROM step JOIN run ON run.number = step.run"
+        f" WHERE run.id IN {tx.texts('?1')} AND ?2 IN (0, run.fleet) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        (json.dumps(list(runs)), tx.fleet),
+    )
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for row in rows:
+        found.setdefault(row["id"], {}).setdefault(row["cluster"], {})[row["state"]] = row["number"]
+    return found
 
 
 def read_run(tx: Transaction, text: str, key: HostKey | None = None) -> RunRecord:

@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
-from support.api_sites import PLAN, ApiSite, make_rollbacks, make_status
+from support.api_sites import PLAN, REVISION, ApiSite, make_rollbacks, make_status
+from support.driver import FakeDriver, Wish, World, cluster
 
 from reconciler.api.acts import ACTS
 from reconciler.api.answers import PlanAnswer, RunAnswer
+from reconciler.core.actor import Actor
+from reconciler.core.observation import Observed
+from reconciler.core.plan import Plan
 from reconciler.core.roles import AccessRole, Grant
 from reconciler.planning.status import FleetStatus
+from reconciler.ports.store import RunStart
 from reconciler.server.json_api.endpoint import LARGEST_BODY
 from reconciler.server.json_api.reads import READS
 from reconciler.server.views.fleet import ClusterGlance
@@ -144,6 +149,23 @@ async def test_a_token_for_one_cluster_shows_and_changes_no_other(site):
         ).status_code == 200
     async with site.connect(await site.make_token(Grant(AccessRole.LOOK, ("live",)), name="other")) as other:
         assert (await other.get("/orders")).json()["suspensions"] == []
+
+
+async def test_a_page_of_runs_of_one_cluster_reads_no_run_whole(site, monkeypatch):
+    async def fail(*_, **__):
+        raise AssertionError("a whole run was read")
+
+    entry, world = cluster("edge", {"a": "new"}), World({"a": "old"})
+    own = FakeDriver(world).plan(Wish(entry), Observed({"a": world.answer("a")}))
+    steps = tuple(replace(one, id=one.id.replace("edge", "live"), cluster="live") for one in own.steps)
+    other = replace(own, cluster="live", steps=steps)
+    plan = Plan(REVISION, "1", (own, other))
+    run = await site.store.begin_run(RunStart("command", plan, Actor("kim")))
+    await site.store.finish_run(run, 3, "live: refused")
+    monkeypatch.setattr(type(site.store), "run", fail)
+    async with site.connect(await site.make_token(Grant(AccessRole.LOOK, ("edge",)))) as client:
+        (found,) = (await client.get("/runs?cluster=edge")).json()["runs"]
+    assert (found["id"], found["counts"], found["note"]) == (run, {"open": 1}, "")
 
 
 async def test_orders_are_given_and_shown(client, site):

@@ -3,12 +3,12 @@
 import asyncio
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter
-from support.driver import NOWHERE, FakeDriver, FleetSource, World, cluster, fleet
+from support.driver import NOWHERE, REVISION, FakeDriver, FleetSource, World, cluster, fleet
 
 from reconciler.api.history_filter import HistoryFilter
 from reconciler.api.reader import Reader
@@ -16,8 +16,10 @@ from reconciler.api.reconciler import Reconciler
 from reconciler.core.actor import Actor
 from reconciler.core.change_windows import Freeze, Window
 from reconciler.core.memory import Suspension
+from reconciler.core.pins import Pin
 from reconciler.core.plan import Revision
 from reconciler.core.policy import ChangeRules
+from reconciler.core.reservations import Reservation
 from reconciler.core.secret import Secret
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.errors import StateError, UsageError
@@ -29,7 +31,13 @@ from reconciler.server.pass_runner import ApplyPass
 from reconciler.server.views.fleet import FleetOverview, make_fleet_overview
 from reconciler.server.views.lists import ListPage, ListQuery, Signal, read_list_query, take_page
 from reconciler.server.views.nodes import ClusterDetail, NodeDetail, NodeLine, show_setting
-from reconciler.server.views.orders import Calendar, OrdersOverview, make_calendar, make_orders_overview
+from reconciler.server.views.orders import (
+    MOST_SPANS,
+    Calendar,
+    OrdersOverview,
+    make_calendar,
+    make_orders_overview,
+)
 from reconciler.server.views.plans import PlanDetail
 from reconciler.server.views.rollouts import RolloutLine
 from reconciler.server.views.runs import OrderLine, RunDetail, RunPage
@@ -217,6 +225,50 @@ def test_the_calendar_says_whether_changes_may_be_made(rules, state):
     assert row.is_open == state.startswith("open")
     assert all(span.begin < span.end for span in row.spans)
     assert (len(row.spans) == 14) == bool(rules.windows)
+
+
+def test_orders_are_in_the_calendar_of_their_cluster_for_as_long_as_they_last():
+    names = ("edge", "lab")
+    desired = SimpleNamespace(
+        cluster_inputs=[SimpleNamespace(entry=SimpleNamespace(name=name)) for name in names],
+        change_rules=lambda _: ChangeRules(),
+    )
+    hold = Reservation(
+        id="1",
+        cluster="edge",
+        node="n1",
+        actor=Actor("kim", why="<disk>"),
+        at=NOW - timedelta(days=3),
+        until=NOW + timedelta(hours=4),
+        is_hold=True,
+    )
+    orders = OpenOrders(
+        suspensions=(Suspension("", "storm", "lee", NOW), Suspension("lab", "odd", "lee", NOW)),
+        pins=(Pin("edge", REVISION, (), "kim", "slow", NOW - timedelta(days=40)),),
+        holds=(
+            hold,
+            replace(hold, node="n2", is_hold=False, until=NOW + timedelta(days=99)),
+            replace(hold, node="past", until=NOW - timedelta(days=1)),
+            replace(hold, node="far", at=NOW + timedelta(days=15), until=NOW + timedelta(days=16)),
+        ),
+    )
+    found = make_calendar(desired, orders, EVERYTHING, NOW)
+    edge, lab = found.rows.items
+    assert [(one.state, one.has_end) for one in edge.orders] == [
+        ("pinned", False),
+        ("held", True),
+        ("reserved", True),
+        ("suspended", False),
+    ]
+    assert [one.state for one in lab.orders] == ["suspended", "suspended"]
+    assert not edge.is_open
+    for span in (*edge.orders, *lab.orders):
+        assert found.begin <= span.begin < span.end <= found.end
+    assert "n1: <disk> (kim)" in edge.orders[1].reason
+    assert edge.orders[1].end == hold.until
+    many = make_calendar(desired, replace(orders, holds=(hold,) * 500), EVERYTHING, NOW).rows.items[0]
+    assert many.is_cut
+    assert len(many.orders) == MOST_SPANS
 
 
 def test_a_window_of_each_second_does_not_make_the_calendar_endless():
