@@ -386,7 +386,7 @@ class StoreReader(NodeReader, AccessReader, Protocol):
             cluster: only runs that planned a step of it; empty for all.
         """
 
-    async def count_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    async def count_cluster_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         """Id of a run -> cluster -> state of steps, `open` without one -> their number."""
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:

@@ -275,7 +275,7 @@ class EmptyStore:
     async def runs(self, limit: int = 20, *, before: str = "", cluster: str = "") -> Sequence[RunSummary]:
         return ()
 
-    async def count_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+    async def count_cluster_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
         return {}
 
     async def list_past_orders(self, limit: int = 20) -> Sequence[OrderRecord]:

@@ -133,10 +133,10 @@ async def test_the_runs_and_steps_of_one_cluster_are_found_without_their_plans(s
     assert [one.id for one in await store.runs(cluster="lab", before=lab)] == [both]
     assert [one.id for one in await store.runs(cluster="edge")] == [both]
     assert await store.runs(cluster="none") == ()
-    assert await store.count_steps([both, idle, "none"]) == {
+    assert await store.count_cluster_steps([both, idle, "none"]) == {
         both: {"edge": {"open": 2}, "lab": {"done": 1, "open": 1}}
     }
-    assert await store.count_steps([]) == {}
+    assert await store.count_cluster_steps([]) == {}
 
 
 async def test_an_empty_history_is_reported(store):

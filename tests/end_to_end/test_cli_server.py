@@ -3,12 +3,16 @@
 import asyncio
 import json
 import os
+import re
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 from support.git_repositories import ALONE
+from support.m2_settings import MANAGEMENT
 from support.watch_process import Stage, fleet_file
 
+from reconciler.api.acts import ACTS
 from reconciler.core.actor import Actor
 from reconciler.core.roles import EVERYTHING_ALLOWED
 from reconciler.host.clock import utc_now
@@ -109,3 +113,59 @@ async def test_a_server_answers_what_the_state_folder_would(tmp_path):
         told = await commands.run("suspend", "--reason", "r", "--server", "http://127.0.0.1:9", status=1)
         assert "does not answer" in told
         assert file.read_text() not in watch.log
+
+
+PERMISSIONS = {"enableSetting": True, "enableGet": True, "enablePurge": True}
+ACCESS = {**MANAGEMENT, "roles": [{"name": "admin", "permissions": PERMISSIONS}]}
+SETTING = json.dumps({"env": {"management": ACCESS}, "hosting": [{"name": "a.example", "listen": "*:80"}]})
+
+
+def write_caches(addresses):
+    text = "clusters:\n  - name: edge\n    kind: m2\n    setting: s.json\n    nodes:\n"
+    return text + "".join(
+        f"      - {{name: n{number}, address: '{one}'}}\n" for number, one in enumerate(addresses, 1)
+    )
+
+
+async def test_a_server_purges_and_says_whether_a_node_may_be_stopped(tmp_path):
+    stage = Stage(tmp_path)
+    stage.repository.commit({"fleet.yaml": write_caches(stage.addresses), "s.json": SETTING})
+    file = await write_token(tmp_path, stage.state)
+    async with stage.nodes(), stage.watch("--interval", "60s") as watch:
+        await watch.until(lambda states: states.get("edge", {}).get("state") == "converged")
+        commands = Commands(tmp_path, str(watch.client.base_url), file)
+
+        asked = await commands.run("purge", "a.example/x", status=1)
+        assert "cannot ask whether to purge this" in asked
+        assert json.loads(await commands.run("history", "operations", "--format", "json")) == []
+        output = await commands.run("purge", "a.example/x", "--yes", "--reason", "old", "--format", "json")
+        (purged,) = json.loads(output)["operations"]
+        assert purged["counts"] == {"done": 6}
+        assert (purged["actor"]["user"], purged["actor"]["why"]) == ("token:ci", "old")
+        risky = await commands.run("purge", "a.example/*", "--yes", status=1)
+        assert "high risk: everything on a.example" in risky
+        assert "no cluster 'none'" in await commands.run("purge", "x", "--cluster", "none", "--yes", status=1)
+
+        # The order of 6 for a no, and of 7 for an answer that is not there, is that of the command here.
+        yes = json.loads(
+            await commands.run("allow-stop", "n1", "--for", "30m", "--reason", "disk", "--format", "json")
+        )
+        assert (yes["answer"], yes["cluster"], yes["exit_status"]) == ("yes", "edge", 0)
+        held = json.loads(await commands.run("history", "operations", "--format", "json"))
+        assert "token:ci" in json.dumps(held)
+        assert "released" in await commands.run("allow-stop", "edge/n1", "--release")
+        assert "there is no reservation" in await commands.run("allow-stop", "n1", "--release")
+        assert "no node" in (await commands.run("allow-stop", "none", status=1)).lower()
+
+        for command in (("purge", "a.example/x", "--yes"), ("allow-stop", "n1")):
+            assert "needs a login" in await commands.run(*command, RECONCILE_TOKEN_FILE="", status=1)
+        state = await commands.run(
+            "allow-stop", "n1", "--state", str(stage.state), "--server", "http://localhost:1", status=1
+        )
+        assert "contradict each other" in state
+        assert file.read_text() not in watch.log
+
+
+def test_every_act_is_tried_by_its_command():
+    tried = set(re.findall(r'commands\.run\(\s*"([a-z-]+)"', Path(__file__).read_text("utf-8")))
+    assert {one.name for one in ACTS} <= tried

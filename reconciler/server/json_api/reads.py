@@ -198,7 +198,7 @@ class WatchReader:
         store = self._get_store()
         found, following = await self._make_filter(request, request.query.before).read_page(store)
         if not request.sees():
-            counts = await store.count_steps([one.id for one in found])
+            counts = await store.count_cluster_steps([one.id for one in found])
             summaries = (
                 select_visible_summary(one, counts.get(one.id, {}), request.identity) for one in found
             )

@@ -69,7 +69,7 @@ def read_run_summaries(
     return tuple(_read_summary(tx, row) for row in rows)
 
 
-def count_steps(tx: Transaction, runs: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
+def count_cluster_steps(tx: Transaction, runs: Sequence[str]) -> dict[str, dict[str, dict[str, int]]]:
     """Run -> cluster -> state -> number of steps; of runs of the fleet."""
     rows = tx.execute(
         "SELECT run.id AS id, step.cluster AS cluster, coalesce(step.state, 'open') AS state,"  # noqa: S608

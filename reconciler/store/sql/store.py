@@ -316,8 +316,8 @@ class SqlStore(ABC):
     async def runs(self, limit: int = 20, *, before: str = "", cluster: str = "") -> tuple[RunSummary, ...]:
         return await self._read(history.read_run_summaries, limit, before, cluster)
 
-    async def count_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
-        return await self._read(history.count_steps, runs)
+    async def count_cluster_steps(self, runs: Sequence[str]) -> Mapping[str, Mapping[str, Mapping[str, int]]]:
+        return await self._read(history.count_cluster_steps, runs)
 
     async def list_past_orders(self, limit: int = 20) -> tuple[OrderRecord, ...]:
         return await self._read(order_records.read_order_records, limit)
