@@ -358,7 +358,9 @@ def list_notices(watch_state: WatchState) -> Iterator[ShownProblem]:
     source = make_source_line(watch_state)
     if source.signal is Signal.PROBLEM:
         kept = f"; revision {source.revision} stays in use" if source.revision else ""
-        yield ShownProblem(Signal.PROBLEM, "source", f"The source {source.state}{kept}: {source.message}")
+        is_invalid = watch_state.source.state is SourceState.INVALID
+        what = "The newest revision cannot be used" if is_invalid else f"The source {source.state}"
+        yield ShownProblem(Signal.PROBLEM, "source", f"{what}{kept}: {source.message}")
     if watch_state.store:
         yield ShownProblem(
             Signal.PROBLEM,
