@@ -11,6 +11,7 @@ from typing import Final
 
 from reconciler.errors import ClusterBusy, ForgeError, ForgeUnreachable, ReconcilerError
 from reconciler.forges.forge import CommitStatus, Forge, StatusState
+from reconciler.host.aio import run_unless_stopped
 from reconciler.host.commit_status_config import CommitStatusRules
 from reconciler.server.cluster_pass import PATIENCE
 from reconciler.server.logs import Log
@@ -87,7 +88,8 @@ class CommitStatusWriter:
             self._beat(TURN_SECONDS + LONGEST_PAUSE)
             status = self.choose_status()
             if status is not None and (self._clock() >= self._due or self._was_replaced(status)):
-                await self._write(status)
+                # A stop does not wait for the forge; the next start writes what is right then.
+                await run_unless_stopped(stop, self._write(status))
             await is_set_within(stop, LOOK_SECONDS)
 
     def choose_status(self) -> RevisionStatus | None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import threading
 from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -224,6 +225,22 @@ async def test_of_two_hosts_one_writes_and_the_other_goes_on_after_it(monkeypatc
         for host in hosts:
             host.stop.set()
         await asyncio.gather(*tasks)
+
+
+async def test_a_stop_does_not_wait_for_a_forge_that_is_silent():
+    released = threading.Event()
+    with serving_forge("github") as forge:
+        forge.before = lambda *_: released.wait(30)
+        bench = Bench(forge, state_of(edge=GOOD))
+        task = asyncio.create_task(bench.writer.run(bench.stop))
+        while not forge.requests:
+            await asyncio.sleep(0.01)
+        bench.stop.set()
+        try:
+            async with asyncio.timeout(5):
+                await task
+        finally:
+            released.set()
 
 
 @pytest.mark.parametrize(
