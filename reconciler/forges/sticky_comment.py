@@ -48,14 +48,9 @@ def make_comment(text: str, mark: str, limit: int) -> str:
         f"\n\n_The rest is left out: a comment has at most {limit:,} characters. The output of the job has "
         "the whole text._\n"
     )
-    kept, open_parts, used = [mark], 0, _count_units(mark + note)
-    fence = ""
+    kept, end, used = [mark], "", _count_units(mark + note)
+    open_parts, fence = 0, ""
     for line in cleaned.split("\n"):
-        used += _count_units(line) + 1
-        closing = f"\n{fence}" + "\n</details>" * open_parts
-        if used + len(closing) > limit:
-            break
-        kept.append(line)
         found = _FENCE.match(line)
         if found and not fence:
             fence = found[1]
@@ -63,7 +58,12 @@ def make_comment(text: str, mark: str, limit: int) -> str:
             fence = ""
         elif not fence:
             open_parts = max(0, open_parts + line.count("<details") - line.count("</details>"))
-    end = (f"\n{fence}" if fence else "") + "\n</details>" * open_parts
+        used += _count_units(line) + 1
+        closing = (f"\n{fence}" if fence else "") + "\n</details>" * open_parts
+        if used + len(closing) > limit:
+            break
+        kept.append(line)
+        end = closing
     return "\n".join(kept) + end + note
 
 
