@@ -45,7 +45,10 @@ READ_SECONDS: Final = 10.0
 """Seconds that a pass waits for this host to read a revision that another one has read."""
 
 HAND_BACK_SECONDS: Final = 2.0
-"""Seconds after which a cluster that this host does not know yet is offered again."""
+"""Seconds until a cluster that this host does not know yet is offered again, twice as long each time."""
+
+MOST_HAND_BACK_SECONDS: Final = 10.0
+"""The longest of these pauses: a host that has the revision waits for them, too."""
 
 DEFECT_SECONDS: Final = 30.0
 """Seconds after which a cluster is tried again whose pass could not even be recorded."""
@@ -137,6 +140,7 @@ class SharedScheduler:
         self._checked = context.clock()
         self._is_refused = False
         self._defects: dict[str, str] = {}
+        self._handed_back: dict[str, tuple[str, int]] = {}
 
     def publish(self, fleet: Fleet, trigger: str) -> None:
         """Use this fleet from now on; passes over the clusters that it changes are due, on one host."""
@@ -150,6 +154,7 @@ class SharedScheduler:
             del clusters[name]
             self._cluster_passes.pop(name, None)
             self._decoded.pop(name, None)
+            self._handed_back.pop(name, None)
         for name in sorted(names - clusters.keys()):
             clusters[name] = WatchedCluster(name, fleet.revision)
             self._read_at = 0.0  # the other hosts may know it already
@@ -417,8 +422,9 @@ class SharedScheduler:
         status = state.clusters.get(cluster)
         lags = fleet is not None and await self._lags(fleet.revision.id, begun.target)
         if fleet is None or status is None or (lags and not self._is_abandoned(begun.target, status)):
-            await queue.end(begun, "", NextPass(HAND_BACK_SECONDS, begun.cause))
+            await queue.end(begun, "", NextPass(self._compute_hand_back(begun), begun.cause))
             return
+        self._handed_back.pop(cluster, None)
         if lags:  # the guards refuse what is older than what was applied
             inputs = self._list_inputs(fleet)
             await queue.publish(
@@ -447,6 +453,14 @@ class SharedScheduler:
         await queue.end(begun, encode_status(status) if status is not None else "", following, digest)
         if pass_summary.is_good:
             await self._wake_followers(queue, fleet, cluster, pass_summary)
+
+    def _compute_hand_back(self, begun: BegunPass) -> float:
+        """Seconds after which a cluster is offered again that this host gives back for one target."""
+        target, count = self._handed_back.get(begun.cluster, ("", 0))
+        count = count if target == begun.target else 0
+        self._handed_back[begun.cluster] = begun.target, count + 1
+        # The power is bounded, too: a copy may lag for weeks.
+        return min(HAND_BACK_SECONDS * 2.0 ** min(count, 8), MOST_HAND_BACK_SECONDS)
 
     def _plan_next(
         self, queue: PassQueue, begun: BegunPass, pass_summary: PassSummary, timing: LoopTiming

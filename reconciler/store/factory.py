@@ -106,9 +106,7 @@ def open_store(
 
     make_name, around = name or partial(make_run_id, clock), around or skip_hook
     if isinstance(url, PostgresAccess):
-        from reconciler.store.postgres.store import PostgresStore  # noqa: PLC0415  (only with this database)
-
-        return PostgresStore(url, clock=clock, name=make_name, keep=keep, around=around)
+        return _open_database(url, clock=clock, name=make_name, keep=keep, around=around)
     folder = _folder(url)
     from reconciler.store.sqlite.store import SqliteStore  # noqa: PLC0415  (most dry runs have no store)
 
@@ -128,7 +126,29 @@ def open_reader(url: StorePlace, *, clock: Clock = utc_now) -> StoreReader:
     """
     if not has_store(url):
         return EmptyStore(url if isinstance(url, PostgresAccess) else _folder(url), clock)
+    if isinstance(url, PostgresAccess):
+        # Several hosts use it, of which this one is perhaps the first with a newer version: a question must
+        # not be what upgrades the tables of all.
+        return _open_database(url, clock=clock, migrates=False)
     return open_store(url, clock=clock)
+
+
+def _open_database(
+    access: PostgresAccess,
+    *,
+    clock: Clock,
+    name: Callable[[], str] | None = None,
+    keep: int = KEPT_RUNS,
+    around: WriteHook | None = None,
+    migrates: bool = True,
+) -> Store:
+    from reconciler.ports.store import skip_hook  # noqa: PLC0415  (most dry runs have no store)
+    from reconciler.store.postgres.store import PostgresStore  # noqa: PLC0415  (only with this database)
+
+    make_name = name or partial(make_run_id, clock)
+    return PostgresStore(
+        access, clock=clock, name=make_name, keep=keep, around=around or skip_hook, migrates=migrates
+    )
 
 
 def has_store(url: StorePlace) -> bool:

@@ -321,6 +321,22 @@ class TestVersions:
                 async with old.lock("edge"):
                     pass
 
+    async def test_who_only_reads_never_migrates(self, url, tmp_path, monkeypatch):
+        newer = schema.Migration(("ALTER TABLE run ADD COLUMN extra TEXT",), oldest=len(schema.MIGRATIONS))
+        older = len(schema.MIGRATIONS)
+        with open_store(access(url, tmp_path)) as running:
+            both = (*schema.MIGRATIONS, newer)
+            monkeypatch.setattr(database, "MIGRATIONS", both)
+            monkeypatch.setattr("reconciler.store.postgres.store.MIGRATIONS", both)
+            with pytest.raises(
+                StateError, match=rf"schema version {older}, this program has {older + 1}"
+            ) as told:
+                open_reader(access(url, tmp_path))
+            assert "reconcile watch" in told.value.remedy
+            await running.check_writable()
+            with open_store(access(url, tmp_path)), open_reader(access(url, tmp_path)) as reader:
+                assert await reader.runs() == ()
+
     def test_hosts_that_start_together_make_the_tables_once(self, url, tmp_path):
         def start(_):
             with open_store(access(url, tmp_path)):

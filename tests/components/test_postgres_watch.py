@@ -110,6 +110,7 @@ async def test_nothing_is_sent_while_the_database_is_away_and_the_watch_comes_ba
             return (await watch.get("/readyz")).status_code == 200
 
         await wait_until(is_ready, every=0.2)
+        assert "never retrieved" not in watch.log
 
 
 async def test_a_suspension_given_anywhere_stops_every_host(stage):

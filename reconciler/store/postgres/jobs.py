@@ -162,10 +162,12 @@ class JobWorker:
 
     def _make_app(self, run: Callable[[str], Awaitable[None]]) -> Any:
         async def dispatch(timestamp: int) -> None:  # noqa: ARG001  (given by the library)
+            _retrieve_error_of_job()
             with suppress(StateError):
                 await self.dispatch()
 
         async def run_pass(cluster: str) -> None:
+            _retrieve_error_of_job()
             await run(cluster)
 
         async def use_schema(connection: Any) -> None:
@@ -229,3 +231,19 @@ class JobWorker:
             f"the database {self._access.address}: the connection to it was lost",
             remedy="passes go on when the database answers again",
         )
+
+
+def _retrieve_error_of_job() -> None:
+    """Retrieve the error with which the running job ends, if its end cannot be written.
+
+    The library does not, while the database is away: the event loop would log each such job with a
+    traceback. The worker ends with the same cause, and the job is taken up again.
+    """
+    job = asyncio.current_task()
+    assert job is not None
+    job.add_done_callback(_retrieve_error)
+
+
+def _retrieve_error(job: asyncio.Task[None]) -> None:
+    if not job.cancelled():
+        job.exception()

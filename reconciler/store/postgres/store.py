@@ -44,7 +44,8 @@ class PostgresStore(SqlStore):
     """A store in a database that several hosts use.
 
     Args:
-        access: to the database; its tables are created or migrated.
+        access: to the database.
+        migrates: whether its tables are created or migrated; else they have to be those of this program.
         clock: for the times of what is written; the clock of the host stands for that of the database.
         name: makes the ids of runs.
         keep: runs of the history, besides those that are still needed.
@@ -55,9 +56,16 @@ class PostgresStore(SqlStore):
     """
 
     def __init__(
-        self, access: PostgresAccess, *, clock: Clock, name: Callable[[], str], keep: int, around: WriteHook
+        self,
+        access: PostgresAccess,
+        *,
+        clock: Clock,
+        name: Callable[[], str],
+        keep: int,
+        around: WriteHook,
+        migrates: bool = True,
     ) -> None:
-        prepare_tables(access)
+        prepare_tables(access, migrates=migrates)
         self._access = access
         self._has_own_clock = clock is not utc_now
         self._pass_queues: dict[str, PassQueue] = {}
@@ -155,16 +163,24 @@ class PostgresStore(SqlStore):
         return f"{self._fleet}/{cluster}"
 
 
-def prepare_tables(access: PostgresAccess) -> None:
+def prepare_tables(access: PostgresAccess, *, migrates: bool = True) -> None:
     """Create or migrate the tables, and compare the key of this host with that of the store.
 
+    Args:
+        access: to the database.
+        migrates: whether it may be changed; else tables of an older version are refused.
+
     Raises:
-        StateError: the tables are of a newer version, or the key is another one or missing.
+        StateError: the tables are of a newer version, or of an older one that must not be migrated, or the
+            key is another one or missing.
     """
     connection = open_connection(access.address)
     try:
         with translate_postgres_errors(access.address):
-            if not has_tables(connection) or _read_version(connection) < len(MIGRATIONS):
+            version = _read_version(connection) if has_tables(connection) else 0
+            if version < len(MIGRATIONS):
+                if not migrates:
+                    raise _make_outdated_error(access, version)
                 migrate(connection)
             check_version(
                 access.address,
@@ -184,6 +200,16 @@ def is_prepared(access: PostgresAccess) -> bool:
             return has_tables(connection)
     finally:
         connection.close()
+
+
+def _make_outdated_error(access: PostgresAccess, version: int) -> StateError:
+    """What a command that only reads says of tables that it would have to migrate."""
+    return StateError(
+        f"the database {access.address} has tables of an older version of this program (schema version "
+        f"{version}, this program has {len(MIGRATIONS)}); what only reads does not migrate them",
+        remedy="read with the version of the hosts that run, or start `reconcile watch` of this version, "
+        "which migrates the tables",
+    )
 
 
 def _read_version(connection: PostgresConnection) -> int:
