@@ -128,3 +128,21 @@ async def test_a_suspension_given_anywhere_stops_every_host(stage):
         await wait_until(lambda: len(stage.changes()) == 3, every=0.1)
         await asyncio.sleep(2)
         assert len(stage.changes()) == 3
+
+
+async def test_a_hold_given_anywhere_binds_every_host(stage):
+    async with stage.nodes(), stage.watch(*stage.options) as first, stage.watch(*stage.options) as second:
+        for watch in (first, second):
+            await converge(watch)
+        node = "live-2@127.0.0.1"
+        status, said = await run_command(stage, "hold", f"live/{node}", "--until", "1h", "--reason", "disk")
+        assert status == 0, said
+        stage.repository.commit({"fleet.yaml": fleet_file(stage.addresses, "block_new_session")})
+        for watch in (first, second):
+            await watch.until(lambda states: states["live"]["state"] not in {"converged", "applied"})
+        assert node not in stage.changes()
+        assert (await run_command(stage, "release", f"live/{node}"))[0] == 0
+        await wait_until(lambda: len(stage.changes()) == 3, every=0.1)
+        for watch in (first, second):
+            await converge(watch)
+        assert len(set(stage.changes())) == len(stage.changes()) == 3
