@@ -38,6 +38,7 @@ from reconciler.planning.prior_revision_reader import NO_BASE, MergeTarget, read
 from reconciler.ports.cluster_input import ClusterInput
 from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.source import Source
+from reconciler.ports.tracer import NO_TRACER, Tracer
 from reconciler.ports.transport import Transports
 from reconciler.secrets.local_resolver import LocalResolver
 from reconciler.transports.bundle import open_transports
@@ -70,6 +71,7 @@ class Reader:
         connect: opens the transports.
         restore: puts the content of a package in place of a cluster's; None for the fleet as it is.
         fleets: of earlier revisions, for clusters that are pinned to one.
+        tracer: makes spans of what is read and planned.
     """
 
     source: Source
@@ -82,6 +84,7 @@ class Reader:
     connect: Connect = open_transports
     restore: Callable[[Fleet, Drivers], Fleet] | None = None
     fleets: RevisionFleets = field(default_factory=RevisionFleets, repr=False, compare=False)
+    tracer: Tracer = NO_TRACER
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[Self]:
@@ -105,11 +108,13 @@ class Reader:
             SourceError: the source cannot be used, or does not answer.
             InputError: the files are invalid; with every problem.
         """
-        snapshot = await self.source.snapshot()
-        fleet = load_fleet(
-            notes.with_files(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
-        )
-        return self.restore(fleet, self.products) if self.restore else fleet
+        with self.tracer.open_span("read source") as span:
+            snapshot = await self.source.snapshot()
+            span.note(revision=snapshot.revision.id)
+            fleet = load_fleet(
+                notes.with_files(snapshot) if notes else snapshot, self.products, LocalResolver(self.host)
+            )
+            return self.restore(fleet, self.products) if self.restore else fleet
 
     async def read_planned_fleet(self, file: PlanFile) -> Fleet:
         """The fleet from which a plan file was made; the source must have its revision.
@@ -156,6 +161,20 @@ class Reader:
             StateError: the store cannot be read.
         """
         fleet = fleet or await self.read_fleet()
+        with (
+            self.tracer.open_span("plan", cluster=cluster, revision=fleet.revision.id),
+            self.tracer.trace_events(listener) as traced,
+        ):
+            return await self._plan(fleet, cluster, only, file, traced)
+
+    async def _plan(
+        self,
+        fleet: Fleet,
+        cluster: str,
+        only: str | Selection,
+        file: PlanFile | None,
+        listener: PassListener,
+    ) -> PlanResult:
         entries = [cluster_input.entry for cluster_input in fleet.cluster_inputs]
         names = [entry.name for entry in entries]
         if cluster and cluster not in names:

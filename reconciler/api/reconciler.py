@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Self
@@ -166,15 +166,19 @@ class Reconciler:
             ClusterBusy: another run holds the one cluster.
             StateError: the store cannot be used.
         """
+        with self.reader.tracer.open_span("settle", cluster=cluster):
+            outcomes = await self._read_open_steps(fleet, cluster)
+        for outcome in outcomes:
+            listener.on_step_settled(outcome)
+        return tuple(outcomes)
+
+    async def _read_open_steps(self, fleet: Fleet, cluster: str) -> list[Outcome]:
         identity, _ = await self.reader.bind(fleet)
         store = await self.store.enter_fleet(identity)
         async with self.reader.connect(self.reader.host) as transports:
             routed = route_transports(transports, fleet, self.reader.products)
             masked = RunTransports(routed, store, fleet.secrets, self.clock).for_reading()
-            outcomes = await self._settle(fleet, cluster, masked, store)
-        for outcome in outcomes:
-            listener.on_step_settled(outcome)
-        return tuple(outcomes)
+            return await self._settle(fleet, cluster, masked, store)
 
     async def _settle(
         self, fleet: Fleet, cluster: str, transports: Transports, store: Store
@@ -237,14 +241,17 @@ class Reconciler:
     async def _apply(
         self, plan_result: PlanResult, trigger: str, listener: PassListener, stop: asyncio.Event | None
     ) -> RunReport:
-        process = self._process
-        async with self.reader.connect(self.reader.host) as transports:
+        process, tracer = self._process, self.reader.tracer
+        async with AsyncExitStack() as stack:
+            stack.enter_context(tracer.open_span("apply", trigger=trigger))
+            traced = stack.enter_context(tracer.trace_events(listener))
+            transports = await stack.enter_async_context(self.reader.connect(self.reader.host))
             return await run_apply_pass(
                 plan_result,
                 drivers=self.reader.products,
                 transports=transports,
                 journal=self.store,
-                listener=listener,
+                listener=traced,
                 stop=stop,
                 run_context=RunContext(
                     trigger,

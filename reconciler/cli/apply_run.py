@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from reconciler.api.reconciler import Reconciler, override_suspensions
+from reconciler.cli.command_traces import trace_command
 from reconciler.cli.dry_run import (
     make_plan_view,
     make_reader,
@@ -54,44 +55,51 @@ def plan_and_apply(options: RunOptions, terminal: Terminal, file: PlanFile | Non
         ReconcilerError: the source, the files or the state cannot be used, or nobody can confirm.
     """
     state = options.required_state.store
-    reader = make_reader(replace(options, keeps_inventory=True))
-    with open_store(state, keep=options.keep) as store:
-        reconciler = Reconciler(reader, store, actor=options.actor)
-        result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
-        # A cluster on hold is shown, but the question counts only what would be done now.
-        view, open_ones = make_plan_view(result), result.select_released()
-        if result.is_refused or open_ones.plan.is_empty:
-            return _report_nothing_to_apply(reconciler, options, terminal, result)
-        if options.format is PlanFormat.TEXT or not options.yes:
-            shown = text.render_plan_text(view, layout=terminal.layout)
-            terminal.remark(shown + "\n", is_asked=not options.yes)
-        watch = _find_serving_watch(open_ones, options)
-        question = f"Apply {phrases.describe_pending(open_ones.plan)}?"
-        remedy = "add --yes to apply without asking, or --dry-run to plan only"
-        if not options.yes and not terminal.get_consent(question, verb="apply", remedy=remedy):
-            terminal.remark("Nothing was done.\n")
-            return ExitStatus.ERROR
-        report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
-        if watch is not None:
-            _hand_over(watch, report, terminal)
-        ended = report_run_exit(
-            report,
-            PlanSummary.of(remaining),
-            is_removed=file is None and bool(result.removed_clusters),
-            is_refused=bool(result.refused_clusters),
-            limit=options.unread_limit,
-        )
-        # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.
-        is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
-        rest = None if is_untouched else remaining.plan
-        _print_run(view, report, rest, options.format, terminal, ended=ended)
-        if result.new_plan is not None:
-            # From the reading after the run: the nodes that it has just changed count as desired.
-            new_plan = restrict_plan(remaining.plan, result.new_plan)
-            if not new_plan.is_empty:
-                shown = text.render_plan_text(PlanView(new_plan), layout=terminal.layout)
-                terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
-        return ended.status
+    with trace_command(options, terminal) as tracer:
+        reader = make_reader(replace(options, keeps_inventory=True), tracer)
+        with open_store(state, keep=options.keep) as store:
+            reconciler = Reconciler(reader, store, actor=options.actor)
+            return _plan_and_apply(reconciler, options, terminal, file)
+
+
+def _plan_and_apply(
+    reconciler: Reconciler, options: RunOptions, terminal: Terminal, file: PlanFile | None
+) -> int:
+    result = aio.run_until_signal(_recover_and_plan(reconciler, options, terminal, file))
+    # A cluster on hold is shown, but the question counts only what would be done now.
+    view, open_ones = make_plan_view(result), result.select_released()
+    if result.is_refused or open_ones.plan.is_empty:
+        return _report_nothing_to_apply(reconciler, options, terminal, result)
+    if options.format is PlanFormat.TEXT or not options.yes:
+        shown = text.render_plan_text(view, layout=terminal.layout)
+        terminal.remark(shown + "\n", is_asked=not options.yes)
+    watch = _find_serving_watch(open_ones, options)
+    question = f"Apply {phrases.describe_pending(open_ones.plan)}?"
+    remedy = "add --yes to apply without asking, or --dry-run to plan only"
+    if not options.yes and not terminal.get_consent(question, verb="apply", remedy=remedy):
+        terminal.remark("Nothing was done.\n")
+        return ExitStatus.ERROR
+    report, remaining = aio.run_until_signal(_apply_and_plan_again(reconciler, options, terminal, result))
+    if watch is not None:
+        _hand_over(watch, report, terminal)
+    ended = report_run_exit(
+        report,
+        PlanSummary.of(remaining),
+        is_removed=file is None and bool(result.removed_clusters),
+        is_refused=bool(result.refused_clusters),
+        limit=options.unread_limit,
+    )
+    # If nothing of a plan file was sent, its new plan, below, shows what the nodes need now.
+    is_untouched = file is not None and report.exit_status == WorldChanged.exit_status
+    rest = None if is_untouched else remaining.plan
+    _print_run(view, report, rest, options.format, terminal, ended=ended)
+    if result.new_plan is not None:
+        # From the reading after the run: the nodes that it has just changed count as desired.
+        new_plan = restrict_plan(remaining.plan, result.new_plan)
+        if not new_plan.is_empty:
+            shown = text.render_plan_text(PlanView(new_plan), layout=terminal.layout)
+            terminal.remark(f"\nNew plan for the nodes that changed; nothing of it was done:\n\n{shown}")
+    return ended.status
 
 
 def _find_serving_watch(result: PlanResult, options: RunOptions) -> RunningWatch | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconciler.api.reader import Reader
+from reconciler.cli.command_traces import trace_command
 from reconciler.cli.options import PlanFormat
 from reconciler.cli.plan_files import format_apply_command, write_plan_file
 from reconciler.cli.planned_source import PlannedSource
@@ -23,7 +24,9 @@ from reconciler.planning.plan_file import FileDigests, PlanFile
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.plan_summary import PlanSummary
 from reconciler.planning.restored_package import RestoredSource
+from reconciler.ports.tracer import NO_TRACER, Tracer
 from reconciler.sources.output_check import WrittenFile
+from reconciler.transports.bundle import open_transports
 
 _STATES = 25_000
 """States that the model checker explores beside a dry run, over all clusters: about two seconds."""
@@ -38,7 +41,12 @@ def run_dry_run(options: RunOptions, terminal: Terminal) -> int:
     Raises:
         ReconcilerError: the source, the files or the state cannot be used.
     """
-    notes, reader = FileDigests(), make_reader(options)
+    with trace_command(options, terminal) as tracer:
+        return _plan_and_show(make_reader(options, tracer), options, terminal)
+
+
+def _plan_and_show(reader: Reader, options: RunOptions, terminal: Terminal) -> int:
+    notes = FileDigests()
     found = read_and_plan(reader, options, terminal, notes=notes)
     view = make_plan_view(found)
     if options.check:
@@ -87,8 +95,12 @@ def read_and_plan(
     return aio.run_until_signal(read())
 
 
-def make_reader(options: RunOptions) -> Reader:
+def make_reader(options: RunOptions, tracer: Tracer = NO_TRACER) -> Reader:
     """Make the reader of the source and nodes that the options name.
+
+    Args:
+        options: name them.
+        tracer: of the command.
 
     Raises:
         ReconcilerError: there is no such source, or an option does not fit it.
@@ -109,6 +121,8 @@ def make_reader(options: RunOptions) -> Reader:
         base=options.base,
         is_named=options.trigger == "rollback",
         restore=restored.restore if restored is not None else None,
+        connect=tracer.trace_calls(open_transports),
+        tracer=tracer,
     )
 
 

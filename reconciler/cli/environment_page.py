@@ -22,6 +22,8 @@ _OTHERS: Final = {
     "SSL_CERT_FILE": "certificate authorities of https sources and nodes, instead of the system's",
     FIRESTORE_EMULATOR: "of `reconcile simulate`: the Firestore emulator that simulated nodes use",
     "HTTPS_PROXY, NO_PROXY, …": "proxies for sources; nodes are reached without a proxy",
+    "TRACEPARENT": "the trace that a command continues, if the host configuration has `traces`",
+    "OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES": "what traces say about their sender; not where they go",
     ", ".join(CI_BASES): "set by GitHub Actions and GitLab CI; see --base",
 }
 

@@ -11,6 +11,7 @@ from typing import Self
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.feedback.sink import Delivery, Sink
 from reconciler.host.retry import poll_until
+from reconciler.ports.listener import SILENT, PassListener
 from reconciler.ports.store import Outbox, OutboxMessage
 
 PAUSES = (0.2, 0.8, 2.0)
@@ -33,6 +34,7 @@ class MessageSender:
         outbox: where the messages wait.
         sink: gets them, and is closed at the end; without one nothing is sent.
         pauses: seconds between the attempts for one message, `PAUSES` by default.
+        listener: called for each message.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class MessageSender:
         sink: Sink | None,
         *,
         pauses: Sequence[float] | None = None,
+        listener: PassListener = SILENT,
     ) -> None:
         self._outbox = outbox
         self._sink = sink
+        self._listener = listener
         self._pauses = tuple(PAUSES if pauses is None else pauses)
         self._has_messages = asyncio.Event()
         self._is_finishing = False
@@ -122,7 +126,9 @@ class MessageSender:
 
     async def _deliver(self, message: OutboxMessage, sink: Sink, pauses: tuple[float, ...]) -> None:
         send = partial(sink.send, message)
+        self._listener.on_delivering(message.id, sink.name)
         delivery = await poll_until(send, lambda one: not one.is_temporary, pauses)
+        self._listener.on_delivered(message.id, delivery.problem)
         if not delivery.problem:
             await self._outbox.mark_sent(message.id)
             return

@@ -50,6 +50,7 @@ from reconciler.host.config_fields import (
 from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.kafka_clusters import KafkaCluster
 from reconciler.host.oci_accounts import OciAccount
+from reconciler.host.trace_rules import TraceRules
 
 S = TypeVar("S", bound=StrictModel)
 
@@ -417,6 +418,11 @@ class HostConfig(StrictModel):
     signers: SigningRules | None = Field(
         default=None,
         description="Required signatures of revisions. Without this key, signatures are not required.",
+    )
+    traces: TraceRules | None = Field(
+        default=None,
+        description="Where traces of passes are sent. Without this key none are made.",
+        examples=[{"endpoint": "https://otel.example.com:4318/v1/traces"}],
     )
     commands: Mapping[CommandName, HostCommand] = Field(
         default_factory=dict,

@@ -106,7 +106,9 @@ async def plan_cluster(target: ClusterTarget, context: PassContext) -> GuardCont
     )
     stamped = replace(stamped, desired=drifted.desired, plan=drifted.plan)
     reading = _ReadCluster(target, revision, observed, rules, reserved, stamps, stamped, drifted)
-    return _count_nodes(_make_guard_context(reading, context), revision)
+    made = _count_nodes(_make_guard_context(reading, context), revision)
+    context.listener.on_cluster_planned(made.plan)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

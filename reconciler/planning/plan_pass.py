@@ -239,6 +239,7 @@ async def run_plan_pass(
     plan = Plan(fleet.revision, __version__, tuple(guard_context.plan for guard_context in guard_contexts))
     listener.on_planned(plan)
     guarded = check_guards(fleet, guard_contexts, drivers, is_applying=is_applying)
+    listener.on_guarded(plan, len(guarded.in_force))
     chosen = {target.cluster_input.entry.name: target.chosen for target in targets if target.chosen}
     found = PlanResult(fleet, plan, tuple(guard_contexts), guarded.in_force, guarded.overridden, chosen)
     others: dict[str, GuardContext] = {}

@@ -154,7 +154,7 @@ async def run_apply_pass(
     await run_context.enrolled.enrol(plan_result.guard_contexts, journal)
     stop = stop or asyncio.Event()
     sink = open_sink(plan_result.fleet.feedback, transports.http, run_context.host)
-    async with MessageSender(journal, sink) as message_sender:
+    async with MessageSender(journal, sink, listener=listener) as message_sender:
         run = _Run(plan_result, drivers, own_transports, journal, message_sender, listener, stop, run_context)
         idle = all(guard_context.is_idle for guard_context in plan_result.guard_contexts)
         report = RunReport("", plan_result.plan) if idle else await run.run()

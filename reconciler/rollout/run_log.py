@@ -122,6 +122,7 @@ class RunLog:
     async def finish_run(self, exit_status: int, note: str = "") -> None:
         """Journal the end of the run."""
         await self.store.finish_run(self.run, exit_status, note)
+        self.listener.on_run_ended(self.run, exit_status)
 
     def _add_message(self, ending: StepEnd) -> StepEnd:
         outcome = ending.outcome

@@ -312,9 +312,11 @@ class WaveRunner:
             parse_timestamp(self._progress.begun or self._progress.performed),
             parse_timestamp(self._progress.performed),
         )
-        return await self.gate_keeper.evaluate(
+        result = await self.gate_keeper.evaluate(
             wave, frozenset((*self._progress.passed, *self._progress.nodes))
         )
+        self.log.listener.on_gated(case.plan.cluster, number, result.status.value)
+        return result
 
     async def _reject(
         self, number: int, steps: Sequence[Step], earlier: Sequence[Step], result: GateResult

@@ -41,7 +41,7 @@ from reconciler.server.logs import Log, open_log
 from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServerOptions
 from reconciler.server.nodes.node_server_process import NodeServerProcess
-from reconciler.server.pass_runner import ApplyPass, DryRunPass
+from reconciler.server.pass_runner import ApplyPass, DryRunPass, TracedPass
 from reconciler.server.watch import NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
@@ -52,6 +52,8 @@ from reconciler.sources.locate import locate_source
 from reconciler.sources.output_check import WrittenFile
 from reconciler.store.factory import open_store
 from reconciler.text.urls import strip_userinfo
+from reconciler.tracing.delivery import SpanDelivery
+from reconciler.tracing.factory import open_tracing
 from reconciler.transports.bundle import make_pool, open_transports
 from reconciler.transports.connection_pool import ConnectionPool
 from reconciler.transports.machines.host_machines import HostMachines
@@ -99,8 +101,10 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
 
         # One pool for all passes: one that confirms a change uses the connections of the one that made it.
         pool, machines = make_pool(), HostMachines(options.host)
-        connect = partial(open_transports, pool=pool, machines=machines)
-        reader = Reader(source, host=options.host, connect=connect)
+        delivery = SpanDelivery(partial(_log_span_delivery, log))
+        tracer = stack.enter_context(open_tracing(options.host, delivery=delivery))
+        connect = tracer.trace_calls(partial(open_transports, pool=pool, machines=machines))
+        reader = Reader(source, host=options.host, connect=connect, tracer=tracer)
         reconciler = Reconciler(reader, store, actor=get_current_actor()) if store is not None else None
         perform = (
             DryRunPass(reader, options.store, options.only)
@@ -117,7 +121,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             located=located,
             load=fleets.load,
             is_stale=fleets.is_stale,
-            perform=perform,
+            perform=TracedPass(perform, tracer),
             store=store,
             node_server=None if store is None else choose_node_server(options, drivers),
             operator=Operator(reader, store) if store is not None else None,
@@ -129,6 +133,14 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             make_status_writer=choose_status_writer(options, located, store, log),
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
+
+
+def _log_span_delivery(log: Log, problem: str) -> None:
+    if problem:
+        remedy = "look at `traces` of the host configuration and at the collector; passes are not affected"
+        log.warning("traces are not delivered", problem=problem, remedy=remedy)
+    else:
+        log.info("traces are delivered again")
 
 
 async def open_pass_queue(reconciler: Reconciler, only: Selection, fleet: Fleet) -> PassQueue:

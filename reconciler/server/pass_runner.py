@@ -13,7 +13,8 @@ from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.aio import run_unless_stopped
 from reconciler.planning.plan_pass import PlanResult
 from reconciler.planning.withheld_findings import OFFERED
-from reconciler.server.cluster_pass import PassJob
+from reconciler.ports.tracer import Tracer
+from reconciler.server.cluster_pass import PassJob, PassRunner
 from reconciler.server.pass_reading import make_pass_reading
 from reconciler.server.pass_result import (
     PassResult,
@@ -23,6 +24,8 @@ from reconciler.server.pass_result import (
     summarise_plan_pass,
 )
 from reconciler.store.factory import StorePlace, open_reader
+
+_FAILURES = frozenset({PassResult.FAILED, PassResult.PARTIAL, PassResult.REFUSED})
 
 HALTED = PassSummary(PassResult.STOPPED, message="stopped before the plan was complete")
 
@@ -104,6 +107,33 @@ class ApplyPass:
             drift=tuple(context.drift.values()),
             unmanaged=context.unmanaged,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TracedPass:
+    """A pass that is one span.
+
+    Args:
+        perform: runs it.
+        tracer: makes the span.
+    """
+
+    perform: PassRunner
+    tracer: Tracer
+
+    async def __call__(self, job: PassJob) -> PassSummary:
+        """Run it; the span has its result and message."""
+        revision = job.fleet.revision.id
+        with self.tracer.open_span(
+            "pass", cluster=job.cluster, trigger=job.trigger, revision=revision
+        ) as span:
+            summary = await self.perform(job)
+            span.note(result=summary.result.value, run=summary.run, pending=summary.pending)
+            if summary.message:
+                span.note(message=summary.message)
+            if summary.result in _FAILURES:
+                span.fail(summary.message or summary.result.value)
+            return summary
 
 
 def _add_reading(pass_summary: PassSummary, plan_result: PlanResult, reader: Reader) -> PassSummary:

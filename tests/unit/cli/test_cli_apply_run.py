@@ -53,7 +53,7 @@ class Stage:
         for module in (apply_run, dry_run):
             monkeypatch.setattr(module, "make_reader", self._reader)
 
-    def _reader(self, order):
+    def _reader(self, order, tracer):
         return StageReader(
             FleetSource(lambda: support.fleet(cluster("hall", self.wanted, **self.options))),
             drivers={"fake": Strict(self.world)},
