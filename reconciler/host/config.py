@@ -49,6 +49,7 @@ from reconciler.host.config_fields import (
 )
 from reconciler.host.firestore_config import FirestoreProject
 from reconciler.host.kafka_clusters import KafkaCluster
+from reconciler.host.notification_rules import NotificationRules
 from reconciler.host.oci_accounts import OciAccount
 from reconciler.host.trace_rules import TraceRules
 
@@ -393,6 +394,16 @@ class HostConfig(StrictModel):
     access: AccessRules = Field(
         default_factory=AccessRules,
         description="Who may look at the watch's pages and act there, apart from users of this machine.",
+    )
+    notifications: NotificationRules | None = Field(
+        default=None,
+        description="Whom the watch tells what, by Slack, Teams, mail and the like. Without this key nobody.",
+        examples=[
+            {
+                "recipients": {"on-call": {"addresses": ["$CREDENTIALS_DIRECTORY/slack"]}},
+                "rules": [{"recipients": ["on-call"], "severity": "warning"}],
+            }
+        ],
     )
     nodes: NodeServerRules | None = Field(
         default=None,

@@ -16,6 +16,7 @@ SHARED_PASSES: Final = 16
 
 _OWN: Final = frozenset(
     {"state", "database", "operators", "history", "trusted_proxies", "nodes", "access", "commit_statuses"}
+    | {"notifications"}
 )
 """Sections that may differ from host to host: no plan depends on them."""
 

@@ -9,6 +9,7 @@ from typing import Final
 from reconciler.errors import UsageError
 from reconciler.host.config_fields import CREDENTIALS, PREFIX
 from reconciler.host.files import FileExposed, FileRefused, read_private, read_regular
+from reconciler.host.notification_rules import VARIABLES
 
 GIT_TOKEN: Final = "RECONCILE_GIT_TOKEN"  # noqa: S105  (the variable's name)
 SOURCE_TOKEN: Final = "RECONCILE_SOURCE_TOKEN"  # noqa: S105
@@ -78,6 +79,7 @@ def list_known_credentials(environment: Mapping[str, str], prefix: str = PREFIX)
         except UsageError:
             found.append(environment.get(variable, ""))
     # Short values of nodes are left out: as parts of common words they would mask half of the log.
+    found += [text for name, text in environment.items() if name.startswith(VARIABLES)]
     of_nodes = [text for name, text in environment.items() if name.startswith(prefix)]
     return [text for text in found if text] + [text for text in of_nodes if len(text) >= _SHORTEST]
 

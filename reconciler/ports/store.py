@@ -25,6 +25,7 @@ from reconciler.core.reservations import Reservation, SeenCluster
 from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.ports.access_store import AccessReader, AccessStore
 from reconciler.ports.node_store import NodeReader, NodeStore
+from reconciler.ports.notification_store import NotificationStore
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.text.one_line import bound_sentence
 
@@ -477,8 +478,8 @@ class OrderWriter(Protocol):
         """Delete the attempts in one cluster, or in all; gives their nodes as `cluster/node`, sorted."""
 
 
-class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, Protocol):
-    """The whole store: journal, history, facts, orders, nodes that poll, tokens and sessions, outbox."""
+class Store(StoreReader, NodeStore, AccessStore, Outbox, OrderWriter, NotificationStore, Protocol):
+    """The whole store: journal, history, facts, orders, nodes that poll, tokens, sessions, both outboxes."""
 
     async def enter_fleet(self, identity: FleetIdentity | None) -> Self:
         """The same store, limited to the memory of this fleet; records the fleet's current identity.

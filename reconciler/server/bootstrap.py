@@ -34,6 +34,7 @@ from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
 from reconciler.ports.store import Store
 from reconciler.secrets.local_resolver import LocalResolver
+from reconciler.server.alert_service import AlertService
 from reconciler.server.cluster_loops import select_clusters
 from reconciler.server.commit_status_writer import CommitStatusWriter
 from reconciler.server.log_writer import LogState, LogWriter, find_open_file, is_null_device
@@ -42,7 +43,7 @@ from reconciler.server.nodes.callers import CallerRules
 from reconciler.server.nodes.node_server import NodeServerOptions
 from reconciler.server.nodes.node_server_process import NodeServerProcess
 from reconciler.server.pass_runner import ApplyPass, DryRunPass, TracedPass
-from reconciler.server.watch import NodeServerStart, Watch
+from reconciler.server.watch import AlertServiceStart, NodeServerStart, Watch
 from reconciler.server.watch_options import WatchOptions
 from reconciler.server.watch_state import WatchState
 from reconciler.sources import CACHE_FOLDER
@@ -131,6 +132,7 @@ def start_watch(options: WatchOptions, stream: TextIO) -> int:
             else None,
             reader=reader,
             make_status_writer=choose_status_writer(options, located, store, log),
+            alerts=choose_alerts(options, reconciler),
         )
         return aio.run_until_signal(run_with_pool(watch, pool, machines))
 
@@ -149,8 +151,7 @@ async def open_pass_queue(reconciler: Reconciler, only: Selection, fleet: Fleet)
     Raises:
         ReconcilerError: the identity of the fleet is not known, or the store cannot be used.
     """
-    identity, _ = await reconciler.reader.bind(fleet)
-    store = await reconciler.store.enter_fleet(identity) if identity else reconciler.store
+    store = await enter_fleet_store(reconciler, fleet)
     digest = hashlib.sha256(format_selection(only).encode()).hexdigest()[:12]
     queue = store.open_pass_queue("all" if only.is_everything else digest)
     if queue is None:
@@ -196,6 +197,31 @@ def choose_status_writer(
 def _name_repository(source: str) -> str:
     """A source without what different spellings of one repository differ in."""
     return strip_userinfo(source).rstrip("/").removesuffix(".git")
+
+
+def choose_alerts(options: WatchOptions, reconciler: Reconciler | None) -> AlertServiceStart | None:
+    """What makes the part that tells people; None if this host tells nobody, as in a dry run."""
+    rules = options.host.config.notifications
+    if rules is None or reconciler is None:
+        return None
+    return partial(
+        AlertService,
+        rules,
+        options.host,
+        reconciler.store,
+        partial(enter_fleet_store, reconciler),
+        place=options.source,
+    )
+
+
+async def enter_fleet_store(reconciler: Reconciler, fleet: Fleet) -> Store:
+    """The store limited to a fleet.
+
+    Raises:
+        ReconcilerError: the identity of the fleet is not known, or the store cannot be used.
+    """
+    identity, _ = await reconciler.reader.bind(fleet)
+    return await reconciler.store.enter_fleet(identity) if identity else reconciler.store
 
 
 def choose_node_server(options: WatchOptions, drivers: Drivers) -> NodeServerStart | None:

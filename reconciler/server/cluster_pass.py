@@ -78,6 +78,7 @@ class LoopContext:
         wall: seconds since 1970.
         draw: a random number from 0 to 1, for the jitter.
         interval: seconds between passes without changes.
+        note_pass: called at the end of each pass, with the cluster, its fleet and the result.
     """
 
     watch_state: WatchState
@@ -87,6 +88,7 @@ class LoopContext:
     wall: Callable[[], float]
     draw: Callable[[], float]
     interval: float
+    note_pass: Callable[[str, Fleet, PassSummary], None] = lambda _cluster, _fleet, _summary: None
 
 
 class ClusterPass:
@@ -132,6 +134,7 @@ class ClusterPass:
         context.metrics.passes.labels(self.name, pass_summary.result.value).inc()
         self._update_status(pass_summary, pass_summary.pinned_revision or fleet.revision, timing, now)
         self._log_end(log, pass_summary, fleet.revision, trigger)
+        context.note_pass(self.name, fleet, pass_summary)
         return pass_summary, timing
 
     def announce(self, within: float) -> None:

@@ -61,6 +61,7 @@ def check_readiness(watch_state: WatchState, *, dry_run: bool) -> tuple[bool, di
             "problem": watch_state.log.problem or None,
         },
         "feedback": {"outbox": watch_state.outbox},
+        **({"notifications": _addresses(watch_state)} if watch_state.addresses else {}),
         **({"nodes": _nodes(watch_state.node_server)} if watch_state.node_server else {}),
         "clusters": [_cluster(watch_state.clusters[name]) for name in sorted(watch_state.clusters)],
     }
@@ -84,6 +85,20 @@ def _list_obstacles(watch_state: WatchState) -> Iterator[str]:
     waiting = [name for name, status in sorted(watch_state.clusters.items()) if status.pass_summary is None]
     if waiting:
         yield f"the first pass has not ended: {', '.join(waiting)}"
+
+
+def _addresses(watch_state: WatchState) -> list[dict[str, Any]]:
+    """Where people are told, and what waits for each address; no reason to be unready."""
+    return [
+        {
+            "address": name,
+            "waiting": state.waiting,
+            "oldest": _instant(state.oldest.timestamp() if state.oldest else 0.0),
+            "problem": state.problem or None,
+            "given_up": state.given_up,
+        }
+        for name, state in sorted(watch_state.addresses.items())
+    ]
 
 
 def _nodes(server: NodeServerStatus) -> dict[str, Any]:

@@ -82,6 +82,7 @@ class StateCollector:
         yield _make_gauge(
             "feedback_outbox_messages", "Feedback messages that wait for delivery.", self._watch_state.outbox
         )
+        yield from self._notices()
         yield _make_gauge("store_writable", "Whether the store can be written.", not self._watch_state.store)
         yield _make_gauge(
             "log_writable", "Whether the log can be written.", not self._watch_state.log.problem
@@ -93,6 +94,23 @@ class StateCollector:
         yield self._unmanaged()
         yield self._hosts()
         yield from collect_node_metrics(self._watch_state.node_server)
+
+    def _notices(self) -> Iterator[Metric]:
+        """What waits for each address where people are told."""
+        waiting = GaugeMetricFamily(
+            "reconciler_notices_waiting", "Notices that wait for delivery.", labels=["address"]
+        )
+        failing = GaugeMetricFamily(
+            "reconciler_notices_failing", "Whether the last delivery failed.", labels=["address"]
+        )
+        given_up = CounterMetricFamily(
+            "reconciler_notices_given_up", "Notices that could not be delivered.", labels=["address"]
+        )
+        for name, state in sorted(self._watch_state.addresses.items()):
+            waiting.add_metric([name], state.waiting)
+            failing.add_metric([name], bool(state.problem))
+            given_up.add_metric([name], state.given_up)
+        yield from (waiting, failing, given_up)
 
     def _source(self) -> Iterator[Metric]:
         source = self._watch_state.source

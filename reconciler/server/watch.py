@@ -15,6 +15,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Protocol
@@ -35,6 +36,7 @@ from reconciler.ports.store import Store, StoreReader
 from reconciler.server.access.login_endpoint import LoginEndpoint
 from reconciler.server.access.watch_access import make_access_control, make_oidc_login
 from reconciler.server.acts.service import ActService
+from reconciler.server.alert_service import AlertService
 from reconciler.server.cluster_loops import ClusterLoops, PassScheduler
 from reconciler.server.cluster_pass import PATIENCE, LoopContext, PassRunner
 from reconciler.server.commit_status_writer import CommitStatusWriter
@@ -86,6 +88,13 @@ class NodeServerStart(Protocol):
         """The server, which is not running yet."""
 
 
+class AlertServiceStart(Protocol):
+    """Makes what tells people."""
+
+    def __call__(self, *, watch_state: WatchState, log: Log) -> AlertService:
+        """The service, whose loop is not running yet."""
+
+
 class Watch:
     """One watch, from start to end.
 
@@ -102,6 +111,7 @@ class Watch:
         open_queue: gives the queue of a fleet whose passes hosts share; None if this host runs all.
         reader: reads the nodes for those who look; None for nobody.
         make_status_writer: makes what writes commit statuses; None if nothing does.
+        alerts: makes what tells people; None if nobody is told.
     """
 
     def __init__(
@@ -122,6 +132,7 @@ class Watch:
         open_queue: Callable[[Fleet], Awaitable[PassQueue]] | None = None,
         reader: Reader | None = None,
         make_status_writer: Callable[[WatchState], CommitStatusWriter] | None = None,
+        alerts: AlertServiceStart | None = None,
     ) -> None:
         self._reader = reader
         self._node_server, self._drivers = node_server, drivers
@@ -142,6 +153,9 @@ class Watch:
             draw=random.SystemRandom().random,
             interval=options.interval,
         )
+        self._alerts = alerts(watch_state=self._watch_state, log=log) if alerts is not None else None
+        if self._alerts is not None:
+            self._context = replace(self._context, note_pass=self._alerts.note_pass)
         self._shared: SharedScheduler | None = None
         self._scheduler: PassScheduler
         if open_queue is not None:
@@ -210,6 +224,8 @@ class Watch:
             spawn(self._operations.serve, "operations")
         if self._status_writer is not None:
             spawn(partial(self._status_writer.run, stop), "commit statuses")
+        if self._alerts is not None:
+            spawn(partial(self._alerts.serve, stop), "notifications")
         if self._shared is not None:
             spawn(self._shared.follow, "shared passes")
             spawn(self._shared.serve, "pass worker")

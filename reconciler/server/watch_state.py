@@ -10,6 +10,7 @@ from enum import StrEnum
 from reconciler.core.plan import Revision
 from reconciler.desired.fleet import Fleet
 from reconciler.diagnostic import Diagnostic
+from reconciler.ports.notification_store import AddressState
 from reconciler.server.log_writer import LogState
 from reconciler.server.nodes.node_server import NodeServerStatus
 from reconciler.server.pass_reading import PassReading
@@ -121,6 +122,7 @@ class WatchState:
     Args:
         heartbeats: loop -> the monotonic time by which it must report again.
         outbox: number of feedback messages that wait for delivery.
+        addresses: where people are told -> what waits there; empty without notifications.
         operations: (cluster, kind, state) -> number of nodes in operations that have not ended.
         store: why the store cannot be written; empty if it can.
         no_passes: why this host takes no pass of those that hosts share; empty if it does.
@@ -135,6 +137,7 @@ class WatchState:
     clusters: dict[str, WatchedCluster] = field(default_factory=dict)
     heartbeats: dict[str, float] = field(default_factory=dict)
     outbox: int = 0
+    addresses: Mapping[str, AddressState] = field(default_factory=dict)
     operations: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     store: str = ""
     no_passes: str = ""

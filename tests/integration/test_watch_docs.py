@@ -12,6 +12,7 @@ from reconciler.core.pins import LeftRevision, Pin, PinEffect, PinState
 from reconciler.core.plan import Revision
 from reconciler.diagnostic import Diagnostic, Severity
 from reconciler.host.credentials import WEBHOOK_SECRET, name_file_variable
+from reconciler.ports.notification_store import AddressState
 from reconciler.server.metrics import TRIGGERS, Metrics
 from reconciler.server.nodes.bus_service import BusState
 from reconciler.server.nodes.counters import CallCounters
@@ -65,6 +66,7 @@ def served():
         counters=counters, problem="", state=NodeServerState(clusters={"live": polled}, buses={"live": bus})
     )
     watch_state.operations = {("live", "purge", "done"): 1}
+    watch_state.addresses = {"ops /x": AddressState("ops /x")}
     metrics = Metrics(watch_state, dry_run=True)
     metrics.passes.labels("live", "refused").inc()
     metrics.steps.labels("live", "purge", "done").inc()

@@ -359,11 +359,52 @@ _INPUT_DIGESTS: Final = (
     f"ALTER TABLE watched_cluster ADD COLUMN passed_input {_TEXT} NOT NULL DEFAULT ''",
 )
 
+_NOTICES: Final = (
+    f"""CREATE TABLE alert (
+        fleet BIGINT NOT NULL,
+        cluster {_TEXT} NOT NULL,
+        event {_TEXT} NOT NULL,
+        subject {_TEXT} NOT NULL,
+        severity {_TEXT} NOT NULL,
+        end_title {_TEXT} NOT NULL,
+        since {_TEXT} NOT NULL,
+        members {_TEXT} NOT NULL,
+        absent {_TEXT},
+        PRIMARY KEY (fleet, cluster, event, subject)
+    )""",
+    f"""CREATE TABLE notice (
+        {_NUMBER},
+        address {_TEXT} NOT NULL,
+        at {_TEXT} NOT NULL,
+        urgent BOOLEAN NOT NULL,
+        body {_TEXT} NOT NULL
+    )""",
+    "CREATE INDEX notice_of_address ON notice(address, number)",
+    f"""CREATE TABLE notice_address (
+        address {_TEXT} PRIMARY KEY,
+        holder {_TEXT} NOT NULL,
+        until {_TEXT} NOT NULL,
+        sent {_TEXT} NOT NULL,
+        failures BIGINT NOT NULL,
+        next_try {_TEXT},
+        problem {_TEXT} NOT NULL,
+        given_up BIGINT NOT NULL,
+        dropped BIGINT NOT NULL
+    )""",
+    f"""CREATE TABLE told_position (
+        what {_TEXT} PRIMARY KEY,
+        position BIGINT NOT NULL
+    )""",
+    "ALTER TABLE run ADD COLUMN told BOOLEAN NOT NULL DEFAULT FALSE",
+    "CREATE INDEX run_untold ON run(number) WHERE NOT told",
+)
+
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     Migration(_FIRST, oldest=1),
     Migration(_ACCESS, oldest=1),
     Migration(_COUNTED_WRITES, oldest=1),
     Migration(_SHARED_PASSES, oldest=1),
     Migration(_INPUT_DIGESTS, oldest=1),
+    Migration(_NOTICES, oldest=1),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""

@@ -33,6 +33,13 @@ from reconciler.store.sql.transaction import SqlConnection, Transaction
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_SILENT: Final = """
+    SELECT DISTINCT name FROM host AS own WHERE jobs != '' AND seen < clock_timestamp() - interval '2 minutes'
+    AND NOT EXISTS (
+        SELECT 1 FROM host WHERE name = own.name AND seen >= clock_timestamp() - interval '2 minutes'
+    ) ORDER BY name"""
+"""Hosts with a watch that was not ended in order: that would have deleted its row."""
+
 _PROOF: Final = b"the key of this store"
 _DELIVERY: Final = 60.0
 """Seconds for which a host may deliver what it has read; then another one may deliver it again."""
@@ -153,6 +160,9 @@ class PostgresStore(SqlStore):
     async def check_writable(self) -> None:
         await self._write(_rewrite_position)
 
+    async def list_silent_hosts(self) -> tuple[str, ...]:
+        return await self._read(_list_silent_hosts)
+
     def _is_held(self, cluster: str) -> bool:
         return self._leases.get(self._name_lease(cluster)) is not None
 
@@ -244,3 +254,7 @@ def _agree_on_key(connection: PostgresConnection, access: PostgresAccess) -> Non
 
 def _rewrite_position(tx: Transaction) -> None:
     tx.execute("UPDATE node_position SET position = position WHERE what = 'any'")
+
+
+def _list_silent_hosts(tx: Transaction) -> tuple[str, ...]:
+    return tuple(row["name"] for row in tx.execute(_SILENT))

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from reconciler.core.actor import Actor
+from reconciler.core.alerts import Alert
 from reconciler.core.bus_channels import BusChannel
 from reconciler.core.fleet_matching import HOST, FleetIdentity, KnownFleet
 from reconciler.core.memory import FleetMemory
@@ -26,6 +27,13 @@ from reconciler.core.rollout_rules import PendingReturn, RolloutProgress
 from reconciler.core.timestamps import Clock
 from reconciler.ports.access_store import AccessToken, LoginSession
 from reconciler.ports.node_store import CallRecord, NodeChanges, NodeContact, NodeTokens
+from reconciler.ports.notification_store import (
+    AddressState,
+    AlertScope,
+    DeliveryEnd,
+    TakenNotices,
+    TellingRules,
+)
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.store import (
     ClusterFacts,
@@ -41,6 +49,7 @@ from reconciler.ports.store import (
 from reconciler.ports.transport import NodeMail, OfferDraft
 from reconciler.store.sql import (
     access_tokens,
+    alerts,
     fleets,
     history,
     journal,
@@ -49,6 +58,7 @@ from reconciler.store.sql import (
     node_offers,
     node_publications,
     node_tokens,
+    notices,
     operations,
     order_records,
     orders,
@@ -432,6 +442,34 @@ class SqlStore(ABC):
 
     async def count_pending(self) -> int:
         return await self._read(outbox.count_undelivered)
+
+    async def record_alerts(self, scope: AlertScope, found: Sequence[Alert], rules: TellingRules) -> None:
+        await self._write(alerts.record_alerts, scope, found, rules)
+
+    async def forget_alerts(self, clusters: Sequence[str]) -> None:
+        await self._write(alerts.forget_alerts, clusters)
+
+    async def tell_history(self, rules: TellingRules) -> None:
+        # Most calls find nothing new, and write nothing.
+        if await self._read(alerts.has_news, rules.steady):
+            await self._write(alerts.tell_history, rules)
+
+    async def list_addresses(self) -> Mapping[str, AddressState]:
+        return await self._read(notices.read_addresses)
+
+    async def take_notices(
+        self, address: str, holder: str, seconds: float, is_due: Callable[[AddressState, datetime], bool]
+    ) -> TakenNotices | None:
+        return await self._write(notices.take_notices, address, holder, seconds, is_due)
+
+    async def end_delivery(self, address: str, holder: str, last: int, end: DeliveryEnd) -> int:
+        return await self._write(notices.end_delivery, address, holder, last, end)
+
+    async def drop_addresses(self, known: Sequence[str], age: timedelta) -> int:
+        return await self._write(notices.drop_addresses, known, age)
+
+    async def list_silent_hosts(self) -> Sequence[str]:
+        return ()  # a store of one host knows no other one
 
     async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:
         return await self._read(node_tokens.read_tokens, self._key, cluster, nodes)

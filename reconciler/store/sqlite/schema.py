@@ -382,5 +382,45 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires TEXT NOT NULL
         ) WITHOUT ROWID""",
     ),
+    (
+        # What people are told: alerts that are not over, and notices on their way to each address.
+        """CREATE TABLE alert (
+            fleet INTEGER NOT NULL,
+            cluster TEXT NOT NULL,             -- empty for none
+            event TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            end_title TEXT NOT NULL,           -- the sentence that tells its end
+            since TEXT NOT NULL,
+            members TEXT NOT NULL,             -- JSON: name -> since when it is absent
+            absent TEXT,                       -- the earliest of these times
+            PRIMARY KEY (fleet, cluster, event, subject)
+        ) WITHOUT ROWID""",
+        """CREATE TABLE notice (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            address TEXT NOT NULL,             -- name of the recipient and of the secret with its address
+            at TEXT NOT NULL,
+            urgent INTEGER NOT NULL,
+            body TEXT NOT NULL                 -- JSON
+        )""",
+        "CREATE INDEX notice_of_address ON notice(address, number)",
+        """CREATE TABLE notice_address (
+            address TEXT PRIMARY KEY,
+            holder TEXT NOT NULL,              -- that is sending now
+            until TEXT NOT NULL,               -- when another one may
+            sent TEXT NOT NULL,                -- JSON: when the last messages were sent
+            failures INTEGER NOT NULL,
+            next_try TEXT,
+            problem TEXT NOT NULL,
+            given_up INTEGER NOT NULL,
+            dropped INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE told_position (         -- up to where the history is told
+            what TEXT PRIMARY KEY,
+            position INTEGER NOT NULL
+        ) WITHOUT ROWID""",
+        "ALTER TABLE run ADD COLUMN told INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX run_untold ON run(number) WHERE NOT told",
+    ),
 )
 """Statements that migrate each version of the tables to the next; never change one, only append."""
