@@ -40,7 +40,17 @@ async def test_each_page_has_a_title_one_heading_and_strict_headers(dashboard, p
     assert re.search(r"<title>[^<]+ - reconcile</title>", answer.text)
     assert answer.text.count("<h1") == 1
     policy = answer.headers["content-security-policy"]
-    assert "default-src 'none'" in policy
+    rules = dict(one.strip().split(" ", 1) for one in policy.split(";"))
+    closed = {
+        "default-src": "'none'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'self'",
+    }
+    assert closed.items() <= rules.items()
+    assert set(rules.values()) <= {"'none'", "'self'"}
+    assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert "unsafe" not in policy
     assert answer.headers["cache-control"] == "no-store"
     # What the policy would refuse must not be there; addresses of elsewhere neither.
