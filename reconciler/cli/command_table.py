@@ -50,6 +50,7 @@ _SUMMARIES = {
     "sudoers": "print the lines of sudoers that files and commands with sudo need",
     "look-again": "let the running watch run a pass now",
     "watch": "keep nodes in the desired state: a long-running process",
+    "health": "ask whether a running watch works, for health checks",
     "simulate": "serve simulated nodes of a fleet on this machine",
     "demo": "show the program at work on this machine, in a few seconds",
     "completion": "print the completion of commands, options and names for bash, zsh or fish",

@@ -41,7 +41,7 @@ _SAME: Final[Mapping[ForeignWord, str]] = {
     ForeignWord("reconcile --only NODE", "bring one node into its desired state"): "restart",
     ForeignWord("reconcile validate", "check the files"): "lint fmt test verify syntax-check build",
     ForeignWord("reconcile status", "see the state of each node"): (
-        "refresh get list ls ps show describe top events tree health stat nodes clusters drift"
+        "refresh get list ls ps show describe top events tree stat nodes clusters drift"
     ),
     ForeignWord("reconcile history", "see earlier runs"): "log logs runs audit versions report journal",
     ForeignWord("reconcile import", "write a fleet file from running nodes"): (

@@ -68,10 +68,16 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The address of the built site."""
+def folder(tmp_path_factory):
+    """The built site."""
     folder = tmp_path_factory.mktemp("site")
     assert build_site(folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(folder):
+    """The address of the built site."""
     handler = functools.partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -122,3 +128,14 @@ async def test_an_operator_finds_the_right_page(site):
         missed = {q: pages for q, pages in found.items() if not QUESTIONS[q] & set(pages)}
         assert missed == {}
         assert complaints == []
+
+
+def test_no_page_loads_anything_from_elsewhere(folder):
+    loads = re.compile(r"""<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//""")
+    pages = sorted(folder.rglob("*.html"))
+    assert len(pages) > 40
+    found = {page.name: loads.findall(page.read_text(encoding="utf-8")) for page in pages}
+    assert {name: links for name, links in found.items() if links} == {}
+    styles = [path.read_text(encoding="utf-8") for path in folder.rglob("*.css")]
+    assert styles
+    assert not any(re.search(r"url\([\"']?(?:https?:)?//", style) for style in styles)
