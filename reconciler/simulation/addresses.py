@@ -15,6 +15,12 @@ from reconciler.errors import UsageError
 BELOW_EPHEMERAL: Final = range(10_000, 32_000)
 """Ports below the range that operating systems use for outgoing connections."""
 
+_SPARE_FILES: Final = 1024
+"""Open files in addition to the listeners: connections and other files of the process."""
+
+_LEAST_SPARE_FILES: Final = 128
+"""With fewer, nodes would refuse the calls of one pass. Containers often allow 1,024 files in all."""
+
 
 def keep_loopback_address(node: str, address: SocketAddress) -> SocketAddress:
     """The same address.
@@ -71,18 +77,26 @@ def find_free_addresses(count: int) -> list[SocketAddress]:
     raise UsageError(f"there are fewer than {count} free ports on 127.0.0.1")
 
 
-def raise_file_limit(needed: int) -> None:
-    """Raise the limit of open files and sockets of this process.
+def raise_file_limit(listeners: int) -> None:
+    """Raise the limit of open files and sockets of this process, if the system allows it.
+
+    Args:
+        listeners: sockets that are kept open. Connections and other files come in addition.
 
     Raises:
         UsageError: the hard limit is too low.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_unlimited = hard in {-1, resource.RLIM_INFINITY}
     # Checked before the first listener: else a large fleet fails after half of its nodes are up.
-    if hard not in {-1, resource.RLIM_INFINITY} and hard < needed:
+    needed = listeners + _LEAST_SPARE_FILES
+    if not is_unlimited and hard < needed:
         raise UsageError(
             f"{needed} open files are needed, the system allows {hard}",
             remedy="raise the limit (ulimit -Hn), or simulate fewer nodes",
         )
-    if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    wanted = listeners + _SPARE_FILES
+    if not is_unlimited:
+        wanted = min(wanted, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -56,9 +56,6 @@ from reconciler.simulation.stream_server import StreamListener
 REMEMBERED: Final = 100_000
 """Number of the last requests that are recorded."""
 
-SPARE_FILES: Final = 1024
-"""Open files in addition to one for each node: connections and other files of the process."""
-
 
 class Share(NamedTuple):
     """One part of a fleet, for a simulation in several processes; parts count from 0."""
@@ -199,7 +196,7 @@ class Simulation:
             self._find_nodes(node)
 
     async def __aenter__(self) -> Self:
-        raise_file_limit(len(self._places) + SPARE_FILES)
+        raise_file_limit(len(self._places))
         try:
             for place in self._places.values():
                 # A node that is not installed yet does not run.

@@ -25,9 +25,10 @@ def analyzed(*arguments):
 def test_systemd_knows_every_line_of_the_unit(tmp_path):
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/reconciler/bin/reconcile", "/bin/true"))
-    assert analyzed("verify", "--man=no", unit) == (0, "")
+    assert analyzed("verify", "--man=no", "--recursive-errors=yes", unit) == (0, "")
     unit.write_text(unit.read_text().replace("DynamicUser", "DynamicUsers"))
-    assert "'DynamicUsers'" in analyzed("verify", "--man=no", unit)[1]
+    status, told = analyzed("verify", "--man=no", "--recursive-errors=yes", unit)
+    assert (status, "'DynamicUsers'" in told) == (1, True)
 
 
 def test_the_unit_leaves_little_of_the_machine_open():
@@ -43,7 +44,7 @@ def test_systemd_knows_every_line_of_a_generated_drop_in(tmp_path):
     unit = tmp_path / UNIT.name
     text = UNIT.read_text().replace("/opt/reconciler/bin/reconcile", "/bin/true")
     unit.write_text(text.replace("[Install]", render_drop_in(config).replace("[Service]", "") + "[Install]"))
-    status, told = analyzed("verify", "--man=no", unit)
+    status, told = analyzed("verify", "--man=no", "--recursive-errors=yes", unit)
     # The user is made by the administrator who installs the drop-in.
     assert [line for line in told.splitlines() if "reconciler" not in line] == []
     assert status == 0 or "reconciler" in told
