@@ -17,7 +17,7 @@ SERVED = {
     name: set(re.findall(r"`(\w+)`", labels))
     for name, labels in re.findall(
         r"^\| `(reconciler_\w+)` \|([^|]*)\|",
-        (ROOT / "docs" / "watch.md").read_text(encoding="utf-8"),
+        (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8"),
         re.MULTILINE,
     )
 }

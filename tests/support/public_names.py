@@ -84,8 +84,8 @@ def _keys(
 
 
 def _metrics() -> Iterator[str]:
-    """From the table of docs/watch.md, which another test holds against what the watch serves."""
-    page = (ROOT / "docs/watch.md").read_text(encoding="utf-8")
+    """From the table of docs/monitoring.md, which another test holds against what the watch serves."""
+    page = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
     for name, labels in re.findall(r"^\| `(reconciler_\w+)` \|([^|]*)\|", page, re.MULTILINE):
         yield f"metric {name}"
         yield from (f"metric {name} {label}" for label in re.findall(r"`(\w+)`", labels))
