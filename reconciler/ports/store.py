@@ -407,11 +407,14 @@ class StoreReader(NodeReader, AccessReader, Protocol):
     async def is_open(self, cluster: str) -> bool:
         """Whether the journal has a sent step of a cluster without a known outcome."""
 
-    async def list_open_runs(self) -> Sequence[RunRecord]:
+    async def list_open_runs(self, cluster: str = "") -> Sequence[RunRecord]:
         """Unfinished runs, and finished ones with steps of unknown outcome; oldest first.
 
         A step no longer counts as unknown after a later run sent something to its node or found it as
         desired. A run in progress is included: only the locks of its clusters show that it is running.
+
+        Args:
+            cluster: only runs with a step of it; empty for all.
         """
 
 

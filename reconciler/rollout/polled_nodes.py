@@ -126,7 +126,7 @@ async def _withdraw(context: GuardContext, revision: Revision, store: Store) -> 
     await store.withdraw(cluster, nodes, OfferFeed.SETTING)
     mail = await store.mail(cluster, nodes)
     short = revision.short or revision.id
-    for record in await store.list_open_runs():
+    for record in await store.list_open_runs(cluster):
         run = record.summary.id
         ends: list[StepEnd] = []
         for entry in record.entries:

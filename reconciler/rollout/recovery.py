@@ -81,7 +81,7 @@ async def has_open_steps(journal: Store, cluster: str) -> bool:
     """Whether a step of a cluster was sent and its outcome is not known."""
     if not await journal.is_open(cluster):
         return False
-    left = await journal.list_open_runs()
+    left = await journal.list_open_runs(cluster)
     return any(
         entry.step.cluster == cluster and _is_open(entry) for record in left for entry in record.entries
     )
@@ -100,7 +100,8 @@ class StepRecovery:
     async def settle(self, clusters: AbstractSet[str]) -> list[Outcome]:
         """Journal the outcomes of the open steps of these clusters; an unknown outcome may stay unknown."""
         settled: list[Outcome] = []
-        for record in await self.journal.list_open_runs():
+        only = next(iter(clusters)) if len(clusters) == 1 else ""
+        for record in await self.journal.list_open_runs(only):
             entries = [
                 self._type_arguments(entry, record)
                 for entry in record.entries

@@ -192,7 +192,7 @@ async def _end_withdrawn(cluster: str, mail: Mapping[str, NodeMail], log: RunLog
     if not withdrawn:
         return
     ends: dict[str, list[StepEnd]] = defaultdict(list)
-    for record in await log.store.list_open_runs():
+    for record in await log.store.list_open_runs(cluster):
         run = record.summary.id
         for entry in record.entries:
             step = entry.step

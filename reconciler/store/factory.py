@@ -307,7 +307,7 @@ class EmptyStore:
     async def is_open(self, cluster: str) -> bool:
         return False
 
-    async def list_open_runs(self) -> Sequence[RunRecord]:
+    async def list_open_runs(self, cluster: str = "") -> Sequence[RunRecord]:
         return ()
 
     async def tokens(self, cluster: str, nodes: Sequence[str]) -> Mapping[str, NodeTokens]:

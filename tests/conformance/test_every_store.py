@@ -41,8 +41,8 @@ class Ticking:
         return self.now
 
 
-def plan_of(**values) -> Plan:
-    entry = cluster("edge", values)
+def plan_of(name="edge", /, **values) -> Plan:
+    entry = cluster(name, values)
     world = World(dict.fromkeys(values, "old"))
     driver = FakeDriver(world)
     seen = {name: world.answer(name) for name in values}
@@ -234,6 +234,21 @@ async def test_the_memory_leaves_out_the_nodes_of_some_clusters_and_not_their_hi
     assert part.facts == {"edge": whole.facts["edge"]}
     assert part.get_cluster_memory("edge") == whole.get_cluster_memory("edge")
     assert part.get_cluster_memory("core") == replace(whole.get_cluster_memory("core"), shown_revisions={})
+
+
+async def test_the_open_runs_of_a_cluster_are_those_with_a_step_of_it(store):
+    plans = {name: plan_of(name, a="1") for name in ("edge", "core", "dock")}
+    runs = {name: await store.begin_run(RunStart("command", plan)) for name, plan in plans.items()}
+    (lost,) = plans["core"].steps()
+    await store.record_intent(runs["core"], lost)
+    await store.record_outcomes(runs["core"], [StepEnd(Outcome(lost, State.UNKNOWN))])
+    await store.finish_run(runs["core"], 1)
+    await store.finish_run(runs["dock"], 0)
+    assert [one.summary.id for one in await store.list_open_runs()] == [runs["edge"], runs["core"]]
+    for name, found in (("edge", [runs["edge"]]), ("core", [runs["core"]]), ("dock", []), ("none", [])):
+        records = await store.list_open_runs(name)
+        assert [one.summary.id for one in records] == found
+        assert [one for one in await store.list_open_runs() if one.summary.id in found] == list(records)
 
 
 async def test_the_memory_of_one_cluster_is_its_part_of_the_whole(store):

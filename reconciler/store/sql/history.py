@@ -110,19 +110,27 @@ def read_run(tx: Transaction, text: str, key: HostKey | None = None) -> RunRecor
     raise _make_unknown_error(tx, text)
 
 
-def read_unsettled_runs(tx: Transaction, key: HostKey) -> tuple[RunRecord, ...]:
+def read_unsettled_runs(tx: Transaction, key: HostKey, cluster: str = "") -> tuple[RunRecord, ...]:
     """Unfinished runs, and finished ones with only their unknown steps; oldest first.
 
     The steps are exact: with the secrets that plans mask, if this host has the key. A run that is still going
     on is among them; only the locks of its clusters tell.
+
+    Args:
+        tx: the transaction.
+        key: of this host.
+        cluster: only runs with a step of it; empty for all. Decoding the plans of all runs that other hosts
+            are performing would cost each pass more than the pass itself.
     """
     left: dict[int, set[str]] = {}
-    for number, step in tx.execute(UNKNOWN):
+    of_cluster, own = (" AND mine.cluster = ?", (cluster,)) if cluster else ("", ())
+    for number, step in tx.execute(UNKNOWN + of_cluster, own):
         left.setdefault(number, set()).add(step)
     rows = tx.execute(
         f"SELECT * FROM run WHERE (finished IS NULL OR number IN {tx.numbers('?1')})"  # noqa: S608
-        " AND ?2 IN (0, fleet) ORDER BY number",
-        (json.dumps(list(left)), tx.fleet),
+        " AND ?2 IN (0, fleet) AND (?3 = '' OR EXISTS"
+        " (SELECT 1 FROM step WHERE step.run = run.number AND step.cluster = ?3)) ORDER BY number",
+        (json.dumps(list(left)), tx.fleet, cluster),
     ).fetchall()
     records = [(row["number"], _read_record(tx, row, key)) for row in rows]
     return tuple(

@@ -320,8 +320,8 @@ class SqlStore(ABC):
     async def is_open(self, cluster: str) -> bool:
         return await self._read(history.has_open_step, cluster)
 
-    async def list_open_runs(self) -> tuple[RunRecord, ...]:
-        return await self._read(history.read_unsettled_runs, self._key)
+    async def list_open_runs(self, cluster: str = "") -> tuple[RunRecord, ...]:
+        return await self._read(history.read_unsettled_runs, self._key, cluster)
 
     async def runs(self, limit: int = 20, *, before: str = "", cluster: str = "") -> tuple[RunSummary, ...]:
         return await self._read(history.read_run_summaries, limit, before, cluster)
