@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from reconciler.cli.demo_fixtures import DemoNodes, DemoRepository
+    from reconciler.host.subprocesses import Process
 
 NODES: Final = ("edge-01", "edge-02", "edge-03")
 
@@ -42,6 +43,8 @@ class PolledDemo:
         self.first = self.repository.commit("Three nodes that poll")
         self._fleet = nodes.serve(self.repository.folder, calls=True)
         (folder / "host.yaml").write_text(json.dumps({"nodes": {"listen": self._find_server()}}))
+        self._log = folder / "watch.log"
+        self._process: Process | None = None
 
     def _find_server(self) -> str:
         text = (self.repository.folder / "fleet.yaml").read_text(encoding="utf-8")
@@ -68,19 +71,30 @@ class PolledDemo:
         command = [
             *(sys.executable, "-m", f"{__package__}.main", "watch", str(self.repository.folder)),
             *("--state", str(self.state), "--host-config", str(self._folder / "host.yaml")),
-            *("--poll", "0.5s", "--interval", "1s"),
+            # Another watch of this machine may have the port of its pages.
+            *("--poll", "0.5s", "--interval", "1s", "--listen", "off"),
         ]
         runtime = self._folder / "runtime"
         runtime.mkdir()
         # A socket folder of its own, so that no command of this host takes it for the host's watch.
         environment = {**os.environ, VARIABLE: str(runtime)}
-        process = start_program(command, environment=environment, stdin=QUIET, stdout=QUIET, stderr=QUIET)
+        with self._log.open("wb") as log:
+            process = self._process = start_program(
+                command, environment=environment, stdin=QUIET, stdout=QUIET, stderr=log.fileno()
+            )
         try:
             yield
             process.terminate()
             process.wait(PATIENCE)
         finally:
             kill_group(process)
+
+    def describe_end(self) -> str:
+        """Why the watch has ended; empty while it runs."""
+        if self._process is None or self._process.poll() is None:
+            return ""
+        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing in its log"]
+        return f"the watch has ended: {lines[-1]}"
 
     def versions(self) -> dict[str, Any]:
         """Node -> the version of the setting that it runs."""
@@ -103,7 +117,7 @@ class PolledDemo:
         """Whether the versions of the nodes fulfil a condition in time."""
         end = time.monotonic() + PATIENCE
         while not condition(self.versions()):
-            if time.monotonic() > end:
+            if time.monotonic() > end or self.describe_end():
                 return False
             time.sleep(0.05)
         return True

@@ -198,6 +198,7 @@ class _Demo:
             self._check(
                 polled.wait_until(lambda found: set(found.values()) == {polled.first}),
                 "every node was enrolled by one upload and runs the commit",
+                polled.describe_end(),
             )
             polled.send_heartbeats("0 0 * * * *")
             careless = polled.repository.commit("Heartbeats once an hour are enough")
