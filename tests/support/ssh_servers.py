@@ -62,7 +62,7 @@ class Server(asyncssh.SSHServer):
             return self._forward(self._site.names[dest_host], dest_port)
         if not self._site.tunnels:  # as OpenSSH with AllowTcpForwarding no
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "open failed")
-        return self._forward(dest_host, dest_port)
+        return self._forward(dest_host, dest_port) if self._site.tunnels is True else self._site.tunnels
 
     async def _forward(self, host, port):
         forwarder = await self._conn.forward_connection(host, port)
@@ -72,7 +72,12 @@ class Server(asyncssh.SSHServer):
 
 @dataclass
 class SshSite:
-    """A server, and what a host needs to reach it; `names`: host that it alone knows -> where it is."""
+    """A server, and what a host needs to reach it.
+
+    Args:
+        tunnels: whether it makes connections to nodes, or what it does instead.
+        names: host that it alone knows -> where it is.
+    """
 
     folder: Path
     port: int = 0

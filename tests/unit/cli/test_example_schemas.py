@@ -11,7 +11,7 @@ from reconciler.documents.document import YAML_SUFFIXES, parse_document
 
 ROOT = Path(__file__).parents[3]
 MODELINE = re.compile(r"\A# yaml-language-server: \$schema=(\S+)\n")
-OTHERS = {"ci", "faults"}
+OTHERS = {"ci", "faults", "grafana", "prometheus"}
 """Folders with files of other programs, and of other kinds."""
 
 DELIVERED = {"config.json", "redis.yaml", "values.yaml"}
