@@ -302,6 +302,10 @@ class StateError(ReconcilerError):
     """The state directory cannot be read, written or locked."""
 
 
+class ConfirmedWritesLost(StateError):
+    """The store shows less than it had confirmed, so that calls which it has forgotten may have been made."""
+
+
 class ClusterBusy(StateError):
     """Another run holds the cluster's lock; it is released when that run ends, also by a kill."""
 

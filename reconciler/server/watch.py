@@ -28,7 +28,7 @@ from reconciler.core.endpoint import SocketAddress
 from reconciler.core.outcome import OPEN
 from reconciler.core.policy import ChangeRules
 from reconciler.desired.fleet import Fleet
-from reconciler.errors import ReconcilerError, StateError
+from reconciler.errors import ConfirmedWritesLost, ReconcilerError, StateError
 from reconciler.planning.plan_pass import Drivers
 from reconciler.ports.pass_queue import PassQueue
 from reconciler.ports.source import Snapshot, Source
@@ -338,7 +338,7 @@ class Watch:
                 self._watch_state.store = ""
             except StateError as error:
                 self._watch_state.store = error.message
-                if not before:
+                if not before or isinstance(error, ConfirmedWritesLost):
                     self._log.error("store failed", message=error.message, remedy=error.remedy)
             await is_set_within(self._tasks.stop, RETRY_SECONDS if self._watch_state.store else CHECK_SECONDS)
 

@@ -75,7 +75,7 @@ class PostgresServer:
         assert self._process is not None
         # Its own process: under another user, setpriv has become it.
         self._process.send_signal(how)
-        self._process.wait(20)
+        self._process.wait(60)
         self._process = None
 
     def close(self) -> None:

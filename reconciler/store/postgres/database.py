@@ -13,7 +13,7 @@ from typing import Final, TypeVar, cast
 from reconciler.core.actor import Actor
 from reconciler.core.defect import name_error
 from reconciler.core.fleet_matching import HOST
-from reconciler.errors import StateError
+from reconciler.errors import ConfirmedWritesLost, StateError
 from reconciler.store.postgres.address import PostgresAddress
 from reconciler.store.postgres.confirmed_writes import ConfirmedWrites
 from reconciler.store.postgres.connection import (
@@ -91,6 +91,7 @@ class PostgresDatabase:
     def __init__(self, address: PostgresAddress, holder: str = "") -> None:
         self._address = address
         self._confirmed = ConfirmedWrites(holder)
+        self._loss: ConfirmedWritesLost | None = None
         self._reader = PostgresSession(address, "store-read")
         self._writer = PostgresSession(address, "store-write")
         self._writes = GroupedWrites(
@@ -125,6 +126,11 @@ class PostgresDatabase:
         """
         return await self._writes.write(work, is_shared=is_shared)
 
+    def take_loss(self) -> ConfirmedWritesLost | None:
+        """The error of the newest write that noticed a loss, once; None if none did."""
+        loss, self._loss = self._loss, None
+        return loss
+
     async def compute(self, work: Callable[[], T]) -> T:
         """The result of long work that needs no connection, such as encoding what is written afterwards."""
         return await self._writer.run(work)
@@ -153,12 +159,13 @@ class PostgresDatabase:
             writes = self._writer.transact(f"{_BEGIN_ALONE}; {count}", suspend)
         own.confirm(writes)
         if lost:
-            raise StateError(
+            self._loss = ConfirmedWritesLost(
                 f"the database {self._address} has lost {lost} or more writes that it had confirmed, as in a "
                 "failover without synchronous replication, or when a dump is restored; all clusters are "
                 "suspended, and nothing is sent",
                 remedy="compare `reconcile status` with the nodes, then run `reconcile resume`",
             )
+            raise self._loss
         return cast("T", result)
 
     def _decode(self, work: Callable[[PostgresConnection], T], connection: PostgresConnection) -> T:

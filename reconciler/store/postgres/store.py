@@ -77,8 +77,9 @@ class PostgresStore(SqlStore):
         self._has_own_clock = clock is not utc_now
         self._pass_queues: dict[str, PassQueue] = {}
         self._leases = LeaseKeeper(access.address, access.host, access.lease)
+        self._own_database = PostgresDatabase(access.address, self._leases.holder)
         super().__init__(
-            PostgresDatabase(access.address, self._leases.holder),
+            self._own_database,
             DIALECT,
             HostKey(access.key.parent, access.key.name),
             clock=clock,
@@ -158,7 +159,12 @@ class PostgresStore(SqlStore):
             await self._leases.release(OUTBOX)
 
     async def check_writable(self) -> None:
-        await self._write(_rewrite_position)
+        try:
+            await self._write(_rewrite_position)
+        finally:
+            loss = self._own_database.take_loss()
+        if loss is not None:  # whatever noticed it, such as a loop that tries again, may have told nobody
+            raise loss
 
     async def list_silent_hosts(self) -> tuple[str, ...]:
         return await self._read(_list_silent_hosts)
