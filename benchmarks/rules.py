@@ -358,6 +358,9 @@ class Events(PassListener):
     def on_run_begun(self, run: str) -> None:
         self.seen.append(f"announce: {run}")
 
+    def on_run_ended(self, run: str, exit_status: int) -> None:
+        self.seen.append(f"announce: {run} ended with {exit_status}")
+
     def on_step_started(self, step: Step) -> None:
         self.seen.append("announce: started")
 
@@ -437,7 +440,7 @@ def order_of_a_run() -> None:
 
     begin = ["journal: run", "announce: run-1", "announce: started"]
     end = ["journal: run-1 skipped, 0 letters", "courier", "announce: skipped", "journal: run-1 ends with 5!"]
-    end += begin[:2]
+    end += ["announce: run-1 ended with 5", *begin[:2]]
 
     def told(state: str, letters: int) -> list[str]:
         written = f"journal: run-1 {state}, {letters} letters"

@@ -20,6 +20,7 @@ from support.memory_files import snapshot_of
 from support.schema_documents import Maker, broken, validate_message
 
 from reconciler.cli.host_loader import make_config_model
+from reconciler.cli.render.doctor import DoctorShape
 from reconciler.cli.render.json import PlanOutput
 from reconciler.cli.render.operation_schema import OperationShape, OperationsOutput
 from reconciler.cli.render.reservation_schema import AnswerShape
@@ -181,6 +182,7 @@ def fleet_faults(document):
 
 OUTPUT = TypeAdapter(PlanOutput)
 ANSWER = TypeAdapter(AnswerShape)
+DOCTOR = TypeAdapter(DoctorShape)
 OPERATIONS = TypeAdapter(OperationsOutput | list[OperationShape])
 
 
@@ -202,6 +204,7 @@ FAULTS = {
     "collab-config": modelled(CollabConfig.model_validate),
     "host": modelled(make_config_model().model_validate),
     "allow-stop": modelled(lambda document: ANSWER.validate_json(json.dumps(document))),
+    "doctor": modelled(lambda document: DOCTOR.validate_json(json.dumps(document))),
     "operations": modelled(lambda document: OPERATIONS.validate_json(json.dumps(document))),
     "plan": modelled(lambda document: OUTPUT.validate_json(json.dumps(document))),
     "plan-file": modelled(lambda document: PlanFile.model_validate_json(json.dumps(document))),
