@@ -66,7 +66,7 @@ class ForgeOptions:
         Raises:
             UsageError: something is not named, or not in its form.
         """
-        from reconciler.forges.connection import check_api_url  # noqa: PLC0415  (--help stays quick)
+        from reconciler.forges.connection import check_forge_url  # noqa: PLC0415  (--help stays quick)
 
         kind = self.forge or job.kind
         if kind is None:
@@ -89,7 +89,7 @@ class ForgeOptions:
                 else "the repository is not known",
                 remedy="write --repository OWNER/NAME",
             )
-        return ForgeRepository(kind, check_api_url(api), name)
+        return ForgeRepository(kind, check_forge_url(api), name)
 
     def open(
         self, repository: ForgeRepository, environment: Mapping[str, str]
@@ -99,10 +99,11 @@ class ForgeOptions:
         Raises:
             UsageError: there is no token, or it cannot be used.
         """
-        from reconciler.forges.connection import check_forge_token, open_forge  # noqa: PLC0415  (as above)
+        from reconciler.core.api_login import check_token  # noqa: PLC0415  (as above)
+        from reconciler.forges.connection import open_forge  # noqa: PLC0415  (as above)
         from reconciler.sources.http_routes import make_http_transport  # noqa: PLC0415
 
-        token = check_forge_token(read_credential(environment, FORGE_TOKEN), FORGE_TOKEN)
+        token = check_token(read_credential(environment, FORGE_TOKEN), FORGE_TOKEN)
         if not token:
             raise UsageError(
                 f"there is no token for {repository.api}",

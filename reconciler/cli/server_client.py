@@ -12,14 +12,14 @@ from urllib.parse import quote, urlsplit
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.api.acts import Act, ResultT
-from reconciler.core.endpoint import is_loopback_host
+from reconciler.core.api_login import check_api_url, check_token
 from reconciler.core.json_reader import JsonError, JsonLimits, read_json
 from reconciler.errors import ReconcilerError, StateError, UsageError, WorldChanged
 from reconciler.exit_status import ExitStatus
 from reconciler.host import aio
 from reconciler.host.credentials import read_key_text
 from reconciler.sources.http_routes import make_http_transport
-from reconciler.text.one_line import make_one_line, quote_text
+from reconciler.text.one_line import make_one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -168,27 +168,15 @@ def find_server(url: str, token_file: Path | None, environment: Mapping[str, str
         if token_file is not None:
             raise UsageError("--token-file needs a server", remedy="add --server URL")
         return None
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            f"--server {quote_text(url.rpartition('@')[2])} is not the URL of a server",
-            remedy="write --server https://HOST, or https://HOST:PORT; the token goes into a file",
-        )
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
-        raise UsageError(
-            f"--server {quote_text(url)}: over http, everybody on the way could read and use the token",
-            remedy="use https; http works only for a server on this machine",
-        )
+    address = check_api_url(
+        url,
+        option="--server ",
+        what="a server",
+        remedy="write --server https://HOST, or https://HOST:PORT; the token goes into a file",
+    )
     token = read_key_text(file, "the file with the token").strip() if file is not None else ""
-    if not token.isascii() or any(one.isspace() or not one.isprintable() for one in token):
-        raise UsageError(
-            f"the file with the token {file} has more than a token", remedy="write only the token into it"
-        )
-    return ServerClient(url.rstrip("/"), token, environment)
+    check_token(token, f"the file with the token {file}", remedy="write only the token into it")
+    return ServerClient(address, token, environment)
 
 
 async def _send(

@@ -17,7 +17,7 @@ from reconciler.core.host_entries import EntryKind, find_named_entries
 from reconciler.core.observation import Absent, Present, Stale, Unauthorized, Unidentified
 from reconciler.descriptions.values import format_count
 from reconciler.doctor import data_rules, machine_probe, machine_rules, network_probe, network_rules
-from reconciler.doctor.facts import ClockSample, ConfigurationFacts, NodeFact
+from reconciler.doctor.facts import ClockSample, ConfigurationFacts, NodeFact, measure_clock
 from reconciler.doctor.findings import (
     DoctorFinding,
     DoctorReport,
@@ -189,9 +189,7 @@ class _Examination:
 
     def _note_clock(self, condition: StoreCondition) -> None:
         if (clock := condition.clock) is not None:
-            round_trip = (clock.after - clock.before).total_seconds()
-            offset = clock.before.timestamp() + round_trip / 2 - clock.now.timestamp()
-            self.clocks.append(ClockSample("the database server", offset, round_trip / 2))
+            self.clocks.append(measure_clock("the database server", clock.before, clock.after, clock.now))
 
     async def _check_signers(self) -> Findings:
         trust = self.request.read_trust()

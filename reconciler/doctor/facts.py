@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
+
+DATE_RESOLUTION: Final = 0.5
+"""Seconds by which a date in a header may be wrong: it has whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,3 +260,27 @@ class ClockSample:
     offset: float
     uncertainty: float
     is_node: bool = False
+
+
+def measure_clock(
+    whose: str,
+    asked: datetime,
+    answered: datetime,
+    shown: datetime,
+    *,
+    resolution: float = 0.0,
+    is_node: bool = False,
+) -> ClockSample:
+    """What an answer with a time says of the clock of whoever gave it.
+
+    Args:
+        whose: name of it.
+        asked: when this machine asked, by its own clock.
+        answered: when it had the answer.
+        shown: the time in the answer, given somewhere between the two.
+        resolution: seconds that are half of its last digit, which is cut and not rounded.
+        is_node: as in `ClockSample`.
+    """
+    half = (answered - asked).total_seconds() / 2
+    offset = asked.timestamp() + half - shown.timestamp() - resolution
+    return ClockSample(whose, offset, half + resolution, is_node)

@@ -10,13 +10,12 @@ import resource
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
-
-from pydantic import BaseModel
+from typing import Final
 
 from reconciler import __version__
+from reconciler.doctor.config_values import list_values
 from reconciler.doctor.facts import (
     DiskFacts,
     LibraryFact,
@@ -155,24 +154,11 @@ def read_paths(host: Host, state: Path, *, has_store: bool) -> tuple[PathFacts, 
 
 def _list_config_files(host: Host) -> Iterator[tuple[str, Path | str, bool]]:
     """Role, path, and whether everybody may read it, of each file that the host configuration names."""
-    yield from _walk(host.config, "")
-
-
-def _walk(value: Any, place: str) -> Iterator[tuple[str, Path | str, bool]]:
-    key = place.rpartition(".")[2]
-    if place in {"state", "files", "commands", "secrets"}:
-        return  # the state is looked at by itself, files may be on other machines, folders of secrets below
-    if isinstance(value, BaseModel):
-        for name in type(value).model_fields:
-            yield from _walk(getattr(value, name), f"{place}.{name}".strip("."))
-    elif isinstance(value, Mapping):
-        for name, one in value.items():
-            yield from _walk(one, f"{place}.{name}")
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _walk(one, place)
-    elif isinstance(value, Path) or (isinstance(value, str) and value.startswith(f"{CREDENTIALS}/")):
-        yield f"`{place}`", value, key in _PUBLIC or place.startswith("authorities.")
+    # The state is looked at by itself, files may be on other machines, folders of secrets are below.
+    for place, value in list_values(host.config, without={"state", "files", "commands", "secrets"}):
+        if isinstance(value, Path) or (isinstance(value, str) and value.startswith(f"{CREDENTIALS}/")):
+            is_public = place.rpartition(".")[2] in _PUBLIC or place.startswith("authorities.")
+            yield f"`{place}`", value, is_public
 
 
 def _read_file(role: str, given: Path | str, host: Host, *, is_public: bool) -> PathFacts:

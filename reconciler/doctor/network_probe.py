@@ -9,16 +9,24 @@ import ssl
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel
 
 from reconciler.core.endpoint import is_ip_address
 from reconciler.descriptions.values import format_count
-from reconciler.doctor.facts import CertificateFact, ClockSample, NameFact, NameFacts, ProxyFacts
+from reconciler.doctor.config_values import list_values
+from reconciler.doctor.facts import (
+    DATE_RESOLUTION,
+    CertificateFact,
+    ClockSample,
+    NameFact,
+    NameFacts,
+    ProxyFacts,
+    measure_clock,
+)
 from reconciler.errors import ReconcilerError, SourceError
 from reconciler.host.clock import utc_now
+from reconciler.host.config import HostConfig
 from reconciler.host.files import FileRefused, read_regular
 from reconciler.host.host import Host
 from reconciler.secrets.dated_texts import find_certificate_end
@@ -103,7 +111,7 @@ def list_host_names(
     near: dict[str, set[str]] = defaultdict(set)
     if source_host:
         near[source_host].add("the source")
-    for place, name in _list_config_hosts(host.config, ""):
+    for place, name in _list_config_hosts(host.config):
         near[name].add(f"`{place}` of the host configuration")
     far: set[str] = set()
     for entry, way in host.config.ssh.items():
@@ -124,21 +132,11 @@ def _is_name(host: str) -> bool:
     return bool(host) and "{" not in host and not is_ip_address(host)
 
 
-def _list_config_hosts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+def _list_config_hosts(config: HostConfig) -> Iterator[tuple[str, str]]:
     """Place and host of each URL and broker of the host configuration."""
-    if place in _OTHER_SECTIONS:
-        return
-    if isinstance(value, BaseModel):
-        for key in type(value).model_fields:
-            yield from _list_config_hosts(getattr(value, key), f"{place}.{key}".strip("."))
-    elif isinstance(value, Mapping):
-        for key, one in value.items():
-            yield from _list_config_hosts(one, f"{place}.{key}")
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from _list_config_hosts(one, place)
-    elif isinstance(value, str):
-        yield from ((place, name) for name in _find_hosts(value, place))
+    for place, value in list_values(config, without=_OTHER_SECTIONS):
+        if isinstance(value, str):
+            yield from ((place, name) for name in _find_hosts(value, place))
 
 
 def _find_hosts(text: str, place: str) -> Iterator[str]:
@@ -196,12 +194,12 @@ async def read_server_clock(host: Host, url: str) -> tuple[ClockSample, ...]:
             answer = await client.head(url)
     except (httpx.HTTPError, ReconcilerError, ssl.SSLError, OSError):  # the check of the source says why
         return ()
-    round_trip = (utc_now() - before).total_seconds()
+    after = utc_now()
     moment = parse_http_date(answer.headers.get("date", ""))
     if moment is None:
         return ()
-    offset = before.timestamp() + round_trip / 2 - moment.timestamp() - 0.5
-    return (ClockSample(urlsplit(url).hostname or "the source", offset, round_trip / 2 + 0.5),)
+    whose = urlsplit(url).hostname or "the source"
+    return (measure_clock(whose, before, after, moment, resolution=DATE_RESOLUTION),)
 
 
 def read_own_certificates(host: Host) -> Iterator[CertificateFact]:

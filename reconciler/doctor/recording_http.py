@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from reconciler.doctor.facts import ClockSample
+from reconciler.doctor.facts import DATE_RESOLUTION, ClockSample, measure_clock
 from reconciler.host.clock import utc_now
 from reconciler.host.host import Host
-from reconciler.planning.wrapped_transports import WrappedHttp
 from reconciler.ports.transport import Http, HttpAnswer, Transports
+from reconciler.ports.wrapped_transports import WrappedHttp, keep_transport
 from reconciler.text.http_dates import parse_http_date
 from reconciler.transports.bundle import open_transports
 
 _HTTPS: Final = 443
-_RESOLUTION: Final = 0.5
-"""Seconds by which a date in a header may be wrong: it has whole seconds."""
 
 
 @dataclass(slots=True)
@@ -39,15 +37,11 @@ class HttpNotes:
         async with open_transports(host) as transports:
             yield transports.wrap(
                 http=lambda http: _RecordingHttp(http, self, is_direct=True),
-                commands=_keep,
-                mailbox=_keep,
-                files=_keep,
-                streams=_keep,
+                commands=keep_transport,
+                mailbox=keep_transport,
+                files=keep_transport,
+                streams=keep_transport,
             )
-
-
-def _keep(transport: Any) -> Any:
-    return transport
 
 
 class _RecordingHttp(WrappedHttp):
@@ -55,7 +49,13 @@ class _RecordingHttp(WrappedHttp):
         super().__init__(http)
         self._notes, self._is_direct = notes, is_direct
 
-    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:
+    async def call(
+        self,
+        method: str,  # noqa: ARG002
+        url: str,
+        node: str,
+        send: Callable[[Http], Awaitable[HttpAnswer]],
+    ) -> HttpAnswer:
         before = utc_now()
         answer = await send(self._http)
         after = utc_now()
@@ -64,10 +64,9 @@ class _RecordingHttp(WrappedHttp):
             self._notes.places.setdefault((parts.hostname, parts.port or _HTTPS), node)
         moment = parse_http_date(answer.headers.get("date", ""))
         if moment is not None and node not in self._notes.clocks:
-            round_trip = (after - before).total_seconds()
-            middle = before.timestamp() + round_trip / 2
-            offset = middle - moment.timestamp() - _RESOLUTION
-            self._notes.clocks[node] = ClockSample(node, offset, round_trip / 2 + _RESOLUTION, is_node=True)
+            self._notes.clocks[node] = measure_clock(
+                node, before, after, moment, resolution=DATE_RESOLUTION, is_node=True
+            )
         return answer
 
     def through(self, way: str, *, authority: str = "") -> Http:

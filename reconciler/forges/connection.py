@@ -9,15 +9,14 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
-from reconciler.core.endpoint import is_loopback_host
-from reconciler.errors import ForgeError, ForgeUnreachable, UsageError
+from reconciler.core.api_login import check_api_url
+from reconciler.errors import ForgeError, ForgeUnreachable
 from reconciler.forges.api_client import ApiClient
 from reconciler.forges.forge import Forge, ForgeKind, ForgeRepository
 from reconciler.forges.gitea import GiteaForge, get_gitea_remedy, make_gitea_headers
 from reconciler.forges.github import GitHubForge, get_github_remedy, make_github_headers
 from reconciler.forges.gitlab import GitLabForge, get_gitlab_remedy, make_gitlab_headers
 from reconciler.host.retry import make_growing_pauses
-from reconciler.text.one_line import quote_text
 
 if TYPE_CHECKING:
     import httpx
@@ -44,44 +43,15 @@ _REMEDIES: Final = {
 }
 
 
-def check_api_url(url: str) -> str:
-    """The URL of an API without a slash at its end.
-
-    Raises:
-        UsageError: it is none, or the token would be sent in clear.
-    """
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            f"{quote_text(url.rpartition('@')[2])} is not the URL of an API",
-            remedy="write https://HOST/PATH: for GitHub Enterprise Server /api/v3, for GitLab /api/v4, for "
-            "Gitea /api/v1",
-        )
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
-        raise UsageError(
-            f"{quote_text(url)}: over http, everybody on the way could read and use the token",
-            remedy="use https; http works only for a server on this machine",
-        )
-    return url.rstrip("/")
-
-
-def check_forge_token(token: str, what: str) -> str:
-    """A token that fits into a header.
-
-    Args:
-        token: as it was read.
-        what: names where it comes from.
-
-    Raises:
-        UsageError: it has characters of more than a token.
-    """
-    if not token.isascii() or any(one.isspace() or not one.isprintable() for one in token):
-        raise UsageError(f"{what} has more than a token", remedy="write only the token there")
-    return token
+def check_forge_url(url: str) -> str:
+    """The URL of the API of a forge without a slash at its end; see `check_api_url`."""
+    return check_api_url(
+        url,
+        option="",
+        what="an API",
+        remedy="write https://HOST/PATH: for GitHub Enterprise Server /api/v3, for GitLab /api/v4, for "
+        "Gitea /api/v1",
+    )
 
 
 @asynccontextmanager
@@ -95,7 +65,7 @@ async def open_forge(
     """A repository at a forge; an error of its calls gets what to do about it at this kind of forge.
 
     Args:
-        repository: whose API was checked by `check_api_url`.
+        repository: whose API was checked by `check_forge_url`.
         token: sent with each request.
         make_transport: makes one with the proxies and certificate authorities of this host. A forge on this
             machine is called without TLS, and without a proxy.

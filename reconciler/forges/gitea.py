@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconciler.forges.answers import read_comment, read_rest_user
 from reconciler.forges.forge import ForgeComment
-from reconciler.forges.github import GitHubForge, read_comment, read_rest_user
+from reconciler.forges.github import GitHubForge
 
 
 def make_gitea_headers(token: str) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
-from reconciler.errors import ForgeError
+from reconciler.forges.answers import read_comment, read_login, shorten_description
 from reconciler.forges.api_client import ApiClient
 from reconciler.forges.forge import CommitStatus, ForgeComment
 
@@ -63,7 +63,7 @@ class GitHubForge:
             login = answer.value["data"]["viewer"]["login"]
         except (KeyError, TypeError):
             raise self._client.make_shape_error() from None
-        return _require_login(login, self._client)
+        return read_login(login, self._client)
 
     async def list_comments(self, number: int) -> Sequence[ForgeComment]:
         """See `Forge`."""
@@ -96,54 +96,3 @@ class GitHubForge:
         await self._client.call(
             "POST", f"{self._repository}/statuses/{quote(status.commit, safe='')}", body=body
         )
-
-
-def read_comment(value: Any, user: str, login: str, client: ApiClient) -> ForgeComment:
-    """A comment as a forge shows it.
-
-    Args:
-        value: as it was read.
-        client: that read it.
-        user: member with the user who wrote it.
-        login: member of that with the name.
-
-    Raises:
-        ForgeError: it is not of this form.
-    """
-    try:
-        number, body = value["id"], value["body"]
-        # The user of a deleted account is null.
-        author = (value[user] or {}).get(login, "")
-    except (KeyError, TypeError, AttributeError):
-        raise client.make_shape_error() from None
-    if not isinstance(number, int) or not isinstance(body, str | None) or not isinstance(author, str):
-        raise client.make_shape_error()
-    return ForgeComment(number, author, body or "")
-
-
-def shorten_description(text: str, most: int) -> str:
-    """A description of at most `most` characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def _require_login(login: Any, client: ApiClient) -> str:
-    if not isinstance(login, str) or not login:
-        raise client.make_shape_error()
-    return login
-
-
-async def read_rest_user(client: ApiClient, member: str) -> str:
-    """The login that `GET /user` answers.
-
-    Raises:
-        ForgeError: the token has no user, or may not read it.
-    """
-    try:
-        answer = await client.call("GET", "/user")
-    except ForgeError as error:
-        if error.status in {403, 404}:
-            error.message = f"{error.message}; this is the user of the token"
-            error.remedy = "let the token read its user, or name the login with --user"
-        raise
-    value = answer.value
-    return _require_login(value.get(member) if isinstance(value, dict) else None, client)

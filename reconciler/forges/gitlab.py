@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import quote
 
 from reconciler.errors import ForgeError
+from reconciler.forges.answers import read_comment, read_rest_user, shorten_description
 from reconciler.forges.api_client import ApiClient
 from reconciler.forges.forge import CommitStatus, ForgeComment, StatusState
-from reconciler.forges.github import read_comment, read_rest_user, shorten_description
 
 _PAGE: Final = "20"
 """Notes of one answer: each may have a million characters."""

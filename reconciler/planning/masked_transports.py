@@ -9,7 +9,6 @@ from types import TracebackType
 from reconciler.core.endpoint import SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeError
-from reconciler.planning.wrapped_transports import WrappedHttp, WrappedStreams
 from reconciler.ports.transport import (
     Commands,
     Files,
@@ -22,6 +21,7 @@ from reconciler.ports.transport import (
     TextRedactor,
     Transports,
 )
+from reconciler.ports.wrapped_transports import WrappedHttp, WrappedStreams
 
 
 def mask_transports(transports: Transports, redactor: TextRedactor) -> Transports:
@@ -63,7 +63,13 @@ class _MaskingHttp(WrappedHttp):
         super().__init__(http)
         self._redactor = redactor
 
-    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:  # noqa: ARG002
+    async def call(
+        self,
+        method: str,  # noqa: ARG002
+        url: str,  # noqa: ARG002
+        node: str,  # noqa: ARG002
+        send: Callable[[Http], Awaitable[HttpAnswer]],
+    ) -> HttpAnswer:
         with _ErrorMask(self._redactor):
             answer = await send(self._http)
         return answer.masked_by(self._redactor)
@@ -133,6 +139,7 @@ class _MaskingStreams(WrappedStreams):
 
     async def call(
         self,
+        name: str,  # noqa: ARG002
         address: SocketAddress,  # noqa: ARG002
         node: str,  # noqa: ARG002
         exchange: Callable[[Streams], Awaitable[bytes]],

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from reconciler.core.endpoint import InvalidAddress, SocketAddress, is_ip_address, parse_endpoint
 from reconciler.errors import InputError, NodeUnreachable
-from reconciler.planning.wrapped_transports import WrappedHttp, WrappedStreams
 from reconciler.ports.transport import Http, HttpAnswer, Streams, Transports
+from reconciler.ports.wrapped_transports import WrappedHttp, WrappedStreams, keep_transport
 
 if TYPE_CHECKING:
     from reconciler.desired.fleet import Fleet
@@ -72,9 +72,9 @@ def route_transports(
         return transports
     return transports.wrap(
         http=lambda http: _RoutedHttp(http, routes),
-        commands=_keep,
-        mailbox=_keep,
-        files=_keep,
+        commands=keep_transport,
+        mailbox=keep_transport,
+        files=keep_transport,
         streams=lambda streams: _RoutedStreams(streams, routes),
     )
 
@@ -106,16 +106,18 @@ def find_routes(fleet: Fleet, drivers: Mapping[str, Driver[Any, Any]]) -> Routes
     return Routes(hosts, nodes, authorities)
 
 
-def _keep(transport: Any) -> Any:
-    return transport
-
-
 class _RoutedHttp(WrappedHttp):
     def __init__(self, http: Http, routes: Routes) -> None:
         super().__init__(http)
         self._routes = routes
 
-    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:
+    async def call(
+        self,
+        method: str,  # noqa: ARG002
+        url: str,
+        node: str,
+        send: Callable[[Http], Awaitable[HttpAnswer]],
+    ) -> HttpAnswer:
         way, authority = self._routes.find(_read_host(url), node), self._routes.authorities.get(node, "")
         return await send(self._http.through(way, authority=authority) if way or authority else self._http)
 
@@ -136,7 +138,11 @@ class _RoutedStreams(WrappedStreams):
         self._routes = routes
 
     async def call(
-        self, address: SocketAddress, node: str, exchange: Callable[[Streams], Awaitable[bytes]]
+        self,
+        name: str,  # noqa: ARG002
+        address: SocketAddress,
+        node: str,
+        exchange: Callable[[Streams], Awaitable[bytes]],
     ) -> bytes:
         way = self._routes.find(_read_host(f"http://{address}"), node)
         return await exchange(self._streams.through(way) if way else self._streams)

@@ -15,12 +15,13 @@ from prometheus_client import disable_created_metrics
 from reconciler.api.operator import Operator
 from reconciler.api.reader import Reader
 from reconciler.api.reconciler import Reconciler
+from reconciler.core.api_login import check_token
 from reconciler.core.selection import EVERYTHING, Selection, format_selection
 from reconciler.desired.fleet import Fleet, add_desired_state, load_fleet
 from reconciler.desired.input_digests import compute_input_digests
 from reconciler.drivers.registry import DRIVERS, select_drivers
 from reconciler.errors import StateError
-from reconciler.forges.connection import check_forge_token, open_forge
+from reconciler.forges.connection import open_forge
 from reconciler.forges.forge import PUBLIC_GITHUB, Forge, ForgeKind, ForgeRepository
 from reconciler.host import aio
 from reconciler.host.actor import get_current_actor
@@ -185,7 +186,7 @@ def choose_status_writer(
     def open_with_token() -> AbstractAsyncContextManager[Forge]:
         file = find_key_file(rules.token, host.environment)
         what = "the file with the token for commit statuses"
-        token = check_forge_token(read_key_text(file, what).strip(), f"{what} {file}")
+        token = check_token(read_key_text(file, what).strip(), f"{what} {file}")
         return open_forge(repository, token, partial(make_http_transport, routes))
 
     place = f"{repository.api} {repository.name} {rules.context}"

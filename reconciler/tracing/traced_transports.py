@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from reconciler.core.endpoint import DEFAULT_PORTS, SocketAddress
 from reconciler.core.file_state import FilePlace, FileState
 from reconciler.errors import NodeUnreachable
 from reconciler.ports.transport import Commands, Files, Http, HttpAnswer, Streams, Transports
+from reconciler.ports.wrapped_transports import WrappedHttp, WrappedStreams, keep_transport
 from reconciler.text.urls import MOST_OF_URL, strip_secrets
 
 T = TypeVar("T")
@@ -87,86 +87,44 @@ def trace_transports(transports: Transports, recorder: CallTimer) -> Transports:
     return transports.wrap(
         http=lambda http: TracedHttp(http, recorder),
         commands=lambda commands: TracedCommands(commands, recorder),
-        mailbox=lambda mailbox: mailbox,
+        mailbox=keep_transport,
         files=lambda files: TracedFiles(files, recorder),
         streams=lambda streams: TracedStreams(streams, recorder),
     )
 
 
-class TracedHttp(Http):
+class TracedHttp(WrappedHttp):
     """HTTP whose requests are recorded, without headers, query and content."""
 
     def __init__(self, http: Http, recorder: CallTimer) -> None:
-        self._http = http
+        super().__init__(http)
         self._recorder = recorder
 
-    async def send(
-        self,
-        method: str,
-        url: str,
-        *,
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        connect: float = 0.0,
-        headers: Mapping[str, str] = MappingProxyType({}),
-        content: bytes = b"",
+    async def call(
+        self, method: str, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]
     ) -> HttpAnswer:
-        return await self._recorder.make_call(
-            CallSpan(
-                method, {"http.request.method": method, **_describe_url(url), "reconciler.called": node}
-            ),
-            self._http.send(
-                method, url, node=node, timeout=timeout, connect=connect, headers=headers, content=content
-            ),
-            _note_status,
+        call = CallSpan(
+            method, {"http.request.method": method, **_describe_url(url), "reconciler.called": node}
         )
-
-    async def resolve(self, host: str) -> tuple[str, ...]:
-        return await self._http.resolve(host)
-
-    def local_address(self, url: str) -> str:
-        return self._http.local_address(url)
+        return await self._recorder.make_call(call, send(self._http), _note_status)
 
     def through(self, way: str, *, authority: str = "") -> Http:
         return TracedHttp(self._http.through(way, authority=authority), self._recorder)
 
 
-class TracedStreams(Streams):
+class TracedStreams(WrappedStreams):
     """Exchanges over TCP that are recorded."""
 
     def __init__(self, streams: Streams, recorder: CallTimer) -> None:
-        self._streams = streams
+        super().__init__(streams)
         self._recorder = recorder
 
-    async def ask(
-        self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
+    async def call(
+        self, name: str, address: SocketAddress, node: str, exchange: Callable[[Streams], Awaitable[bytes]]
     ) -> bytes:
-        work = self._streams.ask(
-            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
+        return await self._recorder.make_call(
+            _describe_exchange(name, address, node), exchange(self._streams)
         )
-        return await self._recorder.make_call(_describe_exchange("ask", address, node), work)
-
-    async def send(
-        self,
-        address: SocketAddress,
-        request: bytes,
-        *,
-        is_complete: Callable[[bytes], bool],
-        node: str,
-        timeout: float,  # noqa: ASYNC109  (handed on)
-        limit: int,
-    ) -> bytes:
-        work = self._streams.send(
-            address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
-        )
-        return await self._recorder.make_call(_describe_exchange("send", address, node), work)
 
     def through(self, way: str) -> Streams:
         return TracedStreams(self._streams.through(way), self._recorder)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
+from typing import TypeVar
 
 from reconciler.core.endpoint import SocketAddress
 from reconciler.ports.transport import Http, HttpAnswer, Streams
+
+T = TypeVar("T")
 
 
 class WrappedHttp(Http):
@@ -21,10 +24,13 @@ class WrappedHttp(Http):
         self._http = http
 
     @abstractmethod
-    async def call(self, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]) -> HttpAnswer:
+    async def call(
+        self, method: str, url: str, node: str, send: Callable[[Http], Awaitable[HttpAnswer]]
+    ) -> HttpAnswer:
         """Make one call.
 
         Args:
+            method: of the request.
             url: that is called.
             node: the name for errors.
             send: makes the call with an `Http`.
@@ -42,6 +48,7 @@ class WrappedHttp(Http):
         content: bytes = b"",
     ) -> HttpAnswer:
         return await self.call(
+            method,
             url,
             node,
             lambda http: http.send(
@@ -68,11 +75,12 @@ class WrappedStreams(Streams):
 
     @abstractmethod
     async def call(
-        self, address: SocketAddress, node: str, exchange: Callable[[Streams], Awaitable[bytes]]
+        self, name: str, address: SocketAddress, node: str, exchange: Callable[[Streams], Awaitable[bytes]]
     ) -> bytes:
         """Make one exchange.
 
         Args:
+            name: of the method, `ask` or `send`.
             address: that is called.
             node: the name for errors.
             exchange: makes it with some `Streams`.
@@ -89,6 +97,7 @@ class WrappedStreams(Streams):
         limit: int,
     ) -> bytes:
         return await self.call(
+            "ask",
             address,
             node,
             lambda streams: streams.ask(
@@ -107,9 +116,15 @@ class WrappedStreams(Streams):
         limit: int,
     ) -> bytes:
         return await self.call(
+            "send",
             address,
             node,
             lambda streams: streams.send(
                 address, request, is_complete=is_complete, node=node, timeout=timeout, limit=limit
             ),
         )
+
+
+def keep_transport(transport: T) -> T:
+    """The same transport, for `Transports.wrap`, where none is left as it is by mistake."""
+    return transport
